@@ -1,0 +1,877 @@
+/*
+ * The loop: every room says what it waits for, poll, every room goes on. What stands here besides
+ * is judgement: the role, whose HELLO is believed, when to let go of a stopping server.
+ */
+#include "agent.h"
+#include "command.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/log.h"
+#include "codec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define SPOOL_RETRY_US    (2 * SECOND_US)
+#define FEEDBACK_KEEP_US  (300 * SECOND_US) /* a standby away for longer holds back no vacuum */
+#define HOUSEKEEPING_US   (1 * SECOND_US)
+#define LAG_FILE          "lag"
+#define SETTINGS_FILE     "walferry.conf"
+
+struct note {
+    int dir;
+    char name[64];
+    char text[LAG_RECORD_MAX];
+    size_t length;
+    int error;
+};
+
+const char *
+role_name(enum role role)
+{
+    static const char *const name[] = {"unknown", "primary", "standby", "promoting", "fenced"};
+
+    return name[role];
+}
+
+const struct identity *
+agent_identity(const struct agent *a)
+{
+    const struct identity *live = postgres_identity(a->postgres);
+
+    return live->system_identifier != 0 ? live : &a->spool.identity;
+}
+
+static bool
+sample_is_fresh(const struct agent *a, int64_t now_us)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+
+    return postgres_state(a->postgres) == POSTGRES_UP && s != NULL && now_us - s->mono_us < 2 * SECOND_US;
+}
+
+enum pong_postgres
+agent_postgres_word(const struct agent *a, int64_t now_us)
+{
+    if (sample_is_fresh(a, now_us))
+        return PONG_POSTGRES_ANSWERS;
+    if (postgres_state(a->postgres) == POSTGRES_UNKNOWN)
+        return PONG_POSTGRES_UNKNOWN;
+    return pgwal_postmaster_alive(a->self->pgdata) == 0 ? PONG_POSTGRES_DEAD : PONG_POSTGRES_SILENT;
+}
+
+lsn_t
+agent_applied(const struct agent *a)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    struct relay_standby standby;
+    lsn_t applied = s != NULL && s->in_recovery ? s->replay : LSN_UNKNOWN;
+
+    relay_standby(&a->relay, &standby);
+    return standby.connected && standby.apply > applied ? standby.apply : applied;
+}
+
+int
+agent_save_pool(struct agent *a)
+{
+    int code = pool_save(&a->pool, a->spool.dir);
+
+    if (code < 0)
+        log_error("%s", fail_message());
+    return code;
+}
+
+static void
+set_alarm(struct agent *a, const char *alarm)
+{
+    if (strcmp(a->alarm, alarm) == 0)
+        return;
+    if (alarm[0] != '\0')
+        log_error("%s", alarm);
+    else
+        log_info("the alarm is over: %s", a->alarm);
+    snprintf(a->alarm, sizeof a->alarm, "%s", alarm);
+}
+
+/* ---- roles ---- */
+
+static enum role
+judge_role(const struct agent *a)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    bool writable = s != NULL && !s->in_recovery;
+
+    if (a->pool.epoch.number == 0)
+        return s == NULL ? ROLE_UNKNOWN : ROLE_STANDBY; /* a primary has made epoch 1 by now */
+    if (a->pool.step != FAILOVER_NONE)
+        return ROLE_PROMOTING;
+    if (strcmp(a->pool.epoch.member, a->self->name) == 0)
+        return ROLE_PRIMARY;
+    return writable ? ROLE_FENCED : ROLE_STANDBY;
+}
+
+static void
+judge_alarm(struct agent *a)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    char text[AGENT_ALARM_MAX] = "";
+
+    if (a->rival.epoch.number != 0 && a->rival.epoch.number >= a->pool.epoch.number)
+        snprintf(text, sizeof text,
+                 "two primaries: epoch %" PRIu64 " is claimed by %s and by %s; nothing is shipped. Decide which one is "
+                 "right, stop the other's PostgreSQL and agent, and make it a standby again",
+                 a->pool.epoch.number, a->pool.epoch.member, a->rival.epoch.member);
+    else if (a->role == ROLE_FENCED && pool_was_primary(&a->pool, a->self->name))
+        snprintf(text, sizeof text,
+                 "two writable primaries: %s is the primary since epoch %" PRIu64 ", and the PostgreSQL of this "
+                 "former primary accepts writes that will be lost; stop it now: %s",
+                 a->pool.epoch.member, a->pool.epoch.number,
+                 a->self->stop[0] != '\0' ? a->self->stop : "pg_ctl stop");
+    else if (a->role == ROLE_FENCED)
+        snprintf(text, sizeof text,
+                 "PostgreSQL here was promoted outside of walferry, but %s is the primary of epoch %" PRIu64
+                 "; two writable primaries. What was acknowledged stays in %s. Stop one of them now",
+                 a->pool.epoch.member, a->pool.epoch.number, a->spool.path);
+    else if (a->role == ROLE_PRIMARY && s != NULL && s->in_recovery && postgres_state(a->postgres) == POSTGRES_UP)
+        snprintf(text, sizeof text,
+                 "pool.state says that this member is the primary, but its PostgreSQL is in recovery; nothing is "
+                 "shipped. Was it rebuilt as a standby? Then remove %s/pool.state and restart this agent",
+                 a->spool.path);
+    set_alarm(a, text);
+}
+
+static void
+judge(struct agent *a, int64_t wall_us)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    enum role before = a->role;
+
+    if (a->pool.epoch.number == 0 && s != NULL && !s->in_recovery) {
+        struct epoch_origin first = {.epoch = {.number = 1}, .timeline = s->timeline};
+
+        snprintf(first.epoch.member, sizeof first.epoch.member, "%s", a->self->name);
+        pool_adopt(&a->pool, &first, wall_us);
+        if (agent_save_pool(a) < 0)
+            a->pool = (struct pool){0};
+    }
+    a->role = judge_role(a);
+    if (a->role != before)
+        log_info("role: %s (epoch %" PRIu64 ", primary %s)", role_name(a->role), a->pool.epoch.number,
+                 a->pool.epoch.number > 0 ? a->pool.epoch.member : "unknown");
+    if (a->role == ROLE_PRIMARY && s != NULL && !s->in_recovery && s->timeline != 0 &&
+        s->timeline != a->pool.timeline) {
+        a->pool.timeline = s->timeline;
+        agent_save_pool(a);
+    }
+    judge_alarm(a);
+}
+
+/* ---- shipping ---- */
+
+/* The text of the primary's history file, which HELLO carries. */
+static int
+load_history(struct agent *a, timeline_t timeline)
+{
+    char path[512], name[HISTORY_NAME_SIZE];
+    int dir = -1;
+    ssize_t got;
+
+    if (timeline == a->history_timeline)
+        return 0;
+    a->history_bytes = 0;
+    if (timeline > 1) {
+        history_name(name, timeline);
+        snprintf(path, sizeof path, "%s/pg_wal", a->self->pgdata);
+        got = durable_dir(path, &dir) < 0 ? -1 : durable_load(dir, name, a->history, HISTORY_BYTES_MAX + 1);
+        durable_close(dir);
+        if (got < 0)
+            return fail_sys(ERR_LOCAL, "cannot read %s/%s", path, name);
+        a->history_bytes = (size_t)got;
+    }
+    a->history_timeline = timeline;
+    return 0;
+}
+
+/* HELLO for the links, or NULL and why nothing is shipped now. */
+static const struct hello *
+make_hello(struct agent *a, const char **ret_why)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    const struct identity *identity = agent_identity(a);
+
+    *ret_why = "this member is not the primary";
+    if (a->role != ROLE_PRIMARY)
+        return NULL;
+    *ret_why = a->alarm;
+    if (a->alarm[0] != '\0')
+        return NULL;
+    *ret_why = "waiting for PostgreSQL, which was not seen yet";
+    if (identity->system_identifier == 0 || identity->segment_bytes == 0 || a->pool.timeline == 0)
+        return NULL;
+    if (s != NULL && s->in_recovery)
+        return NULL;
+    if (load_history(a, a->pool.timeline) < 0) {
+        *ret_why = fail_message();
+        return NULL;
+    }
+    a->hello = (struct hello){.protocol = FRAME_PROTOCOL,
+                              .identity = *identity,
+                              .epoch = a->pool.epoch,
+                              .incarnation = a->incarnation,
+                              .timeline = a->pool.timeline,
+                              .config_digest = a->config->digest,
+                              .history = a->history,
+                              .history_bytes = a->history_bytes};
+    snprintf(a->hello.pool, sizeof a->hello.pool, "%s", a->config->name);
+    snprintf(a->hello.from, sizeof a->hello.from, "%s", a->self->name);
+    return &a->hello;
+}
+
+/* A higher epoch that a far side tells: believed when its timeline comes after ours. */
+static void
+learn_epoch(struct agent *a, const struct epoch_origin *origin, const char *teller, int64_t wall_us)
+{
+    switch (pool_judge(&a->pool, &origin->epoch)) {
+    case POOL_SAME:
+    case POOL_LOWER:
+        return;
+    case POOL_CONFLICT:
+        a->rival = *origin;
+        return;
+    case POOL_HIGHER:
+        break;
+    }
+    if (origin->timeline != 0 && origin->timeline <= a->pool.timeline) {
+        log_warning("%s tells of epoch %" PRIu64 " (primary %s) on timeline %u, which is not after ours (%u): not "
+                    "believed",
+                    teller, origin->epoch.number, origin->epoch.member, origin->timeline, a->pool.timeline);
+        return;
+    }
+    pool_adopt(&a->pool, origin, wall_us);
+    if (agent_save_pool(a) == 0)
+        log_warning("epoch %" PRIu64 ": %s is the primary now, told by %s; this member stops shipping",
+                    origin->epoch.number, origin->epoch.member, teller);
+}
+
+static void
+run_links(struct agent *a, int64_t now_us, int64_t wall_us)
+{
+    const char *why;
+    const struct hello *hello = make_hello(a, &why);
+    enum pong_postgres word = a->links > 0 ? agent_postgres_word(a, now_us) : PONG_POSTGRES_UNKNOWN;
+
+    for (size_t i = 0; i < a->links; i++) {
+        struct link *l = &a->link[i];
+        bool was_refused = l->sender.refused;
+
+        l->sender.postgres = word;
+        l->source_allowed = a->stopping_us == 0 || now_us - a->stopping_us < a->config->shutdown_wait_us;
+        link_run(l, &a->loop, hello, why, now_us, wall_us);
+        if (l->sender.pool_news) {
+            l->sender.pool_news = false;
+            learn_epoch(a, &l->sender.pool, l->member, wall_us);
+        }
+        if (l->sender.refused && !was_refused &&
+            (l->sender.refusal == REFUSE_EPOCH || l->sender.refusal == REFUSE_CONFLICT))
+            learn_epoch(a, &l->sender.refusal_origin, l->member, wall_us);
+    }
+}
+
+static void
+stamp_beacon(struct agent *a)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    struct beacon b;
+
+    if (a->role != ROLE_PRIMARY || s == NULL || s->in_recovery || s->insert == LSN_UNKNOWN)
+        return;
+    b = (struct beacon){.lsn = lsn_before_page_header(s->insert, agent_identity(a)->segment_bytes),
+                        .wall_us = s->wall_us,
+                        .mono_us = s->mono_us};
+    for (size_t i = 0; i < a->links; i++)
+        sender_beacon(&a->link[i].sender, &b);
+}
+
+/* ---- receiving ---- */
+
+static void
+refuse(struct agent *a, struct session *s, enum refuse_kind kind, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static void
+refuse(struct agent *a, struct session *s, enum refuse_kind kind, const char *format, ...)
+{
+    struct epoch_origin origin = pool_origin(&a->pool);
+    char reason[FRAME_REASON_MAX];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    inlet_refuse(&a->inlet, s, kind, &origin, reason);
+}
+
+/* The far side's claim to be the primary. True when its WAL may be looked at. */
+static bool
+believe_epoch(struct agent *a, struct session *s, const struct hello *h, int64_t wall_us)
+{
+    const struct postgres_sample *sample = postgres_sample(a->postgres);
+    struct epoch_origin theirs = {.epoch = h->epoch, .timeline = h->timeline};
+
+    switch (pool_judge(&a->pool, &h->epoch)) {
+    case POOL_LOWER:
+        refuse(a, s, REFUSE_EPOCH,
+               "epoch %" PRIu64 " is over: %s is the primary since epoch %" PRIu64
+               "; stop the PostgreSQL of %s and bring it back as a standby",
+               h->epoch.number, a->pool.epoch.member, a->pool.epoch.number, h->from);
+        return false;
+    case POOL_CONFLICT:
+        a->rival = theirs;
+        refuse(a, s, REFUSE_CONFLICT, "two primaries: epoch %" PRIu64 " is claimed by %s here and by %s there",
+               h->epoch.number, a->pool.epoch.member, h->epoch.member);
+        return false;
+    case POOL_SAME:
+        break;
+    case POOL_HIGHER:
+        if (strcmp(h->from, h->epoch.member) != 0) {
+            refuse(a, s, REFUSE_OPERATOR, "%s tells of an epoch of %s: only a primary may", h->from, h->epoch.member);
+            return false;
+        }
+        if (receiver_judge(&a->receiver, h) < 0 && a->role != ROLE_PRIMARY) {
+            refuse(a, s, REFUSE_OPERATOR, "%s", fail_message());
+            return false;
+        }
+        learn_epoch(a, &theirs, h->from, wall_us);
+        judge(a, wall_us);
+        break;
+    }
+    if (pool_judge(&a->pool, &h->epoch) != POOL_SAME) {
+        refuse(a, s, REFUSE_OPERATOR, "epoch %" PRIu64 " of %s is not believed here", h->epoch.number, h->from);
+        return false;
+    }
+    if (sample != NULL && !sample->in_recovery) {
+        refuse(a, s, REFUSE_OPERATOR,
+               "the PostgreSQL of %s is writable (a former primary, or promoted by hand): stop it and bring it back "
+               "as a standby",
+               a->self->name);
+        return false;
+    }
+    return true;
+}
+
+static void
+answer_greeting(struct agent *a, struct session *s, const struct hello *h, int64_t now_us, int64_t wall_us)
+{
+    const struct identity *local = postgres_identity(a->postgres);
+    const struct postgres_sample *sample = postgres_sample(a->postgres);
+    struct identity control;
+    timeline_t wanted_timeline = a->relay.wanted_timeline;
+    lsn_t wanted = a->relay.wanted;
+    uint64_t ours = local->system_identifier;
+
+    if (ours == 0 && postgres_read_control(a->self->pgdata, &control) == 0)
+        ours = control.system_identifier;
+    if (strcmp(h->pool, a->config->name) != 0) {
+        refuse(a, s, REFUSE_OPERATOR, "this agent serves pool %s, not %s", a->config->name, h->pool);
+    } else if (strcmp(h->to, a->self->name) != 0) {
+        refuse(a, s, REFUSE_OPERATOR, "this is %s, not %s: compare the ssh addresses of both in the pool's file",
+               a->self->name, h->to);
+    } else if (config_member(a->config, h->from) == NULL) {
+        refuse(a, s, REFUSE_OPERATOR, "%s is no member of the pool's file on %s", h->from, a->self->name);
+    } else if (ours != 0 && ours != h->identity.system_identifier) {
+        refuse(a, s, REFUSE_OPERATOR,
+               "another database cluster: the system identifier of %s is %" PRIu64 ", the PostgreSQL of %s has %" PRIu64
+               "; its data directory is no copy of this pool's",
+               h->from, h->identity.system_identifier, a->self->name, ours);
+    } else if (believe_epoch(a, s, h, wall_us)) {
+        if (a->spool_error[0] != '\0') {
+            refuse(a, s, REFUSE_RETRY, "%s takes no WAL now: %s", a->self->name, a->spool_error);
+        } else if (receiver_judge(&a->receiver, h) < 0) {
+            refuse(a, s, REFUSE_OPERATOR, "%s", fail_message());
+        } else {
+            if (wanted == LSN_UNKNOWN && sample != NULL && sample->in_recovery && sample->replay != LSN_UNKNOWN) {
+                wanted = sample->replay; /* what a fresh spool's standby will ask for first */
+                wanted_timeline = sample->timeline;
+            }
+            if (inlet_accept(&a->inlet, s, wanted_timeline, wanted, a->config->digest, now_us) < 0)
+                refuse(a, s, REFUSE_RETRY, "%s", fail_message());
+            else if (h->timeline != a->pool.timeline) {
+                a->pool.timeline = h->timeline;
+                agent_save_pool(a);
+            }
+        }
+    }
+}
+
+static void
+spool_failed(struct agent *a, int64_t now_us)
+{
+    char reason[FAIL_MESSAGE_MAX];
+
+    snprintf(reason, sizeof reason, "%s", fail_message());
+    if (strcmp(a->spool_error, reason) != 0)
+        log_error("%s; nothing is accepted until that is mended, what is here is still served", reason);
+    snprintf(a->spool_error, sizeof a->spool_error, "%s", reason);
+    a->spool_retry_us = now_us + SPOOL_RETRY_US;
+    inlet_end(&a->inlet, reason);
+}
+
+/* Is there room again, is a file that could not be flushed replaced? */
+static void
+retry_spool(struct agent *a, int64_t now_us)
+{
+    uint64_t room = 0, needed = a->spool.identity.segment_bytes;
+
+    if (a->spool_error[0] == '\0' || now_us < a->spool_retry_us || worker_busy(&a->flusher))
+        return;
+    a->spool_retry_us = now_us + SPOOL_RETRY_US;
+    if (durable_free(a->spool.dir, &room) < 0 || room < needed)
+        return;
+    if (a->spool.damaged && spool_recover(&a->spool) < 0)
+        return;
+    log_info("the spool takes WAL again");
+    a->spool_error[0] = '\0';
+}
+
+static void
+job_flush(void *job)
+{
+    spool_flush_run(job);
+}
+
+static void
+begin_flush(struct agent *a, int64_t now_us)
+{
+    if (!worker_busy(&a->flusher) && !a->spool.damaged && spool_flush_begin(&a->spool, &a->flush, now_us))
+        worker_submit(&a->flusher, job_flush, &a->flush);
+}
+
+static void
+run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
+{
+    struct relay_standby standby;
+    struct session *session;
+    const struct hello *hello;
+    bool feedback;
+
+    if (worker_done(&a->flusher) && spool_flush_end(&a->spool, &a->flush) < 0)
+        spool_failed(a, now_us);
+    if (inlet_run(&a->inlet, &a->loop, now_us, wall_us) < 0)
+        spool_failed(a, now_us);
+    while (inlet_greeting(&a->inlet, &session, &hello))
+        answer_greeting(a, session, hello, now_us, wall_us);
+    relay_push(&a->relay, now_us);
+    begin_flush(a, now_us);
+    relay_run(&a->relay, &a->loop, now_us);
+    relay_standby(&a->relay, &standby);
+    if (standby.connected)
+        a->feedback_us = now_us;
+    feedback = now_us - a->feedback_us < FEEDBACK_KEEP_US;
+    receiver_report(&a->receiver, agent_applied(a), feedback ? standby.xmin : 0, feedback ? standby.catalog_xmin : 0,
+                    standby.connected);
+    inlet_push(&a->inlet);
+    retry_spool(a, now_us);
+}
+
+/* ---- housekeeping ---- */
+
+static void
+job_note(void *job)
+{
+    struct note *n = job;
+
+    n->error = durable_replace(n->dir, n->name, n->text, n->length) < 0 ? errno : 0;
+}
+
+/* The newest covered beacons, once a second, so that lag goes on growing over a restart. */
+static void
+save_lag(struct agent *a)
+{
+    struct lag_record record = {0};
+    char boot_id[BOOT_ID_SIZE];
+    struct note *n = a->note;
+
+    worker_done(&a->scribe);
+    if (worker_busy(&a->scribe))
+        return;
+    if (a->role == ROLE_PRIMARY && a->links > 0) {
+        record.flushed = a->link[0].sender.flushed.covered;
+        record.applied = a->link[0].sender.applied.covered;
+        snprintf(record.primary, sizeof record.primary, "%s", a->self->name);
+    } else if (a->role == ROLE_STANDBY) {
+        receiver_record(&a->receiver, &record);
+    }
+    if (record.flushed.lsn == LSN_UNKNOWN)
+        return;
+    clock_boot_id(boot_id);
+    n->dir = a->spool.dir;
+    snprintf(n->name, sizeof n->name, "%s", LAG_FILE);
+    n->length = lag_record_save(&record, boot_id, n->text);
+    worker_submit(&a->scribe, job_note, n);
+}
+
+static void
+load_lag(struct agent *a)
+{
+    char text[LAG_RECORD_MAX], boot_id[BOOT_ID_SIZE];
+    struct lag_record record;
+
+    clock_boot_id(boot_id);
+    if (durable_load(a->spool.dir, LAG_FILE, text, sizeof text) < 0 ||
+        !lag_record_load(&record, text, boot_id, clock_us(), clock_wall_us()))
+        return;
+    if (strcmp(record.primary, a->self->name) != 0) {
+        receiver_remember(&a->receiver, &record);
+    } else if (a->links > 0) {
+        a->link[0].sender.flushed.covered = record.flushed;
+        a->link[0].sender.applied.covered = record.applied;
+    }
+}
+
+/* What nobody needs any more: the local standby has it (or is the primary now), and keep has passed. */
+static void
+prune(struct agent *a, int64_t wall_us)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    struct relay_standby standby;
+    lsn_t needed;
+
+    if (s == NULL || spool_empty(&a->spool))
+        return;
+    relay_standby(&a->relay, &standby);
+    needed = !s->in_recovery ? s->insert : s->replay;
+    if (s->in_recovery && standby.flush != LSN_UNKNOWN && standby.flush < needed)
+        needed = standby.flush;
+    if (relay_needs(&a->relay) < needed)
+        needed = relay_needs(&a->relay);
+    if (spool_prune(&a->spool, needed, a->self->keep_us, wall_us) < 0)
+        log_warning("%s", fail_message());
+}
+
+/* synchronous_standby_names, when the pool is synchronous and the link is level. */
+static void
+keep_settings(struct agent *a)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    char text[256];
+
+    if (!a->config->synchronous || a->role != ROLE_PRIMARY || a->links == 0 || s == NULL || s->in_recovery ||
+        postgres_state(a->postgres) != POSTGRES_UP || s->synchronous_standby_names[0] != '\0')
+        return;
+    if (a->link[0].state != LINK_SHIPPING || a->link[0].sender.far.flushed < s->flush)
+        return;
+    snprintf(text, sizeof text, "synchronous_standby_names = '%s'\n", a->slot_name[0]);
+    if (durable_replace(a->spool.dir, SETTINGS_FILE, text, strlen(text)) < 0) {
+        log_warning("cannot write %s/%s: %s", a->spool.path, SETTINGS_FILE, strerror(errno));
+        return;
+    }
+    if (postgres_ask(a->postgres, POSTGRES_RELOAD, NULL))
+        log_info("the link to %s is level: commits wait for it from now on", a->link[0].member);
+}
+
+static void
+keep_house(struct agent *a, int64_t wall_us)
+{
+    const struct identity *identity = postgres_identity(a->postgres);
+    const char *error;
+
+    if (a->role == ROLE_PRIMARY && identity->system_identifier != 0 && spool_adopt(&a->spool, identity) < 0)
+        set_alarm(a, fail_message());
+    save_lag(a);
+    prune(a, wall_us);
+    if (a->failover.phase == FAILOVER_IDLE) {
+        if (postgres_done(a->postgres, &error) && error != NULL)
+            log_warning("PostgreSQL refused: %s", error);
+        keep_settings(a);
+    }
+}
+
+static void
+run_postgres(struct agent *a, int64_t now_us)
+{
+    enum postgres_state before = postgres_state(a->postgres), state;
+
+    if (postgres_run(a->postgres, &a->loop, now_us) == 0)
+        return;
+    state = postgres_state(a->postgres);
+    if (state == POSTGRES_UP)
+        stamp_beacon(a);
+    if (state == before)
+        return;
+    if (state == POSTGRES_STOPPING) {
+        if (a->stopping_us == 0)
+            a->stopping_us = now_us;
+    } else if (state == POSTGRES_UP) {
+        a->stopping_us = 0;
+    }
+    if (state == POSTGRES_UP)
+        log_info("PostgreSQL is there");
+    else
+        log_warning("PostgreSQL is away: %s", postgres_reason(a->postgres));
+}
+
+/* ---- control ---- */
+
+static void
+answer_requests(struct agent *a, int64_t now_us)
+{
+    uint64_t client;
+    json_t *request;
+
+    while (control_request(&a->control, &client, &request)) {
+        const char *command = json_string_value(json_object_get(request, "command"));
+
+        if (command != NULL && strcmp(command, "status") == 0) {
+            control_answer(&a->control, client, agent_report(a, now_us));
+            control_done(&a->control, client, 0);
+        } else if (command != NULL && strcmp(command, "failover") == 0) {
+            failover_request(a, client, request, now_us);
+        } else {
+            control_text(&a->control, client, "this agent does not know that command: is its version older?");
+            control_done(&a->control, client, 1);
+        }
+        json_decref(request);
+    }
+}
+
+/* ---- life ---- */
+
+static int
+open_links(struct agent *a)
+{
+    size_t count = 0;
+
+    snprintf(a->conninfo, sizeof a->conninfo, "%s", a->self->postgres);
+    for (size_t i = 0; i < a->config->members; i++) {
+        const struct member *m = &a->config->member[i];
+        int code;
+
+        if (m == a->self || strcmp(m->site, a->self->site) == 0)
+            continue;
+        config_slot_name(a->slot_name[count], m->name);
+        code = link_init(&a->link[count], m->name, &m->target, a->conninfo, a->slot_name[count], a->self->pgdata,
+                         a->codec);
+        if (code < 0)
+            return code;
+        count++;
+        a->links = count;
+    }
+    return 0;
+}
+
+static int
+check_cluster(const struct agent *a)
+{
+    struct identity control;
+
+    if (a->spool.identity.system_identifier == 0 || postgres_read_control(a->self->pgdata, &control) < 0 ||
+        control.system_identifier == a->spool.identity.system_identifier)
+        return 0;
+    return fail(ERR_USAGE,
+                "the spool %s belongs to another database cluster (system identifier %" PRIu64 ", %s has %" PRIu64
+                "): correct spool or pgdata of [member %s], or give it an empty spool",
+                a->spool.path, a->spool.identity.system_identifier, a->self->pgdata, control.system_identifier,
+                a->self->name);
+}
+
+static int
+write_pid(const struct agent *a)
+{
+    char text[32];
+    int dir, code = 0;
+
+    snprintf(text, sizeof text, "%d\n", (int)getpid());
+    if (durable_dir(a->self->run, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open the run directory %s", a->self->run);
+    if (durable_replace(dir, "agent.pid", text, strlen(text)) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot write %s/agent.pid", a->self->run);
+    durable_close(dir);
+    return code;
+}
+
+static int
+agent_open(struct agent *a, const struct config *config, const struct member *self)
+{
+    int code;
+
+    *a = (struct agent){.config = config, .self = self, .started_us = clock_us()};
+    a->incarnation = (uint64_t)clock_wall_us();
+    a->spool.dir = a->spool.lock = a->inlet.fd = a->relay.fd = a->control.fd = -1;
+    a->codec = calloc(1, sizeof *a->codec);
+    a->note = calloc(1, sizeof *a->note);
+    a->scratch = malloc(FRAME_WAL_MAX);
+    a->history = malloc(HISTORY_BYTES_MAX + 1);
+    a->postgres = postgres_new(self->postgres);
+    if (a->codec == NULL || a->note == NULL || a->scratch == NULL || a->history == NULL || a->postgres == NULL)
+        return fail(ERR_LOCAL, "out of memory");
+    code = spool_open(&a->spool, self->spool);
+    if (code == 0)
+        code = check_cluster(a);
+    if (code == 0)
+        code = pool_load(&a->pool, a->spool.dir);
+    if (code == ERR_AGAIN)
+        code = 0;
+    receiver_init(&a->receiver, &a->spool, a->codec, a->scratch);
+    if (code == 0)
+        code = worker_init(&a->flusher);
+    if (code == 0)
+        code = worker_init(&a->scribe);
+    if (code == 0)
+        code = relay_open(&a->relay, self->run, &a->spool);
+    if (code == 0)
+        code = inlet_open(&a->inlet, self->run, &a->receiver);
+    if (code == 0)
+        code = control_open(&a->control, self->run);
+    if (code == 0)
+        code = open_links(a);
+    if (code == 0)
+        code = write_pid(a);
+    if (code < 0)
+        return code;
+    if (a->spool.damaged)
+        snprintf(a->spool_error, sizeof a->spool_error, "%s could not be flushed when it was opened", a->spool.path);
+    load_lag(a);
+    a->running = true;
+    return 0;
+}
+
+static void
+agent_close(struct agent *a)
+{
+    char path[256];
+
+    snprintf(path, sizeof path, "%s/agent.pid", a->self->run);
+    inlet_end(&a->inlet, "the agent stops");
+    for (size_t i = 0; i < a->links; i++)
+        link_release(&a->link[i]);
+    control_close(&a->control);
+    inlet_close(&a->inlet);
+    relay_close(&a->relay);
+    worker_release(&a->flusher);
+    worker_release(&a->scribe);
+    spool_close(&a->spool);
+    postgres_free(a->postgres);
+    codec_release(a->codec);
+    free(a->codec);
+    free(a->note);
+    free(a->scratch);
+    free(a->history);
+    if (a->running) /* else the file may be another agent's */
+        unlink(path);
+}
+
+/* systemd's protocol for Type=notify (sd_notify(3)): one datagram. */
+static void
+notify_ready(void)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    static const char ready[] = "READY=1";
+    int fd;
+
+    if (path == NULL || strlen(path) >= sizeof address.sun_path)
+        return;
+    memcpy(address.sun_path, path, strlen(path));
+    if (address.sun_path[0] == '@')
+        address.sun_path[0] = '\0';
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    if (sendto(fd, ready, sizeof ready - 1, 0, (struct sockaddr *)&address,
+               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path))) < 0)
+        log_warning("cannot tell systemd that the agent is ready: %s", strerror(errno));
+    close(fd);
+}
+
+static int64_t
+watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
+{
+    loop_begin(&a->loop);
+    loop_watch(&a->loop, signals, POLLIN);
+    loop_watch(&a->loop, worker_fd(&a->flusher), POLLIN);
+    postgres_watch(a->postgres, &a->loop);
+    inlet_watch(&a->inlet, &a->loop);
+    relay_watch(&a->relay, &a->loop, now_us);
+    control_watch(&a->control, &a->loop);
+    for (size_t i = 0; i < a->links; i++)
+        link_watch(&a->link[i], &a->loop);
+    loop_due(&a->loop, failover_due_us(a));
+    loop_due(&a->loop, house_us);
+    if (a->spool_error[0] != '\0')
+        loop_due(&a->loop, a->spool_retry_us);
+    return a->loop.due_us;
+}
+
+static int
+agent_loop(struct agent *a, int signals)
+{
+    int64_t house_us = 0;
+
+    for (;;) {
+        int64_t now_us, wall_us;
+
+        watch(a, signals, clock_us(), house_us);
+        if (loop_wait(&a->loop) < 0)
+            return ERR_LOCAL;
+        if (loop_ready(&a->loop, signals) != 0)
+            return 0;
+        now_us = clock_us();
+        wall_us = clock_wall_us();
+        run_postgres(a, now_us);
+        judge(a, wall_us);
+        run_receiving(a, now_us, wall_us);
+        run_links(a, now_us, wall_us);
+        control_run(&a->control, &a->loop, now_us);
+        answer_requests(a, now_us);
+        failover_run(a, now_us);
+        if (now_us >= house_us) {
+            keep_house(a, wall_us);
+            house_us = now_us + HOUSEKEEPING_US;
+        }
+    }
+}
+
+int
+command_agent(const struct config *config, const struct member *self, const struct options *options)
+{
+    static struct agent a; /* large, and there is one */
+    sigset_t wanted;
+    int signals, code;
+
+    (void)options;
+    log_init(self->name);
+    if (config_check_local(config, self, stderr) < 0)
+        return 2;
+    sigemptyset(&wanted);
+    sigaddset(&wanted, SIGTERM);
+    sigaddset(&wanted, SIGINT);
+    sigprocmask(SIG_BLOCK, &wanted, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    signals = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
+    srandom((unsigned)clock_us());
+    code = signals < 0 ? fail_sys(ERR_LOCAL, "signalfd") : agent_open(&a, config, self);
+    if (code == 0) {
+        log_info("walferry %s: agent of %s in pool %s, spool %s", WALFERRY_VERSION, self->name, config->name,
+                 self->spool);
+        notify_ready();
+        code = agent_loop(&a, signals);
+    }
+    if (code < 0)
+        log_error("%s", fail_message());
+    else
+        log_info("stopped");
+    agent_close(&a);
+    return code == 0 ? 0 : code == ERR_USAGE ? 2 : 1;
+}

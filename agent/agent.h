@@ -1,0 +1,111 @@
+/*
+ * agent: the daemon of one member. One thread, one poll loop, nothing in it blocks; it owns its
+ * rooms by value and is the only one who decides: what role this member has, whom it ships to, whom
+ * it takes WAL from.
+ *
+ * Role follows the pool's epoch (pool.state), never the config; where PostgreSQL's own recovery
+ * state disagrees, PostgreSQL is right and the disagreement is an alarm, never silently repaired.
+ */
+#ifndef AGENT_AGENT_H
+#define AGENT_AGENT_H
+
+#include "config.h"
+#include "control.h"
+#include "pool.h"
+#include "postgres.h"
+
+#include "base/fail.h"
+#include "base/worker.h"
+#include "shipper/inlet.h"
+#include "shipper/link.h"
+#include "shipper/relay.h"
+
+#define AGENT_ALARM_MAX 512
+
+enum role {
+    ROLE_UNKNOWN,   /* PostgreSQL was never seen and nothing is on disk */
+    ROLE_PRIMARY,
+    ROLE_STANDBY,
+    ROLE_PROMOTING, /* a failover to this member is under way */
+    ROLE_FENCED,    /* deposed: its PostgreSQL is writable, another member is the primary */
+};
+
+const char *role_name(enum role role);
+
+enum failover_phase { FAILOVER_IDLE, FAILOVER_ASKING, FAILOVER_RESCUING, FAILOVER_RUNNING };
+
+/* A failover as the agent drives it: failover.c is its only writer. */
+struct failover {
+    enum failover_phase phase;
+    uint64_t client; /* who gets the progress lines */
+    bool dry_run, force, confirmed, entered;
+    int64_t started_us, since_us; /* the whole; the present phase or step */
+    int64_t asked_us;             /* PING is out */
+    lsn_t rescued;                /* progress of a drain, to tell a slow one from a dead one */
+    int64_t step_us[FAILOVER_PROMOTE + 1];
+    bool loss_known;
+    bool command_asked;           /* a command of this step is with PostgreSQL */
+    size_t next_member;           /* FAILOVER_SLOTS */
+    lsn_t drain_to;
+};
+
+struct note; /* a small file on its way to disk: agent.c */
+
+struct agent {
+    const struct config *config;
+    const struct member *self;
+    bool running; /* everything was opened */
+    enum role role;
+    char alarm[AGENT_ALARM_MAX];    /* "" : all is well */
+    char spool_error[FAIL_MESSAGE_MAX]; /* why the spool takes nothing now; "" : it does */
+    int64_t spool_retry_us;
+    int64_t started_us;
+    uint64_t incarnation;
+
+    struct loop loop;
+    struct pool pool;
+    struct epoch_origin rival; /* the other claimant of our epoch number; number 0: none */
+
+    struct spool spool;
+    struct flush flush;
+    struct worker flusher, scribe;
+    struct note *note;
+    struct codec *codec;
+    uint8_t *scratch;
+    struct receiver receiver;
+    struct inlet inlet;
+    struct relay relay;
+    struct postgres *postgres;
+    int64_t stopping_us; /* since when the local server is shutting down; 0: it is not */
+    int64_t feedback_us; /* when the local standby was last here */
+    struct link link[MEMBERS_MAX];
+    size_t links;
+    char slot_name[MEMBERS_MAX][SLOT_NAME_SIZE];
+    char conninfo[512];
+    char *history; /* of the primary's timeline; HISTORY_BYTES_MAX and a 0 */
+    size_t history_bytes;
+    timeline_t history_timeline;
+    struct hello hello;
+    struct control control;
+    struct failover failover;
+};
+
+/* The state of everything, for `walferry status`: a new reference. */
+json_t *agent_report(const struct agent *a, int64_t now_us);
+
+/* Where this member's PostgreSQL is or was: identity from it, else from the spool. */
+const struct identity *agent_identity(const struct agent *a);
+enum pong_postgres agent_postgres_word(const struct agent *a, int64_t now_us);
+
+/* Save pool.state; 0 or the error, which is also logged. A state is on disk before it is acted on. */
+int agent_save_pool(struct agent *a);
+
+/* What the local standby has applied, by its own word or its relay client's. 0: unknown. */
+lsn_t agent_applied(const struct agent *a);
+
+/* failover.c */
+void failover_request(struct agent *a, uint64_t client, const json_t *request, int64_t now_us);
+void failover_run(struct agent *a, int64_t now_us);
+int64_t failover_due_us(const struct agent *a);
+
+#endif

@@ -1,0 +1,68 @@
+/*
+ * config: the pool's one INI file, the same on every member, checked whole before anything starts.
+ *
+ * Keys and defaults: conf/pool.ini is the commented example of every key. All errors are found in
+ * one pass, each one line "FILE:LINE: [section] key: what is wrong; what is allowed". Refused: an
+ * unknown or duplicate section or key, a value out of range, a missing key, an indented line (inih
+ * would continue the value above), a line over 200 bytes, a run directory whose socket paths would
+ * pass 107 bytes, a file that group or others may write, more than MEMBERS_MAX members.
+ */
+#ifndef AGENT_CONFIG_H
+#define AGENT_CONFIG_H
+
+#include "shipper/identity.h"
+#include "shipper/lane.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define MEMBERS_MAX 8
+
+struct member {
+    char name[MEMBER_NAME_SIZE];
+    char site[MEMBER_NAME_SIZE];
+    struct lane_target target; /* from ssh, host_key, known_hosts; identity is filled from the local member's */
+    char identity[256];        /* this member's own private key, for dialing out */
+    char postgres[256];        /* conninfo: host is a socket directory or a numeric address */
+    char pgdata[256];
+    char bindir[256];
+    char start[256], stop[256]; /* "" : pg_ctl on pgdata */
+    char spool[256];
+    char run[64];
+    int64_t keep_us;
+    int line; /* of its section, for messages */
+};
+
+struct config {
+    char file[256];
+    char name[MEMBER_NAME_SIZE]; /* pool */
+    char home[MEMBER_NAME_SIZE]; /* site */
+    bool synchronous;            /* the agent owns synchronous_standby_names; default no */
+    int64_t shutdown_wait_us;    /* default 30 s */
+    uint64_t digest;             /* of the file's bytes: agents compare it */
+    struct member member[MEMBERS_MAX];
+    size_t members;
+};
+
+/* Read and check; every error goes to `errors` as one line. 0 or ERR_USAGE (message: how many). */
+int config_load(struct config *c, const char *file, FILE *errors);
+
+/* The same from memory (tests, fuzz): `name` stands for the file; no permission checks. */
+int config_parse(struct config *c, const char *name, const char *text, size_t length, FILE *errors);
+
+const struct member *config_member(const struct config *c, const char *name); /* NULL: unknown */
+
+/* Which file: option, else WALFERRY_CONFIG, else the only *.ini in /etc/walferry. ERR_USAGE. */
+int config_find(const char *option, char *out, size_t size);
+
+/* Which member we are: option, else WALFERRY_MEMBER, else the one whose ssh host is an address or
+ * the name of this machine. ERR_USAGE lists the candidates. */
+int config_self(const struct config *c, const char *option, const struct member **ret_member);
+
+/* "walferry_" and the member's name with '-' as '_': slot and application_name of the link to it. */
+#define SLOT_NAME_SIZE 48
+void config_slot_name(char out[SLOT_NAME_SIZE], const char *member);
+
+#endif

@@ -1,0 +1,290 @@
+/* See control.h. */
+#include "control.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define REQUEST_BYTES_MAX 4096
+#define ANSWER_BYTES_MAX  (1u << 20)
+#define REQUEST_US        (10 * SECOND_US)
+
+static int
+make_address(struct sockaddr_un *address, char path[108], const char *run)
+{
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if ((size_t)snprintf(path, 108, "%s/control", run) >= sizeof address->sun_path)
+        return fail(ERR_USAGE, "the socket path %s/control is too long; choose a shorter run directory", run);
+    memcpy(address->sun_path, path, strlen(path) + 1);
+    return 0;
+}
+
+int
+control_open(struct control *c, const char *run)
+{
+    struct sockaddr_un address;
+    int code;
+
+    *c = (struct control){.fd = -1, .next_id = 1};
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        c->client[i].fd = -1;
+    code = make_address(&address, c->path, run);
+    if (code < 0)
+        return code;
+    c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    unlink(c->path); /* the spool's lock says that no other agent is using it */
+    if (c->fd < 0 || bind(c->fd, (struct sockaddr *)&address, sizeof address) < 0 || chmod(c->path, 0600) < 0 ||
+        listen(c->fd, 16) < 0)
+        return fail_sys(ERR_LOCAL, "cannot listen on %s", c->path);
+    return 0;
+}
+
+static void
+drop(struct control_client *k)
+{
+    close(k->fd);
+    json_decref(k->request);
+    buf_release(&k->in);
+    buf_release(&k->out);
+    *k = (struct control_client){.fd = -1};
+}
+
+void
+control_close(struct control *c)
+{
+    if (c->fd < 0)
+        return;
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        if (c->client[i].fd >= 0)
+            drop(&c->client[i]);
+    unlink(c->path);
+    close(c->fd);
+    c->fd = -1;
+}
+
+static bool
+is_ours(int fd)
+{
+    struct ucred who;
+    socklen_t size = sizeof who;
+
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && (who.uid == geteuid() || who.uid == 0);
+}
+
+static void
+accept_clients(struct control *c, int64_t now_us)
+{
+    int fd;
+
+    while ((fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
+        struct control_client *k = NULL;
+
+        for (size_t i = 0; i < CONTROL_CLIENTS_MAX && k == NULL; i++)
+            if (c->client[i].fd < 0)
+                k = &c->client[i];
+        if (k == NULL || !is_ours(fd)) {
+            close(fd);
+            continue;
+        }
+        *k = (struct control_client){.fd = fd, .due_us = now_us + REQUEST_US, .id = c->next_id++};
+        if (buf_init(&k->in, REQUEST_BYTES_MAX) < 0 || buf_init(&k->out, ANSWER_BYTES_MAX) < 0)
+            drop(k);
+    }
+}
+
+/* False when the client is to be dropped. */
+static bool
+read_request(struct control_client *k)
+{
+    uint8_t *at = buf_reserve(&k->in, buf_room(&k->in));
+    ssize_t got = buf_room(&k->in) == 0 ? 0 : read(k->fd, at, buf_room(&k->in));
+    const uint8_t *newline;
+
+    if (got < 0)
+        return errno == EAGAIN || errno == EINTR;
+    if (got == 0)
+        return false; /* it left, or its line is too long */
+    buf_commit(&k->in, (size_t)got);
+    newline = memchr(buf_data(&k->in), '\n', buf_used(&k->in));
+    if (newline == NULL)
+        return true;
+    k->request = json_loadb((const char *)buf_data(&k->in), (size_t)(newline - buf_data(&k->in)), 0, NULL);
+    buf_clear(&k->in);
+    k->due_us = NEVER_US;
+    return json_is_object(k->request);
+}
+
+static bool
+run_client(struct control_client *k, short ready, int64_t now_us)
+{
+    if ((ready & (POLLIN | POLLHUP | POLLERR)) != 0) {
+        char byte;
+
+        if (k->due_us != NEVER_US && !read_request(k))
+            return false;
+        /* after its request a client only listens: what comes is its end */
+        if (k->due_us == NEVER_US && k->request == NULL && recv(k->fd, &byte, 1, MSG_DONTWAIT) == 0)
+            return false;
+    }
+    while (buf_used(&k->out) > 0) {
+        ssize_t put = send(k->fd, buf_data(&k->out), buf_used(&k->out), MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (put < 0)
+            return errno == EAGAIN || errno == EINTR;
+        buf_consume(&k->out, (size_t)put);
+    }
+    return !k->answered && now_us < k->due_us;
+}
+
+void
+control_run(struct control *c, const struct loop *l, int64_t now_us)
+{
+    if (loop_ready(l, c->fd) != 0)
+        accept_clients(c, now_us);
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        struct control_client *k = &c->client[i];
+
+        if (k->fd >= 0 && !run_client(k, loop_ready(l, k->fd), now_us))
+            drop(k);
+    }
+}
+
+void
+control_watch(const struct control *c, struct loop *l)
+{
+    loop_watch(l, c->fd, POLLIN);
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        const struct control_client *k = &c->client[i];
+
+        if (k->fd < 0)
+            continue;
+        loop_watch(l, k->fd, (short)(POLLIN | (buf_used(&k->out) > 0 ? POLLOUT : 0)));
+        loop_due(l, k->due_us);
+    }
+}
+
+bool
+control_request(struct control *c, uint64_t *ret_id, json_t **ret_request)
+{
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        struct control_client *k = &c->client[i];
+
+        if (k->fd >= 0 && k->request != NULL) {
+            *ret_id = k->id;
+            *ret_request = k->request;
+            k->request = NULL;
+            return true;
+        }
+    }
+    return false;
+}
+
+void
+control_answer(struct control *c, uint64_t id, json_t *line)
+{
+    char *text = line == NULL ? NULL : json_dumps(line, JSON_COMPACT);
+
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX && text != NULL; i++) {
+        struct control_client *k = &c->client[i];
+
+        if (k->fd < 0 || k->id != id)
+            continue;
+        if (json_is_true(json_object_get(line, "done")))
+            k->answered = true;
+        if (buf_reserve(&k->out, strlen(text) + 1) == NULL) {
+            drop(k); /* it does not read */
+            break;
+        }
+        buf_put_bytes(&k->out, text, strlen(text));
+        buf_put_u8(&k->out, '\n');
+    }
+    free(text);
+    json_decref(line);
+}
+
+void
+control_text(struct control *c, uint64_t id, const char *format, ...)
+{
+    char text[2048];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    control_answer(c, id, json_pack("{s:s}", "text", text));
+}
+
+void
+control_done(struct control *c, uint64_t id, int code)
+{
+    control_answer(c, id, json_pack("{s:b s:i}", "done", 1, "code", code));
+}
+
+static int
+send_request(int fd, json_t *request)
+{
+    char *text = json_dumps(request, JSON_COMPACT);
+    size_t length;
+    int code = 0;
+
+    json_decref(request);
+    if (text == NULL)
+        return fail(ERR_LOCAL, "out of memory for a request");
+    length = strlen(text);
+    text[length++] = '\n'; /* in place of its 0: from here on it is bytes, not a string */
+    if (send(fd, text, length, MSG_NOSIGNAL) != (ssize_t)length)
+        code = fail_sys(ERR_PEER, "the agent does not take the request");
+    free(text);
+    return code;
+}
+
+int
+control_ask(const char *run, json_t *request, void (*each)(void *context, json_t *line), void *context)
+{
+    struct sockaddr_un address;
+    char path[108], *text = NULL;
+    size_t size = 0;
+    FILE *stream = NULL;
+    int code = make_address(&address, path, run), fd;
+
+    if (code < 0) {
+        json_decref(request);
+        return code;
+    }
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+        json_decref(request);
+        code = fail_sys(ERR_PEER, "no agent answers on %s", path);
+        goto out;
+    }
+    code = send_request(fd, request);
+    if (code < 0)
+        goto out;
+    stream = fdopen(fd, "r");
+    code = fail(ERR_PEER, "the agent went away before it was done");
+    while (stream != NULL && code == ERR_PEER && getline(&text, &size, stream) > 0) {
+        json_t *line = json_loads(text, 0, NULL);
+
+        if (json_is_true(json_object_get(line, "done")))
+            code = (int)json_integer_value(json_object_get(line, "code"));
+        else if (line != NULL)
+            each(context, line);
+        json_decref(line);
+    }
+out:
+    free(text);
+    if (stream != NULL)
+        fclose(stream);
+    else if (fd >= 0)
+        close(fd);
+    return code;
+}

@@ -1,0 +1,55 @@
+/*
+ * control: the agent's Unix socket <run>/control for the commands of this host.
+ *
+ * A client sends one JSON object in one line, {"command": "..."}; the agent answers with lines of
+ * JSON, the last of which has "done": true and "code" (the command's exit code). Lines before it
+ * are progress: {"text": "..."}. Peer uid is ours or root. Bounds: CONTROL_CLIENTS_MAX clients, a
+ * request of 4 kB, 1 MB of unread answers; a client that does not ask within 10 s is dropped.
+ */
+#ifndef AGENT_CONTROL_H
+#define AGENT_CONTROL_H
+
+#include "base/buf.h"
+#include "base/loop.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#define CONTROL_CLIENTS_MAX 16
+
+struct control_client {
+    int fd; /* -1: free */
+    struct buf in, out;
+    json_t *request; /* waiting for control_request to give it away */
+    bool answered;   /* "done" is in out: close when it is written */
+    int64_t due_us;
+    uint64_t id;
+};
+
+struct control {
+    int fd;
+    char path[108];
+    struct control_client client[CONTROL_CLIENTS_MAX];
+    uint64_t next_id;
+};
+
+int control_open(struct control *c, const char *run); /* ERR_LOCAL */
+void control_close(struct control *c);
+void control_watch(const struct control *c, struct loop *l);
+void control_run(struct control *c, const struct loop *l, int64_t now_us);
+
+/* The next request, if any: its client's id and the object (owned by the caller). */
+bool control_request(struct control *c, uint64_t *ret_id, json_t **ret_request);
+
+/* Write a line to a client, if it is still there. Takes over the reference. */
+void control_answer(struct control *c, uint64_t id, json_t *line);
+void control_text(struct control *c, uint64_t id, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void control_done(struct control *c, uint64_t id, int code);
+
+/*
+ * The client's half: ask the agent of `run`, give every line to `each`, until done. Takes over
+ * `request`. The command's exit code; ERR_PEER when no agent answers (message names the socket).
+ */
+int control_ask(const char *run, json_t *request, void (*each)(void *context, json_t *line), void *context);
+
+#endif

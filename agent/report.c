@@ -1,0 +1,241 @@
+/*
+ * report: everything this agent knows, as one JSON object; `walferry status` prints it. What is not
+ * known is null, never 0. Times are seconds with fractions, sizes bytes, LSNs PostgreSQL's text.
+ */
+#include "agent.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static json_t *
+lsn_json(lsn_t lsn)
+{
+    char text[LSN_TEXT_SIZE];
+
+    if (lsn == LSN_UNKNOWN)
+        return json_null();
+    snprintf(text, sizeof text, LSN_FORMAT, LSN_ARGS(lsn));
+    return json_string(text);
+}
+
+static json_t *
+seconds_json(bool known, int64_t us)
+{
+    return known ? json_real((double)us / (double)SECOND_US) : json_null();
+}
+
+static json_t *
+text_json(const char *text)
+{
+    return text[0] != '\0' ? json_string(text) : json_null();
+}
+
+/* One of received, flushed, applied: where it is, how far behind in bytes and in seconds. */
+static json_t *
+position_json(lsn_t position, lsn_t primary, const struct lag *lag, bool clock_known, int64_t primary_us)
+{
+    int64_t age_us = 0;
+    bool known = clock_known && lag_age(lag, primary_us, &age_us);
+    char when[40];
+    json_t *behind = json_null();
+
+    if (position != LSN_UNKNOWN && primary != LSN_UNKNOWN)
+        behind = json_integer(primary > position ? (json_int_t)(primary - position) : 0);
+    return json_pack("{s:o s:o s:o s:o}", "lsn", lsn_json(position), "behind_bytes", behind, "lag_seconds",
+                     seconds_json(known, age_us), "as_of",
+                     lag->covered.lsn != LSN_UNKNOWN ? json_string(text_time(when, sizeof when, lag->covered.wall_us))
+                                                     : json_null());
+}
+
+static const char *
+postgres_state_name(enum postgres_state state)
+{
+    static const char *const name[] = {"unknown", "down", "starting", "stopping", "up"};
+
+    return name[state];
+}
+
+static json_t *
+postgres_json(const struct agent *a)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    json_t *json = json_pack("{s:s s:o s:i}", "state", postgres_state_name(postgres_state(a->postgres)), "reason",
+                             text_json(postgres_reason(a->postgres)), "major", agent_identity(a)->postgres_major);
+
+    if (s == NULL)
+        return json;
+    json_object_set_new(json, "in_recovery", json_boolean(s->in_recovery));
+    json_object_set_new(json, "timeline", json_integer(s->timeline));
+    json_object_set_new(json, "insert", lsn_json(s->insert));
+    json_object_set_new(json, "flush", lsn_json(s->flush));
+    json_object_set_new(json, "replay", lsn_json(s->replay));
+    json_object_set_new(json, "replay_paused", json_boolean(s->replay_paused));
+    json_object_set_new(json, "synchronous_standby_names", json_string(s->synchronous_standby_names));
+    return json;
+}
+
+static const char *
+link_state_name(enum link_state state)
+{
+    static const char *const name[] = {"stopped", "down", "connecting", "greeting", "up"};
+
+    return name[state];
+}
+
+static json_t *
+round_trip_json(const struct clock_offset *o)
+{
+    int64_t offset_us, round_trip_us = 0, wall_offset_us;
+    bool known = offset_best(o, &offset_us, &round_trip_us, &wall_offset_us);
+
+    return seconds_json(known, round_trip_us);
+}
+
+static json_t *
+clock_offset_json(const struct clock_offset *o)
+{
+    int64_t offset_us, round_trip_us, wall_offset_us = 0;
+    bool known = offset_best(o, &offset_us, &round_trip_us, &wall_offset_us);
+
+    return seconds_json(known, wall_offset_us);
+}
+
+static json_t *
+link_json(const struct agent *a, const struct link *l, int64_t now_us)
+{
+    const struct sender *s = &l->sender;
+    const struct postgres_sample *sample = postgres_sample(a->postgres);
+    lsn_t primary = sample != NULL && !sample->in_recovery ? sample->flush : LSN_UNKNOWN;
+    json_t *json = json_pack("{s:s s:s s:o s:o s:o s:o s:o s:b}", "to", l->member, "state", link_state_name(l->state),
+                             "since_seconds", seconds_json(true, now_us - l->since_us), "reason", text_json(l->reason),
+                             "source_reason", text_json(l->source_reason), "round_trip_seconds",
+                             round_trip_json(&s->offset), "clock_offset_seconds", clock_offset_json(&s->offset),
+                             "standby_connected", s->far.standby_connected);
+
+    json_object_set_new(json, "sent", lsn_json(l->state == LINK_SHIPPING ? s->sent : LSN_UNKNOWN));
+    json_object_set_new(json, "received", position_json(s->far.received, primary, &s->received, true, now_us));
+    json_object_set_new(json, "flushed", position_json(s->far.flushed, primary, &s->flushed, true, now_us));
+    json_object_set_new(json, "applied", position_json(s->far.applied, primary, &s->applied, true, now_us));
+    json_object_set_new(json, "wal_bytes", json_integer((json_int_t)s->wal_bytes));
+    json_object_set_new(json, "wire_bytes", json_integer((json_int_t)s->wire_bytes));
+    json_object_set_new(json, "connections_lost", json_integer((json_int_t)l->ended));
+    json_object_set_new(json, "config_differs",
+                        json_boolean(l->state == LINK_SHIPPING && s->far_digest != a->config->digest));
+    return json;
+}
+
+static json_t *
+receiving_json(const struct agent *a, int64_t now_us)
+{
+    const struct receiver *r = &a->receiver;
+    int64_t primary_us = 0;
+    bool clock_known = receiver_primary_us(r, now_us, &primary_us);
+    bool live = receiver_live(r);
+    lsn_t primary = r->stamped.lsn;
+    struct relay_standby standby;
+    json_t *json;
+
+    relay_standby(&a->relay, &standby);
+    json = json_pack("{s:o s:s s:o s:o s:o s:b}", "from", text_json(r->from), "state", live ? "up" : "down", "reason",
+                     text_json(a->inlet.reason), "round_trip_seconds", round_trip_json(&r->offset),
+                     "clock_offset_seconds", clock_offset_json(&r->offset), "standby_connected", standby.connected);
+    json_object_set_new(json, "since_seconds", seconds_json(live, now_us - a->inlet.live_since_us));
+    json_object_set_new(json, "heard_seconds_ago", seconds_json(r->heard_us != 0, now_us - r->heard_us));
+    json_object_set_new(json, "primary", lsn_json(primary));
+    json_object_set_new(json, "received",
+                        position_json(a->spool.written, primary, &r->received, clock_known, primary_us));
+    json_object_set_new(json, "flushed", position_json(a->spool.flushed, primary, &r->flushed, clock_known, primary_us));
+    json_object_set_new(json, "applied", position_json(agent_applied(a), primary, &r->applied, clock_known, primary_us));
+    json_object_set_new(json, "wal_bytes", json_integer((json_int_t)r->wal_bytes));
+    json_object_set_new(json, "wire_bytes", json_integer((json_int_t)r->wire_bytes));
+    json_object_set_new(json, "connections_lost", json_integer((json_int_t)a->inlet.ended));
+    json_object_set_new(json, "config_differs", json_boolean(live && r->far_digest != a->config->digest));
+    return json;
+}
+
+static json_t *
+spool_json(const struct agent *a)
+{
+    const struct spool *s = &a->spool;
+    uint64_t room = 0;
+    bool room_known = durable_free(s->dir, &room) == 0;
+
+    return json_pack("{s:s s:i s:o s:o s:o s:o s:o s:o}", "path", s->path, "timeline", (int)s->timeline, "start",
+                     lsn_json(s->start), "received", lsn_json(s->written), "flushed", lsn_json(s->flushed),
+                     "available", lsn_json(s->available), "free_bytes",
+                     room_known ? json_integer((json_int_t)room) : json_null(), "error", text_json(a->spool_error));
+}
+
+/* What a disaster now could cost: the smallest of the links' lags on the primary, ours on a standby. */
+static json_t *
+exposure_json(const struct agent *a, int64_t now_us)
+{
+    int64_t best_us = 0, age_us, primary_us;
+    bool known = false;
+
+    if (a->role == ROLE_PRIMARY) {
+        for (size_t i = 0; i < a->links; i++) {
+            if (!lag_age(&a->link[i].sender.flushed, now_us, &age_us) || (known && age_us >= best_us))
+                continue;
+            best_us = age_us;
+            known = true;
+        }
+    } else if (a->role == ROLE_STANDBY && receiver_primary_us(&a->receiver, now_us, &primary_us)) {
+        known = lag_age(&a->receiver.flushed, primary_us, &best_us);
+    }
+    return seconds_json(known, best_us);
+}
+
+/* What this agent can say of a member: its own role, and who is the primary. */
+static json_t *
+members_json(const struct agent *a)
+{
+    json_t *members = json_array();
+
+    for (size_t i = 0; i < a->config->members; i++) {
+        const struct member *m = &a->config->member[i];
+        const char *role = m == a->self                                     ? role_name(a->role)
+                           : a->pool.epoch.number == 0                      ? "unknown"
+                           : strcmp(m->name, a->pool.epoch.member) == 0     ? "primary"
+                           : pool_was_primary(&a->pool, m->name)            ? "former primary"
+                                                                            : "standby";
+
+        json_array_append_new(members, json_pack("{s:s s:s s:s}", "name", m->name, "site", m->site, "role", role));
+    }
+    return members;
+}
+
+json_t *
+agent_report(const struct agent *a, int64_t now_us)
+{
+    const struct epoch_origin origin = pool_origin(&a->pool);
+    char system_identifier[24];
+    json_t *links = json_array();
+    json_t *json;
+
+    snprintf(system_identifier, sizeof system_identifier, "%llu",
+             (unsigned long long)agent_identity(a)->system_identifier);
+    for (size_t i = 0; i < a->links; i++)
+        if (a->role != ROLE_STANDBY && a->role != ROLE_UNKNOWN)
+            json_array_append_new(links, link_json(a, &a->link[i], now_us));
+    json = json_pack("{s:s s:s s:s s:s s:s s:s s:i s:o}", "version", WALFERRY_VERSION, "pool", a->config->name,
+                     "member", a->self->name, "site", a->self->site, "role", role_name(a->role), "system_identifier",
+                     system_identifier, "timeline", (int)a->pool.timeline, "alarm", text_json(a->alarm));
+    json_object_set_new(json, "epoch",
+                        json_pack("{s:I s:o s:i s:o}", "number", (json_int_t)a->pool.epoch.number, "member",
+                                  text_json(a->pool.epoch.member), "timeline", (int)origin.timeline, "fork",
+                                  lsn_json(origin.fork)));
+    json_object_set_new(json, "failover_step", json_integer(a->pool.step));
+    json_object_set_new(json, "members", members_json(a));
+    json_object_set_new(json, "exposure_seconds", exposure_json(a, now_us));
+    json_object_set_new(json, "postgres", postgres_json(a));
+    json_object_set_new(json, "links", links);
+    json_object_set_new(json, "receiving",
+                        a->role == ROLE_PRIMARY || a->role == ROLE_FENCED ? json_null() : receiving_json(a, now_us));
+    json_object_set_new(json, "spool", spool_json(a));
+    return json;
+}

@@ -1,0 +1,167 @@
+/*
+ * status: what the agent of this host knows, for a person (or --json for a program). One shot, or
+ * --watch: the terminal is redrawn, anything else gets one plain line per interval.
+ */
+#include "command.h"
+#include "control.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/text.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *
+string_of(const json_t *json, const char *key, const char *missing)
+{
+    const char *text = json_string_value(json_object_get(json, key));
+
+    return text != NULL ? text : missing;
+}
+
+static const char *
+seconds_of(const json_t *json, const char *key, char *out, size_t size)
+{
+    const json_t *value = json_object_get(json, key);
+
+    if (!json_is_number(value))
+        snprintf(out, size, "unknown");
+    else
+        text_duration(out, size, (int64_t)(json_number_value(value) * (double)SECOND_US));
+    return out;
+}
+
+static const char *
+bytes_of(const json_t *json, const char *key, char *out, size_t size)
+{
+    const json_t *value = json_object_get(json, key);
+
+    if (!json_is_integer(value))
+        snprintf(out, size, "unknown");
+    else
+        text_bytes(out, size, (uint64_t)json_integer_value(value));
+    return out;
+}
+
+static void
+print_position(const json_t *stream, const char *name)
+{
+    const json_t *p = json_object_get(stream, name);
+    char behind[24], lag[32];
+
+    printf("  %-9s %-16s %10s behind   lag %-14s as of %s\n", name, string_of(p, "lsn", "unknown"),
+           bytes_of(p, "behind_bytes", behind, sizeof behind), seconds_of(p, "lag_seconds", lag, sizeof lag),
+           string_of(p, "as_of", "unknown"));
+}
+
+static void
+print_stream(const json_t *stream, const char *direction, const char *peer)
+{
+    char since[32], round_trip[32], wal[24], wire[24];
+    const char *reason = string_of(stream, "reason", NULL);
+    const json_t *rtt = json_object_get(stream, "round_trip_seconds");
+
+    snprintf(round_trip, sizeof round_trip, "unknown");
+    if (json_is_number(rtt))
+        snprintf(round_trip, sizeof round_trip, "%.1f ms", json_number_value(rtt) * 1000);
+    printf("link %s %s: %s for %s, round trip %s, %s of WAL in %s\n", direction, string_of(stream, peer, "nobody yet"),
+           string_of(stream, "state", "?"), seconds_of(stream, "since_seconds", since, sizeof since), round_trip,
+           bytes_of(stream, "wal_bytes", wal, sizeof wal), bytes_of(stream, "wire_bytes", wire, sizeof wire));
+    if (reason != NULL)
+        printf("  why: %s\n", reason);
+    reason = string_of(stream, "source_reason", NULL);
+    if (reason != NULL)
+        printf("  no WAL to ship: %s\n", reason);
+    if (json_is_true(json_object_get(stream, "config_differs")))
+        printf("  the pool's file differs between the two members: compare and restart the agents\n");
+    print_position(stream, "received");
+    print_position(stream, "flushed");
+    print_position(stream, "applied");
+    if (!json_is_true(json_object_get(stream, "standby_connected")) &&
+        strcmp(string_of(stream, "state", ""), "up") == 0)
+        printf("  the standby's PostgreSQL is not connected to its relay; WAL is kept in the spool for it\n");
+}
+
+static void
+print_status(const json_t *json)
+{
+    const json_t *epoch = json_object_get(json, "epoch"), *postgres = json_object_get(json, "postgres");
+    const json_t *receiving = json_object_get(json, "receiving"), *member, *link;
+    const char *reason = string_of(postgres, "reason", NULL);
+    char exposure[32];
+    size_t i;
+
+    printf("pool %s: epoch %lld, primary %s, timeline %lld\n", string_of(json, "pool", "?"),
+           (long long)json_integer_value(json_object_get(epoch, "number")), string_of(epoch, "member", "unknown"),
+           (long long)json_integer_value(json_object_get(json, "timeline")));
+    json_array_foreach(json_object_get(json, "members"), i, member)
+        printf("  %-16s site %-12s %s%s\n", string_of(member, "name", "?"), string_of(member, "site", "?"),
+               string_of(member, "role", "?"),
+               strcmp(string_of(member, "name", ""), string_of(json, "member", "-")) == 0 ? "   <- here" : "");
+    printf("exposure: %s\n", seconds_of(json, "exposure_seconds", exposure, sizeof exposure));
+    if (string_of(json, "alarm", NULL) != NULL)
+        printf("ALARM: %s\n", string_of(json, "alarm", ""));
+    printf("PostgreSQL here: %s%s%s\n", string_of(postgres, "state", "?"), reason != NULL ? ", " : "",
+           reason != NULL ? reason : "");
+    json_array_foreach(json_object_get(json, "links"), i, link)
+        print_stream(link, "to", "to");
+    if (json_is_object(receiving))
+        print_stream(receiving, "from", "from");
+    reason = string_of(json_object_get(json, "spool"), "error", NULL);
+    if (reason != NULL)
+        printf("spool: takes nothing: %s\n", reason);
+}
+
+static void
+print_line(const json_t *json)
+{
+    const json_t *stream = json_array_get(json_object_get(json, "links"), 0);
+    char exposure[32], lag[32], when[40], behind[24];
+
+    if (stream == NULL)
+        stream = json_object_get(json, "receiving");
+    printf("%s %s %s exposure %s link %s flushed %s (%s behind) applied %s (lag %s)%s%s\n",
+           text_time(when, sizeof when, clock_wall_us()), string_of(json, "member", "?"), string_of(json, "role", "?"),
+           seconds_of(json, "exposure_seconds", exposure, sizeof exposure), string_of(stream, "state", "none"),
+           string_of(json_object_get(stream, "flushed"), "lsn", "unknown"),
+           bytes_of(json_object_get(stream, "flushed"), "behind_bytes", behind, sizeof behind),
+           string_of(json_object_get(stream, "applied"), "lsn", "unknown"),
+           seconds_of(json_object_get(stream, "applied"), "lag_seconds", lag, sizeof lag),
+           string_of(json, "alarm", NULL) != NULL ? " ALARM: " : "", string_of(json, "alarm", ""));
+}
+
+static void
+show(void *context, json_t *json)
+{
+    const struct options *options = context;
+
+    if (options->json)
+        json_dumpf(json, stdout, options->watch ? JSON_COMPACT : JSON_INDENT(2)), putchar('\n');
+    else if (options->watch && !isatty(STDOUT_FILENO))
+        print_line(json);
+    else
+        print_status(json);
+    fflush(stdout);
+}
+
+int
+command_status(const struct config *config, const struct member *self, const struct options *options)
+{
+    struct options shown = *options;
+    int code;
+
+    for (;;) {
+        if (options->watch && !options->json && isatty(STDOUT_FILENO))
+            printf("\033[H\033[2J");
+        code = control_ask(self->run, json_pack("{s:s}", "command", "status"), show, &shown);
+        if (code < 0)
+            fprintf(stderr, "walferry status: %s; is the agent of %s running? (systemctl start walferry@%s)\n",
+                    fail_message(), self->name, config->name);
+        if (!options->watch || ferror(stdout))
+            return code == 0 ? 0 : 1;
+        poll(NULL, 0, options->watch_s * 1000);
+    }
+}

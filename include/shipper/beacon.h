@@ -1,0 +1,72 @@
+/*
+ * beacon: how far behind, in seconds, without an inference. Pure arithmetic.
+ *
+ * A beacon says: every commit that the primary made before its clock showed T lies before LSN. A
+ * position (received, flushed, applied) that has reached LSN covers it; the newest covered beacon's
+ * T is "as of", its age is the lag. Both agents keep the same books: the sender's from its own
+ * samples and ACKs, the receiver's from BEACON frames and its own positions. Ages are counted on
+ * the primary's monotonic clock, which the receiver knows by the offset that PING and PONG measure.
+ *
+ * Pending beacons are bounded: when the list is full, every other one of its older half goes. What
+ * is lost is resolution, and only towards the older: a lag is never told too small.
+ */
+#ifndef SHIPPER_BEACON_H
+#define SHIPPER_BEACON_H
+
+#include "shipper/frame.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BEACONS_MAX 512
+
+struct lag {
+    struct beacon pending[BEACONS_MAX]; /* ascending in LSN and time */
+    size_t count;
+    lsn_t position;        /* what is reached */
+    struct beacon covered; /* the newest covered one; lsn 0: none yet */
+};
+
+void lag_beacon(struct lag *l, const struct beacon *b);
+void lag_reach(struct lag *l, lsn_t position); /* a lower position than before is ignored */
+
+/* Another primary's clock: forget what it said, keep the position. */
+void lag_restart(struct lag *l);
+
+/* Age of the newest covered beacon at `now_us` of the primary's monotonic clock; false: unknown. */
+bool lag_age(const struct lag *l, int64_t now_us, int64_t *ret_age_us);
+
+/* The far side's monotonic clock as seen from here: far = here + offset. */
+#define OFFSET_SAMPLES 16
+struct clock_offset {
+    struct {
+        int64_t round_trip_us, offset_us, wall_offset_us;
+    } sample[OFFSET_SAMPLES];
+    size_t count; /* ever taken */
+};
+
+void offset_restart(struct clock_offset *o);
+/* One PING that came back: the far clocks were read halfway. */
+void offset_sample(struct clock_offset *o, int64_t sent_us, int64_t far_us, int64_t far_wall_us, int64_t now_us,
+                   int64_t wall_us);
+/* The sample with the smallest round trip of the last OFFSET_SAMPLES; false before the first. */
+bool offset_best(const struct clock_offset *o, int64_t *ret_offset_us, int64_t *ret_round_trip_us,
+                 int64_t *ret_wall_offset_us);
+
+/*
+ * Kept across a restart, so that lag goes on growing: one line of text.
+ *   "primary NAME boot ID offset us flushed lsn wall mono applied lsn wall mono\n"
+ * On the same boot the monotonic clock still counts; after another boot the wall clock has to do,
+ * and load turns the beacons' times into ones that give that age on the new clock.
+ */
+struct lag_record {
+    char primary[MEMBER_NAME_SIZE]; /* whose clock it is */
+    struct beacon flushed, applied; /* lsn 0: unknown */
+    int64_t offset_us;              /* primary's monotonic clock minus ours; 0 on the primary itself */
+};
+#define LAG_RECORD_MAX 512
+size_t lag_record_save(const struct lag_record *r, const char *boot_id, char out[LAG_RECORD_MAX]);
+bool lag_record_load(struct lag_record *r, const char *text, const char *boot_id, int64_t now_us, int64_t wall_us);
+
+#endif

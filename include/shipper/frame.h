@@ -1,0 +1,179 @@
+/*
+ * frame: the wire between two agents. This comment is the specification.
+ *
+ * A link is a stream of frames in both directions; numbers are in network byte order, strings end
+ * with a 0 byte.
+ *
+ *   u32 length of what follows (1 .. FRAME_BYTES_MAX)   u8 type   body
+ *
+ * The primary's side (sender) speaks first: HELLO. The standby's side (receiver) answers ACCEPT or
+ * REFUSE. Then WAL, HISTORY, BEACON and DRAINED flow to the receiver, ACK, DRAIN and POOL to the
+ * sender, PING, PONG and GOODBYE both ways.
+ *
+ *   HELLO    u32 magic "WFRY", u16 protocol (1), string pool, u64 system identifier,
+ *            u32 segment bytes, u16 PostgreSQL major, string from, string to, u64 epoch number,
+ *            string epoch member, u64 incarnation, u8 lane, u32 timeline, u64 config digest,
+ *            rest: the timeline's history file ("" on timeline 1)
+ *   ACCEPT   u32 timeline, u64 LSN to start from (0, 0: a fresh spool, start where the slot does),
+ *            u64 config digest
+ *   REFUSE   u8 kind (enum refuse_kind), u64 epoch number, string epoch member, u32 timeline and
+ *            u64 fork LSN of that epoch, string reason (shown to the DBA on both sides)
+ *   WAL      u32 timeline, u64 LSN of the first byte, u8 codec (0 none, 1 one zstd frame),
+ *            u32 decoded length (1 .. FRAME_WAL_MAX), rest: the bytes
+ *   ACK      u32 timeline, u64 received, u64 flushed, u64 applied (0 unknown), u64 xmin,
+ *            u64 catalog xmin (epoch << 32 | xid; 0 none), u8 1 if the standby is connected
+ *   BEACON   u64 LSN, u64 primary's wall clock, u64 primary's monotonic clock (microseconds)
+ *   PING     u64 sender's monotonic clock
+ *   PONG     u64 that same value, u64 answerer's monotonic clock, u64 its wall clock,
+ *            u8 state of its PostgreSQL (enum pong_postgres)
+ *   HISTORY  u32 timeline, rest: its history file (the name is computed at the far side)
+ *   POOL     u64 epoch number, string epoch member, u32 timeline, u64 fork LSN
+ *   DRAIN    nothing: ship what your dead PostgreSQL has left in pg_wal, please
+ *   DRAINED  u8 1 done or 0 not, u32 timeline, u64 its end of WAL, string reason when not
+ *   GOODBYE  string reason
+ *
+ * Types 14 (TUNNEL) and up are not spoken yet: an unknown type ends the session by name. Every
+ * decoder survives any bytes at all; decoded sizes are bounded before anything is decoded.
+ */
+#ifndef SHIPPER_FRAME_H
+#define SHIPPER_FRAME_H
+
+#include "base/buf.h"
+#include "shipper/identity.h"
+
+#define FRAME_PROTOCOL   1
+#define FRAME_WAL_MAX    (128u << 10) /* decoded; what a walsender sends at once */
+#define FRAME_BYTES_MAX  (FRAME_WAL_MAX + 64)
+#define FRAME_REASON_MAX 1024
+
+enum frame_type {
+    FRAME_HELLO = 1,
+    FRAME_ACCEPT,
+    FRAME_REFUSE,
+    FRAME_WAL,
+    FRAME_ACK,
+    FRAME_BEACON,
+    FRAME_PING,
+    FRAME_PONG,
+    FRAME_HISTORY,
+    FRAME_POOL,
+    FRAME_DRAIN,
+    FRAME_DRAINED,
+    FRAME_GOODBYE,
+};
+
+enum refuse_kind {
+    REFUSE_RETRY = 0,    /* not now: dial again */
+    REFUSE_OPERATOR = 1, /* a human has to do something first; dial again all the same, calmly */
+    REFUSE_EPOCH = 2,    /* your epoch is lower than the one given */
+    REFUSE_CONFLICT = 3, /* the same epoch number names another primary: both stop */
+};
+
+enum pong_postgres {
+    PONG_POSTGRES_UNKNOWN = 0,
+    PONG_POSTGRES_ANSWERS = 1,
+    PONG_POSTGRES_SILENT = 2, /* a postmaster is there but does not answer */
+    PONG_POSTGRES_DEAD = 3,   /* no postmaster */
+};
+
+/* How an epoch began: the primary's timeline and where it forked; zeros for the first. */
+struct epoch_origin {
+    struct epoch epoch;
+    timeline_t timeline;
+    lsn_t fork;
+};
+
+struct hello {
+    uint16_t protocol;
+    char pool[MEMBER_NAME_SIZE];
+    struct identity identity;
+    char from[MEMBER_NAME_SIZE], to[MEMBER_NAME_SIZE];
+    struct epoch epoch;
+    uint64_t incarnation;
+    uint8_t lane;
+    timeline_t timeline;
+    uint64_t config_digest;
+    const char *history; /* borrowed, not 0-terminated */
+    size_t history_bytes;
+};
+
+struct ack {
+    timeline_t timeline;
+    lsn_t received, flushed, applied;
+    uint64_t xmin, catalog_xmin;
+    bool standby_connected;
+};
+
+bool ack_equal(const struct ack *a, const struct ack *b);
+
+struct beacon {
+    lsn_t lsn;
+    int64_t wall_us, mono_us; /* the primary's clocks, read before the LSN */
+};
+
+/* Pointers reach into the decoded bytes: valid until those are consumed. */
+struct frame {
+    enum frame_type type;
+    size_t bytes; /* of the whole frame: consume these when done with it */
+    union {
+        struct hello hello;
+        struct {
+            timeline_t timeline;
+            lsn_t lsn;
+            uint64_t config_digest;
+        } accept;
+        struct {
+            enum refuse_kind kind;
+            struct epoch_origin origin;
+            const char *reason;
+        } refuse;
+        struct {
+            timeline_t timeline;
+            lsn_t lsn;
+            uint8_t codec;
+            uint32_t decoded_bytes;
+            const uint8_t *bytes;
+            size_t length;
+        } wal;
+        struct ack ack;
+        struct beacon beacon;
+        struct {
+            int64_t sent_us;
+        } ping;
+        struct {
+            int64_t sent_us, mono_us, wall_us;
+            enum pong_postgres postgres;
+        } pong;
+        struct {
+            timeline_t timeline;
+            const char *text;
+            size_t length;
+        } history;
+        struct epoch_origin pool;
+        struct {
+            bool done;
+            timeline_t timeline;
+            lsn_t end;
+            const char *reason;
+        } drained;
+        struct {
+            const char *reason;
+        } goodbye;
+    };
+};
+
+/* 1: the frame at the start of `in`; 0: not all of it is there; ERR_PEER: it is not a frame. */
+int frame_next(const struct buf *in, struct frame *ret_frame);
+
+/* Any type but WAL. 0, or ERR_AGAIN when `out` has no room: nothing was written. */
+int frame_put(struct buf *out, const struct frame *frame);
+
+/* WAL of 1 to FRAME_WAL_MAX bytes, compressed if that makes it smaller (codec borrowed). */
+struct codec;
+int frame_put_wal(struct buf *out, struct codec *codec, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n);
+
+/* A message and nothing else: short forms of the above for those who refuse or leave. */
+int frame_put_refuse(struct buf *out, enum refuse_kind kind, const struct epoch_origin *origin, const char *reason);
+int frame_put_goodbye(struct buf *out, const char *reason);
+
+#endif

@@ -1,0 +1,66 @@
+/*
+ * inlet: where sshd's sessions enter the agent, and the I/O half of the receiver.
+ *
+ * `walferry receive`, started by sshd, connects to <run>/inlet and hands over its descriptors 0
+ * and 1 (inlet_hand_over, SCM_RIGHTS); from then on the agent reads sshd's pipe itself. Exactly two
+ * descriptors are taken, from our own user or root; they are set CLOEXEC and non-blocking. At most
+ * INLET_SESSIONS_MAX sessions; HELLO within 10 s; HELLO's member must be the one that the key is
+ * bound to (--from). One session at a time feeds the receiver; a new one of the same member with a
+ * higher incarnation replaces it.
+ *
+ * The inlet judges nothing about the pool: inlet_greeting gives the session that said HELLO, and
+ * the agent answers with inlet_accept or inlet_refuse.
+ */
+#ifndef SHIPPER_INLET_H
+#define SHIPPER_INLET_H
+
+#include "base/buf.h"
+#include "base/loop.h"
+#include "shipper/receiver.h"
+
+#define INLET_SESSIONS_MAX 64
+#define INLET_IN_BYTES     (512u << 10)
+#define INLET_OUT_BYTES    (64u << 10)
+
+struct session; /* inlet.c */
+
+struct inlet {
+    int fd; /* listening */
+    char path[108];
+    struct session *session[INLET_SESSIONS_MAX];
+    struct session *live; /* feeds the receiver; NULL: none */
+    struct receiver *receiver;
+    int64_t live_since_us;
+    uint64_t ended; /* sessions that ended after they were accepted */
+    char reason[1024]; /* why the last live session ended or the last HELLO was refused; "" while one lives */
+};
+
+int inlet_open(struct inlet *i, const char *run, struct receiver *receiver); /* ERR_LOCAL */
+void inlet_close(struct inlet *i);
+
+void inlet_watch(const struct inlet *i, struct loop *l);
+/* Go on. 0, or the error of the spool that ended the live session: ERR_LOCAL or ERR_CORRUPT (the
+ * far side was told); errors of a peer only end that peer's session. */
+int inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us);
+
+/* A session that said HELLO and waits for the answer; false when there is none. */
+bool inlet_greeting(struct inlet *i, struct session **ret_session, const struct hello **ret_hello);
+int inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn_t wanted, uint64_t config_digest,
+                 int64_t now_us);
+void inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind, const struct epoch_origin *origin,
+                  const char *reason);
+
+/* End the live session, telling why. */
+void inlet_end(struct inlet *i, const char *reason);
+
+/* Write what is waiting now (after receiver_report and the like). */
+void inlet_push(struct inlet *i);
+
+/*
+ * The client's half, in the process that sshd started: hand descriptors 0 and 1 to the agent of
+ * `run` and wait until it lets go. `from` is what the key is bound to. 0; ERR_PEER when no agent
+ * listens there (nothing was handed over: the caller still can answer on descriptor 1).
+ */
+int inlet_hand_over(const char *run, const char *from);
+
+#endif

@@ -1,0 +1,74 @@
+/*
+ * link: one ordered stream of WAL from this member to another: source -> sender -> lane, acks back.
+ *
+ * The I/O half of the sender. It dials (after 0.1 s doubling to at most 3 s, jittered), greets,
+ * starts the source where the far side says, and moves bytes while there is room; a full queue
+ * stops the source. It holds a walsender only while the link lives. A peer is dead after 5 s with
+ * neither a frame nor TCP progress. State changes are logged once, attempts are not.
+ */
+#ifndef SHIPPER_LINK_H
+#define SHIPPER_LINK_H
+
+#include "base/loop.h"
+#include "base/worker.h"
+#include "shipper/lane.h"
+#include "shipper/pgwal.h"
+#include "shipper/sender.h"
+#include "shipper/source.h"
+
+#define LINK_REASON_MAX 1024
+
+enum link_state {
+    LINK_STOPPED,  /* the agent does not want it: see reason */
+    LINK_WAITING,  /* for the next attempt */
+    LINK_DIALING,  /* SSH is getting up */
+    LINK_GREETING, /* HELLO is out */
+    LINK_SHIPPING, /* accepted */
+};
+
+enum drain_state { DRAIN_NONE, DRAIN_LOOKING, DRAIN_SHIPPING };
+
+/* The rest of a dead server's log: where it ends is looked up by a worker, then it is read and sent. */
+struct drain {
+    enum drain_state state;
+    struct worker worker;
+    struct pgwal wal;
+    const char *pgdata;
+    timeline_t timeline;
+    lsn_t from, end;
+    int code; /* of the look-up */
+    char reason[256];
+};
+
+struct link {
+    char member[MEMBER_NAME_SIZE]; /* the far one */
+    const char *pgdata;            /* borrowed */
+    enum link_state state;
+    int64_t since_us; /* in this state */
+    char reason[LINK_REASON_MAX]; /* why it does not ship; "" when it does */
+    struct lane lane;
+    struct sender sender;
+    struct codec *codec; /* borrowed */
+    struct source *source;
+    bool source_allowed; /* the agent lets go of a stopping server by clearing it */
+    char source_reason[LINK_REASON_MAX]; /* why no WAL comes though the link is up; "" when it does */
+    int64_t source_due_us;
+    int64_t due_us, backoff_us;
+    bool more; /* WAL may be waiting inside libpq, where poll does not see it */
+    uint64_t incarnation;
+    uint64_t ended; /* connections that ended after they were accepted */
+    struct drain drain;
+    struct identity identity;
+};
+
+/* All strings borrowed for life; conninfo is the server to stream from, slot also its application_name. */
+int link_init(struct link *l, const char *member, const struct lane_target *target, const char *conninfo,
+              const char *slot, const char *pgdata, struct codec *codec);
+void link_release(struct link *l);
+
+/* hello NULL: the agent does not want it now, stop_reason says why. */
+void link_run(struct link *l, const struct loop *loop, const struct hello *hello, const char *stop_reason,
+              int64_t now_us, int64_t wall_us);
+void link_watch(const struct link *l, struct loop *loop);
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * pgwal: the transaction log of a server that is dead, read from its pg_wal directory.
+ *
+ * When a primary's PostgreSQL has died but its agent lives, what its disk still holds and never
+ * left is shipped before another member is promoted: then nothing is lost. The end is where crash
+ * recovery would end: the last record whose header, chain and CRC are right. Source of the
+ * rules: src/backend/access/transam/xlogreader.c, src/include/access/xlogrecord.h, xlog_internal.h.
+ *
+ * Never used while a postmaster lives (pgwal_open looks at postmaster.pid).
+ */
+#ifndef SHIPPER_PGWAL_H
+#define SHIPPER_PGWAL_H
+
+#include "base/lsn.h"
+#include "shipper/identity.h"
+
+#include <stddef.h>
+
+struct pgwal {
+    int dir; /* pgdata/pg_wal */
+    uint32_t segment_bytes;
+    int fd;
+    timeline_t timeline;
+    lsn_t fd_start;
+};
+
+/* ERR_LOCAL: cannot be read; ERR_PEER: a postmaster is alive (the message has its pid). */
+int pgwal_open(struct pgwal *w, const char *pgdata, uint32_t segment_bytes);
+void pgwal_close(struct pgwal *w);
+
+/*
+ * The end of valid WAL of `timeline`, walking from the first record at or after `from` (a segment's
+ * start; a record may reach into it). ERR_LOCAL when the segment of `from` is not there. Bounded work per call is not
+ * promised: one gigabyte takes about a second; call it in a worker.
+ */
+int pgwal_end(struct pgwal *w, timeline_t timeline, lsn_t from, lsn_t *ret_end);
+
+/* Up to n bytes at lsn, not past a segment's end; ERR_LOCAL when it is not there. */
+int pgwal_read(struct pgwal *w, timeline_t timeline, lsn_t lsn, void *out, size_t n);
+
+/* 1: a postmaster runs on this data directory, 0: none, ERR_LOCAL: unreadable. Also used by others. */
+int pgwal_postmaster_alive(const char *pgdata);
+
+#endif

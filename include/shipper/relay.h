@@ -1,0 +1,69 @@
+/*
+ * relay: the agent's server half of PostgreSQL's replication protocol, on <run>/.s.PGSQL.5432.
+ *
+ * Its clients are the local standby's walreceiver, pg_receivewal, psql (replication=true), and the
+ * source of this agent when it ships onward. A client is an LSN and two buffers: there is no queue;
+ * asked ahead of the spool it waits. Serves IDENTIFY_SYSTEM, SHOW (the few names these clients ask
+ * for), TIMELINE_HISTORY, START_REPLICATION [SLOT s] [PHYSICAL] X/X [TIMELINE n],
+ * READ_REPLICATION_SLOT, CREATE_REPLICATION_SLOT (TEMPORARY PHYSICAL is granted: the spool keeps
+ * its WAL anyway; others refused readably), DROP_REPLICATION_SLOT; every other command gets
+ * 0A000 / 42601 with the list. Timeline ends as in walsender: CopyDone, next timeline's row.
+ *
+ * Bounds: RELAY_CLIENTS_MAX (one more gets 53300), start-up within 10 s, one message at most 16 kB
+ * from a client, peer uid is ours or root. Before the system identifier is known: 57P03. Before the
+ * spool's first byte: 58P01 (the asked position is remembered in `wanted`). Keepalives every 10 s
+ * and after catching up. A client that takes nothing and says nothing for 60 s is dropped.
+ *
+ * Source of the formats: PostgreSQL manual, "Streaming Replication Protocol", "Message Formats".
+ */
+#ifndef SHIPPER_RELAY_H
+#define SHIPPER_RELAY_H
+
+#include "base/buf.h"
+#include "base/loop.h"
+#include "shipper/spool.h"
+
+#include <stdbool.h>
+
+#define RELAY_CLIENTS_MAX 8
+
+struct relay_client; /* relay.c */
+
+struct relay {
+    int fd; /* listening, -1 when closed */
+    char path[108];
+    struct spool *spool; /* borrowed */
+    struct relay_client *client[RELAY_CLIENTS_MAX];
+    /* asked for by a walreceiver while the spool was empty; timeline 0: nobody asked */
+    timeline_t wanted_timeline;
+    lsn_t wanted;
+};
+
+/*
+ * What the local standby says: from the client that streams and whose application is a walreceiver
+ * (any streaming client that reports apply != 0 counts; pg_receivewal reports none).
+ */
+struct relay_standby {
+    bool connected;
+    lsn_t write, flush, apply;
+    uint64_t xmin, catalog_xmin; /* epoch << 32 | xid; 0: no feedback */
+    int64_t reported_us;         /* of the last status message, monotonic */
+    int64_t left_us;             /* when it was last connected; 0: never seen */
+};
+
+/* Bind run/.s.PGSQL.5432, mode 0600, replacing a socket nobody listens on. ERR_LOCAL. */
+int relay_open(struct relay *r, const char *run, struct spool *spool);
+void relay_close(struct relay *r); /* ends all clients, removes the socket; accepts a zeroed struct */
+
+void relay_watch(const struct relay *r, struct loop *l, int64_t now_us); /* descriptors and deadline */
+void relay_run(struct relay *r, const struct loop *l, int64_t now_us);   /* accept, read, serve */
+
+/* The spool grew: serve it now, do not wait for the next turn. */
+void relay_push(struct relay *r, int64_t now_us);
+
+void relay_standby(const struct relay *r, struct relay_standby *ret_standby);
+
+/* The lowest position a client still needs (segment start of its LSN), LSN max when there is none. */
+lsn_t relay_needs(const struct relay *r);
+
+#endif

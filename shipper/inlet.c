@@ -1,0 +1,485 @@
+/*
+ * See inlet.h. A session's life: connected -> handed (descriptors are here) -> greeted (HELLO is
+ * here, the agent judges) -> live, or refused: then what is in `out` is still written before it ends.
+ */
+#include "shipper/inlet.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define GREETING_US (10 * SECOND_US)
+#define LEAVING_US  (2 * SECOND_US)
+#define PIPE_BYTES  (1 << 20)
+#define FRAMES_PER_TURN 64
+
+enum session_state { SESSION_CONNECTED, SESSION_HANDED, SESSION_GREETED, SESSION_LIVE, SESSION_LEAVING };
+
+struct session {
+    enum session_state state;
+    int fd;      /* to `walferry receive`; closing it ends that process */
+    int in, out; /* sshd's pipes */
+    char from[MEMBER_NAME_SIZE];
+    struct buf input, output;
+    struct hello hello; /* points into input while GREETED */
+    size_t hello_bytes;
+    uint64_t incarnation;
+    int64_t due_us;
+    bool stalled; /* the spool waits for a flush: read no further */
+};
+
+static int
+make_address(struct sockaddr_un *address, const char *path)
+{
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof address->sun_path)
+        return fail(ERR_USAGE, "the socket path %s has over %zu bytes; choose a shorter run directory", path,
+                    sizeof address->sun_path - 1);
+    memcpy(address->sun_path, path, strlen(path) + 1);
+    return 0;
+}
+
+int
+inlet_open(struct inlet *i, const char *run, struct receiver *receiver)
+{
+    struct sockaddr_un address;
+    int code;
+
+    *i = (struct inlet){.fd = -1, .receiver = receiver};
+    snprintf(i->reason, sizeof i->reason, "no agent of another site has connected yet");
+    snprintf(i->path, sizeof i->path, "%s/inlet", run);
+    code = make_address(&address, i->path);
+    if (code < 0)
+        return code;
+    i->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    unlink(i->path); /* the spool's lock says that no other agent is using it */
+    if (i->fd < 0 || bind(i->fd, (struct sockaddr *)&address, sizeof address) < 0 || chmod(i->path, 0600) < 0 ||
+        listen(i->fd, 16) < 0)
+        return fail_sys(ERR_LOCAL, "cannot listen on %s", i->path);
+    return 0;
+}
+
+static void
+close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static void
+free_session(struct inlet *i, struct session *s)
+{
+    if (i->live == s) {
+        i->live = NULL;
+        i->ended++;
+        receiver_close(i->receiver);
+    }
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        if (i->session[n] == s)
+            i->session[n] = NULL;
+    close_fd(&s->fd);
+    close_fd(&s->in);
+    close_fd(&s->out);
+    buf_release(&s->input);
+    buf_release(&s->output);
+    free(s);
+}
+
+void
+inlet_close(struct inlet *i)
+{
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        if (i->session[n] != NULL)
+            free_session(i, i->session[n]);
+    if (i->path[0] != '\0' && i->fd >= 0)
+        unlink(i->path);
+    close_fd(&i->fd);
+}
+
+static bool
+is_ours(int fd)
+{
+    struct ucred who;
+    socklen_t size = sizeof who;
+
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && (who.uid == geteuid() || who.uid == 0);
+}
+
+static void
+accept_sessions(struct inlet *i, int64_t now_us)
+{
+    int fd;
+
+    while ((fd = accept4(i->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
+        struct session *s = NULL;
+        size_t n = 0;
+
+        while (n < INLET_SESSIONS_MAX && i->session[n] != NULL)
+            n++;
+        if (n < INLET_SESSIONS_MAX && is_ours(fd))
+            s = malloc(sizeof *s);
+        if (s == NULL) {
+            close(fd);
+            continue;
+        }
+        *s = (struct session){.fd = fd, .in = -1, .out = -1, .due_us = now_us + GREETING_US};
+        i->session[n] = s;
+    }
+}
+
+/* Exactly two descriptors and a name; whatever else came along is closed. */
+static int
+take_descriptors(struct session *s)
+{
+    union {
+        struct cmsghdr header; /* aligns the bytes */
+        char bytes[CMSG_SPACE(sizeof(int) * 8)];
+    } control;
+    struct iovec io = {.iov_base = s->from, .iov_len = sizeof s->from};
+    struct msghdr m = {
+        .msg_iov = &io, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    ssize_t got = recvmsg(s->fd, &m, MSG_CMSG_CLOEXEC);
+    int fds[8];
+    size_t count = 0;
+
+    if (got < 0)
+        return errno == EAGAIN || errno == EINTR ? ERR_AGAIN : fail_sys(ERR_PEER, "walferry receive is gone");
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c != NULL; c = CMSG_NXTHDR(&m, c)) {
+        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t k = 0; k < n && count < 8; k++)
+            memcpy(&fds[count++], CMSG_DATA(c) + k * sizeof(int), sizeof(int));
+    }
+    if (got == 0 || count != 2 || s->from[got - 1] != '\0' || (m.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0) {
+        for (size_t k = 0; k < count; k++)
+            close(fds[k]);
+        return fail(ERR_PEER, "a process that is no walferry receive connected to the inlet");
+    }
+    s->in = fds[0];
+    s->out = fds[1];
+    if (fcntl(s->in, F_SETFL, O_NONBLOCK) < 0 || fcntl(s->out, F_SETFL, O_NONBLOCK) < 0)
+        return fail_sys(ERR_PEER, "the session's descriptors cannot be used");
+    fcntl(s->in, F_SETPIPE_SZ, PIPE_BYTES); /* fewer wake-ups; no loss where it is refused */
+    if (buf_init(&s->input, INLET_IN_BYTES) < 0 || buf_init(&s->output, INLET_OUT_BYTES) < 0)
+        return ERR_LOCAL;
+    s->state = SESSION_HANDED;
+    return 0;
+}
+
+static int
+read_input(struct session *s)
+{
+    size_t room = buf_room(&s->input);
+    uint8_t *at;
+    ssize_t got;
+
+    if (room < INLET_IN_BYTES / 4)
+        return 0;
+    at = buf_reserve(&s->input, room);
+    got = read(s->in, at, room);
+    if (got > 0)
+        buf_commit(&s->input, (size_t)got);
+    if (got == 0)
+        return fail(ERR_PEER, "the SSH session from %s ended", s->from);
+    if (got < 0 && errno != EAGAIN && errno != EINTR)
+        return fail_sys(ERR_PEER, "cannot read from the SSH session of %s", s->from);
+    return 0;
+}
+
+static int
+write_output(struct session *s)
+{
+    while (buf_used(&s->output) > 0) {
+        ssize_t put = write(s->out, buf_data(&s->output), buf_used(&s->output));
+
+        if (put < 0 && (errno == EAGAIN || errno == EINTR))
+            return 0;
+        if (put < 0)
+            return fail_sys(ERR_PEER, "cannot write to the SSH session of %s", s->from);
+        buf_consume(&s->output, (size_t)put);
+    }
+    return 0;
+}
+
+static int
+take_hello(struct session *s)
+{
+    struct frame f;
+    int got = frame_next(&s->input, &f);
+
+    if (got <= 0)
+        return got;
+    if (f.type != FRAME_HELLO)
+        return fail(ERR_PEER, "a session must begin with HELLO");
+    s->hello = f.hello;
+    s->hello_bytes = f.bytes;
+    s->state = SESSION_GREETED;
+    s->due_us = NEVER_US; /* the agent answers in this turn */
+    return 0;
+}
+
+static int
+take_frames(struct inlet *i, struct session *s, int64_t now_us, int64_t wall_us)
+{
+    struct frame f;
+    int got = 0, code;
+
+    s->stalled = false;
+    for (int n = 0; n < FRAMES_PER_TURN && (got = frame_next(&s->input, &f)) == 1; n++) {
+        code = receiver_frame(i->receiver, &f, now_us, wall_us);
+        if (code == ERR_AGAIN) {
+            s->stalled = true;
+            return 0;
+        }
+        if (code < 0)
+            return code;
+        buf_consume(&s->input, f.bytes);
+    }
+    return got < 0 ? got : 0;
+}
+
+static int
+run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t now_us, int64_t wall_us)
+{
+    int code = 0, ended = 0;
+
+    switch (s->state) {
+    case SESSION_CONNECTED:
+        if (loop_ready(l, s->fd) != 0)
+            code = take_descriptors(s);
+        if (code == ERR_AGAIN)
+            code = 0;
+        break;
+    case SESSION_HANDED:
+        code = read_input(s);
+        if (code == 0)
+            code = take_hello(s);
+        break;
+    case SESSION_GREETED:
+        break;
+    case SESSION_LIVE:
+        if (loop_ready(l, s->in) != 0)
+            ended = read_input(s);
+        code = take_frames(i, s, now_us, wall_us); /* what came before the end still counts */
+        if (code == 0 && !s->stalled)
+            code = ended;
+        if (code == 0)
+            code = receiver_tick(i->receiver, now_us);
+        break;
+    case SESSION_LEAVING:
+        break;
+    }
+    if (code == 0 && s->out >= 0)
+        code = write_output(s);
+    if (code == 0 && s->state == SESSION_LEAVING && buf_used(&s->output) == 0)
+        return fail(ERR_PEER, "left");
+    if (code == 0 && now_us >= s->due_us)
+        return fail(ERR_PEER, "no HELLO from %s within 10 s", s->from[0] != '\0' ? s->from : "a session");
+    return code;
+}
+
+int
+inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us)
+{
+    int result = 0;
+
+    if (loop_ready(l, i->fd) != 0)
+        accept_sessions(i, now_us);
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++) {
+        struct session *s = i->session[n];
+        int code = s == NULL ? 0 : run_session(i, s, l, now_us, wall_us);
+
+        if (code == 0)
+            continue;
+        if (s == i->live) {
+            snprintf(i->reason, sizeof i->reason, "%s", fail_message());
+            if (code != ERR_PEER)
+                result = code;
+            log_warning("link from %s: %s", s->from, i->reason);
+            inlet_end(i, i->reason);
+            continue;
+        }
+        if (s->state != SESSION_LEAVING)
+            log_warning("inlet: %s", fail_message());
+        free_session(i, s);
+    }
+    return result;
+}
+
+bool
+inlet_greeting(struct inlet *i, struct session **ret_session, const struct hello **ret_hello)
+{
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++) {
+        struct session *s = i->session[n];
+
+        if (s == NULL || s->state != SESSION_GREETED)
+            continue;
+        if (strcmp(s->hello.from, s->from) != 0) {
+            char reason[256];
+            struct epoch_origin none = {0};
+
+            snprintf(reason, sizeof reason,
+                     "HELLO says %s, but the key is bound to --from %s: correct authorized_keys on this host, or "
+                     "the identity of that member",
+                     s->hello.from, s->from);
+            inlet_refuse(i, s, REFUSE_OPERATOR, &none, reason);
+            continue;
+        }
+        *ret_session = s;
+        *ret_hello = &s->hello;
+        return true;
+    }
+    return false;
+}
+
+static void
+leave(struct session *s)
+{
+    s->state = SESSION_LEAVING;
+    s->due_us = clock_us() + LEAVING_US;
+    write_output(s); /* what it cannot write now it tries again until due */
+}
+
+void
+inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind, const struct epoch_origin *origin,
+             const char *reason)
+{
+    if (i->live == NULL) {
+        if (strcmp(i->reason, reason) != 0)
+            log_warning("link from %s refused: %s", s->from, reason);
+        snprintf(i->reason, sizeof i->reason, "%s", reason);
+    }
+    frame_put_refuse(&s->output, kind, origin, reason);
+    leave(s);
+}
+
+int
+inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn_t wanted, uint64_t config_digest,
+             int64_t now_us)
+{
+    int code;
+
+    assert(s->state == SESSION_GREETED);
+    if (i->live != NULL) {
+        if (strcmp(i->live->from, s->from) == 0 && i->live->incarnation > s->hello.incarnation)
+            return fail(ERR_PEER, "an older session of %s comes after a newer one", s->from);
+        inlet_end(i, "a newer session takes its place");
+    }
+    code = receiver_accept(i->receiver, &s->output, &s->hello, wanted_timeline, wanted, config_digest, now_us);
+    if (code < 0)
+        return code;
+    s->incarnation = s->hello.incarnation;
+    buf_consume(&s->input, s->hello_bytes);
+    s->state = SESSION_LIVE;
+    i->live = s;
+    i->live_since_us = now_us;
+    i->reason[0] = '\0';
+    log_info("link from %s: up, %s", s->from, spool_empty(i->receiver->spool) ? "the spool is fresh" : "going on");
+    return 0;
+}
+
+void
+inlet_end(struct inlet *i, const char *reason)
+{
+    struct session *s = i->live;
+
+    if (s == NULL)
+        return;
+    snprintf(i->reason, sizeof i->reason, "%s", reason);
+    frame_put_goodbye(&s->output, reason);
+    i->live = NULL;
+    i->ended++;
+    receiver_close(i->receiver);
+    leave(s);
+}
+
+void
+inlet_push(struct inlet *i)
+{
+    if (i->live != NULL)
+        write_output(i->live); /* an error shows up again in inlet_run */
+}
+
+void
+inlet_watch(const struct inlet *i, struct loop *l)
+{
+    loop_watch(l, i->fd, POLLIN);
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++) {
+        const struct session *s = i->session[n];
+
+        if (s == NULL)
+            continue;
+        if (s->state == SESSION_CONNECTED)
+            loop_watch(l, s->fd, POLLIN);
+        if (s->state == SESSION_HANDED || (s->state == SESSION_LIVE && !s->stalled))
+            loop_watch(l, s->in, POLLIN);
+        if (s->out >= 0 && buf_used(&s->output) > 0)
+            loop_watch(l, s->out, POLLOUT);
+        if (s->state != SESSION_LIVE)
+            loop_due(l, s->due_us);
+    }
+    if (i->live != NULL) {
+        struct frame f;
+
+        loop_due(l, receiver_due_us(i->receiver));
+        if (!i->live->stalled && frame_next(&i->live->input, &f) != 0)
+            loop_due(l, 0); /* more frames than one turn takes */
+    }
+}
+
+int
+inlet_hand_over(const char *run, const char *from)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int) * 2)];
+    } control = {0};
+    char name[MEMBER_NAME_SIZE] = "", path[128], byte;
+    struct iovec io = {.iov_base = name, .iov_len = sizeof name};
+    struct msghdr m = {
+        .msg_iov = &io, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    const int fds[2] = {STDIN_FILENO, STDOUT_FILENO};
+    struct sockaddr_un address;
+    int code, fd;
+
+    snprintf(name, sizeof name, "%s", from);
+    snprintf(path, sizeof path, "%s/inlet", run);
+    code = make_address(&address, path);
+    if (code < 0)
+        return code;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+        code = fail_sys(ERR_PEER, "no agent listens on %s", path);
+        close_fd(&fd);
+        return code;
+    }
+    control.header = (struct cmsghdr){
+        .cmsg_len = CMSG_LEN(sizeof fds), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(&control.header), fds, sizeof fds);
+    if (sendmsg(fd, &m, MSG_NOSIGNAL) < 0) {
+        code = fail_sys(ERR_PEER, "the agent on %s does not take the session", path);
+        close(fd);
+        return code;
+    }
+    close(STDIN_FILENO);
+    close(STDOUT_FILENO);
+    while (read(fd, &byte, 1) > 0 || errno == EINTR)
+        errno = 0;
+    close(fd);
+    return 0;
+}

@@ -1,0 +1,422 @@
+/* See link.h. One switch over the state; link_set_state is its only writer. */
+#include "shipper/link.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BACKOFF_MIN_US  (100 * MILLISECOND_US)
+#define BACKOFF_MAX_US  (3 * SECOND_US)
+#define DEAD_US         (5 * SECOND_US)
+#define SOURCE_RETRY_US SECOND_US
+#define ITEMS_PER_TURN  32 /* 4 MB: other rooms of the loop have their turn, too */
+
+int
+link_init(struct link *l, const char *member, const struct lane_target *target, const char *conninfo,
+          const char *slot, const char *pgdata, struct codec *codec)
+{
+    int code;
+
+    *l = (struct link){.state = LINK_STOPPED,
+                       .pgdata = pgdata,
+                       .codec = codec,
+                       .source_allowed = true,
+                       .backoff_us = BACKOFF_MIN_US};
+    snprintf(l->member, sizeof l->member, "%s", member);
+    snprintf(l->reason, sizeof l->reason, "not started");
+    sender_init(&l->sender, codec);
+    l->source = source_new(conninfo, slot, slot);
+    if (l->source == NULL)
+        return fail(ERR_LOCAL, "out of memory for a link");
+    code = lane_init(&l->lane, target);
+    if (code < 0)
+        return code;
+    return worker_init(&l->drain.worker);
+}
+
+void
+link_release(struct link *l)
+{
+    lane_release(&l->lane);
+    source_free(l->source);
+    worker_release(&l->drain.worker);
+    if (l->drain.state == DRAIN_SHIPPING)
+        pgwal_close(&l->drain.wal);
+    *l = (struct link){0};
+}
+
+static void
+stop_drain(struct link *l)
+{
+    if (l->drain.state == DRAIN_SHIPPING)
+        pgwal_close(&l->drain.wal);
+    if (l->drain.state != DRAIN_LOOKING) /* a worker at work ends first: see run_drain */
+        l->drain.state = DRAIN_NONE;
+}
+
+static void
+link_set_state(struct link *l, enum link_state state, const char *reason, int64_t now_us)
+{
+    bool news = strcmp(l->reason, reason) != 0;
+
+    if (state <= LINK_WAITING) {
+        if (l->state == LINK_SHIPPING)
+            l->ended++;
+        source_stop(l->source);
+        sender_close(&l->sender);
+        lane_close(&l->lane);
+        stop_drain(l);
+        l->more = false;
+    }
+    if (state == LINK_SHIPPING) {
+        l->backoff_us = BACKOFF_MIN_US;
+        l->source_due_us = now_us;
+        log_info("link to %s: up, shipping from " LSN_FORMAT " on timeline %u", l->member,
+                 LSN_ARGS(l->sender.resume_lsn), l->sender.resume_timeline);
+    } else if (state <= LINK_WAITING && news) {
+        log_warning("link to %s: %s", l->member, reason);
+    }
+    if (state != LINK_DIALING && state != LINK_GREETING) /* attempts keep the last reason in view */
+        snprintf(l->reason, sizeof l->reason, "%s", reason);
+    if (l->state != state)
+        l->since_us = now_us;
+    l->state = state;
+}
+
+static void
+drop(struct link *l, int64_t now_us)
+{
+    int64_t jitter_us = random() % (l->backoff_us / 2 + 1);
+
+    l->due_us = now_us + l->backoff_us - l->backoff_us / 4 + jitter_us;
+    l->backoff_us = l->backoff_us * 2 < BACKOFF_MAX_US ? l->backoff_us * 2 : BACKOFF_MAX_US;
+    if (l->sender.refused && l->sender.refusal != REFUSE_RETRY)
+        l->due_us = now_us + BACKOFF_MAX_US; /* a human has to do something: no hurry */
+    link_set_state(l, LINK_WAITING, fail_message(), now_us);
+}
+
+static int
+dial(struct link *l, const struct loop *loop, const struct hello *hello, int64_t now_us)
+{
+    struct hello ours = *hello;
+    int code = lane_run(&l->lane, loop, now_us);
+
+    if (code < 0)
+        return code;
+    if (l->lane.state != LANE_UP)
+        return 0;
+    snprintf(ours.to, sizeof ours.to, "%s", l->member);
+    ours.incarnation = hello->incarnation + ++l->incarnation;
+    l->identity = hello->identity;
+    code = sender_open(&l->sender, &l->lane.out, &ours, now_us);
+    if (code < 0)
+        return code;
+    link_set_state(l, LINK_GREETING, "", now_us);
+    return lane_run(&l->lane, loop, now_us);
+}
+
+static int
+foreign_greeting(const struct link *l)
+{
+    char shown[200];
+    size_t length = buf_used(&l->lane.in) < 120 ? buf_used(&l->lane.in) : 120;
+
+    text_escape(shown, sizeof shown, buf_data(&l->lane.in), length);
+    return fail(ERR_PEER,
+                "the far host printed \"%s\" instead of walferry's greeting: its login shell or a start-up file "
+                "(.bashrc, motd) prints, or the key is not bound to walferry receive in authorized_keys",
+                shown);
+}
+
+static int
+take_frames(struct link *l, int64_t now_us, int64_t wall_us)
+{
+    struct frame f;
+    int got, code;
+
+    while ((got = frame_next(&l->lane.in, &f)) == 1) {
+        code = sender_frame(&l->sender, &f, now_us, wall_us);
+        if (code < 0)
+            return code;
+        buf_consume(&l->lane.in, f.bytes);
+        if (l->state == LINK_GREETING && l->sender.state == SENDER_ACCEPTED)
+            link_set_state(l, LINK_SHIPPING, "", now_us);
+    }
+    if (got < 0 && l->state == LINK_GREETING)
+        return foreign_greeting(l);
+    return got;
+}
+
+static void
+set_source_reason(struct link *l, const char *reason)
+{
+    if (strcmp(l->source_reason, reason) == 0)
+        return;
+    snprintf(l->source_reason, sizeof l->source_reason, "%s", reason);
+    if (reason[0] != '\0')
+        log_warning("link to %s: no WAL to ship: %s", l->member, reason);
+    else
+        log_info("link to %s: WAL flows again", l->member);
+}
+
+/* A source that fails is no reason to drop the link: the far side hears that we live. */
+static void
+source_failed(struct link *l, int64_t now_us)
+{
+    set_source_reason(l, fail_message());
+    source_stop(l->source);
+    l->source_due_us = now_us + SOURCE_RETRY_US;
+}
+
+static int
+take_wal(struct link *l, int64_t now_us)
+{
+    struct source_item item;
+    int got = 0, code;
+
+    l->more = false;
+    for (int i = 0; sender_wants(&l->sender); i++) {
+        if (i == ITEMS_PER_TURN) {
+            l->more = true;
+            return 0;
+        }
+        got = source_next(l->source, &item);
+        if (got < 0)
+            source_failed(l, now_us);
+        if (got <= 0)
+            return 0;
+        set_source_reason(l, "");
+        if (item.kind == SOURCE_HISTORY)
+            code = sender_history(&l->sender, item.timeline, item.bytes, item.length);
+        else
+            code = sender_wal(&l->sender, item.timeline, item.lsn, item.bytes, item.length);
+        if (code < 0)
+            return code; /* out is at most half full: even AGAIN would be our bug */
+    }
+    l->more = source_active(l->source); /* stopped by a full queue: more may wait inside libpq */
+    return 0;
+}
+
+static int
+run_source(struct link *l, const struct loop *loop, int64_t now_us)
+{
+    const struct ack *far = &l->sender.far;
+    struct source_position position = {.write = far->received,
+                                       .flush = far->flushed,
+                                       .apply = far->applied,
+                                       .xmin = far->xmin,
+                                       .catalog_xmin = far->catalog_xmin};
+
+    if (!l->source_allowed || l->drain.state != DRAIN_NONE) {
+        source_stop(l->source);
+        return 0;
+    }
+    if (!source_active(l->source)) {
+        if (now_us < l->source_due_us)
+            return 0;
+        if (source_start(l->source, &l->identity, l->sender.sent_timeline, l->sender.sent, now_us) < 0) {
+            source_failed(l, now_us);
+            return 0;
+        }
+    }
+    if (source_run(l->source, loop, now_us) < 0 || source_report(l->source, &position, now_us) < 0) {
+        source_failed(l, now_us);
+        return 0;
+    }
+    if (source_streaming(l->source))
+        set_source_reason(l, "");
+    return take_wal(l, now_us);
+}
+
+static void
+look_up_end(void *job)
+{
+    struct drain *d = job;
+
+    d->code = pgwal_end(&d->wal, d->timeline, d->from, &d->end);
+    if (d->code < 0)
+        snprintf(d->reason, sizeof d->reason, "%s", fail_message());
+}
+
+static int
+not_drained(struct link *l, const char *reason)
+{
+    l->drain.state = DRAIN_NONE;
+    log_warning("link to %s: cannot ship the rest of pg_wal: %s", l->member, reason);
+    return sender_drained(&l->sender, false, 0, LSN_UNKNOWN, reason);
+}
+
+static int
+begin_drain(struct link *l)
+{
+    struct drain *d = &l->drain;
+
+    if (l->sender.sent == LSN_UNKNOWN)
+        return not_drained(l, "nothing was shipped yet, so it is not known from where on");
+    if (pgwal_open(&d->wal, l->pgdata, l->identity.segment_bytes) < 0)
+        return not_drained(l, fail_message());
+    d->timeline = l->sender.sent_timeline;
+    d->from = segment_start(l->sender.sent, l->identity.segment_bytes);
+    d->state = DRAIN_LOOKING;
+    worker_submit(&d->worker, look_up_end, d);
+    return 0;
+}
+
+static int
+ship_rest(struct link *l)
+{
+    struct drain *d = &l->drain;
+    static _Thread_local uint8_t chunk[FRAME_WAL_MAX];
+
+    while (l->sender.sent < d->end && sender_wants(&l->sender)) {
+        lsn_t left = d->end - l->sender.sent;
+        int got = pgwal_read(&d->wal, d->timeline, l->sender.sent, chunk, left < sizeof chunk ? left : sizeof chunk);
+        int code;
+
+        if (got <= 0) {
+            pgwal_close(&d->wal);
+            return not_drained(l, got < 0 ? fail_message() : "pg_wal ends before its end");
+        }
+        code = sender_wal(&l->sender, d->timeline, l->sender.sent, chunk, (size_t)got);
+        if (code < 0)
+            return code;
+    }
+    if (l->sender.sent < d->end)
+        return 0;
+    pgwal_close(&d->wal);
+    d->state = DRAIN_NONE;
+    log_info("link to %s: the rest of the dead server's WAL is sent, up to " LSN_FORMAT, l->member,
+             LSN_ARGS(l->sender.sent));
+    return sender_drained(&l->sender, true, d->timeline, d->end, "");
+}
+
+static int
+run_drain(struct link *l)
+{
+    struct drain *d = &l->drain;
+
+    if (d->state == DRAIN_LOOKING && worker_done(&d->worker)) {
+        if (l->state != LINK_SHIPPING || d->code < 0) {
+            pgwal_close(&d->wal);
+            d->state = DRAIN_NONE;
+            return l->state != LINK_SHIPPING ? 0 : not_drained(l, d->reason);
+        }
+        d->state = DRAIN_SHIPPING;
+    }
+    if (l->state != LINK_SHIPPING)
+        return 0;
+    if (l->sender.drain_asked && d->state == DRAIN_NONE) {
+        l->sender.drain_asked = false;
+        return begin_drain(l);
+    }
+    return d->state == DRAIN_SHIPPING ? ship_rest(l) : 0;
+}
+
+static int
+check_alive(struct link *l, int64_t now_us)
+{
+    int64_t heard_us = l->sender.heard_us > l->lane.progress_us ? l->sender.heard_us : l->lane.progress_us;
+
+    lane_unacknowledged(&l->lane); /* moves progress_us when the far host took bytes */
+    if (now_us - heard_us >= DEAD_US)
+        return fail(ERR_PEER, "nothing heard and nothing taken for 5 s: the line or the far host is gone");
+    return 0;
+}
+
+static int
+ship(struct link *l, const struct loop *loop, int64_t now_us, int64_t wall_us)
+{
+    int ended = lane_run(&l->lane, loop, now_us);
+    int code = take_frames(l, now_us, wall_us); /* a last word may explain why the lane ended */
+
+    if (code < 0)
+        return code;
+    if (ended < 0)
+        return ended;
+    code = sender_tick(&l->sender, now_us);
+    if (code == 0)
+        code = check_alive(l, now_us);
+    if (code == 0 && l->state == LINK_SHIPPING)
+        code = run_source(l, loop, now_us);
+    if (code == 0)
+        code = run_drain(l);
+    if (code == 0 && buf_used(&l->lane.out) > 0)
+        code = lane_run(&l->lane, loop, now_us); /* at once, not in the next turn */
+    return code;
+}
+
+void
+link_run(struct link *l, const struct loop *loop, const struct hello *hello, const char *stop_reason, int64_t now_us,
+         int64_t wall_us)
+{
+    int code = 0;
+
+    if (hello == NULL) {
+        if (l->state == LINK_SHIPPING && frame_put_goodbye(&l->lane.out, stop_reason) == 0)
+            lane_run(&l->lane, loop, now_us); /* best effort: the far side also notices by itself */
+        if (l->state != LINK_STOPPED || strcmp(l->reason, stop_reason) != 0)
+            link_set_state(l, LINK_STOPPED, stop_reason, now_us);
+        run_drain(l);
+        return;
+    }
+    switch (l->state) {
+    case LINK_STOPPED:
+        l->due_us = now_us;
+        link_set_state(l, LINK_WAITING, "starting", now_us);
+        break;
+    case LINK_WAITING:
+        if (now_us < l->due_us)
+            break;
+        code = lane_open(&l->lane, now_us);
+        if (code == 0)
+            link_set_state(l, LINK_DIALING, "", now_us);
+        break;
+    case LINK_DIALING:
+        code = dial(l, loop, hello, now_us);
+        break;
+    case LINK_GREETING:
+    case LINK_SHIPPING:
+        code = ship(l, loop, now_us, wall_us);
+        break;
+    }
+    if (code < 0)
+        drop(l, now_us);
+}
+
+void
+link_watch(const struct link *l, struct loop *loop)
+{
+    if (l->drain.state == DRAIN_LOOKING)
+        loop_watch(loop, worker_fd(&l->drain.worker), POLLIN);
+    switch (l->state) {
+    case LINK_STOPPED:
+        return;
+    case LINK_WAITING:
+        loop_due(loop, l->due_us);
+        return;
+    case LINK_DIALING:
+        lane_watch(&l->lane, loop);
+        loop_due(loop, l->lane.due_us);
+        return;
+    case LINK_GREETING:
+    case LINK_SHIPPING:
+        break;
+    }
+    lane_watch(&l->lane, loop);
+    loop_due(loop, sender_due_us(&l->sender));
+    if (l->state != LINK_SHIPPING)
+        return;
+    if (source_active(l->source)) {
+        source_watch(l->source, loop, sender_wants(&l->sender));
+        loop_due(loop, clock_us() + SOURCE_REPORT_US);
+    } else if (l->source_allowed) {
+        loop_due(loop, l->source_due_us);
+    }
+    if ((l->more || l->drain.state == DRAIN_SHIPPING) && sender_wants(&l->sender))
+        loop_due(loop, 0);
+}

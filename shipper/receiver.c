@@ -1,0 +1,298 @@
+/* See receiver.h. */
+#include "shipper/receiver.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/text.h"
+#include "codec.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define PING_US SECOND_US
+#define DEAD_US (5 * SECOND_US)
+
+void
+receiver_init(struct receiver *r, struct spool *spool, struct codec *codec, uint8_t *scratch)
+{
+    *r = (struct receiver){.spool = spool, .codec = codec, .scratch = scratch};
+}
+
+int
+receiver_judge(const struct receiver *r, const struct hello *hello)
+{
+    const struct identity *ours = &r->spool->identity;
+
+    if (ours->system_identifier != 0 && ours->system_identifier != hello->identity.system_identifier)
+        return fail(ERR_CORRUPT,
+                    "another database cluster: its system identifier is %llu, this spool holds %llu; check that "
+                    "both members of the pool are copies of one cluster, and that pgdata and spool are the right ones",
+                    (unsigned long long)hello->identity.system_identifier,
+                    (unsigned long long)ours->system_identifier);
+    if (ours->system_identifier != 0 && ours->segment_bytes != hello->identity.segment_bytes)
+        return fail(ERR_CORRUPT, "its wal_segment_size is %u bytes, this spool holds segments of %u",
+                    hello->identity.segment_bytes, ours->segment_bytes);
+    if (hello->timeline > 1 && !history_valid(hello->history, hello->history_bytes, hello->timeline))
+        return fail(ERR_PEER, "the history of timeline %u that came is no history file", hello->timeline);
+    if (r->spool->damaged)
+        return fail(ERR_LOCAL, "the spool %s could not be flushed and is not repaired yet", r->spool->path);
+    return spool_check_history(r->spool, hello->timeline, hello->history, hello->history_bytes);
+}
+
+int
+receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello, timeline_t wanted_timeline,
+                lsn_t wanted, uint64_t config_digest, int64_t now_us)
+{
+    struct frame f = {.type = FRAME_ACCEPT, .accept = {.config_digest = config_digest}};
+    int code = spool_adopt(r->spool, &hello->identity);
+
+    if (code == 0 && hello->timeline > 1)
+        code = spool_put_history(r->spool, hello->timeline, hello->history, hello->history_bytes);
+    if (code < 0)
+        return code;
+    if (!spool_empty(r->spool)) {
+        spool_resume(r->spool, &f.accept.timeline, &f.accept.lsn);
+    } else if (wanted != LSN_UNKNOWN) {
+        f.accept.timeline = wanted_timeline;
+        f.accept.lsn = segment_start(wanted, hello->identity.segment_bytes);
+    }
+    code = frame_put(out, &f);
+    if (code < 0)
+        return code;
+    r->out = out;
+    r->said_any = false;
+    r->drained = false;
+    r->postgres = PONG_POSTGRES_UNKNOWN;
+    r->primary_timeline = hello->timeline;
+    r->far_digest = hello->config_digest;
+    if (strcmp(r->from, hello->from) != 0) { /* another primary's clock */
+        lag_restart(&r->received);
+        lag_restart(&r->flushed);
+        lag_restart(&r->applied);
+        r->remembered = false;
+        snprintf(r->from, sizeof r->from, "%s", hello->from);
+    }
+    offset_restart(&r->offset);
+    r->heard_us = r->opened_us = now_us;
+    receiver_ping(r, now_us);
+    return 0;
+}
+
+void
+receiver_close(struct receiver *r)
+{
+    int64_t round_trip_us, wall_offset_us;
+
+    r->out = NULL;
+    if (offset_best(&r->offset, &r->remembered_offset_us, &round_trip_us, &wall_offset_us))
+        r->remembered = true; /* clocks of one boot keep their distance */
+}
+
+bool
+receiver_live(const struct receiver *r)
+{
+    return r->out != NULL;
+}
+
+static int
+take_wal(struct receiver *r, const struct frame *f, int64_t now_us)
+{
+    const void *bytes = f->wal.bytes;
+    int code;
+
+    if (f->wal.codec != 0) {
+        code = codec_decompress(r->codec, r->scratch, f->wal.decoded_bytes, f->wal.bytes, f->wal.length);
+        if (code < 0)
+            return code;
+        bytes = r->scratch;
+    }
+    if (spool_empty(r->spool)) {
+        code = spool_begin(r->spool, f->wal.timeline, f->wal.lsn);
+        if (code < 0)
+            return code;
+    }
+    code = spool_append(r->spool, f->wal.timeline, f->wal.lsn, bytes, f->wal.decoded_bytes, now_us);
+    if (code < 0)
+        return code;
+    r->wal_bytes += f->wal.decoded_bytes;
+    r->wire_bytes += f->bytes;
+    r->frames++;
+    return 0;
+}
+
+static void
+take_beacon(struct receiver *r, const struct beacon *b)
+{
+    r->stamped = *b;
+    lag_beacon(&r->received, b);
+    lag_beacon(&r->flushed, b);
+    lag_beacon(&r->applied, b);
+}
+
+static int
+take_ping(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wall_us)
+{
+    struct frame answer = {
+        .type = FRAME_PONG,
+        .pong = {.sent_us = f->ping.sent_us, .mono_us = now_us, .wall_us = wall_us, .postgres = PONG_POSTGRES_UNKNOWN}};
+
+    frame_put(r->out, &answer);
+    return 0;
+}
+
+int
+receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wall_us)
+{
+    char reason[FRAME_REASON_MAX];
+
+    r->heard_us = now_us;
+    switch (f->type) {
+    case FRAME_WAL:
+        return take_wal(r, f, now_us);
+    case FRAME_HISTORY:
+        if (!history_valid(f->history.text, f->history.length, f->history.timeline))
+            return fail(ERR_PEER, "the history of timeline %u that came is no history file", f->history.timeline);
+        return spool_put_history(r->spool, f->history.timeline, f->history.text, f->history.length);
+    case FRAME_BEACON:
+        take_beacon(r, &f->beacon);
+        return 0;
+    case FRAME_PING:
+        return take_ping(r, f, now_us, wall_us);
+    case FRAME_PONG:
+        offset_sample(&r->offset, f->pong.sent_us, f->pong.mono_us, f->pong.wall_us, now_us, wall_us);
+        r->postgres = f->pong.postgres;
+        r->postgres_us = now_us;
+        return 0;
+    case FRAME_DRAINED:
+        r->drained = true;
+        r->drained_done = f->drained.done;
+        r->drained_end = f->drained.end;
+        text_escape(r->drained_reason, sizeof r->drained_reason, f->drained.reason, strlen(f->drained.reason));
+        return 0;
+    case FRAME_GOODBYE:
+        return fail(ERR_PEER, "%s ends the link: %s", r->from,
+                    text_escape(reason, sizeof reason, f->goodbye.reason, strlen(f->goodbye.reason)));
+    case FRAME_HELLO:
+    case FRAME_ACCEPT:
+    case FRAME_REFUSE:
+    case FRAME_ACK:
+    case FRAME_POOL:
+    case FRAME_DRAIN:
+        break;
+    }
+    return fail(ERR_PEER, "a frame of type %d came from a sender", (int)f->type);
+}
+
+void
+receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catalog_xmin, bool standby_connected)
+{
+    struct frame f = {.type = FRAME_ACK,
+                      .ack = {.timeline = r->spool->timeline,
+                              .received = r->spool->available, /* a torn tail is not received */
+                              .flushed = r->spool->flushed,
+                              .applied = applied,
+                              .xmin = xmin,
+                              .catalog_xmin = catalog_xmin,
+                              .standby_connected = standby_connected}};
+
+    lag_reach(&r->received, r->spool->available);
+    lag_reach(&r->flushed, r->spool->flushed);
+    lag_reach(&r->applied, applied);
+    if (r->out == NULL || (r->said_any && ack_equal(&f.ack, &r->said)))
+        return;
+    if (frame_put(r->out, &f) < 0)
+        return; /* no room: said again as soon as there is */
+    r->said = f.ack;
+    r->said_any = true;
+}
+
+void
+receiver_ping(struct receiver *r, int64_t now_us)
+{
+    struct frame ping = {.type = FRAME_PING, .ping = {.sent_us = now_us}};
+
+    r->pinged_us = now_us;
+    if (r->out != NULL)
+        frame_put(r->out, &ping);
+}
+
+int
+receiver_tick(struct receiver *r, int64_t now_us)
+{
+    if (r->out == NULL)
+        return 0;
+    if (now_us - r->heard_us >= DEAD_US)
+        return fail(ERR_PEER, "nothing heard from %s for 5 s", r->from);
+    if (now_us - r->pinged_us >= PING_US)
+        receiver_ping(r, now_us);
+    return 0;
+}
+
+int64_t
+receiver_due_us(const struct receiver *r)
+{
+    int64_t ping = r->pinged_us + PING_US, dead = r->heard_us + DEAD_US;
+
+    if (r->out == NULL)
+        return NEVER_US;
+    return ping < dead ? ping : dead;
+}
+
+int
+receiver_ask_drain(struct receiver *r)
+{
+    struct frame f = {.type = FRAME_DRAIN};
+
+    if (r->out == NULL)
+        return fail(ERR_PEER, "there is no link to ask on");
+    r->drained = false;
+    return frame_put(r->out, &f);
+}
+
+int
+receiver_tell_pool(struct receiver *r, const struct epoch_origin *origin)
+{
+    struct frame f = {.type = FRAME_POOL, .pool = *origin};
+
+    if (r->out == NULL)
+        return fail(ERR_PEER, "there is no link to tell it on");
+    return frame_put(r->out, &f);
+}
+
+bool
+receiver_primary_us(const struct receiver *r, int64_t now_us, int64_t *ret_us)
+{
+    int64_t offset_us, round_trip_us, wall_offset_us;
+
+    if (offset_best(&r->offset, &offset_us, &round_trip_us, &wall_offset_us)) {
+        *ret_us = now_us + offset_us;
+        return true;
+    }
+    if (r->remembered) {
+        *ret_us = now_us + r->remembered_offset_us;
+        return true;
+    }
+    return false;
+}
+
+void
+receiver_remember(struct receiver *r, const struct lag_record *record)
+{
+    r->remembered = true;
+    r->remembered_offset_us = record->offset_us;
+    snprintf(r->from, sizeof r->from, "%s", record->primary);
+    r->flushed.covered = record->flushed;
+    r->applied.covered = record->applied;
+    r->received.covered = record->flushed;
+}
+
+void
+receiver_record(const struct receiver *r, struct lag_record *ret_record)
+{
+    int64_t offset_us = 0;
+
+    receiver_primary_us(r, 0, &offset_us);
+    *ret_record = (struct lag_record){
+        .flushed = r->flushed.covered, .applied = r->applied.covered, .offset_us = offset_us};
+    snprintf(ret_record->primary, sizeof ret_record->primary, "%s", r->from);
+}

@@ -1,0 +1,247 @@
+/* See sender.h. The far side's words are checked here; what they mean for the pool is not judged. */
+#include "shipper/sender.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/text.h"
+
+#include <string.h>
+
+#define PING_US   SECOND_US
+#define ANSWER_US (5 * SECOND_US)
+
+void
+sender_init(struct sender *s, struct codec *codec)
+{
+    *s = (struct sender){.codec = codec};
+}
+
+static void
+put_beacon(struct sender *s, const struct beacon *b)
+{
+    struct frame f = {.type = FRAME_BEACON, .beacon = *b};
+
+    if (s->state == SENDER_ACCEPTED)
+        frame_put(s->out, &f); /* no room: the next one says the same later, towards the older */
+}
+
+int
+sender_open(struct sender *s, struct buf *out, const struct hello *hello, int64_t now_us)
+{
+    struct frame f = {.type = FRAME_HELLO, .hello = *hello};
+    int code = frame_put(out, &f);
+
+    if (code < 0)
+        return code;
+    s->out = out;
+    s->state = SENDER_GREETING;
+    s->refused = false;
+    s->drain_asked = false;
+    s->greeted_us = s->heard_us = s->pinged_us = now_us;
+    offset_restart(&s->offset);
+    return 0;
+}
+
+void
+sender_close(struct sender *s)
+{
+    s->state = SENDER_IDLE;
+    s->out = NULL;
+    s->far.standby_connected = false;
+}
+
+static int
+take_accept(struct sender *s, const struct frame *f)
+{
+    if (s->state != SENDER_GREETING)
+        return fail(ERR_PEER, "the far side accepts what was not asked");
+    s->state = SENDER_ACCEPTED;
+    s->resume_timeline = s->sent_timeline = f->accept.timeline;
+    s->resume_lsn = s->sent = f->accept.lsn;
+    s->far_digest = f->accept.config_digest;
+    for (size_t i = 0; i < s->flushed.count; i++) /* ahead of the backlog that they date */
+        put_beacon(s, &s->flushed.pending[i]);
+    return 0;
+}
+
+static int
+take_refuse(struct sender *s, const struct frame *f)
+{
+    char reason[FRAME_REASON_MAX];
+
+    s->refused = true;
+    s->refusal = f->refuse.kind;
+    s->refusal_origin = f->refuse.origin;
+    return fail(ERR_PEER, "refused: %s",
+                text_escape(reason, sizeof reason, f->refuse.reason, strlen(f->refuse.reason)));
+}
+
+static lsn_t
+later(lsn_t a, lsn_t b)
+{
+    return a > b ? a : b;
+}
+
+static int
+take_ack(struct sender *s, const struct ack *a)
+{
+    struct ack before = s->far;
+
+    if (s->state != SENDER_ACCEPTED)
+        return fail(ERR_PEER, "an ACK came before ACCEPT");
+    if (a->flushed > a->received)
+        return fail(ERR_PEER, "an ACK says that more is flushed than received");
+    s->far = *a;
+    s->far.received = later(before.received, a->received); /* a new timeline's segment comes again */
+    s->far.flushed = later(before.flushed, a->flushed);
+    s->far.applied = later(before.applied, a->applied);
+    if (!s->far_known || !ack_equal(&before, &s->far))
+        s->far_changed = true;
+    s->far_known = true;
+    s->acks++;
+    lag_reach(&s->received, s->far.received);
+    lag_reach(&s->flushed, s->far.flushed);
+    lag_reach(&s->applied, s->far.applied);
+    return 0;
+}
+
+static int
+take_ping(struct sender *s, const struct frame *f, int64_t now_us, int64_t wall_us)
+{
+    struct frame answer = {.type = FRAME_PONG,
+                           .pong = {.sent_us = f->ping.sent_us,
+                                    .mono_us = now_us,
+                                    .wall_us = wall_us,
+                                    .postgres = s->postgres}};
+
+    frame_put(s->out, &answer); /* a full queue is an answer too: there is progress */
+    return 0;
+}
+
+int
+sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wall_us)
+{
+    char reason[FRAME_REASON_MAX];
+
+    s->heard_us = now_us;
+    switch (f->type) {
+    case FRAME_ACCEPT:
+        return take_accept(s, f);
+    case FRAME_REFUSE:
+        return take_refuse(s, f);
+    case FRAME_ACK:
+        return take_ack(s, &f->ack);
+    case FRAME_PING:
+        return take_ping(s, f, now_us, wall_us);
+    case FRAME_PONG:
+        offset_sample(&s->offset, f->pong.sent_us, f->pong.mono_us, f->pong.wall_us, now_us, wall_us);
+        return 0;
+    case FRAME_POOL:
+        s->pool = f->pool;
+        s->pool_news = true;
+        return 0;
+    case FRAME_DRAIN:
+        s->drain_asked = true;
+        return 0;
+    case FRAME_GOODBYE:
+        return fail(ERR_PEER, "the far side ends the link: %s",
+                    text_escape(reason, sizeof reason, f->goodbye.reason, strlen(f->goodbye.reason)));
+    case FRAME_HELLO:
+    case FRAME_WAL:
+    case FRAME_BEACON:
+    case FRAME_HISTORY:
+    case FRAME_DRAINED:
+        break;
+    }
+    return fail(ERR_PEER, "a frame of type %d came from a receiver", (int)f->type);
+}
+
+bool
+sender_wants(const struct sender *s)
+{
+    return s->state == SENDER_ACCEPTED && buf_used(s->out) < s->out->size / 2;
+}
+
+int
+sender_wal(struct sender *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n)
+{
+    const char *at = bytes;
+
+    while (n > 0) {
+        size_t piece = n < FRAME_WAL_MAX ? n : FRAME_WAL_MAX, before = buf_used(s->out);
+        int code = frame_put_wal(s->out, s->codec, timeline, lsn, at, piece);
+
+        if (code < 0)
+            return code;
+        s->wal_bytes += piece;
+        s->wire_bytes += buf_used(s->out) - before;
+        s->frames++;
+        at += piece;
+        lsn += piece;
+        n -= piece;
+        s->sent_timeline = timeline;
+        s->sent = lsn;
+    }
+    return 0;
+}
+
+int
+sender_history(struct sender *s, timeline_t timeline, const char *text, size_t length)
+{
+    struct frame f = {.type = FRAME_HISTORY,
+                      .history = {.timeline = timeline, .text = text, .length = length}};
+
+    if (length > HISTORY_BYTES_MAX)
+        return fail(ERR_LOCAL, "the history file of timeline %u has %zu bytes, at most %d can be sent", timeline,
+                    length, HISTORY_BYTES_MAX);
+    return frame_put(s->out, &f);
+}
+
+int
+sender_drained(struct sender *s, bool done, timeline_t timeline, lsn_t end, const char *reason)
+{
+    struct frame f = {.type = FRAME_DRAINED,
+                      .drained = {.done = done, .timeline = timeline, .end = end, .reason = reason}};
+
+    return frame_put(s->out, &f);
+}
+
+void
+sender_beacon(struct sender *s, const struct beacon *b)
+{
+    s->stamped = *b;
+    lag_beacon(&s->received, b);
+    lag_beacon(&s->flushed, b);
+    lag_beacon(&s->applied, b);
+    put_beacon(s, b);
+}
+
+int
+sender_tick(struct sender *s, int64_t now_us)
+{
+    struct frame ping = {.type = FRAME_PING, .ping = {.sent_us = now_us}};
+
+    if (s->state == SENDER_IDLE)
+        return 0;
+    if (s->state == SENDER_GREETING && now_us - s->greeted_us >= ANSWER_US)
+        return fail(ERR_PEER, "no answer to HELLO within 5 s");
+    if (s->state == SENDER_ACCEPTED && now_us - s->pinged_us >= PING_US) {
+        s->pinged_us = now_us;
+        frame_put(s->out, &ping);
+    }
+    return 0;
+}
+
+int64_t
+sender_due_us(const struct sender *s)
+{
+    switch (s->state) {
+    case SENDER_IDLE:
+        return NEVER_US;
+    case SENDER_GREETING:
+        return s->greeted_us + ANSWER_US;
+    case SENDER_ACCEPTED:
+        return s->pinged_us + PING_US;
+    }
+    return NEVER_US;
+}

@@ -1,0 +1,1079 @@
+/*
+ * See spool.h. What is on disk is found again by reading names and sizes; the position file only
+ * says how far a crash of the machine can be trusted. The growing segment is a plain append: one
+ * write per piece of WAL. Two files may be open for writing, a full one that waits for its flush
+ * and the growing one, so that receiving does not stop at a segment's end.
+ */
+#include "shipper/spool.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/fail.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FILE_NAME_SIZE 40
+#define PARTIAL        ".partial"
+#define DAMAGED        ".damaged"
+#define RECORD_US      SECOND_US
+#define COMPARE_BYTES  (64u << 10)
+#define PRUNE_MAX      32 /* files in one call: the loop has other things to do */
+
+static void
+partial_name(char out[FILE_NAME_SIZE], const char *name)
+{
+    snprintf(out, FILE_NAME_SIZE, "%.24s%s", name, PARTIAL);
+}
+
+/* "X.partial" -> "X.damaged" */
+static void
+damaged_name(char out[FILE_NAME_SIZE], const char *name)
+{
+    snprintf(out, FILE_NAME_SIZE, "%.24s%s", name, DAMAGED);
+}
+
+static void
+name_of(const struct spool *s, timeline_t timeline, lsn_t lsn, char name[SEGMENT_NAME_SIZE],
+        char partial[FILE_NAME_SIZE])
+{
+    segment_name(name, timeline, lsn, s->identity.segment_bytes);
+    partial_name(partial, name);
+}
+
+static lsn_t
+segment_end(const struct spool *s, lsn_t lsn)
+{
+    return segment_start(lsn, s->identity.segment_bytes) + s->identity.segment_bytes;
+}
+
+/* A file's name taken apart: a segment, complete or not. */
+static bool
+parse_file(const struct spool *s, const char *name, timeline_t *ret_timeline, lsn_t *ret_start, bool *ret_partial)
+{
+    char stem[FILE_NAME_SIZE];
+    size_t length = strlen(name);
+
+    *ret_partial = length > 24 && (strcmp(name + 24, PARTIAL) == 0 || strcmp(name + 24, DAMAGED) == 0);
+    if (length != 24 && !*ret_partial)
+        return false;
+    memcpy(stem, name, 24);
+    stem[24] = '\0';
+    return segment_parse(stem, s->identity.segment_bytes, ret_timeline, ret_start);
+}
+
+/* ---- opening ---- */
+
+static int
+load_identity(struct spool *s)
+{
+    char text[256];
+    ssize_t got = durable_load(s->dir, "identity", text, sizeof text);
+    struct identity i = {0};
+
+    if (got < 0 && errno == ENOENT)
+        return 0;
+    if (got < 0)
+        return fail_sys(ERR_LOCAL, "cannot read %s/identity", s->path);
+    if (sscanf(text, "system_identifier %" SCNu64 " segment_bytes %" SCNu32 " postgres_major %" SCNu16,
+               &i.system_identifier, &i.segment_bytes, &i.postgres_major) != 3 ||
+        !segment_bytes_valid(i.segment_bytes) || i.system_identifier == 0)
+        return fail(ERR_CORRUPT, "%s/identity is not one of walferry's", s->path);
+    s->identity = i;
+    return 0;
+}
+
+/* The newest timeline held, its first gapless byte, its last complete segment and its partial files. */
+struct scan {
+    const struct spool *s;
+    timeline_t timeline;  /* the pass looks at this one; 0: looks for the highest */
+    timeline_t highest;
+    lsn_t wanted;         /* is a complete file with this start there? */
+    bool found;
+    bool any_complete, any_partial;
+    lsn_t last_complete;  /* start of the highest complete one */
+    lsn_t first_partial;  /* start of the lowest partial one that is no copy of a complete one */
+    uint64_t partial_bytes;
+};
+
+static int
+visit(void *context, const struct durable_entry *entry)
+{
+    struct scan *scan = context;
+    timeline_t timeline;
+    lsn_t start;
+    bool partial;
+
+    if (!parse_file(scan->s, entry->name, &timeline, &start, &partial))
+        return 0;
+    if (entry->bytes > scan->s->identity.segment_bytes ||
+        (!partial && entry->bytes != scan->s->identity.segment_bytes))
+        return fail(ERR_CORRUPT, "%s/%s has %" PRIu64 " bytes, segments of this pool have %u; move it away",
+                    scan->s->path, entry->name, entry->bytes, scan->s->identity.segment_bytes);
+    if (timeline > scan->highest)
+        scan->highest = timeline;
+    if (timeline != scan->timeline)
+        return 0;
+    if (!partial) {
+        scan->found = scan->found || start == scan->wanted;
+        if (!scan->any_complete || start > scan->last_complete)
+            scan->last_complete = start;
+        scan->any_complete = true;
+    } else if (start >= scan->wanted && (!scan->any_partial || start < scan->first_partial)) {
+        scan->any_partial = true;
+        scan->first_partial = start;
+        scan->partial_bytes = entry->bytes;
+    }
+    return 0;
+}
+
+static int
+look(const struct spool *s, timeline_t timeline, lsn_t wanted, struct scan *ret_scan)
+{
+    struct scan scan = {.s = s, .timeline = timeline, .wanted = wanted};
+    int code = durable_list(s->dir, visit, &scan);
+
+    if (code == -1) /* errno's; what visit refuses has its own code */
+        return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
+    if (code < 0)
+        return code;
+    *ret_scan = scan;
+    return 0;
+}
+
+static bool
+complete_is_there(const struct spool *s, timeline_t timeline, lsn_t start)
+{
+    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE];
+    int fd;
+
+    name_of(s, timeline, start, name, partial);
+    if (durable_open(s->dir, name, DURABLE_READ, &fd) < 0)
+        return false;
+    durable_close(fd);
+    return true;
+}
+
+/* Down from the newest byte, over timelines, as long as there is no hole. */
+static void
+find_start(struct spool *s)
+{
+    timeline_t timeline = s->timeline;
+    lsn_t start = segment_start(s->written, s->identity.segment_bytes);
+    static char text[HISTORY_BYTES_MAX + 1];
+    int length = spool_history(s, s->timeline, text, sizeof text);
+
+    while (start >= s->identity.segment_bytes) {
+        lsn_t below = start - s->identity.segment_bytes, end;
+        bool found = complete_is_there(s, timeline, below);
+
+        for (timeline_t t = timeline; !found && length > 0 && t > 1;) {
+            t--;
+            if (!history_switch_point(text, (size_t)length, t, &end))
+                continue;
+            found = complete_is_there(s, t, below);
+            if (found)
+                timeline = t;
+        }
+        if (!found)
+            break;
+        start = below;
+    }
+    s->start = start;
+}
+
+static int
+load_position(const struct spool *s, lsn_t *ret_flushed, bool *ret_same_boot)
+{
+    char text[128], boot[64];
+    unsigned timeline, high, low;
+
+    *ret_flushed = 0;
+    *ret_same_boot = false;
+    if (durable_load(s->dir, "position", text, sizeof text) < 0)
+        return errno == ENOENT || errno == EFBIG ? 0 : fail_sys(ERR_LOCAL, "cannot read %s/position", s->path);
+    if (sscanf(text, "boot %63s timeline %u flushed %X/%X", boot, &timeline, &high, &low) != 4)
+        return 0; /* torn: the tail is not trusted, no more */
+    *ret_same_boot = s->boot_id[0] != '\0' && strcmp(boot, s->boot_id) == 0;
+    if (timeline == s->timeline)
+        *ret_flushed = (lsn_t)high << 32 | low;
+    return 0;
+}
+
+static int
+open_partial(struct spool *s, lsn_t start, enum durable_mode mode, int *ret_fd)
+{
+    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE];
+
+    name_of(s, s->timeline, start, name, partial);
+    if (durable_open(s->dir, partial, mode, ret_fd) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, partial);
+    return 0;
+}
+
+/*
+ * The first partial file above the complete ones is where receiving goes on; if it is full and
+ * trusted it only lacks its name. What lies behind a gap or a torn tail was never acknowledged.
+ */
+static int
+open_tail(struct spool *s, lsn_t recorded, bool same_boot)
+{
+    for (;;) {
+        char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE];
+        uint64_t bytes;
+        lsn_t trusted;
+        int code, fd;
+
+        name_of(s, s->timeline, s->written, name, partial);
+        damaged_name(damaged, name);
+        if (durable_open(s->dir, partial, DURABLE_WRITE, &fd) < 0) {
+            if (errno == ENOENT && durable_open(s->dir, damaged, DURABLE_WRITE, &fd) == 0)
+                s->damaged = true;
+            else if (errno == ENOENT)
+                return 0; /* complete segments only */
+            else
+                return fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, partial);
+        }
+        if (durable_size(fd, &bytes) < 0) {
+            code = fail_sys(ERR_LOCAL, "cannot read %s/%s", s->path, partial);
+            durable_close(fd);
+            return code;
+        }
+        if (!s->damaged && durable_data(fd) < 0) {
+            durable_rename(s->dir, partial, damaged); /* a second flush would lie */
+            s->damaged = true;
+        }
+        same_boot = same_boot && !s->damaged;
+        trusted = s->written + bytes;
+        if (!same_boot && recorded < trusted)
+            trusted = recorded > s->written ? recorded : s->written;
+        if (!s->damaged && durable_remove(s->dir, damaged) < 0) /* its bytes are in this one */
+            return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, damaged);
+        if (bytes == s->identity.segment_bytes && trusted == s->written + bytes && !s->damaged) {
+            durable_close(fd);
+            if (durable_rename(s->dir, partial, name) < 0)
+                return fail_sys(ERR_LOCAL, "cannot rename %s/%s", s->path, partial);
+            s->written = s->flushed = s->available = trusted;
+            continue;
+        }
+        s->fd = fd;
+        s->fd_start = s->written;
+        s->written += bytes;
+        s->flushed = s->available = trusted;
+        return durable_sync_dir(s->dir) < 0 ? fail_sys(ERR_LOCAL, "cannot flush the directory %s", s->path) : 0;
+    }
+}
+
+/* Partial files above the one that grows: received out of order with its flush, never acknowledged. */
+static int
+remove_later_partials(struct spool *s, lsn_t from)
+{
+    struct scan scan;
+    int code;
+
+    while ((code = look(s, s->timeline, from, &scan)) == 0 && scan.any_partial) {
+        char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE];
+
+        name_of(s, s->timeline, scan.first_partial, name, partial);
+        damaged_name(damaged, name);
+        if (durable_remove(s->dir, partial) < 0 || durable_remove(s->dir, damaged) < 0)
+            return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, partial);
+    }
+    return code;
+}
+
+static int
+find_positions(struct spool *s)
+{
+    struct scan scan;
+    lsn_t recorded;
+    bool same_boot;
+    int code = look(s, 0, 0, &scan);
+
+    if (code < 0 || scan.highest == 0)
+        return code;
+    s->timeline = scan.highest;
+    code = look(s, s->timeline, 0, &scan);
+    if (code < 0)
+        return code;
+    if (scan.any_complete)
+        s->written = scan.last_complete + s->identity.segment_bytes;
+    else
+        s->written = scan.first_partial;
+    s->flushed = s->available = s->written;
+    code = load_position(s, &recorded, &same_boot);
+    if (code == 0)
+        code = open_tail(s, recorded, same_boot);
+    if (code == 0)
+        code = remove_later_partials(s, segment_end(s, s->fd >= 0 ? s->fd_start : s->written) -
+                                            (s->fd >= 0 ? 0 : s->identity.segment_bytes));
+    if (code == 0)
+        find_start(s);
+    return code;
+}
+
+int
+spool_open(struct spool *s, const char *path)
+{
+    int code;
+
+    *s = (struct spool){.dir = -1, .lock = -1, .fd = -1, .retired_fd = -1, .read_fd = -1};
+    snprintf(s->path, sizeof s->path, "%s", path);
+    clock_boot_id(s->boot_id);
+    if (durable_dir(path, &s->dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open the spool %s", path);
+    if (durable_lock(s->dir, "lock", &s->lock) < 0) {
+        code = errno == EWOULDBLOCK
+                   ? fail(ERR_LOCAL, "another agent uses the spool %s (its lock file is held): stop that one first", path)
+                   : fail_sys(ERR_LOCAL, "cannot lock %s/lock", path);
+        spool_close(s);
+        return code;
+    }
+    code = load_identity(s);
+    if (code == 0 && s->identity.system_identifier != 0)
+        code = find_positions(s);
+    if (code < 0)
+        spool_close(s);
+    return code;
+}
+
+void
+spool_close(struct spool *s)
+{
+    if (s == NULL || s->path[0] == '\0')
+        return;
+    durable_close(s->fd);
+    durable_close(s->retired_fd);
+    durable_close(s->read_fd);
+    durable_close(s->lock);
+    durable_close(s->dir);
+    *s = (struct spool){.dir = -1, .lock = -1, .fd = -1, .retired_fd = -1, .read_fd = -1};
+}
+
+bool
+spool_empty(const struct spool *s)
+{
+    return s->timeline == 0;
+}
+
+int
+spool_adopt(struct spool *s, const struct identity *identity)
+{
+    char text[256];
+    int length;
+
+    if (s->identity.system_identifier != 0) {
+        if (s->identity.system_identifier != identity->system_identifier)
+            return fail(ERR_CORRUPT,
+                        "the spool %s holds WAL of another database cluster: system identifier %" PRIu64 ", not %" PRIu64,
+                        s->path, s->identity.system_identifier, identity->system_identifier);
+        if (s->identity.segment_bytes != identity->segment_bytes)
+            return fail(ERR_CORRUPT, "the spool %s holds segments of %u bytes, not %u", s->path,
+                        s->identity.segment_bytes, identity->segment_bytes);
+        s->identity.postgres_major = identity->postgres_major;
+        return 0;
+    }
+    length = snprintf(text, sizeof text,
+                      "system_identifier %" PRIu64 "\nsegment_bytes %" PRIu32 "\npostgres_major %" PRIu16 "\n",
+                      identity->system_identifier, identity->segment_bytes, identity->postgres_major);
+    if (durable_replace(s->dir, "identity", text, (size_t)length) < 0)
+        return fail_sys(ERR_LOCAL, "cannot write %s/identity", s->path);
+    s->identity = *identity;
+    return 0;
+}
+
+/* ---- histories ---- */
+
+int
+spool_history(const struct spool *s, timeline_t timeline, char *out, size_t size)
+{
+    char name[HISTORY_NAME_SIZE];
+    ssize_t got;
+
+    history_name(name, timeline);
+    got = durable_load(s->dir, name, out, size);
+    if (got < 0 && errno == ENOENT)
+        return ERR_AGAIN;
+    if (got < 0)
+        return fail_sys(ERR_LOCAL, "cannot read %s/%s", s->path, name);
+    return (int)got;
+}
+
+int
+spool_put_history(struct spool *s, timeline_t timeline, const char *text, size_t length)
+{
+    static char there[HISTORY_BYTES_MAX + 1];
+    char name[HISTORY_NAME_SIZE];
+    int got = spool_history(s, timeline, there, sizeof there);
+
+    history_name(name, timeline);
+    if (got >= 0 && ((size_t)got != length || memcmp(there, text, length) != 0))
+        return fail(ERR_CORRUPT,
+                    "the history of timeline %u differs from %s/%s: two servers made a timeline of that number; compare "
+                    "both files and decide which server is right",
+                    timeline, s->path, name);
+    if (got >= 0)
+        return 0;
+    if (got != ERR_AGAIN)
+        return got;
+    if (durable_replace(s->dir, name, text, length) < 0)
+        return fail_sys(ERR_LOCAL, "cannot write %s/%s", s->path, name);
+    return 0;
+}
+
+/* Both texts name the same switch point for every ancestor that ours knows. */
+static bool
+same_ancestors(const char *ours, size_t our_length, const char *theirs, size_t their_length, timeline_t last)
+{
+    for (timeline_t t = history_next(ours, our_length, 0, last); t < last; t = history_next(ours, our_length, t, last)) {
+        lsn_t our_end, their_end;
+
+        if (!history_switch_point(ours, our_length, t, &our_end) ||
+            !history_switch_point(theirs, their_length, t, &their_end) || our_end != their_end)
+            return false;
+    }
+    return true;
+}
+
+int
+spool_check_history(const struct spool *s, timeline_t timeline, const char *text, size_t length)
+{
+    static char ours[HISTORY_BYTES_MAX + 1];
+    int our_length;
+    lsn_t fork;
+
+    if (spool_empty(s))
+        return 0;
+    if (timeline < s->timeline)
+        return fail(ERR_CORRUPT,
+                    "the server is on timeline %u, this spool holds timeline %u already: a former primary, or restored "
+                    "from an older state",
+                    timeline, s->timeline);
+    our_length = spool_history(s, s->timeline, ours, sizeof ours);
+    if (our_length < 0 && our_length != ERR_AGAIN)
+        return our_length;
+    if (timeline == s->timeline) {
+        if (our_length > 0 && ((size_t)our_length != length || memcmp(ours, text, length) != 0))
+            return fail(ERR_CORRUPT,
+                        "the history of timeline %u differs from the one in the spool %s: two servers made a timeline "
+                        "of that number",
+                        timeline, s->path);
+        return 0;
+    }
+    if (!history_switch_point(text, length, s->timeline, &fork) ||
+        (our_length > 0 && !same_ancestors(ours, (size_t)our_length, text, length, s->timeline)))
+        return fail(ERR_CORRUPT, "timeline %u does not descend from timeline %u, which this spool holds", timeline,
+                    s->timeline);
+    if (fork < s->flushed)
+        return fail(ERR_CORRUPT,
+                    "timeline %u forked from timeline %u at " LSN_FORMAT ", before " LSN_FORMAT
+                    ", up to which this spool has acknowledged WAL",
+                    timeline, s->timeline, LSN_ARGS(fork), LSN_ARGS(s->flushed));
+    return 0;
+}
+
+bool
+spool_switch_point(const struct spool *s, timeline_t timeline, lsn_t *ret_end, timeline_t *ret_next)
+{
+    static char text[HISTORY_BYTES_MAX + 1];
+    int length;
+
+    if (timeline >= s->timeline)
+        return false;
+    length = spool_history(s, s->timeline, text, sizeof text);
+    if (length < 0 || !history_switch_point(text, (size_t)length, timeline, ret_end))
+        return false;
+    *ret_next = history_next(text, (size_t)length, timeline, s->timeline);
+    return true;
+}
+
+/* ---- receiving ---- */
+
+void
+spool_resume(const struct spool *s, timeline_t *ret_timeline, lsn_t *ret_lsn)
+{
+    *ret_timeline = s->timeline;
+    *ret_lsn = segment_start(s->available, s->identity.segment_bytes); /* a torn tail comes again, too */
+}
+
+int
+spool_begin(struct spool *s, timeline_t timeline, lsn_t lsn)
+{
+    assert(spool_empty(s) && segment_bytes_valid(s->identity.segment_bytes));
+    if (lsn != segment_start(lsn, s->identity.segment_bytes))
+        return fail(ERR_PEER, "WAL for an empty spool starts at " LSN_FORMAT ", which is no segment's start",
+                    LSN_ARGS(lsn));
+    s->timeline = timeline;
+    s->start = s->written = s->flushed = s->available = lsn;
+    return 0;
+}
+
+static int
+open_for_read(struct spool *s, timeline_t timeline, lsn_t start)
+{
+    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE];
+
+    if (s->read_fd >= 0 && s->read_timeline == timeline && s->read_start == start)
+        return 0;
+    durable_close(s->read_fd);
+    s->read_fd = -1;
+    name_of(s, timeline, start, name, partial);
+    damaged_name(damaged, name);
+    /* a worker may give the file another name meanwhile: so the first one is tried again */
+    if (durable_open(s->dir, name, DURABLE_READ, &s->read_fd) < 0 &&
+        durable_open(s->dir, partial, DURABLE_READ, &s->read_fd) < 0 &&
+        durable_open(s->dir, damaged, DURABLE_READ, &s->read_fd) < 0 &&
+        durable_open(s->dir, name, DURABLE_READ, &s->read_fd) < 0)
+        return errno == ENOENT ? ERR_AGAIN : fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, name);
+    s->read_timeline = timeline;
+    s->read_start = start;
+    return 0;
+}
+
+/* Bytes that are here already: the same again are fine, others replace only what is a torn tail. */
+static int
+compare(struct spool *s, lsn_t lsn, const uint8_t *bytes, size_t n)
+{
+    static uint8_t there[COMPARE_BYTES];
+    lsn_t start = segment_start(lsn, s->identity.segment_bytes);
+    int code = open_for_read(s, s->timeline, start);
+
+    if (code == ERR_AGAIN)
+        return fail(ERR_PEER, "WAL from " LSN_FORMAT " comes again, which this spool holds no longer", LSN_ARGS(lsn));
+    if (code < 0)
+        return code;
+    for (size_t at = 0; at < n;) {
+        size_t piece = n - at < sizeof there ? n - at : sizeof there, same = 0;
+        ssize_t got = durable_read(s->read_fd, there, piece, lsn + at - start);
+
+        if (got < 0)
+            return fail_sys(ERR_LOCAL, "cannot read %s", s->path);
+        while (same < (size_t)got && there[same] == bytes[at + same])
+            same++;
+        if (same < piece) {
+            char name[SEGMENT_NAME_SIZE];
+
+            segment_name(name, s->timeline, start, s->identity.segment_bytes);
+            if (lsn + at + same < s->available || s->fd < 0 || start != s->fd_start)
+                return fail(ERR_CORRUPT,
+                            "other bytes at an acknowledged position: segment %s, offset %" PRIu64 " (" LSN_FORMAT
+                            "). The primary was restored from an older state, or is another server; nothing was changed",
+                            name, lsn + at + same - start, LSN_ARGS(lsn + at + same));
+            if (durable_write(s->fd, bytes + at + same, piece - same, lsn + at + same - start) < 0)
+                return fail_sys(ERR_LOCAL, "cannot write %s/%s" PARTIAL, s->path, name);
+        }
+        at += piece;
+        if (lsn + at > s->available)
+            s->available = lsn + at;
+    }
+    return 0;
+}
+
+/* The file for the segment that begins at `written`. */
+static int
+open_next(struct spool *s)
+{
+    int code, fd;
+
+    if (s->fd >= 0) { /* full */
+        if (s->retired_fd >= 0)
+            return ERR_AGAIN;
+        if (s->flushing && !s->flush_retired)
+            return ERR_AGAIN; /* the flush that is out has this file */
+        s->retired_fd = s->fd;
+        s->retired_start = s->fd_start;
+        s->retired_new = s->fd_new;
+        s->fd = -1;
+    }
+    code = open_partial(s, s->written, DURABLE_CREATE, &fd);
+    if (code < 0)
+        return code;
+    s->fd = fd;
+    s->fd_start = s->written;
+    s->fd_new = true;
+    return 0;
+}
+
+static int
+append(struct spool *s, const uint8_t *bytes, size_t n)
+{
+    lsn_t offset;
+    int code = s->fd < 0 || s->written == s->fd_start + s->identity.segment_bytes ? open_next(s) : 0;
+
+    if (code < 0)
+        return code;
+    offset = s->written - s->fd_start;
+    if (durable_write(s->fd, bytes, n, offset) < 0) {
+        char name[SEGMENT_NAME_SIZE];
+
+        segment_name(name, s->timeline, s->fd_start, s->identity.segment_bytes);
+        return fail_sys(ERR_LOCAL, "cannot write %s/%s" PARTIAL, s->path, name);
+    }
+    s->written += n;
+    s->available = s->written;
+    return 0;
+}
+
+/* What the old timeline holds of the segment it forked in is the new one's beginning. */
+static int
+copy_beginning(struct spool *s, timeline_t from, lsn_t start, lsn_t fork)
+{
+    static uint8_t chunk[COMPARE_BYTES];
+    lsn_t at = start;
+
+    while (at < fork) {
+        size_t piece = fork - at < sizeof chunk ? (size_t)(fork - at) : sizeof chunk;
+        int code = open_for_read(s, from, start);
+        ssize_t got;
+
+        if (code < 0)
+            return code == ERR_AGAIN ? fail(ERR_CORRUPT, "the spool lost the segment of " LSN_FORMAT, LSN_ARGS(start))
+                                     : code;
+        got = durable_read(s->read_fd, chunk, piece, at - start);
+        if (got != (ssize_t)piece || durable_write(s->fd, chunk, piece, at - start) < 0)
+            return fail_sys(ERR_LOCAL, "cannot copy the beginning of timeline %u's first segment", s->timeline);
+        at += piece;
+    }
+    return 0;
+}
+
+static int
+switch_timeline(struct spool *s, timeline_t timeline)
+{
+    static char text[HISTORY_BYTES_MAX + 1];
+    int length = spool_history(s, timeline, text, sizeof text), code;
+    timeline_t old = s->timeline;
+    lsn_t fork, start;
+
+    if (timeline < s->timeline)
+        return fail(ERR_CORRUPT, "WAL of timeline %u comes, this spool holds timeline %u already", timeline, s->timeline);
+    if (length == ERR_AGAIN)
+        return fail(ERR_PEER, "WAL of timeline %u comes before its history", timeline);
+    if (length < 0)
+        return length;
+    code = spool_check_history(s, timeline, text, (size_t)length);
+    if (code < 0)
+        return code;
+    history_switch_point(text, (size_t)length, s->timeline, &fork); /* checked just now */
+    if (fork > s->available)
+        return fail(ERR_PEER, "timeline %u begins at " LSN_FORMAT ", this spool holds timeline %u only up to " LSN_FORMAT,
+                    timeline, LSN_ARGS(fork), s->timeline, LSN_ARGS(s->available));
+    if (s->flushing || s->flushed < fork)
+        return ERR_AGAIN; /* the old timeline's bytes first */
+    durable_close(s->fd);
+    durable_close(s->retired_fd);
+    s->fd = s->retired_fd = -1;
+    start = segment_start(fork, s->identity.segment_bytes);
+    s->timeline = timeline;
+    code = open_partial(s, start, DURABLE_CREATE, &s->fd);
+    if (code == 0)
+        code = copy_beginning(s, old, start, fork);
+    if (code < 0) {
+        durable_close(s->fd);
+        s->fd = -1;
+        s->timeline = old;
+        s->damaged = true; /* spool_recover opens the old one again */
+        return code;
+    }
+    s->fd_start = start;
+    s->fd_new = true;
+    s->written = s->available = s->flushed = fork;
+    return 0;
+}
+
+int
+spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n, int64_t now_us)
+{
+    const uint8_t *at = bytes;
+
+    (void)now_us;
+    assert(!spool_empty(s));
+    if (s->damaged)
+        return fail(ERR_LOCAL, "the spool %s could not be flushed and is not repaired yet", s->path);
+    if (timeline != s->timeline) {
+        int code = switch_timeline(s, timeline);
+
+        if (code < 0)
+            return code;
+    }
+    if (lsn > s->written)
+        return fail(ERR_PEER, "a hole: WAL from " LSN_FORMAT " comes, " LSN_FORMAT " is next", LSN_ARGS(lsn),
+                    LSN_ARGS(s->written));
+    while (n > 0) {
+        lsn_t end = lsn < s->written ? s->written : segment_end(s, lsn);
+        size_t piece;
+        int code;
+
+        if (end > segment_end(s, lsn))
+            end = segment_end(s, lsn);
+        piece = end - lsn < n ? (size_t)(end - lsn) : n;
+        code = lsn < s->written ? compare(s, lsn, at, piece) : append(s, at, piece);
+        if (code < 0)
+            return code;
+        lsn += piece;
+        at += piece;
+        n -= piece;
+    }
+    return 0;
+}
+
+/* ---- flushing ---- */
+
+static void
+describe(const struct spool *s, lsn_t start, struct flush *f)
+{
+    char name[SEGMENT_NAME_SIZE];
+
+    name_of(s, s->timeline, start, name, f->from);
+    if (f->upto == start + s->identity.segment_bytes)
+        snprintf(f->to, sizeof f->to, "%s", name);
+}
+
+bool
+spool_flush_begin(struct spool *s, struct flush *f, int64_t now_us)
+{
+    bool tail_good = s->available == s->written;
+
+    if (s->flushing || s->damaged)
+        return false;
+    *f = (struct flush){.dir = s->dir};
+    if (s->retired_fd >= 0) {
+        f->fd = s->retired_fd;
+        f->upto = s->retired_start + s->identity.segment_bytes;
+        f->sync_dir = s->retired_new;
+        describe(s, s->retired_start, f);
+        s->flush_retired = true;
+    } else if (s->fd >= 0 && s->flushed < s->available) {
+        f->fd = s->fd;
+        f->upto = s->available;
+        f->sync_dir = s->fd_new;
+        describe(s, s->fd_start, f);
+        s->flush_retired = false;
+    } else {
+        return false;
+    }
+    if (now_us - s->recorded_us >= RECORD_US || s->recorded_us == 0) {
+        snprintf(f->position, sizeof f->position, "boot %s\ntimeline %u\nflushed " LSN_FORMAT "\n",
+                 tail_good && s->boot_id[0] != '\0' ? s->boot_id : "-", s->timeline, LSN_ARGS(f->upto));
+        s->recorded_us = now_us;
+    }
+    s->flushing = true;
+    return true;
+}
+
+void
+spool_flush_run(struct flush *f)
+{
+    f->error = 0;
+    f->failed = "flush";
+    if (durable_data(f->fd) < 0 || (f->sync_dir && durable_sync_dir(f->dir) < 0)) {
+        char damaged[FILE_NAME_SIZE];
+
+        f->error = errno;
+        damaged_name(damaged, f->from);
+        durable_rename(f->dir, f->from, damaged); /* so that a restart does not flush it again and believe that */
+        return;
+    }
+    f->failed = "rename";
+    if (f->to[0] != '\0' && durable_rename(f->dir, f->from, f->to) < 0) {
+        f->error = errno;
+        return;
+    }
+    /* an older position is only a smaller promise: a full disk must not stop what was flushed */
+    if (f->position[0] != '\0')
+        (void)!durable_replace(f->dir, "position", f->position, strlen(f->position));
+}
+
+int
+spool_flush_end(struct spool *s, const struct flush *f)
+{
+    s->flushing = false;
+    if (f->error != 0) {
+        char name[SEGMENT_NAME_SIZE];
+
+        s->damaged = true;
+        segment_name(name, s->timeline, s->flush_retired ? s->retired_start : s->fd_start, s->identity.segment_bytes);
+        errno = f->error;
+        return fail_sys(ERR_LOCAL, "cannot %s %s/%s" PARTIAL, f->failed, s->path, name);
+    }
+    if (f->upto > s->flushed)
+        s->flushed = f->upto;
+    if (s->flush_retired) {
+        durable_close(s->retired_fd);
+        s->retired_fd = -1;
+    } else {
+        s->fd_new = false;
+        if (f->to[0] != '\0') {
+            durable_close(s->fd);
+            s->fd = -1;
+        }
+    }
+    return 0;
+}
+
+/*
+ * The damaged segment's bytes in a new file: the old one's pages may never reach the disk, however
+ * often they are flushed. What is above `flushed` is a tail to be compared, as after a crash.
+ */
+static int
+remake(struct spool *s, lsn_t start)
+{
+    static uint8_t chunk[COMPARE_BYTES];
+    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE], fresh[FILE_NAME_SIZE];
+    uint64_t at = 0;
+    int old = -1, fd = -1, code = 0;
+    ssize_t got = 0;
+
+    name_of(s, s->timeline, start, name, partial);
+    damaged_name(damaged, name);
+    snprintf(fresh, sizeof fresh, "%s.new", name);
+    if (durable_open(s->dir, damaged, DURABLE_READ, &old) < 0 && durable_open(s->dir, partial, DURABLE_READ, &old) < 0 &&
+        durable_open(s->dir, name, DURABLE_READ, &old) < 0 && s->flushed > start)
+        return fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, partial);
+    if (durable_remove(s->dir, fresh) < 0 || durable_open(s->dir, fresh, DURABLE_CREATE, &fd) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot make %s/%s", s->path, fresh);
+    while (code == 0 && old >= 0 && (got = durable_read(old, chunk, sizeof chunk, at)) > 0) {
+        if (durable_write(fd, chunk, (size_t)got, at) < 0)
+            code = fail_sys(ERR_LOCAL, "cannot write %s/%s", s->path, fresh);
+        at += (uint64_t)got;
+    }
+    if (code == 0 && (got < 0 || start + at < s->flushed))
+        code = fail_sys(ERR_LOCAL, "cannot read %s/%s", s->path, partial);
+    if (code == 0 && (durable_data(fd) < 0 || durable_rename(s->dir, fresh, partial) < 0 ||
+                      durable_remove(s->dir, damaged) < 0))
+        code = fail_sys(ERR_LOCAL, "cannot flush %s/%s", s->path, fresh);
+    durable_close(old);
+    if (code < 0) {
+        durable_close(fd);
+        return code;
+    }
+    s->fd = fd;
+    s->fd_start = start;
+    s->fd_new = false;
+    s->written = start + at;
+    return 0;
+}
+
+int
+spool_recover(struct spool *s)
+{
+    lsn_t start = s->retired_fd >= 0 ? s->retired_start
+                  : s->fd >= 0       ? s->fd_start
+                                     : segment_start(s->flushed, s->identity.segment_bytes);
+    int code;
+
+    if (!s->damaged)
+        return 0;
+    assert(!s->flushing);
+    durable_close(s->fd);
+    durable_close(s->retired_fd);
+    durable_close(s->read_fd);
+    s->fd = s->retired_fd = s->read_fd = -1;
+    code = remake(s, start);
+    if (code == 0)
+        code = remove_later_partials(s, start + s->identity.segment_bytes);
+    if (code < 0)
+        return code;
+    s->available = s->flushed;
+    s->damaged = false;
+    return 0;
+}
+
+int
+spool_trust_tail(struct spool *s)
+{
+    struct flush f;
+
+    assert(!s->flushing);
+    s->available = s->written;
+    while (spool_flush_begin(s, &f, 0)) {
+        spool_flush_run(&f);
+        if (spool_flush_end(s, &f) < 0)
+            return ERR_LOCAL;
+    }
+    return 0;
+}
+
+/* ---- serving ---- */
+
+int
+spool_read(struct spool *s, timeline_t timeline, lsn_t lsn, void *out, size_t n)
+{
+    lsn_t end = s->available, start;
+    timeline_t next;
+    ssize_t got;
+    int code;
+
+    if (timeline != s->timeline && !spool_switch_point(s, timeline, &end, &next))
+        return ERR_AGAIN;
+    if (lsn >= end)
+        return 0;
+    start = segment_start(lsn, s->identity.segment_bytes);
+    if (end > start + s->identity.segment_bytes)
+        end = start + s->identity.segment_bytes;
+    if (n > end - lsn)
+        n = (size_t)(end - lsn);
+    code = open_for_read(s, timeline, start);
+    if (code < 0)
+        return code;
+    got = durable_read(s->read_fd, out, n, lsn - start);
+    if (got < 0)
+        return fail_sys(ERR_LOCAL, "cannot read the segment of " LSN_FORMAT " in %s", LSN_ARGS(lsn), s->path);
+    return (int)got;
+}
+
+struct first {
+    const struct spool *s;
+    timeline_t timeline;
+    bool found;
+    lsn_t start;
+};
+
+static int
+visit_first(void *context, const struct durable_entry *entry)
+{
+    struct first *first = context;
+    timeline_t timeline;
+    lsn_t start;
+    bool partial;
+
+    if (!parse_file(first->s, entry->name, &timeline, &start, &partial) || timeline != first->timeline)
+        return 0;
+    if (!first->found || start < first->start)
+        first->start = start;
+    first->found = true;
+    return 0;
+}
+
+bool
+spool_first(const struct spool *s, timeline_t timeline, lsn_t *ret_first)
+{
+    struct first first = {.s = s, .timeline = timeline};
+
+    if (spool_empty(s) || durable_list(s->dir, visit_first, &first) < 0 || !first.found)
+        return false;
+    *ret_first = first.start;
+    return true;
+}
+
+/* ---- what is no longer needed ---- */
+
+struct oldest {
+    const struct spool *s;
+    lsn_t needed_from;
+    int64_t before_us;
+    bool found;
+    lsn_t start;
+    char name[FILE_NAME_SIZE];
+};
+
+static int
+visit_oldest(void *context, const struct durable_entry *entry)
+{
+    struct oldest *o = context;
+    timeline_t timeline;
+    lsn_t start;
+    bool partial;
+
+    if (!parse_file(o->s, entry->name, &timeline, &start, &partial))
+        return 0;
+    if (start + o->s->identity.segment_bytes > o->needed_from || entry->modified_us > o->before_us ||
+        (partial && timeline == o->s->timeline))
+        return 0;
+    if (o->found && start >= o->start)
+        return 0;
+    o->found = true;
+    o->start = start;
+    snprintf(o->name, sizeof o->name, "%s", entry->name);
+    return 0;
+}
+
+int
+spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wall_us)
+{
+    lsn_t growing = segment_start(s->flushed, s->identity.segment_bytes);
+    int removed = 0;
+
+    if (spool_empty(s))
+        return 0;
+    while (removed < PRUNE_MAX) {
+        struct oldest o = {.s = s, .needed_from = needed_from < growing ? needed_from : growing,
+                           .before_us = wall_us - keep_us};
+
+        if (durable_list(s->dir, visit_oldest, &o) < 0)
+            return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
+        if (!o.found)
+            break;
+        if (durable_remove(s->dir, o.name) < 0)
+            return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, o.name);
+        removed++;
+    }
+    if (removed > 0)
+        find_start(s);
+    return removed;
+}
+
+/* ---- restore_command ---- */
+
+static bool
+fetchable(const char *name)
+{
+    timeline_t timeline;
+    lsn_t start;
+
+    /* the smallest segments have the most names: whoever has larger ones has fewer files */
+    return history_parse_name(name, &timeline) || segment_parse(name, SEGMENT_BYTES_MIN, &timeline, &start);
+}
+
+static int
+copy_to(int from, const char *target)
+{
+    static uint8_t chunk[128u << 10];
+    char temporary[1024];
+    uint64_t at = 0;
+    ssize_t got;
+    int fd, code = 0;
+
+    if ((size_t)snprintf(temporary, sizeof temporary, "%s.walferry", target) >= sizeof temporary)
+        return fail(ERR_USAGE, "the target path %.100s... is too long", target);
+    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fail_sys(ERR_LOCAL, "cannot make %s", temporary);
+    while (code == 0 && (got = durable_read(from, chunk, sizeof chunk, at)) != 0) {
+        if (got < 0 || durable_write(fd, chunk, (size_t)got, at) < 0)
+            code = fail_sys(ERR_LOCAL, "cannot copy to %s", temporary);
+        at += got < 0 ? 0 : (uint64_t)got;
+    }
+    if (code == 0 && (fsync(fd) < 0 || rename(temporary, target) < 0))
+        code = fail_sys(ERR_LOCAL, "cannot finish %s", target);
+    close(fd);
+    if (code < 0)
+        unlink(temporary);
+    return code;
+}
+
+int
+spool_fetch(const char *path, const char *name, const char *target)
+{
+    int dir, fd, code;
+
+    if (!fetchable(name))
+        return fail(ERR_USAGE, "%.60s is neither a segment's nor a history file's name", name);
+    if (durable_dir(path, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open the spool %s", path);
+    if (durable_open(dir, name, DURABLE_READ, &fd) < 0) {
+        code = errno == ENOENT ? ERR_AGAIN : fail_sys(ERR_LOCAL, "cannot open %s/%s", path, name);
+        durable_close(dir);
+        return code;
+    }
+    code = copy_to(fd, target);
+    durable_close(fd);
+    durable_close(dir);
+    return code;
+}

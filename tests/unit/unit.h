@@ -1,0 +1,14 @@
+/* What every cmocka file needs, in the order cmocka wants it. */
+#ifndef TESTS_UNIT_H
+#define TESTS_UNIT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#undef fail /* cmocka's; ours is base/fail.h's, and fail_msg is left for tests */
+
+#endif
