@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/durable.h"
 #include "base/log.h"
-#include "codec.h"
+#include "shipper/codec.h"
 
 #include <errno.h>
 #include <fcntl.h>

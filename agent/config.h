@@ -61,6 +61,12 @@ int config_find(const char *option, char *out, size_t size);
  * the name of this machine. ERR_USAGE lists the candidates. */
 int config_self(const struct config *c, const char *option, const struct member **ret_member);
 
+/*
+ * What only this host can tell: pgdata is ours, PostgreSQL 13 to 17, the tools are there, the
+ * identity is private, run and spool are ours (made 0700 if missing). 0 or ERR_USAGE.
+ */
+int config_check_local(const struct config *c, const struct member *self, FILE *errors);
+
 /* "walferry_" and the member's name with '-' as '_': slot and application_name of the link to it. */
 #define SLOT_NAME_SIZE 48
 void config_slot_name(char out[SLOT_NAME_SIZE], const char *member);

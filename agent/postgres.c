@@ -1,1 +1,450 @@
-/* placeholder, replaced before commit */
+/*
+ * postgres: one asynchronous libpq connection to the PostgreSQL beside this agent.
+ *
+ * In comes one row per sample; out go the last sample, the server's state and the end of a command.
+ * It promises never to block: a query that takes over 5 s loses its connection. It refuses nothing:
+ * what goes wrong is a state with a reason.
+ */
+#include "postgres.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/fail.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ANSWER_US (5 * SECOND_US)
+#define RETRY_US  (500 * MILLISECOND_US)
+
+enum work { WORK_NONE, WORK_CONNECT, WORK_FACTS, WORK_SAMPLE, WORK_COMMAND };
+
+struct postgres {
+    char conninfo[512];
+    PGconn *conn;
+    PostgresPollingStatusType polling;
+    enum work work;
+    int64_t work_us; /* when it began */
+    int64_t due_us;  /* next attempt or sample */
+    bool write_pending;
+    enum postgres_state state;
+    char reason[512];
+    struct identity identity;
+    struct postgres_sample sample, coming;
+    bool sampled;
+    PGresult *result; /* of the query that runs */
+    char query[256];  /* the command that waits or runs; "" : none */
+    bool asked, done, failed;
+    char error[640];
+};
+
+/* Everything a sample needs in one row; $1 marks our slots. No name is looked up in a search path. */
+static const char sample_query[] =
+    "select pg_catalog.pg_is_in_recovery(),"
+    " case when pg_catalog.pg_is_in_recovery() then null else pg_catalog.pg_current_wal_insert_lsn() end,"
+    " case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_receive_lsn()"
+    "  else pg_catalog.pg_current_wal_flush_lsn() end,"
+    " pg_catalog.pg_last_wal_replay_lsn(),"
+    " case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_is_wal_replay_paused() else false end,"
+    " pg_catalog.current_setting('synchronous_standby_names'),"
+    " case when pg_catalog.pg_is_in_recovery()"
+    "  then pg_catalog.lpad(pg_catalog.to_hex(greatest((select timeline_id from pg_catalog.pg_control_checkpoint()),"
+    "   (select received_tli from pg_catalog.pg_stat_get_wal_receiver()))), 8, '0')"
+    "  else pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) end,"
+    " (select pg_catalog.string_agg(slot_name || ' ' || active || ' ' || coalesce(wal_status, '-') || ' ' ||"
+    "   coalesce(restart_lsn::pg_catalog.text, '0/0'), ',')"
+    "  from pg_catalog.pg_replication_slots where slot_type = 'physical' and slot_name like 'walferry\\_%')";
+
+static const char facts_query[] =
+    "select (pg_catalog.pg_control_system()).system_identifier,"
+    " (select setting from pg_catalog.pg_settings where name = 'wal_segment_size')";
+
+struct postgres *
+postgres_new(const char *conninfo)
+{
+    struct postgres *p = calloc(1, sizeof *p);
+
+    if (p == NULL)
+        return NULL;
+    snprintf(p->conninfo, sizeof p->conninfo, "%s application_name=walferry", conninfo);
+    return p;
+}
+
+static void
+disconnect(struct postgres *p, int64_t now_us)
+{
+    PQclear(p->result);
+    p->result = NULL;
+    PQfinish(p->conn);
+    p->conn = NULL;
+    p->work = WORK_NONE;
+    p->due_us = now_us + RETRY_US;
+    if (p->asked) {
+        p->asked = false;
+        p->done = p->failed = true;
+        p->query[0] = '\0';
+        snprintf(p->error, sizeof p->error, "the connection to PostgreSQL was lost meanwhile: %s", p->reason);
+    }
+}
+
+void
+postgres_free(struct postgres *p)
+{
+    if (p == NULL)
+        return;
+    disconnect(p, 0);
+    free(p);
+}
+
+static int
+set_state(struct postgres *p, enum postgres_state state, const char *reason)
+{
+    bool news = p->state != state;
+
+    p->state = state;
+    snprintf(p->reason, sizeof p->reason, "%s", reason);
+    return news;
+}
+
+static const char *
+one_line(const char *message, char *out, size_t size)
+{
+    return text_escape(out, size, message, strcspn(message, "\n"));
+}
+
+/* What a lost or refused connection says of the server. */
+static int
+lost(struct postgres *p, const char *sqlstate, const char *message, int64_t now_us)
+{
+    char text[400];
+    enum postgres_state state = POSTGRES_DOWN;
+
+    one_line(message, text, sizeof text);
+    /* a refused connection has no SQLSTATE in libpq: its words have to do */
+    if (strcmp(sqlstate, "57P01") == 0 || strstr(message, "shutting down") != NULL ||
+        strstr(message, "terminating connection due to administrator command") != NULL)
+        state = POSTGRES_STOPPING;
+    else if (strcmp(sqlstate, "57P03") == 0 || strstr(message, "starting up") != NULL ||
+             strstr(message, "not yet accepting connections") != NULL || strstr(message, "recovery mode") != NULL)
+        state = POSTGRES_STARTING;
+    state = set_state(p, state, text) ? 1 : 0;
+    disconnect(p, now_us);
+    return (int)state;
+}
+
+static int
+send_query(struct postgres *p, enum work work, const char *query, int64_t now_us)
+{
+    if (PQsendQuery(p->conn, query) != 1)
+        return lost(p, "", PQerrorMessage(p->conn), now_us);
+    p->work = work;
+    p->work_us = now_us;
+    p->write_pending = true;
+    return 0;
+}
+
+static bool
+take_lsn(const PGresult *r, int field, lsn_t *ret_lsn)
+{
+    *ret_lsn = LSN_UNKNOWN;
+    return PQgetisnull(r, 0, field) || lsn_parse(PQgetvalue(r, 0, field), ret_lsn);
+}
+
+static void
+take_slots(struct postgres_sample *s, const char *text)
+{
+    while (*text != '\0' && s->slots < POSTGRES_SLOTS_MAX) {
+        struct postgres_slot *slot = &s->slot[s->slots];
+        char active[8], status[16], lsn[24];
+
+        if (sscanf(text, "%63s %7s %15s %23[0-9A-F/]", slot->name, active, status, lsn) != 4)
+            return;
+        slot->active = strcmp(active, "true") == 0;
+        slot->lost = strcmp(status, "lost") == 0;
+        slot->restart_lsn = LSN_UNKNOWN;
+        lsn_parse(lsn, &slot->restart_lsn);
+        s->slots++;
+        text += strcspn(text, ",");
+        text += *text == ',';
+    }
+}
+
+static bool
+take_sample(struct postgres *p, const PGresult *r)
+{
+    struct postgres_sample *s = &p->coming;
+
+    if (PQntuples(r) != 1 || PQnfields(r) != 8)
+        return false;
+    s->in_recovery = PQgetvalue(r, 0, 0)[0] == 't';
+    if (!take_lsn(r, 1, &s->insert) || !take_lsn(r, 2, &s->flush) || !take_lsn(r, 3, &s->replay))
+        return false;
+    if (!s->in_recovery)
+        s->replay = LSN_UNKNOWN;
+    s->replay_paused = PQgetvalue(r, 0, 4)[0] == 't';
+    snprintf(s->synchronous_standby_names, sizeof s->synchronous_standby_names, "%s", PQgetvalue(r, 0, 5));
+    s->timeline = (timeline_t)strtoul(PQgetvalue(r, 0, 6), NULL, 16);
+    s->slots = 0;
+    take_slots(s, PQgetvalue(r, 0, 7));
+    p->sample = *s;
+    p->sampled = true;
+    return true;
+}
+
+static bool
+take_facts(struct postgres *p, const PGresult *r)
+{
+    if (PQntuples(r) != 1 || PQnfields(r) != 2)
+        return false;
+    p->identity.system_identifier = strtoull(PQgetvalue(r, 0, 0), NULL, 10);
+    p->identity.segment_bytes = (uint32_t)strtoul(PQgetvalue(r, 0, 1), NULL, 10);
+    p->identity.postgres_major = (uint16_t)(PQserverVersion(p->conn) / 10000);
+    return segment_bytes_valid(p->identity.segment_bytes);
+}
+
+static const char *
+missing_right(const char *message)
+{
+    if (strstr(message, "pg_promote") != NULL)
+        return "; as superuser: GRANT EXECUTE ON FUNCTION pg_promote TO walferry";
+    if (strstr(message, "pg_wal_replay_resume") != NULL)
+        return "; as superuser: GRANT EXECUTE ON FUNCTION pg_wal_replay_resume TO walferry";
+    if (strstr(message, "pg_reload_conf") != NULL)
+        return "; as superuser: GRANT EXECUTE ON FUNCTION pg_reload_conf TO walferry";
+    return strstr(message, "permission denied") != NULL ? "; as superuser: GRANT pg_monitor TO walferry" : "";
+}
+
+/* A query's answer is complete. 1 when a sample or a state is new. */
+static int
+query_over(struct postgres *p, int64_t now_us)
+{
+    PGresult *r = p->result;
+    const char *sqlstate = r != NULL ? PQresultErrorField(r, PG_DIAG_SQLSTATE) : NULL;
+    const char *message = r != NULL ? PQresultErrorMessage(r) : PQerrorMessage(p->conn);
+    bool good = r != NULL && PQresultStatus(r) == PGRES_TUPLES_OK;
+    enum work work = p->work;
+    char text[400], reason[512];
+    int news = 0;
+
+    p->work = WORK_NONE;
+    if (!good && (PQstatus(p->conn) == CONNECTION_BAD || (sqlstate != NULL && strncmp(sqlstate, "57P", 3) == 0)))
+        return lost(p, sqlstate != NULL ? sqlstate : "", message, now_us);
+    if (work == WORK_COMMAND) {
+        /* a slot that is there already is what was asked for */
+        p->failed = !good && (sqlstate == NULL || strcmp(sqlstate, "42710") != 0);
+        if (p->failed)
+            snprintf(p->error, sizeof p->error, "%s%s", one_line(message, text, sizeof text), missing_right(message));
+        p->asked = false;
+        p->done = true;
+        p->query[0] = '\0';
+        p->due_us = now_us; /* what it changed shows in a sample */
+        news = 1;
+    } else if (good && work == WORK_FACTS && take_facts(p, r)) {
+        p->due_us = now_us;
+    } else if (good && work == WORK_SAMPLE && take_sample(p, r)) {
+        set_state(p, POSTGRES_UP, "");
+        news = 1;
+    } else {
+        snprintf(reason, sizeof reason, "it does not answer as expected: %s%s", one_line(message, text, sizeof text),
+                 missing_right(message));
+        news = set_state(p, POSTGRES_DOWN, reason);
+        disconnect(p, now_us);
+        return news;
+    }
+    PQclear(p->result);
+    p->result = NULL;
+    return news;
+}
+
+static int
+connect_step(struct postgres *p, int64_t now_us)
+{
+    p->polling = PQconnectPoll(p->conn);
+    if (p->polling == PGRES_POLLING_FAILED)
+        return lost(p, "", PQerrorMessage(p->conn), now_us);
+    if (p->polling != PGRES_POLLING_OK)
+        return 0;
+    PQsetnonblocking(p->conn, 1);
+    return send_query(p, WORK_FACTS, facts_query, now_us);
+}
+
+static int
+begin(struct postgres *p, int64_t now_us)
+{
+    if (p->conn == NULL) {
+        p->conn = PQconnectStart(p->conninfo);
+        if (p->conn == NULL || PQstatus(p->conn) == CONNECTION_BAD)
+            return lost(p, "", p->conn != NULL ? PQerrorMessage(p->conn) : "out of memory", now_us);
+        p->work = WORK_CONNECT;
+        p->work_us = now_us;
+        p->polling = PGRES_POLLING_WRITING;
+        return 0;
+    }
+    if (p->asked)
+        return send_query(p, WORK_COMMAND, p->query, now_us);
+    p->due_us = now_us + POSTGRES_SAMPLE_US;
+    p->coming = (struct postgres_sample){.wall_us = clock_wall_us(), .mono_us = clock_us()};
+    return send_query(p, WORK_SAMPLE, sample_query, now_us);
+}
+
+static int
+go_on(struct postgres *p, short ready, int64_t now_us)
+{
+    if ((ready & (POLLIN | POLLHUP | POLLERR)) != 0 && PQconsumeInput(p->conn) != 1)
+        return lost(p, "", PQerrorMessage(p->conn), now_us);
+    if (p->write_pending) {
+        int left = PQflush(p->conn);
+
+        if (left < 0)
+            return lost(p, "", PQerrorMessage(p->conn), now_us);
+        p->write_pending = left > 0;
+    }
+    while (p->work != WORK_NONE && !PQisBusy(p->conn)) {
+        PGresult *r = PQgetResult(p->conn);
+
+        if (r == NULL)
+            return query_over(p, now_us);
+        PQclear(p->result);
+        p->result = r;
+    }
+    return 0;
+}
+
+/* Between queries the server may still say something: that it shuts down. */
+static int
+listen_idle(struct postgres *p, short ready, int64_t now_us)
+{
+    if (p->conn == NULL || (ready & (POLLIN | POLLHUP | POLLERR)) == 0)
+        return 0;
+    if (PQconsumeInput(p->conn) != 1 || PQstatus(p->conn) == CONNECTION_BAD)
+        return lost(p, "", PQerrorMessage(p->conn), now_us);
+    PQisBusy(p->conn); /* takes a message in */
+    if (PQstatus(p->conn) == CONNECTION_BAD)
+        return lost(p, "", PQerrorMessage(p->conn), now_us);
+    return 0;
+}
+
+int
+postgres_run(struct postgres *p, const struct loop *l, int64_t now_us)
+{
+    short ready = p->conn != NULL ? loop_ready(l, PQsocket(p->conn)) : 0;
+    int news = 0;
+
+    if (p->work == WORK_NONE)
+        news = listen_idle(p, ready, now_us);
+    else if (now_us - p->work_us >= ANSWER_US) {
+        news = set_state(p, POSTGRES_DOWN, "it does not answer within 5 s");
+        disconnect(p, now_us);
+    } else if (p->work == WORK_CONNECT)
+        news = ready != 0 ? connect_step(p, now_us) : 0;
+    else
+        news = go_on(p, ready, now_us);
+    if (p->work == WORK_NONE && (now_us >= p->due_us || (p->asked && p->conn != NULL)))
+        news |= begin(p, now_us);
+    return news;
+}
+
+void
+postgres_watch(const struct postgres *p, struct loop *l)
+{
+    short events = POLLIN;
+
+    if (p->work == WORK_CONNECT)
+        events = p->polling == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+    else if (p->write_pending)
+        events |= POLLOUT;
+    if (p->conn != NULL)
+        loop_watch(l, PQsocket(p->conn), events);
+    loop_due(l, p->work != WORK_NONE ? p->work_us + ANSWER_US : p->asked && p->conn != NULL ? 0 : p->due_us);
+}
+
+enum postgres_state
+postgres_state(const struct postgres *p)
+{
+    return p->state;
+}
+
+const char *
+postgres_reason(const struct postgres *p)
+{
+    return p->reason;
+}
+
+const struct postgres_sample *
+postgres_sample(const struct postgres *p)
+{
+    return p->sampled ? &p->sample : NULL;
+}
+
+const struct identity *
+postgres_identity(const struct postgres *p)
+{
+    return &p->identity;
+}
+
+bool
+postgres_ask(struct postgres *p, enum postgres_command command, const char *argument)
+{
+    if (p->asked || p->conn == NULL || p->state != POSTGRES_UP)
+        return false;
+    switch (command) {
+    case POSTGRES_PROMOTE:
+        snprintf(p->query, sizeof p->query, "select pg_catalog.pg_promote(false)");
+        break;
+    case POSTGRES_REPLAY_RESUME:
+        snprintf(p->query, sizeof p->query, "select pg_catalog.pg_wal_replay_resume()");
+        break;
+    case POSTGRES_RELOAD:
+        snprintf(p->query, sizeof p->query, "select pg_catalog.pg_reload_conf()");
+        break;
+    case POSTGRES_MAKE_SLOT: /* a slot's name has only a-z, 0-9 and _ : nothing to quote */
+        snprintf(p->query, sizeof p->query, "select pg_catalog.pg_create_physical_replication_slot('%s', true)",
+                 argument);
+        break;
+    }
+    p->asked = true;
+    p->done = p->failed = false;
+    return true;
+}
+
+bool
+postgres_done(struct postgres *p, const char **ret_error)
+{
+    if (!p->done)
+        return false;
+    p->done = false;
+    *ret_error = p->failed ? p->error : NULL;
+    return true;
+}
+
+int
+postgres_read_control(const char *pgdata, struct identity *ret_identity)
+{
+    struct identity i = {0};
+    char version[16];
+    int dir, fd, code = 0;
+
+    if (durable_dir(pgdata, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open the data directory %s", pgdata);
+    if (durable_open(dir, "global/pg_control", DURABLE_READ, &fd) < 0) {
+        code = fail_sys(ERR_LOCAL, "cannot open %s/global/pg_control", pgdata);
+        durable_close(dir);
+        return code;
+    }
+    /* ControlFileData begins with the system identifier, in this machine's byte order */
+    if (durable_read(fd, &i.system_identifier, sizeof i.system_identifier, 0) != (ssize_t)sizeof i.system_identifier)
+        code = fail(ERR_LOCAL, "%s/global/pg_control is too short", pgdata);
+    if (code == 0 && durable_load(dir, "PG_VERSION", version, sizeof version) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot read %s/PG_VERSION", pgdata);
+    durable_close(fd);
+    durable_close(dir);
+    if (code < 0)
+        return code;
+    i.postgres_major = (uint16_t)strtoul(version, NULL, 10);
+    *ret_identity = i;
+    return 0;
+}

@@ -2,7 +2,7 @@
  * Each chunk is one complete zstd frame, so that any chunk can be decoded alone: by another lane,
  * another worker, another reader. The contexts are kept: making one costs more than a small chunk.
  */
-#include "codec.h"
+#include "shipper/codec.h"
 
 #include "base/fail.h"
 

@@ -5,7 +5,7 @@
 #include "shipper/frame.h"
 
 #include "base/fail.h"
-#include "codec.h"
+#include "shipper/codec.h"
 
 #include <assert.h>
 #include <string.h>

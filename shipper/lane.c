@@ -46,8 +46,6 @@
 #define FINGERPRINT_SIZE  64
 #define SHA256_BYTES      32
 #define RSA_SHA2_VERSION  0x010b00 /* the first libssh2 that signs with rsa-sha2 */
-#define SOCKET_GONE(code) ((code) == LIBSSH2_ERROR_SOCKET_RECV || (code) == LIBSSH2_ERROR_SOCKET_SEND || \
-                           (code) == LIBSSH2_ERROR_SOCKET_DISCONNECT)
 
 static const char CIPHERS[] = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes256-ctr,aes192-ctr,"
                               "chacha20-poly1305@openssh.com";
@@ -91,7 +89,7 @@ struct lane_session {
     LIBSSH2_SESSION *ssh;
     LIBSSH2_CHANNEL *channel;
     unsigned host_keys_refused; /* bits, by HOST_KEY_TYPES' place */
-    char refusal[FAIL_MESSAGE_MAX / 2];
+    char refusal[FAIL_MESSAGE_MAX];
 
     char identity[IDENTITY_MAX];
     size_t identity_bytes;
@@ -156,8 +154,6 @@ lane_release(struct lane *l)
     buf_release(&l->out);
     *l = (struct lane){0};
 }
-
-/* ---- the identity file ---- */
 
 static size_t
 decode_base64(uint8_t *out, size_t size, const char *text)
@@ -316,8 +312,6 @@ forget_identity(struct lane_session *s)
     s->identity_bytes = 0;
 }
 
-/* ---- the way down ---- */
-
 static ssize_t
 void_send(libssh2_socket_t fd, const void *bytes, size_t n, int flags, void **abstract)
 {
@@ -403,8 +397,6 @@ lane_close(struct lane *l)
     fail(0, "%s", message);
 }
 
-/* ---- the way up ---- */
-
 static const char *
 step_name(enum lane_state state)
 {
@@ -427,6 +419,13 @@ step_name(enum lane_state state)
     return "being down";
 }
 
+static bool
+socket_gone(int error)
+{
+    return error == LIBSSH2_ERROR_SOCKET_RECV || error == LIBSSH2_ERROR_SOCKET_SEND ||
+           error == LIBSSH2_ERROR_SOCKET_DISCONNECT;
+}
+
 /* libssh2 failed in a way that has no better sentence of its own. */
 static int
 ssh_failed(struct lane *l, int error)
@@ -437,11 +436,11 @@ ssh_failed(struct lane *l, int error)
 
     if (error == LIBSSH2_ERROR_ALLOC)
         return fail(ERR_LOCAL, "out of memory during %s with %s", step_name(l->state), s->place);
-    if (SOCKET_GONE(error) && l->state == LANE_UP)
+    if (socket_gone(error) && l->state == LANE_UP)
         return fail(ERR_PEER, "the connection to %s was lost: %s", s->place,
                     s->complaint_bytes > 0 ? text_escape(shown, sizeof shown, s->complaint, s->complaint_bytes)
                                            : "its sshd or the line has ended it");
-    if (SOCKET_GONE(error))
+    if (socket_gone(error))
         return fail(ERR_PEER,
                     "%s closed the connection during %s: the log of its sshd says why (often MaxStartups, "
                     "AllowUsers, a firewall, or no SSH server on this port)",
@@ -745,7 +744,9 @@ host_key_refused(struct lane *l, const struct host_key_type *type, const char *s
 {
     const struct lane_target *t = l->target;
     const char *place = l->session->place;
+    char entry[280];
 
+    snprintf(entry, sizeof entry, strcmp(t->port, "22") == 0 ? "%s" : "[%s]:%s", t->host, t->port);
     if (t->known_hosts[0] == '\0')
         return fail(ERR_PEER,
                     "%s shows another host key than the pinned one: host_key is %s, it shows %s (%s); if the host was "
@@ -754,9 +755,9 @@ host_key_refused(struct lane *l, const struct host_key_type *type, const char *s
     if (known)
         return fail(ERR_PEER,
                     "%s shows another host key than known_hosts %s has for it: it shows %s (%s), the file's is seen "
-                    "with ssh-keygen -lF '[%s]:%s' -f %s; if the host was reinstalled, replace it there, if not, "
+                    "with ssh-keygen -lF '%s' -f %s; if the host was reinstalled, replace it there, if not, "
                     "somebody may stand between",
-                    place, t->known_hosts, shown, type->name, t->host, t->port, t->known_hosts);
+                    place, t->known_hosts, shown, type->name, entry, t->known_hosts);
     return fail(ERR_PEER,
                 "%s is not in known_hosts %s: it shows %s (%s); compare that on the host itself (ssh-keygen -lf "
                 "/etc/ssh/ssh_host_*_key.pub) and then add it: ssh-keyscan -p %s %s >> %s",
@@ -954,8 +955,6 @@ climb(struct lane *l)
     return code;
 }
 
-/* ---- up ---- */
-
 static bool
 stopped_sending(const struct lane_session *s)
 {
@@ -976,8 +975,10 @@ read_complaint(struct lane *l)
         memcpy(s->complaint + s->complaint_bytes, scratch, kept);
         s->complaint_bytes += kept;
     }
-    if (n == LIBSSH2_ERROR_EAGAIN && stopped_sending(s))
+    if (n == LIBSSH2_ERROR_EAGAIN && stopped_sending(s)) {
         s->half_sent = HALF_SENT_READ;
+        s->read_bytes = buf_room(&l->in);
+    }
     return n < 0 && n != LIBSSH2_ERROR_EAGAIN ? ssh_failed(l, (int)n) : 0;
 }
 
@@ -1058,7 +1059,7 @@ command_ended(struct lane *l)
                     shown[0] != '\0' ? shown : "it said nothing");
     return fail(ERR_PEER, "the command at %s ended with status %d: %s", s->place, status,
                 shown[0] != '\0' ? shown
-                : status == 127  ? "it was not found; is walferry installed there, and its path right in authorized_keys?"
+                : status == 127  ? "it was not found: is its path right in authorized_keys?"
                                  : "it said nothing");
 }
 

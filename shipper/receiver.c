@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/text.h"
-#include "codec.h"
+#include "shipper/codec.h"
 
 #include <stdio.h>
 #include <string.h>

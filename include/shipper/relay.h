@@ -27,18 +27,6 @@
 
 #define RELAY_CLIENTS_MAX 8
 
-struct relay_client; /* relay.c */
-
-struct relay {
-    int fd; /* listening, -1 when closed */
-    char path[108];
-    struct spool *spool; /* borrowed */
-    struct relay_client *client[RELAY_CLIENTS_MAX];
-    /* asked for by a walreceiver while the spool was empty; timeline 0: nobody asked */
-    timeline_t wanted_timeline;
-    lsn_t wanted;
-};
-
 /*
  * What the local standby says: from the client that streams and whose application is a walreceiver
  * (any streaming client that reports apply != 0 counts; pg_receivewal reports none).
@@ -49,6 +37,19 @@ struct relay_standby {
     uint64_t xmin, catalog_xmin; /* epoch << 32 | xid; 0: no feedback */
     int64_t reported_us;         /* of the last status message, monotonic */
     int64_t left_us;             /* when it was last connected; 0: never seen */
+};
+
+struct relay_client; /* relay.c */
+
+struct relay {
+    int fd; /* listening, -1 when closed */
+    char path[108];
+    struct spool *spool; /* borrowed */
+    struct relay_client *client[RELAY_CLIENTS_MAX];
+    /* asked for by a walreceiver while the spool was empty; timeline 0: nobody asked */
+    timeline_t wanted_timeline;
+    lsn_t wanted;
+    struct relay_standby left; /* the last word of a standby that is gone */
 };
 
 /* Bind run/.s.PGSQL.5432, mode 0600, replacing a socket nobody listens on. ERR_LOCAL. */

@@ -19,7 +19,7 @@
 
 #include "base/clock.h"
 #include "base/fail.h"
-#include "codec.h"
+#include "shipper/codec.h"
 #include "shipper/receiver.h"
 #include "shipper/sender.h"
 

@@ -2,7 +2,7 @@
 #include "unit.h"
 
 #include "base/fail.h"
-#include "codec.h"
+#include "shipper/codec.h"
 #include "shipper/frame.h"
 
 #include <stdio.h>

@@ -1,0 +1,28 @@
+/*
+ * command: what the command line is made of. Every command is a row in main.c's table and a
+ * function in the file of its name; main has read the options, loaded the config and found out
+ * which member this is.
+ */
+#ifndef AGENT_COMMAND_H
+#define AGENT_COMMAND_H
+
+#include "config.h"
+
+#include <stdbool.h>
+
+struct options {
+    const char *config_file, *member, *from;
+    bool json, yes, dry_run, force, watch;
+    int watch_s; /* interval of --watch, default 1 */
+    const char *const *args;
+    int arg_count;
+};
+
+/* Each returns the exit code: 0 done, 1 failed or refused, 2 usage or config. */
+int command_agent(const struct config *config, const struct member *self, const struct options *options);
+int command_receive(const struct config *config, const struct member *self, const struct options *options);
+int command_fetch(const struct config *config, const struct member *self, const struct options *options);
+int command_status(const struct config *config, const struct member *self, const struct options *options);
+int command_failover(const struct config *config, const struct member *self, const struct options *options);
+
+#endif
