@@ -125,6 +125,7 @@ static void
 judge_alarm(struct agent *a)
 {
     const struct postgres_sample *s = postgres_sample(a->postgres);
+    bool up = postgres_state(a->postgres) == POSTGRES_UP;
     char text[AGENT_ALARM_MAX] = "";
 
     if (a->rival.epoch.number != 0 && a->rival.epoch.number >= a->pool.epoch.number)
@@ -132,22 +133,30 @@ judge_alarm(struct agent *a)
                  "two primaries: epoch %" PRIu64 " is claimed by %s and by %s; nothing is shipped. Decide which one is "
                  "right, stop the other's PostgreSQL and agent, and make it a standby again",
                  a->pool.epoch.number, a->pool.epoch.member, a->rival.epoch.member);
+    else if (a->role == ROLE_FENCED && !up)
+        snprintf(text, sizeof text,
+                 "%s is the primary since epoch %" PRIu64 "; this member was. Its PostgreSQL is down: leave it down until "
+                 "it is a standby again (a new copy of %s)",
+                 a->pool.epoch.member, a->pool.epoch.number, a->pool.epoch.member);
     else if (a->role == ROLE_FENCED && pool_was_primary(&a->pool, a->self->name))
         snprintf(text, sizeof text,
-                 "two writable primaries: %s is the primary since epoch %" PRIu64 ", and the PostgreSQL of this "
-                 "former primary accepts writes that will be lost; stop it now: %s",
-                 a->pool.epoch.member, a->pool.epoch.number,
-                 a->self->stop[0] != '\0' ? a->self->stop : "pg_ctl stop");
+                 "two writable primaries: %s is the primary since epoch %" PRIu64 ", and the PostgreSQL of this former "
+                 "primary accepts writes that will be lost; stop it now: %s",
+                 a->pool.epoch.member, a->pool.epoch.number, a->self->stop[0] != '\0' ? a->self->stop : "pg_ctl stop");
     else if (a->role == ROLE_FENCED)
         snprintf(text, sizeof text,
-                 "PostgreSQL here was promoted outside of walferry, but %s is the primary of epoch %" PRIu64
-                 "; two writable primaries. What was acknowledged stays in %s. Stop one of them now",
+                 "two writable primaries: PostgreSQL here was promoted outside of walferry, but %s is the primary of epoch "
+                 "%" PRIu64 ". What was acknowledged stays in %s. Stop one of them now",
                  a->pool.epoch.member, a->pool.epoch.number, a->spool.path);
-    else if (a->role == ROLE_PRIMARY && s != NULL && s->in_recovery && postgres_state(a->postgres) == POSTGRES_UP)
+    else if (a->role == ROLE_PRIMARY && up && s->in_recovery)
         snprintf(text, sizeof text,
                  "pool.state says that this member is the primary, but its PostgreSQL is in recovery; nothing is "
                  "shipped. Was it rebuilt as a standby? Then remove %s/pool.state and restart this agent",
                  a->spool.path);
+    else if (a->role == ROLE_PROMOTING && a->failover.phase == FAILOVER_IDLE)
+        snprintf(text, sizeof text,
+                 "a failover to this member stands at step %d of %d: run walferry failover again, it goes on",
+                 (int)a->pool.step, (int)FAILOVER_PROMOTE);
     set_alarm(a, text);
 }
 
@@ -260,8 +269,8 @@ learn_epoch(struct agent *a, const struct epoch_origin *origin, const char *tell
     }
     pool_adopt(&a->pool, origin, wall_us);
     if (agent_save_pool(a) == 0)
-        log_warning("epoch %" PRIu64 ": %s is the primary now, told by %s; this member stops shipping",
-                    origin->epoch.number, origin->epoch.member, teller);
+        log_warning("epoch %" PRIu64 ": %s is the primary, told by %s%s", origin->epoch.number, origin->epoch.member,
+                    teller, a->role == ROLE_PRIMARY ? "; this member was, and stops shipping" : "");
 }
 
 static void

@@ -1,554 +1,817 @@
 /*
- * config: one INI file, read by inih, checked by a table of keys and then as a whole.
+ * config: the pool's INI file. In comes text, out comes a struct config that is right as a whole,
+ * or every reason why not.
  *
- * inih hands over neither line numbers nor what it mangles: it splits long lines, joins indented
- * ones to the value above and lets duplicates pass. So the reader that feeds it counts the lines
- * and refuses those shapes; the handler knows the line it is called for.
+ * inih splits keys from values and strips comments; read_line, which feeds it, counts the lines,
+ * notes the sections (inih is silent about empty ones) and refuses every line that inih would
+ * mangle. A table of keys checks the values one by one; check_whole what only shows when all is
+ * read: missing keys, two members in one directory, a home without members. config_check_local
+ * looks at this host's files, last, when it is known which member this is.
  */
 #include "config.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
-#include "base/lsn.h"
+#include "base/text.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <glob.h>
 #include <ifaddrs.h>
 #include <ini.h>
-#include <inttypes.h>
 #include <libpq-fe.h>
 #include <netdb.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LINE_BYTES_MAX   200 /* inih's, without the newline */
-#define FILE_BYTES_MAX   (256u << 10)
-#define SOCKET_BYTES_MAX 107
-#define LONGEST_SOCKET   "/.s.PGSQL.5432"
-#define ERRORS_MAX       100
+#define DIGITS  "0123456789"
+#define LOWER   "abcdefghijklmnopqrstuvwxyz"
+#define LETTERS LOWER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-struct parse {
-    struct config *c;
-    const char *name;
-    const char *at, *end; /* of the text not yet given to inih */
-    int line;
-    FILE *errors;
-    int error_count;
-    char section[80];
-    struct member *member; /* NULL in [pool] and in a section that was refused */
-    bool in_pool, pool_seen;
-    unsigned seen;                     /* keys of the section that is being read */
-    unsigned pool_keys, member_keys[MEMBERS_MAX];
+#define FILE_BYTES_MAX   (64u << 10)
+#define SOCKET_BYTES_MAX 107u
+#define SHOWN_SIZE       64
+
+/* Where errors go, and the section they are in. */
+struct complaints {
+    const char *file;
+    FILE *out;
+    int count;
+    char section[SHOWN_SIZE]; /* "[member dc1-a]"; "" before the first */
 };
 
-static void complain(struct parse *p, int line, const char *key, const char *format, ...)
+static void complain(struct complaints *to, int line, const char *key, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 static void
-complain(struct parse *p, int line, const char *key, const char *format, ...)
+complain(struct complaints *to, int line, const char *key, const char *format, ...)
 {
     va_list args;
 
-    if (p->error_count++ >= ERRORS_MAX || p->errors == NULL)
-        return;
-    fprintf(p->errors, "%s:%d: %s%s%s", p->name, line, p->section, p->section[0] != '\0' ? " " : "", key);
-    fprintf(p->errors, "%s", key[0] != '\0' ? ": " : "");
+    to->count++;
+    fprintf(to->out, "%s:%d:", to->file, line);
+    if (to->section[0] != '\0')
+        fprintf(to->out, " %s", to->section);
+    if (key != NULL)
+        fprintf(to->out, " %s", key);
+    if (to->section[0] != '\0' || key != NULL)
+        fputc(':', to->out);
+    fputc(' ', to->out);
     va_start(args, format);
-    vfprintf(p->errors, format, args);
+    vfprintf(to->out, format, args);
     va_end(args);
-    fputc('\n', p->errors);
+    fputc('\n', to->out);
 }
 
-/* ---- values ---- */
+static void
+name_section(struct complaints *to, const struct member *m)
+{
+    if (m == NULL)
+        snprintf(to->section, sizeof to->section, "[pool]");
+    else
+        snprintf(to->section, sizeof to->section, "[member %s]", m->name);
+}
+
+/* ---- values: each take_* puts one into `out`, or fails with what is wrong with it ---- */
+
+static bool
+consists_of(const char *s, size_t length, const char *set)
+{
+    return length > 0 && strspn(s, set) >= length;
+}
 
 static bool
 is_name(const char *s)
 {
-    size_t n = strlen(s);
+    size_t length = strlen(s);
 
-    return n > 0 && n < MEMBER_NAME_SIZE && s[0] >= 'a' && s[0] <= 'z' &&
-           strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == n;
+    return length < MEMBER_NAME_SIZE && strchr(LOWER, s[0]) != NULL &&
+           consists_of(s, length, LOWER DIGITS "-");
 }
 
-/* Each takes a value into `out` (size bytes) and says what is allowed when it cannot. */
-static const char *
+static int
 take_name(const char *value, void *out, size_t size)
 {
     if (!is_name(value))
-        return "a name is [a-z][a-z0-9-]*, at most 31 characters";
+        return fail(ERR_USAGE, "'%s' is no name", value);
     snprintf(out, size, "%s", value);
-    return NULL;
+    return 0;
 }
 
-static const char *
-take_path(const char *value, void *out, size_t size)
-{
-    if (value[0] != '/')
-        return "an absolute path is needed";
-    if (strlen(value) >= size)
-        return "the path is too long";
-    if (strpbrk(value, "'\n\\") != NULL)
-        return "a path without quotes and backslashes is needed";
-    snprintf(out, size, "%s", value);
-    while (strlen(out) > 1 && ((char *)out)[strlen(out) - 1] == '/')
-        ((char *)out)[strlen(out) - 1] = '\0';
-    return NULL;
-}
-
-static const char *
-take_text(const char *value, void *out, size_t size)
-{
-    if (value[0] == '\0' || strlen(value) >= size)
-        return "a command is needed, at most 255 characters";
-    snprintf(out, size, "%s", value);
-    return NULL;
-}
-
-static const char *
+static int
 take_switch(const char *value, void *out, size_t size)
 {
     bool on = strcmp(value, "on") == 0;
 
     if (!on && strcmp(value, "off") != 0)
-        return "on or off";
+        return fail(ERR_USAGE, "'%s' is neither on nor off", value);
     memcpy(out, &on, size);
-    return NULL;
+    return 0;
 }
 
-static bool
-parse_duration(const char *value, int64_t *ret_us)
+static int
+take_duration(const char *value, int64_t max_us, int64_t *ret_us)
 {
     static const struct {
-        const char *unit;
+        const char *name;
         int64_t us;
-    } units[] = {{"ms", MILLISECOND_US}, {"s", SECOND_US},          {"min", 60 * SECOND_US},
-                 {"h", 3600 * SECOND_US}, {"d", 86400 * SECOND_US}};
-    char *unit;
-    long long number;
+    } units[] = {
+        {"s", SECOND_US},
+        {"min", 60 * SECOND_US},
+        {"h", 3600 * SECOND_US},
+        {"d", 86400 * SECOND_US},
+    };
+    size_t digits = strspn(value, DIGITS), i = 0;
+    int64_t number;
 
-    if (value[0] < '0' || value[0] > '9')
-        return false;
-    errno = 0;
-    number = strtoll(value, &unit, 10);
-    while (*unit == ' ')
-        unit++;
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (strcmp(unit, units[i].unit) != 0)
-            continue;
-        if (errno != 0 || number > INT64_MAX / units[i].us)
-            return false;
-        *ret_us = number * units[i].us;
-        return true;
-    }
-    return false;
+    while (i < sizeof units / sizeof *units && strcmp(value + digits, units[i].name) != 0)
+        i++;
+    if (digits == 0 || i == sizeof units / sizeof *units)
+        return fail(ERR_USAGE, "'%s' is no duration", value);
+    number = digits <= 9 ? strtoll(value, NULL, 10) : INT64_MAX;
+    if (number > max_us / units[i].us)
+        return fail(ERR_USAGE, "'%s' is too long", value);
+    *ret_us = number * units[i].us;
+    return 0;
 }
 
-static const char *
+static int
 take_wait(const char *value, void *out, size_t size)
 {
-    int64_t us;
-
-    if (!parse_duration(value, &us) || us > 600 * SECOND_US)
-        return "a time from 0s to 10min (units ms, s, min, h, d)";
-    memcpy(out, &us, size);
-    return NULL;
+    (void)size;
+    return take_duration(value, 600 * SECOND_US, out);
 }
 
-static const char *
+static int
 take_keep(const char *value, void *out, size_t size)
 {
-    int64_t us;
-
-    if (!parse_duration(value, &us) || us > INT64_C(366) * 86400 * SECOND_US)
-        return "a time from 0s to 366d (units ms, s, min, h, d)";
-    memcpy(out, &us, size);
-    return NULL;
-}
-
-/* user@host[:port]; an IPv6 address stands in brackets */
-static const char *
-take_ssh(const char *value, void *out, size_t size)
-{
-    static const char wrong[] = "user@host or user@host:port is needed, an IPv6 address in brackets";
-    struct lane_target *t = out;
-    const char *at = strchr(value, '@'), *host = at + 1, *end, *port = "22";
-    char *rest;
-
     (void)size;
-    if (at == NULL || at == value || (size_t)(at - value) >= sizeof t->user ||
-        strcspn(value, " \t:/[]") < (size_t)(at - value))
-        return wrong;
-    if (*host == '[') {
-        host++;
-        end = strchr(host, ']');
-        if (end == NULL || (end[1] != '\0' && end[1] != ':'))
-            return wrong;
-        if (end[1] == ':')
-            port = end + 2;
-    } else {
-        end = host + strcspn(host, ":");
-        if (*end == ':')
-            port = end + 1;
-    }
-    if (end == host || (size_t)(end - host) >= sizeof t->host || strcspn(host, " \t/@") < (size_t)(end - host) ||
-        strtol(port, &rest, 10) < 1 || strtol(port, NULL, 10) > 65535 || *rest != '\0' || port[0] < '0' || port[0] > '9')
-        return wrong;
-    snprintf(t->user, sizeof t->user, "%.*s", (int)(at - value), value);
-    snprintf(t->host, sizeof t->host, "%.*s", (int)(end - host), host);
-    snprintf(t->port, sizeof t->port, "%ld", strtol(port, NULL, 10));
-    return NULL;
+    return take_duration(value, 365 * 86400 * SECOND_US, out);
 }
 
-static const char *
-take_host_key(const char *value, void *out, size_t size)
+/* Written in one way only, so that equal directories are equal strings. */
+static int
+take_path(const char *value, void *out, size_t size)
 {
-    size_t n = strlen(value);
+    size_t length = strlen(value);
 
-    if (strncmp(value, "SHA256:", 7) != 0 || n != 50 ||
-        strspn(value + 7, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") != 43)
-        return "a fingerprint as ssh-keygen -lf HOSTKEY.pub prints it is needed: SHA256: and 43 characters";
+    if (value[0] != '/' || length == 1)
+        return fail(ERR_USAGE, "'%s' is no absolute path", value);
+    if (length >= size)
+        return fail(ERR_USAGE, "'%s' is too long: %zu bytes", value, length);
+    if (!consists_of(value, length, LETTERS DIGITS "/._-+@:,=~%"))
+        return fail(ERR_USAGE, "'%s' has a space, a quote or another special character", value);
+    for (const char *part = value; part != NULL; part = strchr(part + 1, '/')) {
+        size_t part_length = strcspn(part + 1, "/");
+
+        if (part_length == 0 || (part_length <= 2 && consists_of(part + 1, part_length, ".")))
+            return fail(ERR_USAGE, "'%s' has '//', '/.', '/..' or a '/' at its end", value);
+    }
     snprintf(out, size, "%s", value);
-    return NULL;
+    return 0;
+}
+
+static int
+take_command(const char *value, void *out, size_t size)
+{
+    if (strlen(value) >= size)
+        return fail(ERR_USAGE, "too long: %zu bytes", strlen(value));
+    snprintf(out, size, "%s", value);
+    return 0;
 }
 
 static bool
-is_numeric_address(const char *host)
+is_port(const char *s)
+{
+    size_t length = strlen(s);
+
+    return length <= 5 && consists_of(s, length, DIGITS) && atoi(s) >= 1 && atoi(s) <= 65535;
+}
+
+static bool
+is_numeric(const char *host)
 {
     unsigned char bytes[16];
 
     return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
 }
 
+/* HOST, HOST:PORT, [IPV6] or [IPV6]:PORT; NULL, or what is wrong. */
 static const char *
-take_postgres(const char *value, void *out, size_t size)
+take_place(const char *place, struct lane_target *t)
 {
-    static const char wrong[] = "host=SOCKETDIR or a numeric address, port=, user=, and perhaps dbname= and passfile= are "
-                                "allowed, nothing else: names are not resolved here";
-    PQconninfoOption *options = PQconninfoParse(value, NULL);
-    bool host = false, dbname = false, bad = options == NULL;
+    bool bracket = place[0] == '[';
+    const char *host = bracket ? place + 1 : place, *end = host + strcspn(host, bracket ? "]" : ":");
+    const char *behind = bracket && *end != '\0' ? end + 1 : end;
+    size_t length = (size_t)(end - host);
 
-    for (PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++) {
+    if (!bracket && *end != '\0' && strchr(end + 1, ':') != NULL)
+        return "has an IPv6 address without brackets";
+    if (length >= sizeof t->host || host[0] == '-')
+        return "has no such host";
+    snprintf(t->host, sizeof t->host, "%.*s", (int)length, host);
+    if (bracket ? *end != ']' || strchr(t->host, ':') == NULL || !is_numeric(t->host)
+                : !consists_of(host, length, LETTERS DIGITS ".-_"))
+        return bracket ? "has no IPv6 address in its brackets" : "has no host behind the @";
+    if (behind[0] == '\0')
+        snprintf(t->port, sizeof t->port, "22");
+    else if (behind[0] == ':' && is_port(behind + 1))
+        snprintf(t->port, sizeof t->port, "%s", behind + 1);
+    else
+        return "has no port from 1 to 65535 behind the host";
+    return NULL;
+}
+
+static int
+take_ssh(const char *value, void *out, size_t size)
+{
+    struct lane_target *t = out;
+    size_t user = strcspn(value, "@");
+    const char *wrong;
+
+    (void)size;
+    if (value[user] == '\0' || user >= sizeof t->user || value[0] == '-' ||
+        !consists_of(value, user, LETTERS DIGITS "._-"))
+        return fail(ERR_USAGE, "'%s' has no user before an @", value);
+    wrong = take_place(value + user + 1, t);
+    if (wrong != NULL)
+        return fail(ERR_USAGE, "'%s' %s", value, wrong);
+    snprintf(t->user, sizeof t->user, "%.*s", (int)user, value);
+    return 0;
+}
+
+static int
+take_host_key(const char *value, void *out, size_t size)
+{
+    static const char kind[] = "SHA256:";
+    const char *hash = value + strlen(kind);
+
+    if (strncmp(value, kind, strlen(kind)) != 0 || strlen(hash) != 43 ||
+        !consists_of(hash, 43, LETTERS DIGITS "+/"))
+        return fail(ERR_USAGE, "'%s' is no SHA256 fingerprint", value);
+    snprintf(out, size, "%s", value);
+    return 0;
+}
+
+/* The settings of a conninfo that are ours to know, in the order they are written out again. */
+enum setting { SETTING_HOST, SETTING_PORT, SETTING_USER, SETTING_DBNAME, SETTING_PASSFILE, SETTINGS };
+static const char *const setting_names[SETTINGS] = {"host", "port", "user", "dbname", "passfile"};
+
+static int
+check_settings(const char *const value[SETTINGS])
+{
+    const char *host = value[SETTING_HOST], *port = value[SETTING_PORT];
+    char path[256];
+
+    if (host == NULL)
+        return fail(ERR_USAGE, "host= is missing");
+    if (port != NULL && !is_port(port))
+        return fail(ERR_USAGE, "port=%s is no port from 1 to 65535", port);
+    if (host[0] != '/')
+        return is_numeric(host) ? 0 : fail(ERR_USAGE, "host=%s is neither a directory nor numeric", host);
+    if (take_path(host, path, sizeof path) < 0)
+        return fail_in(ERR_USAGE, "host");
+    if (strlen(host) + strlen("/.s.PGSQL.") + strlen(port != NULL ? port : "5432") > SOCKET_BYTES_MAX)
+        return fail(ERR_USAGE, "host=%s makes a socket path over %u bytes", host, SOCKET_BYTES_MAX);
+    return 0;
+}
+
+/* name='value', with the quoting of conninfo strings; false when there is no room. */
+static bool
+put_setting(char *out, size_t size, const char *name, const char *value)
+{
+    size_t used = strlen(out), room = size - used;
+    size_t at = (size_t)snprintf(out + used, room, "%s%s='", used > 0 ? " " : "", name);
+
+    for (; *value != '\0' && at + 4 < room; value++) {
+        if (*value == '\'' || *value == '\\')
+            out[used + at++] = '\\';
+        out[used + at++] = *value;
+    }
+    if (*value != '\0' || at + 2 > room)
+        return false;
+    memcpy(out + used + at, "'", 2);
+    return true;
+}
+
+/* A value is never shown here: there may be a password in it. */
+static int
+take_settings(const PQconninfoOption *parsed, char *out, size_t size)
+{
+    const char *value[SETTINGS] = {[SETTING_DBNAME] = "postgres"};
+    char text[512] = "";
+
+    for (const PQconninfoOption *o = parsed; o->keyword != NULL; o++) {
+        size_t i = 0;
+
         if (o->val == NULL)
             continue;
-        if (strcmp(o->keyword, "host") == 0)
-            host = o->val[0] == '/' || is_numeric_address(o->val);
-        else if (strcmp(o->keyword, "dbname") == 0)
-            dbname = strpbrk(o->val, "= :/") == NULL;
-        else if (strcmp(o->keyword, "port") != 0 && strcmp(o->keyword, "user") != 0 &&
-                 strcmp(o->keyword, "passfile") != 0)
-            bad = true;
+        while (i < SETTINGS && strcmp(o->keyword, setting_names[i]) != 0)
+            i++;
+        if (i == SETTINGS)
+            return fail(ERR_USAGE, "%s= is not for this place", o->keyword);
+        value[i] = o->val;
     }
-    PQconninfoFree(options);
-    if (bad || !host || strlen(value) + sizeof " dbname=postgres" > size)
-        return wrong;
-    snprintf(out, size, "%s%s", value, dbname ? "" : " dbname=postgres");
-    return NULL;
+    if (check_settings(value) < 0)
+        return ERR_USAGE;
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (value[i] != NULL && !put_setting(text, size, setting_names[i], value[i]))
+            return fail(ERR_USAGE, "too long: over %zu bytes", size - 1);
+    snprintf(out, size, "%s", text);
+    return 0;
+}
+
+static int
+take_postgres(const char *value, void *out, size_t size)
+{
+    PQconninfoOption *parsed = PQconninfoParse(value, NULL);
+    int code;
+
+    if (parsed == NULL)
+        return fail(ERR_USAGE, "no conninfo string");
+    code = take_settings(parsed, out, size);
+    PQconninfoFree(parsed);
+    return code;
 }
 
 /* ---- keys ---- */
 
 struct key {
     const char *name;
-    const char *(*take)(const char *value, void *out, size_t size);
-    size_t offset, size;
     bool required;
-    bool empty_allowed;
+    int (*take)(const char *value, void *out, size_t size);
+    size_t offset, size;
+    const char *allowed;
 };
 
-#define POOL_KEY(name, take, field, required)   {name, take, offsetof(struct config, field), sizeof((struct config *)0)->field, required, false}
-#define MEMBER_KEY(name, take, field, required) {name, take, offsetof(struct member, field), sizeof((struct member *)0)->field, required, false}
+#define IN(type, field) offsetof(struct type, field), sizeof(((struct type *)NULL)->field)
 
-static const struct key pool_keys[] = {
-    POOL_KEY("name", take_name, name, true),
-    POOL_KEY("home", take_name, home, true),
-    POOL_KEY("synchronous", take_switch, synchronous, false),
-    POOL_KEY("shutdown_wait", take_wait, shutdown_wait_us, false),
+#define NAME_ALLOWED "small letters, digits and -, a letter first, at most 31"
+#define PATH_ALLOWED "an absolute path of plain characters, at most 255 bytes"
+
+enum pool_key { POOL_NAME, POOL_HOME, POOL_SYNCHRONOUS, POOL_SHUTDOWN_WAIT, POOL_KEYS };
+
+static const struct key pool_keys[POOL_KEYS] = {
+    [POOL_NAME] = {"name", true, take_name, IN(config, name), NAME_ALLOWED},
+    [POOL_HOME] = {"home", true, take_name, IN(config, home), "the site of a member"},
+    [POOL_SYNCHRONOUS] = {"synchronous", false, take_switch, IN(config, synchronous), "on, off"},
+    [POOL_SHUTDOWN_WAIT] = {"shutdown_wait", false, take_wait, IN(config, shutdown_wait_us),
+                            "0s to 10min, as in 30s, 2min"},
 };
 
-static const struct key member_keys[] = {
-    MEMBER_KEY("site", take_name, site, true),
-    MEMBER_KEY("ssh", take_ssh, target, true),
-    MEMBER_KEY("host_key", take_host_key, target.host_key, false),
-    MEMBER_KEY("known_hosts", take_path, target.known_hosts, false),
-    MEMBER_KEY("identity", take_path, identity, true),
-    MEMBER_KEY("postgres", take_postgres, postgres, true),
-    MEMBER_KEY("pgdata", take_path, pgdata, true),
-    MEMBER_KEY("bindir", take_path, bindir, true),
-    MEMBER_KEY("start", take_text, start, false),
-    MEMBER_KEY("stop", take_text, stop, false),
-    MEMBER_KEY("spool", take_path, spool, true),
-    MEMBER_KEY("run", take_path, run, true),
-    MEMBER_KEY("keep", take_keep, keep_us, false),
+enum member_key {
+    MEMBER_SITE,
+    MEMBER_SSH,
+    MEMBER_HOST_KEY,
+    MEMBER_KNOWN_HOSTS,
+    MEMBER_IDENTITY,
+    MEMBER_POSTGRES,
+    MEMBER_PGDATA,
+    MEMBER_BINDIR,
+    MEMBER_START,
+    MEMBER_STOP,
+    MEMBER_SPOOL,
+    MEMBER_RUN,
+    MEMBER_KEEP,
+    MEMBER_KEYS,
 };
 
-#define POOL_KEYS   (sizeof pool_keys / sizeof *pool_keys)
-#define MEMBER_KEYS (sizeof member_keys / sizeof *member_keys)
+static const struct key member_keys[MEMBER_KEYS] = {
+    [MEMBER_SITE] = {"site", true, take_name, IN(member, site), NAME_ALLOWED},
+    [MEMBER_SSH] = {"ssh", true, take_ssh, IN(member, target),
+                    "user@host or user@host:port, an IPv6 address in brackets"},
+    [MEMBER_HOST_KEY] = {"host_key", false, take_host_key, IN(member, target.host_key),
+                         "SHA256: and 43 characters, as ssh-keygen -lf shows them"},
+    [MEMBER_KNOWN_HOSTS] = {"known_hosts", false, take_path, IN(member, target.known_hosts), PATH_ALLOWED},
+    [MEMBER_IDENTITY] = {"identity", true, take_path, IN(member, identity), PATH_ALLOWED},
+    [MEMBER_POSTGRES] = {"postgres", true, take_postgres, IN(member, postgres),
+                         "host=SOCKET_DIRECTORY or host=NUMERIC_ADDRESS, and port=, user=, dbname=, "
+                         "passfile=, at most 255 bytes"},
+    [MEMBER_PGDATA] = {"pgdata", true, take_path, IN(member, pgdata), PATH_ALLOWED},
+    [MEMBER_BINDIR] = {"bindir", true, take_path, IN(member, bindir), PATH_ALLOWED},
+    [MEMBER_START] = {"start", false, take_command, IN(member, start), "a command"},
+    [MEMBER_STOP] = {"stop", false, take_command, IN(member, stop), "a command"},
+    [MEMBER_SPOOL] = {"spool", true, take_path, IN(member, spool), PATH_ALLOWED},
+    [MEMBER_RUN] = {"run", true, take_path, IN(member, run),
+                    "an absolute path of plain characters, at most 63 bytes: sockets are in it"},
+    [MEMBER_KEEP] = {"keep", false, take_keep, IN(member, keep_us), "0s to 365d, as in 90s, 10min, 1h, 2d"},
+};
+
+/* ---- reading ---- */
+
+struct parse {
+    struct complaints to;
+    struct config *c;
+    const char *at, *end; /* the text that inih has not seen */
+    int line;
+    int pool_line; /* 0: no [pool] yet */
+    bool sections, refused; /* one was seen; one was refused */
+    int pool_key_line[POOL_KEYS], member_key_line[MEMBERS_MAX][MEMBER_KEYS]; /* 0: not there */
+    /* the section that is being read; keys is NULL in one that was refused */
+    const struct key *keys;
+    size_t key_count;
+    void *into;
+    int *key_line;
+};
 
 static void
-list_keys(const struct key *keys, size_t count, char *out, size_t size)
+begin_pool(struct parse *p)
 {
-    size_t used = 0;
-
-    out[0] = '\0';
-    for (size_t i = 0; i < count && used < size; i++)
-        used += (size_t)snprintf(out + used, size - used, "%s%s", i > 0 ? ", " : "", keys[i].name);
+    if (p->pool_line != 0) {
+        complain(&p->to, p->line, NULL, "stands twice, first on line %d; allowed: once", p->pool_line);
+        return;
+    }
+    p->pool_line = p->line;
+    p->keys = pool_keys;
+    p->key_count = POOL_KEYS;
+    p->into = p->c;
+    p->key_line = p->pool_key_line;
 }
 
 static void
-begin_section(struct parse *p, const char *section)
+begin_member(struct parse *p, const char *name)
 {
-    static const char member_prefix[] = "member ";
-    const char *name = section + sizeof member_prefix - 1;
+    const struct member *before = config_member(p->c, name);
+    struct member *m;
 
-    snprintf(p->section, sizeof p->section, "[%s]", section);
-    p->member = NULL;
-    p->in_pool = strcmp(section, "pool") == 0;
-    if (p->in_pool) {
-        if (p->pool_seen)
-            complain(p, p->line, "", "the section stands twice");
-        p->pool_seen = true;
-        return;
-    }
-    if (strncmp(section, member_prefix, sizeof member_prefix - 1) != 0) {
-        complain(p, p->line, "", "unknown section; [pool] and [member NAME] are allowed");
-        return;
-    }
     if (!is_name(name)) {
-        complain(p, p->line, "", "a member's name is [a-z][a-z0-9-]*, at most 31 characters");
+        complain(&p->to, p->line, NULL, "no name of a member; allowed: " NAME_ALLOWED);
         return;
     }
-    if (config_member(p->c, name) != NULL) {
-        complain(p, p->line, "", "the section stands twice");
+    if (before != NULL) {
+        complain(&p->to, p->line, NULL, "stands twice, first on line %d; allowed: once", before->line);
         return;
     }
     if (p->c->members == MEMBERS_MAX) {
-        complain(p, p->line, "", "more than %d members", MEMBERS_MAX);
+        complain(&p->to, p->line, NULL, "one member too many; allowed: %d", MEMBERS_MAX);
         return;
     }
-    p->member = &p->c->member[p->c->members++];
-    snprintf(p->member->name, sizeof p->member->name, "%s", name);
-    p->member->line = p->line;
-    p->member->keep_us = 3600 * SECOND_US;
+    p->key_line = p->member_key_line[p->c->members];
+    m = &p->c->member[p->c->members++];
+    m->line = p->line;
+    m->keep_us = 3600 * SECOND_US;
+    memcpy(m->name, name, strlen(name) + 1); /* is_name saw to its length */
+    p->keys = member_keys;
+    p->key_count = MEMBER_KEYS;
+    p->into = m;
 }
 
-static void
-take_key(struct parse *p, const char *name, const char *value)
+/* A line that begins with '['. False: it is none, and was complained about. */
+static bool
+begin_section(struct parse *p, const char *line)
 {
-    const struct key *keys = p->in_pool ? pool_keys : member_keys;
-    size_t count = p->in_pool ? POOL_KEYS : MEMBER_KEYS, i = 0;
-    unsigned *seen = p->in_pool ? &p->pool_keys : p->member != NULL ? &p->member_keys[p->member - p->c->member] : NULL;
-    char *base = p->in_pool ? (char *)p->c : (char *)p->member;
-    const char *allowed;
-    char names[256];
+    size_t length = strcspn(line, "]"), word = strlen("[member");
+    const char *behind = line[length] != '\0' ? line + length + 1 : line + length;
+    char name[SHOWN_SIZE];
 
-    if (seen == NULL)
-        return; /* its section was refused: one error is enough */
-    while (i < count && strcmp(keys[i].name, name) != 0)
-        i++;
-    if (i == count) {
-        list_keys(keys, count, names, sizeof names);
-        complain(p, p->line, name, "unknown key; allowed are %s", names);
-        return;
+    p->sections = true;
+    p->keys = NULL;
+    p->to.section[0] = '\0';
+    behind += strspn(behind, " \t");
+    if (line[length] == '\0' || (*behind != '\0' && *behind != ';')) {
+        complain(&p->to, p->line, NULL, "a section's line has ']' at its end, and perhaps a ';' comment");
+        return false;
     }
-    if ((*seen & 1u << i) != 0) {
-        complain(p, p->line, name, "stands twice in this section");
-        return;
-    }
-    *seen |= 1u << i;
-    allowed = keys[i].take(value, base + keys[i].offset, keys[i].size);
-    if (allowed != NULL)
-        complain(p, p->line, name, "'%s' is not allowed: %s", value, allowed);
-}
-
-static int
-handle(void *context, const char *section, const char *name, const char *value)
-{
-    struct parse *p = context;
-    char shown[80];
-
-    snprintf(shown, sizeof shown, "[%s]", section);
-    if (section[0] == '\0') {
-        p->section[0] = '\0';
-        complain(p, p->line, name, "stands before the first section");
-        return 1;
-    }
-    if (name == NULL)
-        return 1;
-    take_key(p, name, value);
-    return 1;
-}
-
-/* A section's head, which inih does not report: "[pool]" or "[member x]". */
-static void
-look_for_section(struct parse *p, const char *line, size_t length)
-{
-    const char *close = memchr(line, ']', length);
-    char section[64];
-
-    if (length == 0 || line[0] != '[' || close == NULL)
-        return;
-    snprintf(section, sizeof section, "%.*s", (int)(close - line - 1), line + 1);
-    begin_section(p, section);
-}
-
-/* inih's reader, in fgets's shape. Shapes that inih would mangle are refused and given as empty. */
-static char *
-next_line(char *out, int size, void *context)
-{
-    struct parse *p = context;
-    const char *newline, *line = p->at;
-    size_t length;
-
-    if (p->at >= p->end)
-        return NULL;
-    newline = memchr(p->at, '\n', (size_t)(p->end - p->at));
-    length = (size_t)((newline != NULL ? newline : p->end) - line);
-    p->at = newline != NULL ? newline + 1 : p->end;
-    p->line++;
-    if (length > 0 && line[length - 1] == '\r')
-        length--;
-    out[0] = '\n';
-    out[1] = '\0';
-    if (memchr(line, '\0', length) != NULL) {
-        complain(p, p->line, "", "the line has a 0 byte in it");
-    } else if (length >= LINE_BYTES_MAX - 2 || length + 2 > (size_t)size) {
-        complain(p, p->line, "", "the line has over %d characters", LINE_BYTES_MAX - 3);
-    } else if (length > 0 && (line[0] == ' ' || line[0] == '\t') && strspn(line, " \t\r") < length) {
-        complain(p, p->line, "", "the line is indented; a key starts at the line's beginning");
+    text_escape(p->to.section, sizeof p->to.section, line, length + 1);
+    if (strncmp(line, "[pool]", length + 1) == 0) {
+        begin_pool(p);
+    } else if (strncmp(line, "[member", word) == 0 && strspn(line + word, " \t") > 0) {
+        word += strspn(line + word, " \t");
+        snprintf(name, sizeof name, "%.*s", (int)(length - word), line + word);
+        begin_member(p, name);
     } else {
-        look_for_section(p, line, length);
-        memcpy(out, line, length);
-        out[length] = '\n';
-        out[length + 1] = '\0';
+        complain(&p->to, p->line, NULL, "unknown section; allowed: [pool], [member NAME]");
     }
+    return p->keys != NULL;
+}
+
+/* What makes a line one that inih would take for something else; NULL: it is as it seems. */
+static const char *
+line_fault(const char *line, size_t length)
+{
+    size_t blank = strspn(line, " \t");
+
+    if (strlen(line) != length)
+        return "a 0 byte; allowed: text";
+    for (size_t i = 0; i < length; i++)
+        if (((unsigned char)line[i] < ' ' && line[i] != '\t') || line[i] == '\177')
+            return "a control character; allowed: text";
+    if (blank == length || line[blank] == ';' || line[blank] == '#')
+        return NULL;
+    if (blank > 0)
+        return "the line begins with a space; allowed: every key and section at the line's start";
+    if (line[0] != '[' && line[strcspn(line, "=:;")] != '=')
+        return "not understood; allowed: [section], key = value, ; comment";
+    return NULL;
+}
+
+/* inih's reader, like fgets without the newline; a refused line reaches inih as an empty one. */
+static char *
+read_line(char *out, int size, void *context)
+{
+    struct parse *p = context;
+    size_t left = (size_t)(p->end - p->at), length;
+    const char *newline, *fault;
+
+    if (left == 0)
+        return NULL;
+    newline = memchr(p->at, '\n', left);
+    length = newline != NULL ? (size_t)(newline - p->at) : left;
+    p->line++;
+    if (length >= (size_t)size) {
+        complain(&p->to, p->line, NULL, "the line has %zu bytes; allowed: %d", length, size - 1);
+        out[0] = '\0';
+    } else {
+        memcpy(out, p->at, length);
+        if (length > 0 && out[length - 1] == '\r')
+            length--;
+        out[length] = '\0';
+        fault = line_fault(out, length);
+        if (fault != NULL)
+            complain(&p->to, p->line, NULL, "%s", fault);
+        else if (out[0] == '[' && !begin_section(p, out))
+            p->refused = true;
+        if (fault != NULL || (out[0] == '[' && p->keys == NULL))
+            out[0] = '\0';
+    }
+    p->at = newline != NULL ? newline + 1 : p->end;
     return out;
+}
+
+static const char *
+value_fault(const char *value)
+{
+    if (value[0] == '\0')
+        return "no value";
+    for (const char *s = value; *s != '\0'; s++)
+        if ((unsigned char)*s >= 0x7f)
+            return "a character outside ASCII";
+    return strstr(value, " #") != NULL ? "' #' in the value (a comment behind a value begins with ' ;')" : NULL;
+}
+
+static void
+unknown_key(struct parse *p, const char *name)
+{
+    char shown[SHOWN_SIZE], names[256];
+    size_t used = 0;
+
+    for (size_t i = 0; i < p->key_count; i++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "", p->keys[i].name);
+    text_escape(shown, sizeof shown, name, strlen(name));
+    complain(&p->to, p->line, shown, "unknown key; allowed: %s", names);
+}
+
+/* inih's handler. Always 1: what is wrong has been said here. */
+static int
+take_key(void *context, const char *section, const char *name, const char *value)
+{
+    struct parse *p = context;
+    const struct key *key;
+    const char *fault;
+    size_t i = 0;
+
+    (void)section; /* inih's is cut at 49 bytes; ours is not */
+    if (p->keys == NULL) {
+        if (!p->sections)
+            complain(&p->to, p->line, NULL, "a key before the first section; allowed: [pool] or [member NAME] first");
+        return 1;
+    }
+    while (i < p->key_count && strcmp(p->keys[i].name, name) != 0)
+        i++;
+    if (i == p->key_count) {
+        unknown_key(p, name);
+        return 1;
+    }
+    key = &p->keys[i];
+    fault = value_fault(value);
+    if (p->key_line[i] != 0)
+        complain(&p->to, p->line, key->name, "stands twice, first on line %d; allowed: once", p->key_line[i]);
+    else if (fault != NULL)
+        complain(&p->to, p->line, key->name, "%s; allowed: %s", fault, key->allowed);
+    else if (key->take(value, (char *)p->into + key->offset, key->size) < 0)
+        complain(&p->to, p->line, key->name, "%s; allowed: %s", fail_message(), key->allowed);
+    if (p->key_line[i] == 0)
+        p->key_line[i] = p->line;
+    return 1;
 }
 
 /* ---- the whole ---- */
 
 static void
-check_missing(struct parse *p, int line, const struct key *keys, size_t count, unsigned seen)
+check_missing(struct parse *p, int line, const struct key *keys, size_t count, const int *key_line)
 {
     for (size_t i = 0; i < count; i++)
-        if (keys[i].required && (seen & 1u << i) == 0)
-            complain(p, line, keys[i].name, "is missing");
+        if (keys[i].required && key_line[i] == 0)
+            complain(&p->to, line, keys[i].name, "missing; allowed: %s", keys[i].allowed);
+}
+
+static void
+check_pin(struct parse *p, const struct member *m, const int *key_line)
+{
+    int host_key = key_line[MEMBER_HOST_KEY], known_hosts = key_line[MEMBER_KNOWN_HOSTS];
+
+    if (host_key == 0 && known_hosts == 0)
+        complain(&p->to, m->line, "host_key", "missing; allowed: one of host_key and known_hosts");
+    else if (host_key != 0 && known_hosts != 0)
+        complain(&p->to, known_hosts, "known_hosts", "host_key is there, too; allowed: one of them");
+}
+
+/* The relay has a socket in `run` under PostgreSQL's name for its own. */
+static void
+check_run(struct parse *p, const struct member *m, const int *key_line)
+{
+    char host[128];
+
+    snprintf(host, sizeof host, "host='%s'", m->run);
+    if (m->run[0] != '\0' && strncmp(m->postgres, host, strlen(host)) == 0)
+        complain(&p->to, key_line[MEMBER_RUN], "run",
+                 "the socket directory of PostgreSQL; allowed: a directory for walferry alone");
 }
 
 static bool
-has_key(const struct parse *p, size_t member, const char *name)
+same_host(const struct member *a, const struct member *b)
 {
-    for (size_t i = 0; i < MEMBER_KEYS; i++)
-        if (strcmp(member_keys[i].name, name) == 0)
-            return (p->member_keys[member] & 1u << i) != 0;
-    return false;
+    return a == b || (a->target.host[0] != '\0' && strcasecmp(a->target.host, b->target.host) == 0 &&
+                      strcmp(a->target.port, b->target.port) == 0);
+}
+
+static bool
+is_inside(const char *path, const char *outer)
+{
+    size_t length = strlen(outer);
+
+    return length > 0 && strncmp(path, outer, length) == 0 && path[length] == '/';
+}
+
+/* Two directories on one host: never the same one, and none in a pgdata, which a rejoin rewrites. */
+static const char *
+clash(const char *a, bool a_pgdata, const char *b, bool b_pgdata)
+{
+    if (a[0] == '\0' || b[0] == '\0')
+        return NULL;
+    if (strcmp(a, b) == 0)
+        return "the same directory as";
+    if (b_pgdata && is_inside(a, b))
+        return "inside of";
+    return a_pgdata && is_inside(b, a) ? "around" : NULL;
+}
+
+static void
+check_directories(struct parse *p, size_t index, size_t other_index)
+{
+    static const enum member_key directories[] = {MEMBER_PGDATA, MEMBER_SPOOL, MEMBER_RUN};
+    const struct member *m = &p->c->member[index], *other = &p->c->member[other_index];
+
+    for (size_t i = 0; i < 3; i++)
+        for (size_t j = 0; j < (m == other ? i : 3); j++) {
+            const struct key *mine = &member_keys[directories[i]], *theirs = &member_keys[directories[j]];
+            const char *how = clash((const char *)m + mine->offset, i == 0, (const char *)other + theirs->offset, j == 0);
+
+            if (how != NULL)
+                complain(&p->to, p->member_key_line[index][directories[i]], mine->name,
+                         "%s %s of member %s on the same host; allowed: a directory of its own", how, theirs->name,
+                         other->name);
+        }
 }
 
 static void
 check_member(struct parse *p, size_t index)
 {
-    struct member *m = &p->c->member[index];
+    const struct member *m = &p->c->member[index];
+    const int *key_line = p->member_key_line[index];
 
-    snprintf(p->section, sizeof p->section, "[member %s]", m->name);
-    check_missing(p, m->line, member_keys, MEMBER_KEYS, p->member_keys[index]);
-    if (has_key(p, index, "host_key") == has_key(p, index, "known_hosts"))
-        complain(p, m->line, "host_key", "exactly one of host_key and known_hosts is needed");
-    if (strlen(m->run) + strlen(LONGEST_SOCKET) > SOCKET_BYTES_MAX || strlen(m->run) >= sizeof m->run - 1)
-        complain(p, m->line, "run", "the path is too long for sockets in it");
-    for (size_t i = 0; i < index; i++) {
-        const struct member *other = &p->c->member[i];
+    name_section(&p->to, m);
+    check_missing(p, m->line, member_keys, MEMBER_KEYS, key_line);
+    check_pin(p, m, key_line);
+    check_run(p, m, key_line);
+    for (size_t i = 0; i <= index; i++)
+        if (same_host(m, &p->c->member[i]))
+            check_directories(p, index, i);
+}
 
-        if (m->run[0] != '\0' && strcmp(m->run, other->run) == 0 && strcmp(m->target.host, other->target.host) == 0)
-            complain(p, m->line, "run", "is also that of member %s on the same host", other->name);
-        if (m->spool[0] != '\0' && strcmp(m->spool, other->spool) == 0 &&
-            strcmp(m->target.host, other->target.host) == 0)
-            complain(p, m->line, "spool", "is also that of member %s on the same host", other->name);
-        if (m->pgdata[0] != '\0' && strcmp(m->pgdata, other->pgdata) == 0 &&
-            strcmp(m->target.host, other->target.host) == 0)
-            complain(p, m->line, "pgdata", "is also that of member %s on the same host", other->name);
+static void
+check_sites(struct parse *p)
+{
+    const struct config *c = p->c;
+    bool home = false, two = false;
+    int line = p->pool_line > 0 ? p->pool_line : 1;
+
+    if (p->refused)
+        return; /* a member may be missing because of that */
+    for (size_t i = 0; i < c->members; i++) {
+        if (c->member[i].site[0] == '\0')
+            return; /* already complained about */
+        home = home || strcmp(c->member[i].site, c->home) == 0;
+        two = two || strcmp(c->member[i].site, c->member[0].site) != 0;
     }
+    if (c->members < 2)
+        complain(&p->to, line, NULL, "members: %zu; allowed: 2 to %d sections [member NAME]", c->members, MEMBERS_MAX);
+    else if (!two)
+        complain(&p->to, line, NULL, "all members are at %s; allowed: members at two sites or more",
+                 c->member[0].site);
+    if (c->members > 0 && c->home[0] != '\0' && !home)
+        complain(&p->to, p->pool_key_line[POOL_HOME], "home", "no member is at '%s'; allowed: the site of a member",
+                 c->home);
 }
 
 static void
 check_whole(struct parse *p)
 {
-    bool home = false;
-
-    snprintf(p->section, sizeof p->section, "[pool]");
-    if (!p->pool_seen)
-        complain(p, p->line, "", "the section is missing");
+    name_section(&p->to, NULL);
+    if (p->pool_line == 0)
+        complain(&p->to, 1, NULL, "missing; allowed: once");
     else
-        check_missing(p, p->line, pool_keys, POOL_KEYS, p->pool_keys);
-    for (size_t i = 0; i < p->c->members; i++) {
+        check_missing(p, p->pool_line, pool_keys, POOL_KEYS, p->pool_key_line);
+    check_sites(p);
+    for (size_t i = 0; i < p->c->members; i++)
         check_member(p, i);
-        home |= strcmp(p->c->member[i].site, p->c->home) == 0;
-    }
-    snprintf(p->section, sizeof p->section, "[pool]");
-    if (p->c->members < 2)
-        complain(p, p->line, "", "a pool needs at least two members, in sections [member NAME]");
-    else if (!home && p->c->home[0] != '\0')
-        complain(p, p->line, "home", "no member is at the site %s", p->c->home);
 }
 
 static uint64_t
 digest(const char *text, size_t length)
 {
-    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a: equal or not, no more is asked */
+    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a: it only has to notice a difference */
 
     for (size_t i = 0; i < length; i++)
         hash = (hash ^ (unsigned char)text[i]) * UINT64_C(1099511628211);
     return hash;
 }
 
+static int
+verdict(const struct complaints *to)
+{
+    if (to->count == 0)
+        return 0;
+    return fail(ERR_USAGE, "%s: %d error%s, nothing is started", to->file, to->count, to->count == 1 ? "" : "s");
+}
+
 int
 config_parse(struct config *c, const char *name, const char *text, size_t length, FILE *errors)
 {
-    struct parse p = {.c = c, .name = name, .at = text, .end = text + length, .errors = errors};
-    int bad;
+    static const char mark[] = "\xef\xbb\xbf"; /* some editors begin a file with it */
+    size_t skip = length >= 3 && memcmp(text, mark, 3) == 0 ? 3 : 0;
+    struct parse p = {
+        .to = {.file = name, .out = errors}, .c = c, .at = text + skip, .end = text + length};
+    int line;
 
     *c = (struct config){.shutdown_wait_us = 30 * SECOND_US, .digest = digest(text, length)};
     snprintf(c->file, sizeof c->file, "%s", name);
-    bad = ini_parse_stream(next_line, &p, handle, &p);
-    if (bad > 0)
-        complain(&p, bad, "", "not understood; 'key = value' and '[section]' are allowed");
+    line = ini_parse_stream(read_line, &p, take_key, &p);
+    if (line != 0)
+        complain(&p.to, line > 0 ? line : 1, NULL, "not understood; allowed: [section], key = value, ; comment");
     check_whole(&p);
-    if (p.error_count > 0)
-        return fail(ERR_USAGE, "%s has %d error%s", name, p.error_count, p.error_count == 1 ? "" : "s");
-    return 0;
+    return verdict(&p.to);
+}
+
+/* ---- the file ---- */
+
+static bool
+is_guarded(const struct stat *st)
+{
+    return S_ISREG(st->st_mode) && (st->st_mode & 022) == 0 && (st->st_uid == 0 || st->st_uid == geteuid());
+}
+
+static int
+read_file(const char *file, char *text, size_t size, size_t *ret_length, struct stat *ret_st)
+{
+    FILE *stream = fopen(file, "re");
+    bool done;
+
+    if (stream == NULL)
+        return fail_sys(ERR_USAGE, "%s: cannot be read", file);
+    *ret_length = fread(text, 1, size, stream);
+    done = !ferror(stream) && fstat(fileno(stream), ret_st) == 0;
+    if (!done)
+        fail_sys(ERR_USAGE, "%s: cannot be read", file);
+    fclose(stream);
+    if (done && (*ret_length == size || strlen(file) >= sizeof((struct config *)NULL)->file))
+        return fail(ERR_USAGE, "%s: too long; allowed: %zu bytes, and 255 in the name", file, size - 1);
+    return done ? 0 : ERR_USAGE;
 }
 
 int
 config_load(struct config *c, const char *file, FILE *errors)
 {
-    static char text[FILE_BYTES_MAX];
-    FILE *stream = fopen(file, "re");
+    char text[FILE_BYTES_MAX + 1];
     struct stat st;
     size_t length;
+    int code = read_file(file, text, sizeof text, &length, &st);
 
-    if (stream == NULL || fstat(fileno(stream), &st) < 0) {
-        fail_sys(ERR_USAGE, "cannot read the pool's file %s", file);
+    if (code < 0) {
         fprintf(errors, "%s\n", fail_message());
-        if (stream != NULL)
-            fclose(stream);
-        return ERR_USAGE;
+        return code;
     }
-    length = fread(text, 1, sizeof text, stream);
-    fclose(stream);
-    if ((st.st_mode & 022) != 0 || (st.st_uid != 0 && st.st_uid != geteuid())) {
-        fprintf(errors, "%s: may be written by others (mode %04o, owner %u): chown it to root or yourself, chmod go-w\n",
-                file, (unsigned)(st.st_mode & 07777), (unsigned)st.st_uid);
-        return fail(ERR_USAGE, "%s may be written by others", file);
-    }
-    if (length == sizeof text) {
-        fprintf(errors, "%s: over %u bytes\n", file, FILE_BYTES_MAX);
-        return fail(ERR_USAGE, "%s is too long", file);
-    }
-    return config_parse(c, file, text, length, errors);
+    code = config_parse(c, file, text, length, errors);
+    if (is_guarded(&st))
+        return code;
+    fprintf(errors, "%s: others may write it (mode %04o, user %u); allowed: a file of root or of who runs this, chmod go-w\n",
+            file, (unsigned)st.st_mode & 07777, (unsigned)st.st_uid);
+    return fail(ERR_USAGE, "%s: others may write it, nothing is started", file);
 }
 
 const struct member *
@@ -564,82 +827,143 @@ int
 config_find(const char *option, char *out, size_t size)
 {
     const char *named = option != NULL ? option : getenv("WALFERRY_CONFIG");
-    glob_t found;
+    glob_t found = {0};
     int code = 0;
 
-    if (named != NULL) {
-        snprintf(out, size, "%s", named);
-        return 0;
+    if (named == NULL) {
+        glob("/etc/walferry/*.ini", 0, NULL, &found);
+        if (found.gl_pathc == 0)
+            code = fail(ERR_USAGE, "no config: there is no /etc/walferry/*.ini; give --config FILE or set WALFERRY_CONFIG");
+        else if (found.gl_pathc > 1)
+            code = fail(ERR_USAGE, "%zu configs in /etc/walferry, %s and %s among them; choose with --config FILE",
+                        found.gl_pathc, found.gl_pathv[0], found.gl_pathv[1]);
+        else
+            named = found.gl_pathv[0];
     }
-    if (glob("/etc/walferry/*.ini", 0, NULL, &found) != 0)
-        return fail(ERR_USAGE, "no pool's file: give --config FILE, set WALFERRY_CONFIG, or put one into /etc/walferry");
-    if (found.gl_pathc == 1)
-        snprintf(out, size, "%s", found.gl_pathv[0]);
-    else
-        code = fail(ERR_USAGE, "/etc/walferry has %zu pools (%s, %s, ...): choose with --config", found.gl_pathc,
-                    found.gl_pathv[0], found.gl_pathv[1]);
+    if (code == 0 && (size_t)snprintf(out, size, "%s", named) >= size)
+        code = fail(ERR_USAGE, "the name of the config is too long: %s", named);
     globfree(&found);
     return code;
 }
 
-/* Is `host` this machine: one of its addresses, or its name? */
+/* ---- which member this is ---- */
+
 static bool
-is_this_machine(const char *host)
+is_loopback(const char *host)
 {
-    struct ifaddrs *addresses, *a;
-    char name[256], text[64];
-    bool found = gethostname(name, sizeof name) == 0 && strcmp(name, host) == 0;
+    struct in_addr v4;
+    struct in6_addr v6;
 
-    if (found || getifaddrs(&addresses) < 0)
-        return found;
-    for (a = addresses; a != NULL && !found; a = a->ifa_next) {
-        socklen_t size = a->ifa_addr == NULL                    ? 0
-                         : a->ifa_addr->sa_family == AF_INET  ? sizeof(struct sockaddr_in)
-                         : a->ifa_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                                              : 0;
-
-        found = size > 0 && getnameinfo(a->ifa_addr, size, text, sizeof text, NULL, 0, NI_NUMERICHOST) == 0 &&
-                strcmp(text, host) == 0;
-    }
-    freeifaddrs(addresses);
-    return found;
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == 127;
+    if (inet_pton(AF_INET6, host, &v6) == 1)
+        return memcmp(&v6, &in6addr_loopback, sizeof v6) == 0;
+    return strcasecmp(host, "localhost") == 0;
 }
 
-/* The local member dials with its own key: every target gets it. */
-static void
-set_identity(const struct config *c, const struct member *self)
+static bool
+has_address(const struct ifaddrs *addresses, const char *host)
 {
-    struct config *mine = (struct config *)(uintptr_t)c;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    unsigned char bytes[16];
+    int family = inet_pton(AF_INET, host, bytes) == 1 ? AF_INET : inet_pton(AF_INET6, host, bytes) == 1 ? AF_INET6 : 0;
 
-    for (size_t i = 0; i < mine->members; i++)
-        snprintf(mine->member[i].target.identity, sizeof mine->member[i].target.identity, "%s", self->identity);
+    for (const struct ifaddrs *a = addresses; family != 0 && a != NULL; a = a->ifa_next) {
+        if (a->ifa_addr == NULL || a->ifa_addr->sa_family != family)
+            continue;
+        memcpy(&v4, a->ifa_addr, sizeof v4); /* both begin alike, and v6 is the longer one */
+        if (family == AF_INET && memcmp(&v4.sin_addr, bytes, 4) == 0)
+            return true;
+        if (family != AF_INET6)
+            continue;
+        memcpy(&v6, a->ifa_addr, sizeof v6);
+        if (memcmp(&v6.sin6_addr, bytes, 16) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The members whose ssh host is this machine, by address or by `name`; a loopback host is one only
+ * when it is the only one, for it is everybody's. */
+static size_t
+find_here(const struct config *c, const struct ifaddrs *addresses, const char *name,
+          const struct member *here[MEMBERS_MAX])
+{
+    size_t count = 0, loopbacks = 0;
+
+    for (size_t i = 0; i < c->members; i++)
+        loopbacks += is_loopback(c->member[i].target.host);
+    for (size_t i = 0; i < c->members; i++) {
+        const char *host = c->member[i].target.host;
+
+        if (is_loopback(host) ? loopbacks == 1 : strcasecmp(host, name) == 0 || has_address(addresses, host))
+            here[count++] = &c->member[i];
+    }
+    return count;
+}
+
+static size_t
+look_around(const struct config *c, const struct member *here[MEMBERS_MAX])
+{
+    struct addrinfo hints = {.ai_flags = AI_CANONNAME, .ai_socktype = SOCK_STREAM}, *full;
+    struct ifaddrs *addresses = NULL;
+    char name[256] = "";
+    bool names = false;
+    size_t count;
+
+    if (getifaddrs(&addresses) < 0)
+        addresses = NULL;
+    if (gethostname(name, sizeof name - 1) < 0)
+        name[0] = '\0';
+    count = find_here(c, addresses, name, here);
+    for (size_t i = 0; i < c->members; i++)
+        names = names || !is_numeric(c->member[i].target.host);
+    if (count == 0 && names && getaddrinfo(name, NULL, &hints, &full) == 0) { /* may ask a name server: last */
+        if (full->ai_canonname != NULL)
+            count = find_here(c, addresses, full->ai_canonname, here);
+        freeaddrinfo(full);
+    }
+    freeifaddrs(addresses);
+    return count;
+}
+
+static int
+choose(const char *what, const struct config *c, const struct member *const *some, size_t count)
+{
+    char names[MEMBERS_MAX * (MEMBER_NAME_SIZE + 2)] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; i < count; i++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "", some[i]->name);
+    return fail(ERR_USAGE, "%s of %s; choose with --member or WALFERRY_MEMBER: %s", what, c->file, names);
 }
 
 int
-config_self(const struct config *c, const char *option, const struct member **ret_member)
+config_self(struct config *c, const char *option, const struct member **ret_member)
 {
     const char *named = option != NULL ? option : getenv("WALFERRY_MEMBER");
-    const struct member *self = NULL;
-    char names[MEMBERS_MAX * (MEMBER_NAME_SIZE + 2)] = "";
-    size_t here = 0;
+    const struct member *here[MEMBERS_MAX], *all[MEMBERS_MAX];
+    char shown[SHOWN_SIZE], what[SHOWN_SIZE + 32];
+    size_t count;
 
-    for (size_t i = 0; i < c->members; i++) {
-        const struct member *m = &c->member[i];
-        bool match = named != NULL ? strcmp(m->name, named) == 0 : is_this_machine(m->target.host);
-
-        if (match) {
-            self = m;
-            here++;
-        }
-        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i > 0 ? ", " : "", m->name);
+    for (size_t i = 0; i < c->members; i++)
+        all[i] = &c->member[i];
+    if (named != NULL) {
+        here[0] = config_member(c, named);
+        snprintf(what, sizeof what, "'%s' is no member", text_escape(shown, sizeof shown, named, strlen(named)));
+        if (here[0] == NULL)
+            return choose(what, c, all, c->members);
+    } else {
+        count = look_around(c, here);
+        if (count == 0)
+            return choose("this machine is the ssh host of no member", c, all, c->members);
+        if (count > 1)
+            return choose("this machine is the ssh host of several members", c, here, count);
     }
-    if (named != NULL && self == NULL)
-        return fail(ERR_USAGE, "%s is no member of %s; its members are %s", named, c->file, names);
-    if (here != 1)
-        return fail(ERR_USAGE, "%s of the members' ssh hosts in %s is this machine: choose with --member (%s)",
-                    here == 0 ? "none" : "more than one", c->file, names);
-    set_identity(c, self);
-    *ret_member = self;
+    for (size_t i = 0; i < c->members; i++)
+        memcpy(c->member[i].target.identity, here[0]->identity, sizeof here[0]->identity);
+    *ret_member = here[0];
     return 0;
 }
 
@@ -647,96 +971,117 @@ void
 config_slot_name(char out[SLOT_NAME_SIZE], const char *member)
 {
     snprintf(out, SLOT_NAME_SIZE, "walferry_%s", member);
-    for (char *p = out; *p != '\0'; p++)
-        if (*p == '-')
-            *p = '_';
+    for (char *s = out; *s != '\0'; s++)
+        if (*s == '-')
+            *s = '_';
 }
 
 /* ---- this host ---- */
 
-static void
-local_error(FILE *errors, int *count, const struct config *c, const struct member *m, const char *key, const char *what)
-{
-    fprintf(errors, "%s:%d: [member %s] %s: %s\n", c->file, m->line, m->name, key, what);
-    ++*count;
-}
-
 static const char *
-check_directory(const char *path, mode_t forbidden, char *out, size_t size)
+user_name(uid_t uid, char out[SHOWN_SIZE])
 {
-    struct stat st;
+    const struct passwd *user = getpwuid(uid);
 
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        snprintf(out, size, "%s is not there and cannot be made: %s", path, strerror(errno));
-    else if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
-        snprintf(out, size, "%s is no directory", path);
-    else if (st.st_uid != geteuid())
-        snprintf(out, size, "%s belongs to another user (%u); chown it to the owner of pgdata", path, (unsigned)st.st_uid);
-    else if ((st.st_mode & forbidden) != 0)
-        snprintf(out, size, "%s is open to others (mode %04o): chmod 700 %s", path, (unsigned)(st.st_mode & 07777), path);
-    else
-        return NULL;
+    snprintf(out, SHOWN_SIZE, "%u", (unsigned)uid);
+    if (user != NULL)
+        snprintf(out, SHOWN_SIZE, "%s", user->pw_name);
     return out;
 }
 
-static const char *
-check_pgdata(const struct member *m, char *out, size_t size)
+static void
+check_version(struct complaints *to, const struct member *m)
 {
-    char path[300], version[16] = "";
-    struct passwd *owner;
-    struct stat st;
+    char path[sizeof m->pgdata + 16], text[16] = "", shown[SHOWN_SIZE];
     FILE *file;
     long major;
 
-    if (stat(m->pgdata, &st) < 0 || !S_ISDIR(st.st_mode)) {
-        snprintf(out, size, "%s is no data directory of PostgreSQL", m->pgdata);
-        return out;
-    }
-    if (st.st_uid != geteuid()) {
-        owner = getpwuid(st.st_uid);
-        snprintf(out, size, "%s belongs to %s, and the agent and its commands have to run as that user", m->pgdata,
-                 owner != NULL ? owner->pw_name : "another user");
-        return out;
-    }
     snprintf(path, sizeof path, "%s/PG_VERSION", m->pgdata);
     file = fopen(path, "re");
-    if (file != NULL && fgets(version, sizeof version, file) == NULL)
-        version[0] = '\0';
+    if (file == NULL || fgets(text, sizeof text, file) == NULL)
+        text[0] = '\0';
     if (file != NULL)
         fclose(file);
-    major = strtol(version, NULL, 10);
-    if (major >= 13 && major <= 17)
-        return NULL;
-    snprintf(out, size, "%s has PG_VERSION '%.*s'; PostgreSQL 13 to 17 are served", m->pgdata,
-             (int)strcspn(version, "\n"), version);
-    return out;
+    text[strcspn(text, "\n")] = '\0';
+    major = strtol(text, NULL, 10);
+    if (text[0] == '\0')
+        complain(to, m->line, "pgdata", "no PostgreSQL in it: cannot read %s", path);
+    else if (major < 13 || major > 17)
+        complain(to, m->line, "pgdata", "%s has PostgreSQL %s; allowed: 13 to 17", m->pgdata,
+                 text_escape(shown, sizeof shown, text, strlen(text)));
+}
+
+static void
+check_pgdata(struct complaints *to, const struct member *m)
+{
+    char owner[SHOWN_SIZE], we[SHOWN_SIZE];
+    struct stat st;
+
+    if (stat(m->pgdata, &st) < 0)
+        complain(to, m->line, "pgdata", "%s: %s", m->pgdata, strerror(errno));
+    else if (st.st_uid != geteuid())
+        complain(to, m->line, "pgdata", "%s belongs to %s, this runs as %s; run as %s", m->pgdata,
+                 user_name(st.st_uid, owner), user_name(geteuid(), we), owner);
+    else
+        check_version(to, m);
+}
+
+static void
+check_identity(struct complaints *to, const struct member *m)
+{
+    char owner[SHOWN_SIZE], we[SHOWN_SIZE];
+    struct stat st;
+
+    if (stat(m->identity, &st) < 0)
+        complain(to, m->line, "identity", "%s: %s", m->identity, strerror(errno));
+    else if (st.st_uid != geteuid())
+        complain(to, m->line, "identity", "%s belongs to %s; chown %s %s", m->identity, user_name(st.st_uid, owner),
+                 user_name(geteuid(), we), m->identity);
+    else if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0)
+        complain(to, m->line, "identity", "%s is open to others (mode %04o); chmod 600 %s", m->identity,
+                 (unsigned)st.st_mode & 07777, m->identity);
+}
+
+static void
+check_directory(struct complaints *to, const struct member *m, const char *key, const char *path, mode_t forbidden)
+{
+    char owner[SHOWN_SIZE], we[SHOWN_SIZE];
+    struct stat st;
+
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        complain(to, m->line, key, "%s is not there and cannot be made: %s; mkdir -m 700 %s && chown %s %s", path,
+                 strerror(errno), path, user_name(geteuid(), we), path);
+    else if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
+        complain(to, m->line, key, "%s is no directory", path);
+    else if (st.st_uid != geteuid())
+        complain(to, m->line, key, "%s belongs to %s; chown %s %s", path, user_name(st.st_uid, owner),
+                 user_name(geteuid(), we), path);
+    else if ((st.st_mode & forbidden) != 0)
+        complain(to, m->line, key, "%s is open to others (mode %04o); chmod 700 %s", path,
+                 (unsigned)st.st_mode & 07777, path);
 }
 
 int
 config_check_local(const struct config *c, const struct member *self, FILE *errors)
 {
-    char what[700], path[300];
-    struct stat st;
-    int count = 0;
+    struct complaints to = {.file = c->file, .out = errors};
+    char path[sizeof self->bindir + 16];
 
-    if (check_pgdata(self, what, sizeof what) != NULL)
-        local_error(errors, &count, c, self, "pgdata", what);
+    name_section(&to, self);
+    check_pgdata(&to, self);
     snprintf(path, sizeof path, "%s/pg_ctl", self->bindir);
-    if (access(path, X_OK) < 0) {
-        snprintf(what, sizeof what, "%s is not there: bindir is the folder of pg_ctl and initdb", path);
-        local_error(errors, &count, c, self, "bindir", what);
+    if (access(path, X_OK) < 0)
+        complain(&to, self->line, "bindir", "cannot run %s: %s; allowed: what pg_config --bindir shows", path,
+                 strerror(errno));
+    check_identity(&to, self);
+    check_directory(&to, self, "spool", self->spool, 027);
+    check_directory(&to, self, "run", self->run, 077);
+    for (size_t i = 0; i < c->members; i++) {
+        const struct member *m = &c->member[i];
+
+        name_section(&to, m);
+        if (m != self && m->target.known_hosts[0] != '\0' && access(m->target.known_hosts, R_OK) < 0)
+            complain(&to, m->line, "known_hosts", "cannot read %s: %s", m->target.known_hosts, strerror(errno));
     }
-    if (stat(self->identity, &st) < 0 || access(self->identity, R_OK) < 0) {
-        snprintf(what, sizeof what, "%s cannot be read: %s", self->identity, strerror(errno));
-        local_error(errors, &count, c, self, "identity", what);
-    } else if ((st.st_mode & 077) != 0) {
-        snprintf(what, sizeof what, "%s may be read or written by others (mode %04o): chmod 600 %s", self->identity,
-                 (unsigned)(st.st_mode & 07777), self->identity);
-        local_error(errors, &count, c, self, "identity", what);
-    }
-    if (check_directory(self->run, 077, what, sizeof what) != NULL)
-        local_error(errors, &count, c, self, "run", what);
-    if (check_directory(self->spool, 027, what, sizeof what) != NULL)
-        local_error(errors, &count, c, self, "spool", what);
-    return count == 0 ? 0 : fail(ERR_USAGE, "%d error%s in what %s says of this host", count, count == 1 ? "" : "s", c->file);
+    return verdict(&to);
 }

@@ -4,8 +4,9 @@
  * Keys and defaults: conf/pool.ini is the commented example of every key. All errors are found in
  * one pass, each one line "FILE:LINE: [section] key: what is wrong; what is allowed". Refused: an
  * unknown or duplicate section or key, a value out of range, a missing key, an indented line (inih
- * would continue the value above), a line over 200 bytes, a run directory whose socket paths would
- * pass 107 bytes, a file that group or others may write, more than MEMBERS_MAX members.
+ * would continue the value above), a line over 199 bytes, a socket path that would pass 107 bytes,
+ * two directories on one host that are the same or lie in a pgdata, a file that group or others may
+ * write, fewer than 2 or more than MEMBERS_MAX members, members all at one site.
  */
 #ifndef AGENT_CONFIG_H
 #define AGENT_CONFIG_H
@@ -23,9 +24,9 @@
 struct member {
     char name[MEMBER_NAME_SIZE];
     char site[MEMBER_NAME_SIZE];
-    struct lane_target target; /* from ssh, host_key, known_hosts; identity is filled from the local member's */
+    struct lane_target target; /* from ssh, host_key, known_hosts; identity is config_self's to fill */
     char identity[256];        /* this member's own private key, for dialing out */
-    char postgres[256];        /* conninfo: host is a socket directory or a numeric address */
+    char postgres[256];        /* conninfo, name='value' ...: host is a socket directory or a numeric address */
     char pgdata[256];
     char bindir[256];
     char start[256], stop[256]; /* "" : pg_ctl on pgdata */
@@ -41,7 +42,7 @@ struct config {
     char home[MEMBER_NAME_SIZE]; /* site */
     bool synchronous;            /* the agent owns synchronous_standby_names; default no */
     int64_t shutdown_wait_us;    /* default 30 s */
-    uint64_t digest;             /* of the file's bytes: agents compare it */
+    uint64_t digest;             /* FNV-1a of the file's bytes: agents compare it */
     struct member member[MEMBERS_MAX];
     size_t members;
 };
@@ -58,12 +59,14 @@ const struct member *config_member(const struct config *c, const char *name); /*
 int config_find(const char *option, char *out, size_t size);
 
 /* Which member we are: option, else WALFERRY_MEMBER, else the one whose ssh host is an address or
- * the name of this machine. ERR_USAGE lists the candidates. */
-int config_self(const struct config *c, const char *option, const struct member **ret_member);
+ * the name of this machine (a loopback address: if it is the only one in the file). ERR_USAGE lists
+ * the candidates. Every target gets our identity, for it is us who dials. */
+int config_self(struct config *c, const char *option, const struct member **ret_member);
 
 /*
  * What only this host can tell: pgdata is ours, PostgreSQL 13 to 17, the tools are there, the
- * identity is private, run and spool are ours (made 0700 if missing). 0 or ERR_USAGE.
+ * identity is private, run and spool are ours (made 0700 if missing), known_hosts of the others can
+ * be read. Errors as in config_load, with the line of the section. 0 or ERR_USAGE.
  */
 int config_check_local(const struct config *c, const struct member *self, FILE *errors);
 

@@ -594,6 +594,35 @@ join_offers(const struct lane_session *s, char *out, size_t size)
     }
 }
 
+/* Of a list of names in order of preference, those that this libssh2 has. */
+static void
+keep_supported(LIBSSH2_SESSION *ssh, int method, const char *wanted, char *out, size_t size)
+{
+    const char **names = NULL;
+    int count = libssh2_session_supported_algs(ssh, method, &names);
+    size_t used = 0;
+
+    out[0] = '\0';
+    for (size_t n; *wanted != '\0' && used < size; wanted += n + (wanted[n] == ',')) {
+        n = strcspn(wanted, ",");
+        for (int i = 0; i < count; i++)
+            if (strlen(names[i]) == n && strncmp(names[i], wanted, n) == 0)
+                used += (size_t)snprintf(out + used, size - used, "%s%s", used > 0 ? "," : "", names[i]);
+    }
+    if (count > 0)
+        libssh2_free(ssh, names);
+}
+
+/* libssh2 1.10 copies over itself when it drops an unknown name from a list: it is given none. */
+static int
+prefer(LIBSSH2_SESSION *ssh, int method, const char *wanted)
+{
+    char names[320];
+
+    keep_supported(ssh, method, wanted, names, sizeof names);
+    return libssh2_session_method_pref(ssh, method, names);
+}
+
 static int
 begin_handshake(struct lane *l)
 {
@@ -608,11 +637,11 @@ begin_handshake(struct lane *l)
     if (s->ssh == NULL)
         return fail(ERR_LOCAL, "out of memory for an SSH session");
     libssh2_session_set_blocking(s->ssh, 0);
-    if (libssh2_session_method_pref(s->ssh, LIBSSH2_METHOD_HOSTKEY, host_keys) != 0 ||
-        libssh2_session_method_pref(s->ssh, LIBSSH2_METHOD_CRYPT_CS, CIPHERS) != 0 ||
-        libssh2_session_method_pref(s->ssh, LIBSSH2_METHOD_CRYPT_SC, CIPHERS) != 0 ||
-        libssh2_session_method_pref(s->ssh, LIBSSH2_METHOD_MAC_CS, MACS) != 0 ||
-        libssh2_session_method_pref(s->ssh, LIBSSH2_METHOD_MAC_SC, MACS) != 0)
+    if (prefer(s->ssh, LIBSSH2_METHOD_HOSTKEY, host_keys) != 0 ||
+        prefer(s->ssh, LIBSSH2_METHOD_CRYPT_CS, CIPHERS) != 0 ||
+        prefer(s->ssh, LIBSSH2_METHOD_CRYPT_SC, CIPHERS) != 0 ||
+        prefer(s->ssh, LIBSSH2_METHOD_MAC_CS, MACS) != 0 ||
+        prefer(s->ssh, LIBSSH2_METHOD_MAC_SC, MACS) != 0)
         return fail(ERR_LOCAL, "this libssh2 (%s) lacks ciphers or MACs that we need", libssh2_version(0));
     return 0;
 }
@@ -642,22 +671,6 @@ step_resolve(struct lane *l)
     }
     s->address = s->addresses;
     return next_address(l, begin_connect(l));
-}
-
-/* Only what this libssh2 really has of a list. */
-static void
-keep_supported(LIBSSH2_SESSION *ssh, int method, const char *wanted, char *out, size_t size)
-{
-    const char **names = NULL;
-    int count = libssh2_session_supported_algs(ssh, method, &names);
-    size_t used = 0;
-
-    out[0] = '\0';
-    for (int i = 0; i < count && used < size; i++)
-        if (strstr(wanted, names[i]) != NULL)
-            used += (size_t)snprintf(out + used, size - used, "%s%s", used > 0 ? "," : "", names[i]);
-    if (count > 0)
-        libssh2_free(ssh, names);
 }
 
 static int

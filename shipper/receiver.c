@@ -55,6 +55,9 @@ receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello, 
     } else if (wanted != LSN_UNKNOWN) {
         f.accept.timeline = wanted_timeline;
         f.accept.lsn = segment_start(wanted, hello->identity.segment_bytes);
+        code = spool_begin(r->spool, wanted_timeline, f.accept.lsn);
+        if (code < 0)
+            return code;
     }
     code = frame_put(out, &f);
     if (code < 0)

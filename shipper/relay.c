@@ -289,7 +289,7 @@ start_replication(struct relay *r, struct relay_client *k, const struct pgwire_c
         if (c->lsn == end)
             return put_next_timeline(k, next, end);
     }
-    if (!spool_first(s, timeline, &first) || c->lsn < first) {
+    if (!(timeline == s->timeline && c->lsn >= s->start) && (!spool_first(s, timeline, &first) || c->lsn < first)) {
         char name[SEGMENT_NAME_SIZE];
 
         segment_name(name, timeline, c->lsn, s->identity.segment_bytes);

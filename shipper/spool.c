@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/durable.h"
 #include "base/fail.h"
+#include "base/log.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -20,11 +21,13 @@
 #include <unistd.h>
 
 #define FILE_NAME_SIZE 40
+#define POSITION_SIZE  sizeof ((struct flush *)0)->position
 #define PARTIAL        ".partial"
+#define FRESH          ".new" /* a copy that is not finished */
 #define DAMAGED        ".damaged"
 #define RECORD_US      SECOND_US
 #define COMPARE_BYTES  (64u << 10)
-#define PRUNE_MAX      32 /* files in one call: the loop has other things to do */
+#define PRUNE_MAX      16 /* files in one call: the loop has other things to do */
 
 static void
 partial_name(char out[FILE_NAME_SIZE], const char *name)
@@ -89,17 +92,16 @@ load_identity(struct spool *s)
     return 0;
 }
 
-/* The newest timeline held, its first gapless byte, its last complete segment and its partial files. */
+/* One pass over the directory. */
 struct scan {
     const struct spool *s;
-    timeline_t timeline;  /* the pass looks at this one; 0: looks for the highest */
+    timeline_t timeline;     /* look at its files; 0: only for the highest one */
     timeline_t highest;
-    lsn_t wanted;         /* is a complete file with this start there? */
-    bool found;
-    bool any_complete, any_partial;
-    lsn_t last_complete;  /* start of the highest complete one */
-    lsn_t first_partial;  /* start of the lowest partial one that is no copy of a complete one */
-    uint64_t partial_bytes;
+    bool any, any_complete;
+    lsn_t first;             /* start of the lowest file */
+    lsn_t last_complete;     /* start of the highest complete one */
+    lsn_t growing;           /* where a partial file belongs */
+    char stale[FILE_NAME_SIZE]; /* one that is left over, "" when there is none */
 };
 
 static int
@@ -110,8 +112,11 @@ visit(void *context, const struct durable_entry *entry)
     lsn_t start;
     bool partial;
 
-    if (!parse_file(scan->s, entry->name, &timeline, &start, &partial))
+    if (!parse_file(scan->s, entry->name, &timeline, &start, &partial)) {
+        if (strlen(entry->name) == 24 + strlen(FRESH) && strcmp(entry->name + 24, FRESH) == 0)
+            snprintf(scan->stale, sizeof scan->stale, "%s", entry->name);
         return 0;
+    }
     if (entry->bytes > scan->s->identity.segment_bytes ||
         (!partial && entry->bytes != scan->s->identity.segment_bytes))
         return fail(ERR_CORRUPT, "%s/%s has %" PRIu64 " bytes, segments of this pool have %u; move it away",
@@ -120,23 +125,22 @@ visit(void *context, const struct durable_entry *entry)
         scan->highest = timeline;
     if (timeline != scan->timeline)
         return 0;
-    if (!partial) {
-        scan->found = scan->found || start == scan->wanted;
-        if (!scan->any_complete || start > scan->last_complete)
-            scan->last_complete = start;
+    if (!scan->any || start < scan->first)
+        scan->first = start;
+    scan->any = true;
+    if (partial && start != scan->growing)
+        snprintf(scan->stale, sizeof scan->stale, "%s", entry->name);
+    if (!partial && (!scan->any_complete || start > scan->last_complete)) {
         scan->any_complete = true;
-    } else if (start >= scan->wanted && (!scan->any_partial || start < scan->first_partial)) {
-        scan->any_partial = true;
-        scan->first_partial = start;
-        scan->partial_bytes = entry->bytes;
+        scan->last_complete = start;
     }
     return 0;
 }
 
 static int
-look(const struct spool *s, timeline_t timeline, lsn_t wanted, struct scan *ret_scan)
+look(const struct spool *s, timeline_t timeline, lsn_t growing, struct scan *ret_scan)
 {
-    struct scan scan = {.s = s, .timeline = timeline, .wanted = wanted};
+    struct scan scan = {.s = s, .timeline = timeline, .growing = growing};
     int code = durable_list(s->dir, visit, &scan);
 
     if (code == -1) /* errno's; what visit refuses has its own code */
@@ -147,145 +151,190 @@ look(const struct spool *s, timeline_t timeline, lsn_t wanted, struct scan *ret_
     return 0;
 }
 
-static bool
-complete_is_there(const struct spool *s, timeline_t timeline, lsn_t start)
+/*
+ * Unfinished copies, and partial files other than the growing one: below it copies of complete
+ * segments, above it what came while an earlier one was not flushed. None was ever acknowledged.
+ */
+static int
+remove_stale(const struct spool *s, lsn_t growing)
+{
+    struct scan scan;
+    int code;
+
+    while ((code = look(s, s->timeline, growing, &scan)) == 0 && scan.stale[0] != '\0')
+        if (durable_remove(s->dir, scan.stale) < 0)
+            return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, scan.stale);
+    return code;
+}
+
+static int
+complete_is_there(const struct spool *s, timeline_t timeline, lsn_t start, bool *ret_there)
 {
     char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE];
     int fd;
 
     name_of(s, timeline, start, name, partial);
-    if (durable_open(s->dir, name, DURABLE_READ, &fd) < 0)
-        return false;
+    if (durable_open(s->dir, name, DURABLE_READ, &fd) < 0) {
+        if (errno != ENOENT)
+            return fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, name);
+        *ret_there = false;
+        return 0;
+    }
     durable_close(fd);
-    return true;
+    *ret_there = true;
+    return 0;
 }
 
-/* Down from the newest byte, over timelines, as long as there is no hole. */
-static void
+/* The timeline that was the right one just below `end`, by the newest history. */
+static timeline_t
+timeline_before(const struct spool *s, const char *text, size_t length, lsn_t end)
+{
+    for (timeline_t t = history_next(text, length, 0, s->timeline); t < s->timeline;
+         t = history_next(text, length, t, s->timeline)) {
+        lsn_t fork;
+
+        if (history_switch_point(text, length, t, &fork) && end <= fork)
+            return t;
+    }
+    return s->timeline;
+}
+
+/* Down from the newest byte, over timelines, to the first that is held; below it nothing may be left. */
+static int
 find_start(struct spool *s)
 {
-    timeline_t timeline = s->timeline;
-    lsn_t start = segment_start(s->written, s->identity.segment_bytes);
     static char text[HISTORY_BYTES_MAX + 1];
-    int length = spool_history(s, s->timeline, text, sizeof text);
+    int length = spool_history(s, s->timeline, text, sizeof text), code;
+    lsn_t start = s->fd >= 0 ? s->fd_start : s->written;
+    timeline_t timeline = s->timeline;
+    struct scan scan;
 
-    while (start >= s->identity.segment_bytes) {
-        lsn_t below = start - s->identity.segment_bytes, end;
-        bool found = complete_is_there(s, timeline, below);
+    if (length < 0 && length != ERR_AGAIN)
+        return length;
+    for (bool there = true; start > 0;) {
+        lsn_t below = start - s->identity.segment_bytes;
 
-        for (timeline_t t = timeline; !found && length > 0 && t > 1;) {
-            t--;
-            if (!history_switch_point(text, (size_t)length, t, &end))
-                continue;
-            found = complete_is_there(s, t, below);
-            if (found)
-                timeline = t;
-        }
-        if (!found)
+        timeline = length < 0 ? s->timeline : timeline_before(s, text, (size_t)length, start);
+        code = complete_is_there(s, timeline, below, &there);
+        if (code < 0)
+            return code;
+        if (!there)
             break;
         start = below;
     }
     s->start = start;
+    code = look(s, timeline, 0, &scan);
+    if (code == 0 && scan.any && scan.first < start) {
+        char missing[SEGMENT_NAME_SIZE];
+
+        segment_name(missing, timeline, start - s->identity.segment_bytes, s->identity.segment_bytes);
+        return fail(ERR_CORRUPT, "a hole: %s/%s is missing, older segments are there; put it back or move them away",
+                    s->path, missing);
+    }
+    return code;
 }
 
+/* What this spool's own words say was flushed: the position file, and where this timeline began. */
 static int
 load_position(const struct spool *s, lsn_t *ret_flushed, bool *ret_same_boot)
 {
     char text[128], boot[64];
-    unsigned timeline, high, low;
+    timeline_t timeline;
+    uint32_t high, low;
+    ssize_t got = durable_load(s->dir, "position", text, sizeof text);
 
     *ret_flushed = 0;
     *ret_same_boot = false;
-    if (durable_load(s->dir, "position", text, sizeof text) < 0)
-        return errno == ENOENT || errno == EFBIG ? 0 : fail_sys(ERR_LOCAL, "cannot read %s/position", s->path);
-    if (sscanf(text, "boot %63s timeline %u flushed %X/%X", boot, &timeline, &high, &low) != 4)
-        return 0; /* torn: the tail is not trusted, no more */
+    if (got < 0 && errno != ENOENT && errno != EFBIG)
+        return fail_sys(ERR_LOCAL, "cannot read %s/position", s->path);
+    if (got < 0 || sscanf(text, "boot %63s timeline %" SCNu32 " flushed %" SCNx32 "/%" SCNx32, boot, &timeline, &high,
+                          &low) != 4)
+        return 0; /* the tail is not trusted, no more */
     *ret_same_boot = s->boot_id[0] != '\0' && strcmp(boot, s->boot_id) == 0;
-    if (timeline == s->timeline)
+    if (timeline == s->timeline) {
         *ret_flushed = (lsn_t)high << 32 | low;
+        return 0;
+    }
+    /* killed just behind a switch: the new timeline's file got its name with all before the fork flushed */
+    if (timeline < s->timeline) {
+        timeline_t next;
+
+        if (!spool_switch_point(s, timeline, ret_flushed, &next) || next != s->timeline)
+            *ret_flushed = 0;
+    }
     return 0;
 }
 
-static int
-open_partial(struct spool *s, lsn_t start, enum durable_mode mode, int *ret_fd)
+static void
+describe_position(const struct spool *s, const char *boot, lsn_t flushed, char out[POSITION_SIZE])
 {
-    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE];
+    snprintf(out, POSITION_SIZE, "boot %s\ntimeline %" PRIu32 "\nflushed " LSN_FORMAT "\n",
+             boot[0] != '\0' ? boot : "-", s->timeline, LSN_ARGS(flushed));
+}
 
-    name_of(s, s->timeline, start, name, partial);
-    if (durable_open(s->dir, partial, mode, ret_fd) < 0)
-        return fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, partial);
+/* Say on disk that what lies above `flushed` is not known good, whatever boot this is. */
+static int
+distrust(const struct spool *s, lsn_t flushed)
+{
+    char text[POSITION_SIZE];
+
+    describe_position(s, "-", flushed, text);
+    if (durable_replace(s->dir, "position", text, strlen(text)) < 0)
+        return fail_sys(ERR_LOCAL, "cannot write %s/position", s->path);
     return 0;
 }
 
 /*
- * The first partial file above the complete ones is where receiving goes on; if it is full and
- * trusted it only lacks its name. What lies behind a gap or a torn tail was never acknowledged.
+ * A partial file at `written`: its bytes, and how far they are known good. One that could not be
+ * flushed is not flushed again: the kernel may have dropped its pages and would call that success.
  */
 static int
 open_tail(struct spool *s, lsn_t recorded, bool same_boot)
 {
-    for (;;) {
-        char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE];
-        uint64_t bytes;
-        lsn_t trusted;
-        int code, fd;
+    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE];
+    uint64_t bytes;
 
-        name_of(s, s->timeline, s->written, name, partial);
-        damaged_name(damaged, name);
-        if (durable_open(s->dir, partial, DURABLE_WRITE, &fd) < 0) {
-            if (errno == ENOENT && durable_open(s->dir, damaged, DURABLE_WRITE, &fd) == 0)
-                s->damaged = true;
-            else if (errno == ENOENT)
-                return 0; /* complete segments only */
-            else
-                return fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, partial);
-        }
-        if (durable_size(fd, &bytes) < 0) {
-            code = fail_sys(ERR_LOCAL, "cannot read %s/%s", s->path, partial);
-            durable_close(fd);
-            return code;
-        }
-        if (!s->damaged && durable_data(fd) < 0) {
-            durable_rename(s->dir, partial, damaged); /* a second flush would lie */
+    name_of(s, s->timeline, s->written, name, partial);
+    damaged_name(damaged, name);
+    if (durable_open(s->dir, partial, DURABLE_WRITE, &s->fd) < 0) {
+        if (errno == ENOENT && durable_open(s->dir, damaged, DURABLE_WRITE, &s->fd) == 0)
             s->damaged = true;
-        }
-        same_boot = same_boot && !s->damaged;
-        trusted = s->written + bytes;
-        if (!same_boot && recorded < trusted)
-            trusted = recorded > s->written ? recorded : s->written;
-        if (!s->damaged && durable_remove(s->dir, damaged) < 0) /* its bytes are in this one */
-            return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, damaged);
-        if (bytes == s->identity.segment_bytes && trusted == s->written + bytes && !s->damaged) {
-            durable_close(fd);
-            if (durable_rename(s->dir, partial, name) < 0)
-                return fail_sys(ERR_LOCAL, "cannot rename %s/%s", s->path, partial);
-            s->written = s->flushed = s->available = trusted;
-            continue;
-        }
-        s->fd = fd;
-        s->fd_start = s->written;
-        s->written += bytes;
-        s->flushed = s->available = trusted;
-        return durable_sync_dir(s->dir) < 0 ? fail_sys(ERR_LOCAL, "cannot flush the directory %s", s->path) : 0;
+        else
+            return errno == ENOENT ? ERR_AGAIN : fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, partial);
     }
+    if (durable_size(s->fd, &bytes) < 0)
+        return fail_sys(ERR_LOCAL, "cannot read %s/%s", s->path, partial);
+    if (!s->damaged && durable_data(s->fd) < 0) {
+        (void)!durable_rename(s->dir, partial, damaged);
+        s->damaged = true;
+    } else if (!s->damaged && durable_remove(s->dir, damaged) < 0) { /* this one is made from its bytes */
+        return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, damaged);
+    }
+    s->fd_start = s->written;
+    s->written += bytes;
+    s->flushed = s->available = s->written;
+    if ((!same_boot || s->damaged) && recorded < s->written)
+        s->flushed = s->available = recorded > s->fd_start ? recorded : s->fd_start;
+    return 0;
 }
 
-/* Partial files above the one that grows: received out of order with its flush, never acknowledged. */
+/* A full, good tail only lacks its name; what grew behind it is the tail then. */
 static int
-remove_later_partials(struct spool *s, lsn_t from)
+open_tails(struct spool *s, lsn_t recorded, bool same_boot)
 {
-    struct scan scan;
     int code;
 
-    while ((code = look(s, s->timeline, from, &scan)) == 0 && scan.any_partial) {
-        char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE];
+    while ((code = open_tail(s, recorded, same_boot)) == 0 && !s->damaged &&
+           s->flushed == s->fd_start + s->identity.segment_bytes) {
+        char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE];
 
-        name_of(s, s->timeline, scan.first_partial, name, partial);
-        damaged_name(damaged, name);
-        if (durable_remove(s->dir, partial) < 0 || durable_remove(s->dir, damaged) < 0)
-            return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, partial);
+        name_of(s, s->timeline, s->fd_start, name, partial);
+        durable_close(s->fd);
+        s->fd = -1;
+        if (durable_rename(s->dir, partial, name) < 0)
+            return fail_sys(ERR_LOCAL, "cannot rename %s/%s", s->path, partial);
     }
-    return code;
+    return code == ERR_AGAIN ? 0 : code;
 }
 
 static int
@@ -302,19 +351,22 @@ find_positions(struct spool *s)
     code = look(s, s->timeline, 0, &scan);
     if (code < 0)
         return code;
-    if (scan.any_complete)
-        s->written = scan.last_complete + s->identity.segment_bytes;
-    else
-        s->written = scan.first_partial;
+    s->written = scan.any_complete ? scan.last_complete + s->identity.segment_bytes : scan.first;
     s->flushed = s->available = s->written;
+    if (durable_sync_dir(s->dir) < 0) /* a killed process may have left a name that is only in memory */
+        return fail_sys(ERR_LOCAL, "cannot flush the directory %s", s->path);
     code = load_position(s, &recorded, &same_boot);
     if (code == 0)
-        code = open_tail(s, recorded, same_boot);
+        code = open_tails(s, recorded, same_boot);
     if (code == 0)
-        code = remove_later_partials(s, segment_end(s, s->fd >= 0 ? s->fd_start : s->written) -
-                                            (s->fd >= 0 ? 0 : s->identity.segment_bytes));
+        code = remove_stale(s, s->fd >= 0 ? s->fd_start : s->written);
     if (code == 0)
-        find_start(s);
+        code = find_start(s);
+    if (code == 0 && recorded > s->written)
+        log_warning("%s ends at " LSN_FORMAT ", but up to " LSN_FORMAT " was flushed once: the disk lost it, or files were "
+                    "taken away; it has to come again",
+                    s->path, LSN_ARGS(s->written), LSN_ARGS(recorded));
+    s->recorded = recorded;
     return code;
 }
 
@@ -401,7 +453,7 @@ spool_history(const struct spool *s, timeline_t timeline, char *out, size_t size
     if (got < 0 && errno == ENOENT)
         return ERR_AGAIN;
     if (got < 0)
-        return fail_sys(ERR_LOCAL, "cannot read %s/%s", s->path, name);
+        return fail_sys(errno == EFBIG ? ERR_CORRUPT : ERR_LOCAL, "cannot read %s/%s", s->path, name);
     return (int)got;
 }
 
@@ -410,8 +462,12 @@ spool_put_history(struct spool *s, timeline_t timeline, const char *text, size_t
 {
     static char there[HISTORY_BYTES_MAX + 1];
     char name[HISTORY_NAME_SIZE];
-    int got = spool_history(s, timeline, there, sizeof there);
+    int got;
 
+    if (length > HISTORY_BYTES_MAX)
+        return fail(ERR_PEER, "the history of timeline %u has %zu bytes, more than %d", timeline, length,
+                    HISTORY_BYTES_MAX);
+    got = spool_history(s, timeline, there, sizeof there);
     history_name(name, timeline);
     if (got >= 0 && ((size_t)got != length || memcmp(there, text, length) != 0))
         return fail(ERR_CORRUPT,
@@ -579,22 +635,21 @@ compare(struct spool *s, lsn_t lsn, const uint8_t *bytes, size_t n)
 static int
 open_next(struct spool *s)
 {
-    int code, fd;
+    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE];
 
     if (s->fd >= 0) { /* full */
         if (s->retired_fd >= 0)
             return ERR_AGAIN;
-        if (s->flushing && !s->flush_retired)
-            return ERR_AGAIN; /* the flush that is out has this file */
+        if (s->flushing)
+            s->flush_retired = true; /* the flush that is out has this file */
         s->retired_fd = s->fd;
         s->retired_start = s->fd_start;
         s->retired_new = s->fd_new;
         s->fd = -1;
     }
-    code = open_partial(s, s->written, DURABLE_CREATE, &fd);
-    if (code < 0)
-        return code;
-    s->fd = fd;
+    name_of(s, s->timeline, s->written, name, partial);
+    if (durable_open(s->dir, partial, DURABLE_CREATE, &s->fd) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, partial);
     s->fd_start = s->written;
     s->fd_new = true;
     return 0;
@@ -620,70 +675,108 @@ append(struct spool *s, const uint8_t *bytes, size_t n)
     return 0;
 }
 
-/* What the old timeline holds of the segment it forked in is the new one's beginning. */
+/*
+ * A partial file with the first bytes of `from` (-1: there are none), under its name only when they
+ * are flushed: at least `needed` of them, up to `most` as far as they can be read.
+ */
 static int
-copy_beginning(struct spool *s, timeline_t from, lsn_t start, lsn_t fork)
+copy_partial(const struct spool *s, timeline_t timeline, lsn_t start, int from, uint64_t needed, uint64_t most,
+             int *ret_fd, uint64_t *ret_copied)
 {
     static uint8_t chunk[COMPARE_BYTES];
-    lsn_t at = start;
+    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], fresh[FILE_NAME_SIZE];
+    uint64_t at = 0;
+    int fd, code = 0;
 
-    while (at < fork) {
-        size_t piece = fork - at < sizeof chunk ? (size_t)(fork - at) : sizeof chunk;
-        int code = open_for_read(s, from, start);
-        ssize_t got;
+    name_of(s, timeline, start, name, partial);
+    snprintf(fresh, sizeof fresh, "%s" FRESH, name);
+    if (durable_remove(s->dir, fresh) < 0 || durable_open(s->dir, fresh, DURABLE_CREATE, &fd) < 0)
+        return fail_sys(ERR_LOCAL, "cannot make %s/%s", s->path, fresh);
+    while (code == 0 && from >= 0 && at < most) {
+        size_t piece = most - at < sizeof chunk ? (size_t)(most - at) : sizeof chunk;
+        ssize_t got = durable_read(from, chunk, piece, at);
 
-        if (code < 0)
-            return code == ERR_AGAIN ? fail(ERR_CORRUPT, "the spool lost the segment of " LSN_FORMAT, LSN_ARGS(start))
-                                     : code;
-        got = durable_read(s->read_fd, chunk, piece, at - start);
-        if (got != (ssize_t)piece || durable_write(s->fd, chunk, piece, at - start) < 0)
-            return fail_sys(ERR_LOCAL, "cannot copy the beginning of timeline %u's first segment", s->timeline);
-        at += piece;
+        if (got > 0 && durable_write(fd, chunk, (size_t)got, at) < 0)
+            code = fail_sys(ERR_LOCAL, "cannot write %s/%s", s->path, fresh);
+        at += got > 0 ? (uint64_t)got : 0;
+        if (got < (ssize_t)piece)
+            break;
     }
+    if (code == 0 && at < needed)
+        code = fail(ERR_LOCAL, "cannot copy %s/%s: only %" PRIu64 " of %" PRIu64 " flushed bytes can be read", s->path,
+                    name, at, needed);
+    if (code == 0 && (durable_data(fd) < 0 || durable_rename(s->dir, fresh, partial) < 0))
+        code = fail_sys(ERR_LOCAL, "cannot flush %s/%s", s->path, fresh);
+    if (code < 0) {
+        durable_close(fd);
+        return code;
+    }
+    *ret_fd = fd;
+    *ret_copied = at;
     return 0;
 }
 
+/* Does WAL of a higher timeline at lsn follow what is held here, and from where on? */
 static int
-switch_timeline(struct spool *s, timeline_t timeline)
+check_switch(const struct spool *s, timeline_t timeline, lsn_t lsn, lsn_t *ret_fork)
 {
     static char text[HISTORY_BYTES_MAX + 1];
     int length = spool_history(s, timeline, text, sizeof text), code;
-    timeline_t old = s->timeline;
-    lsn_t fork, start;
 
-    if (timeline < s->timeline)
-        return fail(ERR_CORRUPT, "WAL of timeline %u comes, this spool holds timeline %u already", timeline, s->timeline);
-    if (length == ERR_AGAIN)
+    if (length == ERR_AGAIN && timeline > s->timeline)
         return fail(ERR_PEER, "WAL of timeline %u comes before its history", timeline);
-    if (length < 0)
+    if (length < 0 && length != ERR_AGAIN)
         return length;
-    code = spool_check_history(s, timeline, text, (size_t)length);
+    code = spool_check_history(s, timeline, text, length < 0 ? 0 : (size_t)length);
     if (code < 0)
         return code;
-    history_switch_point(text, (size_t)length, s->timeline, &fork); /* checked just now */
-    if (fork > s->available)
-        return fail(ERR_PEER, "timeline %u begins at " LSN_FORMAT ", this spool holds timeline %u only up to " LSN_FORMAT,
-                    timeline, LSN_ARGS(fork), s->timeline, LSN_ARGS(s->available));
+    history_switch_point(text, (size_t)length, s->timeline, ret_fork); /* checked just now */
+    if (history_next(text, (size_t)length, s->timeline, timeline) != timeline)
+        return fail(ERR_PEER, "WAL of timeline %u comes, timeline %u lies between it and timeline %u, which is held here",
+                    timeline, history_next(text, (size_t)length, s->timeline, timeline), s->timeline);
+    if (*ret_fork > s->available || lsn > *ret_fork)
+        return fail(ERR_PEER,
+                    "a hole: WAL of timeline %u comes from " LSN_FORMAT ", it begins at " LSN_FORMAT
+                    ", timeline %u is held up to " LSN_FORMAT,
+                    timeline, LSN_ARGS(lsn), LSN_ARGS(*ret_fork), s->timeline, LSN_ARGS(s->available));
+    return 0;
+}
+
+/* What the old timeline holds of the segment it forked in is the new one's beginning. */
+static int
+switch_timeline(struct spool *s, timeline_t timeline, lsn_t lsn, const uint8_t *bytes, size_t n)
+{
+    lsn_t fork, start;
+    uint64_t copied;
+    int code = check_switch(s, timeline, lsn, &fork), fd;
+
+    if (code < 0)
+        return code;
     if (s->flushing || s->flushed < fork)
         return ERR_AGAIN; /* the old timeline's bytes first */
+    start = segment_start(fork, s->identity.segment_bytes);
+    if (lsn < start)
+        return fail(ERR_PEER, "WAL of timeline %u comes from " LSN_FORMAT ", its first segment begins at " LSN_FORMAT,
+                    timeline, LSN_ARGS(lsn), LSN_ARGS(start));
+    if (lsn < fork)
+        code = compare(s, lsn, bytes, fork - lsn < n ? (size_t)(fork - lsn) : n); /* before anything changes */
+    if (code == 0 && fork > start)
+        code = open_for_read(s, s->timeline, start);
+    if (code == 0)
+        code = copy_partial(s, timeline, start, fork > start ? s->read_fd : -1, fork - start, fork - start, &fd, &copied);
+    if (code < 0)
+        return code == ERR_AGAIN ? fail(ERR_CORRUPT, "the segment of " LSN_FORMAT " is missing in %s", LSN_ARGS(start),
+                                        s->path)
+                                 : code;
     durable_close(s->fd);
     durable_close(s->retired_fd);
-    s->fd = s->retired_fd = -1;
-    start = segment_start(fork, s->identity.segment_bytes);
-    s->timeline = timeline;
-    code = open_partial(s, start, DURABLE_CREATE, &s->fd);
-    if (code == 0)
-        code = copy_beginning(s, old, start, fork);
-    if (code < 0) {
-        durable_close(s->fd);
-        s->fd = -1;
-        s->timeline = old;
-        s->damaged = true; /* spool_recover opens the old one again */
-        return code;
-    }
+    s->retired_fd = -1;
+    s->fd = fd;
     s->fd_start = start;
-    s->fd_new = true;
+    s->fd_new = false;
+    s->timeline = timeline;
     s->written = s->available = s->flushed = fork;
+    s->recorded = 0;
     return 0;
 }
 
@@ -697,14 +790,14 @@ spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes,
     if (s->damaged)
         return fail(ERR_LOCAL, "the spool %s could not be flushed and is not repaired yet", s->path);
     if (timeline != s->timeline) {
-        int code = switch_timeline(s, timeline);
+        int code = switch_timeline(s, timeline, lsn, at, n);
 
         if (code < 0)
             return code;
     }
-    if (lsn > s->written)
+    if (lsn > s->available) /* also in a torn tail, which has to be compared first */
         return fail(ERR_PEER, "a hole: WAL from " LSN_FORMAT " comes, " LSN_FORMAT " is next", LSN_ARGS(lsn),
-                    LSN_ARGS(s->written));
+                    LSN_ARGS(s->available));
     while (n > 0) {
         lsn_t end = lsn < s->written ? s->written : segment_end(s, lsn);
         size_t piece;
@@ -735,32 +828,35 @@ describe(const struct spool *s, lsn_t start, struct flush *f)
         snprintf(f->to, sizeof f->to, "%s", name);
 }
 
+/* After a pause of the WAL the last position has to get into its file, too: without a flush. */
+static bool
+record_due(const struct spool *s, int64_t now_us)
+{
+    return s->recorded_us == 0 || now_us - s->recorded_us >= RECORD_US;
+}
+
 bool
 spool_flush_begin(struct spool *s, struct flush *f, int64_t now_us)
 {
-    bool tail_good = s->available == s->written;
-
-    if (s->flushing || s->damaged)
+    if (s->flushing || s->damaged || spool_empty(s))
         return false;
-    *f = (struct flush){.dir = s->dir};
-    if (s->retired_fd >= 0) {
+    *f = (struct flush){.fd = -1, .dir = s->dir, .upto = s->flushed};
+    s->flush_retired = s->retired_fd >= 0;
+    if (s->flush_retired) {
         f->fd = s->retired_fd;
         f->upto = s->retired_start + s->identity.segment_bytes;
         f->sync_dir = s->retired_new;
         describe(s, s->retired_start, f);
-        s->flush_retired = true;
     } else if (s->fd >= 0 && s->flushed < s->available) {
         f->fd = s->fd;
         f->upto = s->available;
         f->sync_dir = s->fd_new;
         describe(s, s->fd_start, f);
-        s->flush_retired = false;
-    } else {
+    } else if (s->recorded >= s->flushed || !record_due(s, now_us)) {
         return false;
     }
-    if (now_us - s->recorded_us >= RECORD_US || s->recorded_us == 0) {
-        snprintf(f->position, sizeof f->position, "boot %s\ntimeline %u\nflushed " LSN_FORMAT "\n",
-                 tail_good && s->boot_id[0] != '\0' ? s->boot_id : "-", s->timeline, LSN_ARGS(f->upto));
+    if (record_due(s, now_us)) {
+        describe_position(s, s->available == s->written ? s->boot_id : "-", f->upto, f->position);
         s->recorded_us = now_us;
     }
     s->flushing = true;
@@ -772,130 +868,112 @@ spool_flush_run(struct flush *f)
 {
     f->error = 0;
     f->failed = "flush";
-    if (durable_data(f->fd) < 0 || (f->sync_dir && durable_sync_dir(f->dir) < 0)) {
+    if ((f->fd >= 0 && durable_data(f->fd) < 0) || (f->sync_dir && durable_sync_dir(f->dir) < 0))
+        f->error = errno;
+    if (f->error == 0 && f->to[0] != '\0' && durable_rename(f->dir, f->from, f->to) < 0) {
+        f->error = errno;
+        f->failed = "rename";
+    }
+    if (f->error != 0) {
         char damaged[FILE_NAME_SIZE];
 
-        f->error = errno;
         damaged_name(damaged, f->from);
-        durable_rename(f->dir, f->from, damaged); /* so that a restart does not flush it again and believe that */
-        return;
-    }
-    f->failed = "rename";
-    if (f->to[0] != '\0' && durable_rename(f->dir, f->from, f->to) < 0) {
-        f->error = errno;
+        (void)!durable_rename(f->dir, f->from, damaged); /* so that a restart does not flush it again and believe that */
         return;
     }
     /* an older position is only a smaller promise: a full disk must not stop what was flushed */
-    if (f->position[0] != '\0')
-        (void)!durable_replace(f->dir, "position", f->position, strlen(f->position));
+    if (f->position[0] != '\0' && durable_replace(f->dir, "position", f->position, strlen(f->position)) < 0)
+        f->position[0] = '\0';
 }
 
 int
 spool_flush_end(struct spool *s, const struct flush *f)
 {
+    assert(s->flushing);
     s->flushing = false;
     if (f->error != 0) {
         char name[SEGMENT_NAME_SIZE];
 
         s->damaged = true;
+        s->available = s->flushed; /* what is read above it may not be what was written */
         segment_name(name, s->timeline, s->flush_retired ? s->retired_start : s->fd_start, s->identity.segment_bytes);
         errno = f->error;
         return fail_sys(ERR_LOCAL, "cannot %s %s/%s" PARTIAL, f->failed, s->path, name);
     }
     if (f->upto > s->flushed)
         s->flushed = f->upto;
-    if (s->flush_retired) {
-        durable_close(s->retired_fd);
-        s->retired_fd = -1;
-    } else {
-        s->fd_new = false;
-        if (f->to[0] != '\0') {
-            durable_close(s->fd);
-            s->fd = -1;
-        }
+    if (f->position[0] != '\0')
+        s->recorded = f->upto;
+    if (f->to[0] != '\0') { /* it has its name */
+        durable_close(s->flush_retired ? s->retired_fd : s->fd);
+        *(s->flush_retired ? &s->retired_fd : &s->fd) = -1;
+    } else if (f->fd >= 0) {
+        *(s->flush_retired ? &s->retired_new : &s->fd_new) = false;
     }
     return 0;
 }
 
 /*
  * The damaged segment's bytes in a new file: the old one's pages may never reach the disk, however
- * often they are flushed. What is above `flushed` is a tail to be compared, as after a crash.
+ * often they are flushed. What is above `flushed` is copied, too: after a restart `flushed` is only
+ * what was recorded, and more was acknowledged. It is a tail to be compared, as after a crash.
  */
-static int
-remake(struct spool *s, lsn_t start)
-{
-    static uint8_t chunk[COMPARE_BYTES];
-    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE], fresh[FILE_NAME_SIZE];
-    uint64_t at = 0;
-    int old = -1, fd = -1, code = 0;
-    ssize_t got = 0;
-
-    name_of(s, s->timeline, start, name, partial);
-    damaged_name(damaged, name);
-    snprintf(fresh, sizeof fresh, "%s.new", name);
-    if (durable_open(s->dir, damaged, DURABLE_READ, &old) < 0 && durable_open(s->dir, partial, DURABLE_READ, &old) < 0 &&
-        durable_open(s->dir, name, DURABLE_READ, &old) < 0 && s->flushed > start)
-        return fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, partial);
-    if (durable_remove(s->dir, fresh) < 0 || durable_open(s->dir, fresh, DURABLE_CREATE, &fd) < 0)
-        code = fail_sys(ERR_LOCAL, "cannot make %s/%s", s->path, fresh);
-    while (code == 0 && old >= 0 && (got = durable_read(old, chunk, sizeof chunk, at)) > 0) {
-        if (durable_write(fd, chunk, (size_t)got, at) < 0)
-            code = fail_sys(ERR_LOCAL, "cannot write %s/%s", s->path, fresh);
-        at += (uint64_t)got;
-    }
-    if (code == 0 && (got < 0 || start + at < s->flushed))
-        code = fail_sys(ERR_LOCAL, "cannot read %s/%s", s->path, partial);
-    if (code == 0 && (durable_data(fd) < 0 || durable_rename(s->dir, fresh, partial) < 0 ||
-                      durable_remove(s->dir, damaged) < 0))
-        code = fail_sys(ERR_LOCAL, "cannot flush %s/%s", s->path, fresh);
-    durable_close(old);
-    if (code < 0) {
-        durable_close(fd);
-        return code;
-    }
-    s->fd = fd;
-    s->fd_start = start;
-    s->fd_new = false;
-    s->written = start + at;
-    return 0;
-}
-
 int
 spool_recover(struct spool *s)
 {
-    lsn_t start = s->retired_fd >= 0 ? s->retired_start
-                  : s->fd >= 0       ? s->fd_start
-                                     : segment_start(s->flushed, s->identity.segment_bytes);
-    int code;
+    lsn_t start = segment_start(s->flushed, s->identity.segment_bytes);
+    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE];
+    uint64_t copied;
+    int old = -1, fd, code;
 
     if (!s->damaged)
         return 0;
     assert(!s->flushing);
+    code = distrust(s, s->flushed);
+    if (code < 0)
+        return code;
+    name_of(s, s->timeline, start, name, partial);
+    damaged_name(damaged, name);
+    if (durable_open(s->dir, damaged, DURABLE_READ, &old) < 0 && durable_open(s->dir, partial, DURABLE_READ, &old) < 0 &&
+        durable_open(s->dir, name, DURABLE_READ, &old) < 0)
+        old = -1;
+    code = copy_partial(s, s->timeline, start, old, s->flushed - start, s->identity.segment_bytes, &fd, &copied);
+    durable_close(old);
+    if (code == 0 && durable_remove(s->dir, damaged) < 0) {
+        code = fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, damaged);
+        durable_close(fd);
+    }
+    if (code < 0)
+        return code;
     durable_close(s->fd);
     durable_close(s->retired_fd);
     durable_close(s->read_fd);
-    s->fd = s->retired_fd = s->read_fd = -1;
-    code = remake(s, start);
-    if (code == 0)
-        code = remove_later_partials(s, start + s->identity.segment_bytes);
-    if (code < 0)
-        return code;
+    s->retired_fd = s->read_fd = -1;
+    s->fd = fd;
+    s->fd_start = start;
+    s->fd_new = false;
+    s->written = start + copied;
     s->available = s->flushed;
-    s->damaged = false;
-    return 0;
+    code = remove_stale(s, start);
+    s->damaged = code < 0;
+    return code;
 }
 
 int
 spool_trust_tail(struct spool *s)
 {
     struct flush f;
+    int code = spool_recover(s);
 
-    assert(!s->flushing);
+    if (code < 0)
+        return code;
     s->available = s->written;
-    while (spool_flush_begin(s, &f, 0)) {
+    s->recorded_us = 0; /* the position file must not call it torn any more */
+    while (spool_flush_begin(s, &f, clock_us())) {
         spool_flush_run(&f);
-        if (spool_flush_end(s, &f) < 0)
-            return ERR_LOCAL;
+        code = spool_flush_end(s, &f);
+        if (code < 0)
+            return code;
     }
     return 0;
 }
@@ -966,11 +1044,12 @@ spool_first(const struct spool *s, timeline_t timeline, lsn_t *ret_first)
 
 struct oldest {
     const struct spool *s;
-    lsn_t needed_from;
-    int64_t before_us;
-    bool found;
-    lsn_t start;
-    char name[FILE_NAME_SIZE];
+    size_t count;
+    struct {
+        lsn_t start;
+        int64_t modified_us;
+        char name[FILE_NAME_SIZE];
+    } at[PRUNE_MAX]; /* lowest first */
 };
 
 static int
@@ -980,17 +1059,20 @@ visit_oldest(void *context, const struct durable_entry *entry)
     timeline_t timeline;
     lsn_t start;
     bool partial;
+    size_t i;
 
-    if (!parse_file(o->s, entry->name, &timeline, &start, &partial))
+    if (!parse_file(o->s, entry->name, &timeline, &start, &partial) || (partial && timeline == o->s->timeline))
         return 0;
-    if (start + o->s->identity.segment_bytes > o->needed_from || entry->modified_us > o->before_us ||
-        (partial && timeline == o->s->timeline))
+    for (i = o->count; i > 0 && start < o->at[i - 1].start; i--)
+        if (i < PRUNE_MAX)
+            o->at[i] = o->at[i - 1];
+    if (i == PRUNE_MAX)
         return 0;
-    if (o->found && start >= o->start)
-        return 0;
-    o->found = true;
-    o->start = start;
-    snprintf(o->name, sizeof o->name, "%s", entry->name);
+    if (o->count < PRUNE_MAX)
+        o->count++;
+    o->at[i].start = start;
+    o->at[i].modified_us = entry->modified_us;
+    snprintf(o->at[i].name, sizeof o->at[i].name, "%s", entry->name);
     return 0;
 }
 
@@ -998,24 +1080,30 @@ int
 spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wall_us)
 {
     lsn_t growing = segment_start(s->flushed, s->identity.segment_bytes);
+    struct oldest o = {.s = s};
     int removed = 0;
 
     if (spool_empty(s))
         return 0;
-    while (removed < PRUNE_MAX) {
-        struct oldest o = {.s = s, .needed_from = needed_from < growing ? needed_from : growing,
-                           .before_us = wall_us - keep_us};
+    if (durable_list(s->dir, visit_oldest, &o) < 0)
+        return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
+    if (needed_from > growing)
+        needed_from = growing;
+    for (size_t i = 0; i < o.count; i++) { /* always the oldest: a younger one before it would leave a hole */
+        lsn_t end = o.at[i].start + s->identity.segment_bytes;
 
-        if (durable_list(s->dir, visit_oldest, &o) < 0)
-            return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
-        if (!o.found)
+        if (end > needed_from || o.at[i].modified_us > wall_us - keep_us)
             break;
-        if (durable_remove(s->dir, o.name) < 0)
-            return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, o.name);
+        if (s->read_fd >= 0 && s->read_start == o.at[i].start) {
+            durable_close(s->read_fd);
+            s->read_fd = -1;
+        }
+        if (durable_remove(s->dir, o.at[i].name) < 0)
+            return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, o.at[i].name);
+        if (end > s->start)
+            s->start = end;
         removed++;
     }
-    if (removed > 0)
-        find_start(s);
     return removed;
 }
 

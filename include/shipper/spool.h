@@ -12,6 +12,8 @@
  *   TTTTTTTTXXXXXXXXYYYYYYYY.partial   the growing one; its size is the truth of what was written
  *   TTTTTTTTXXXXXXXXYYYYYYYY.damaged   a partial one whose flush failed: its pages may never reach the
  *                                      disk, so its bytes go into a new file before it is used again
+ *   TTTTTTTTXXXXXXXXYYYYYYYY.damaged   one that could not be flushed, until spool_recover
+ *   TTTTTTTTXXXXXXXXYYYYYYYY.new       a copy under way; removed when one is found at the start
  *   TTTTTTTT.history                   timeline history files
  *   identity                           "system_identifier N\nsegment_bytes N\npostgres_major N\n"
  *   position                           "boot ID\ntimeline N\nflushed X/X\n": at most a second old;
@@ -29,15 +31,17 @@
  *
  * Resume: spool_resume gives the start of the unfinished segment; from there spool_append compares
  * what comes with what is there: a difference below `available` is refused (ERR_CORRUPT, named
- * segment and offset), one above it is a torn tail and is replaced. `written` never goes back.
+ * segment and offset), one above it is a torn tail and is replaced. Only spool_recover lets
+ * `written` and `available` go back; `flushed` never does.
  *
  * A flush is three calls so that a worker thread can do the blocking one:
  *   spool_flush_begin  borrows the file and notes how far it was written (false: nothing to do,
  *                      or one is under way); the file stays open until the end
  *   spool_flush_run    fdatasync, and once a second the position file; touches only struct flush
  *   spool_flush_end    takes the result: flushed moves, a full segment gets its name. ERR_LOCAL
- *                      when it failed: that file is never flushed again; spool_recover makes a new
- *                      one from its flushed bytes, and the rest is received again.
+ *                      when it failed: that file is never flushed again, nothing above `flushed`
+ *                      is served; spool_recover makes a new one from its flushed bytes, and the
+ *                      rest is received again.
  *
  * Errors: ERR_LOCAL disk (space, permission, I/O); ERR_CORRUPT as above; ERR_PEER a hole or an
  * unknown timeline (the sender is wrong, we are not). Messages name the file.
@@ -53,7 +57,7 @@
 #include <stdint.h>
 
 struct flush {
-    int fd, dir;
+    int fd, dir;            /* fd -1: nothing to flush, only the position is due */
     lsn_t upto;
     bool sync_dir;          /* the file is new: its name has to survive, too */
     char from[40];          /* the file's name now */
@@ -78,7 +82,8 @@ struct spool {
     lsn_t retired_start;
     bool retired_new;
     bool flushing;      /* a struct flush is out */
-    bool flush_retired; /* ... and it is of the retired one */
+    bool flush_retired; /* ... and it is of the retired one (which may still have been growing then) */
+    lsn_t recorded; /* what the position file says */
     int64_t recorded_us;
     char boot_id[40];
     int read_fd; /* the file last read from, kept open for the relay; -1 when none */
@@ -116,11 +121,12 @@ int spool_put_history(struct spool *s, timeline_t timeline, const char *text, si
 int spool_history(const struct spool *s, timeline_t timeline, char *out, size_t size);
 
 /*
- * WAL bytes. Must start at most at `written` (a hole is refused) and not below the resume point.
+ * WAL bytes. Must start at most at `available` (a hole is refused); below it they are compared.
  * A higher timeline must be a child whose history is here, beginning at the switch point's segment
- * start: what the old timeline held of that segment, up to the switch point, is copied to the new
- * one and compared. While a full segment waits for its flush a second one may fill; then ERR_AGAIN
- * (nothing taken: flush and come again with the same bytes).
+ * start or later in it: what the old timeline held of that segment, up to the switch point, is
+ * compared and copied to the new one. While a full segment waits for its flush a second one may
+ * fill; then, and when the old timeline is not flushed up to the switch point, ERR_AGAIN: flush and
+ * come again with the same bytes.
  */
 int spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n, int64_t now_us);
 
@@ -130,7 +136,7 @@ int spool_flush_end(struct spool *s, const struct flush *f);
 int spool_recover(struct spool *s); /* after a failed flush; 0 when it may be used again */
 
 /* Accept all that is in the file (a failover has nobody who could send it again): flush it, then
- * available = flushed = written. */
+ * available = flushed = written. Not while a flush is under way; repairs a failed one first. */
 int spool_trust_tail(struct spool *s);
 
 /*
@@ -147,8 +153,8 @@ bool spool_switch_point(const struct spool *s, timeline_t timeline, lsn_t *ret_e
 bool spool_first(const struct spool *s, timeline_t timeline, lsn_t *ret_first);
 
 /*
- * Remove complete segments that end at or before `needed_from` and are older than keep_us (by the
- * file's time). Never the unfinished segment. Count of removed files.
+ * Remove segments that end at or before `needed_from` and are older than keep_us (by the file's
+ * time), oldest first and a few per call. Never the unfinished segment. Count of removed files.
  */
 int spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wall_us);
 
