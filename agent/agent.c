@@ -589,6 +589,27 @@ keep_settings(struct agent *a)
         log_info("the link to %s is level: commits wait for it from now on", a->link[0].member);
 }
 
+/* A slot for every link from the first start on: it keeps the WAL while the far side gets its copy. */
+static void
+keep_slots(struct agent *a)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+
+    if (a->role != ROLE_PRIMARY || s == NULL || s->in_recovery || postgres_state(a->postgres) != POSTGRES_UP)
+        return;
+    for (size_t i = 0; i < a->links; i++) {
+        size_t k = 0;
+
+        while (k < s->slots && strcmp(s->slot[k].name, a->slot_name[i]) != 0)
+            k++;
+        if (k == s->slots && s->slots < POSTGRES_SLOTS_MAX &&
+            postgres_ask(a->postgres, POSTGRES_MAKE_SLOT, a->slot_name[i])) {
+            log_info("slot %s is made for the link to %s", a->slot_name[i], a->link[i].member);
+            return; /* one command at a time */
+        }
+    }
+}
+
 static void
 keep_house(struct agent *a, int64_t wall_us)
 {
@@ -602,6 +623,7 @@ keep_house(struct agent *a, int64_t wall_us)
     if (a->failover.phase == FAILOVER_IDLE) {
         if (postgres_done(a->postgres, &error) && error != NULL)
             log_warning("PostgreSQL refused: %s", error);
+        keep_slots(a);
         keep_settings(a);
     }
 }

@@ -1,7 +1,7 @@
 /*
- * command: what the command line is made of. Every command is a row in main.c's table and a
- * function in the file of its name; main has read the options, loaded the config and found out
- * which member this is.
+ * command: what the command line is made of. A command is a row in main.c's table and a function in
+ * the file of its name; main has read the options, loaded the config and found out which member
+ * this is before it calls. An option is there only if the command's row takes it.
  */
 #ifndef AGENT_COMMAND_H
 #define AGENT_COMMAND_H
@@ -11,9 +11,9 @@
 #include <stdbool.h>
 
 struct options {
-    const char *config_file, *member, *from;
+    const char *config_file, *member, *from; /* NULL: not given */
     bool json, yes, dry_run, force, watch;
-    int watch_s; /* interval of --watch, default 1 */
+    int watch_s; /* interval of --watch; default 1 */
     const char *const *args;
     int arg_count;
 };
@@ -24,5 +24,8 @@ int command_receive(const struct config *config, const struct member *self, cons
 int command_fetch(const struct config *config, const struct member *self, const struct options *options);
 int command_status(const struct config *config, const struct member *self, const struct options *options);
 int command_failover(const struct config *config, const struct member *self, const struct options *options);
+
+/* From here on no signal ends this process but with exit 1: what fetch owes PostgreSQL. */
+void fetch_begin(void);
 
 #endif

@@ -206,7 +206,8 @@ static const char *
 take_place(const char *place, struct lane_target *t)
 {
     bool bracket = place[0] == '[';
-    const char *host = bracket ? place + 1 : place, *end = host + strcspn(host, bracket ? "]" : ":");
+    const char *host = bracket ? place + 1 : place,
+               *end = host + strcspn(host, bracket ? "]" : ":");
     const char *behind = bracket && *end != '\0' ? end + 1 : end;
     size_t length = (size_t)(end - host);
 
@@ -259,7 +260,14 @@ take_host_key(const char *value, void *out, size_t size)
 }
 
 /* The settings of a conninfo that are ours to know, in the order they are written out again. */
-enum setting { SETTING_HOST, SETTING_PORT, SETTING_USER, SETTING_DBNAME, SETTING_PASSFILE, SETTINGS };
+enum setting {
+    SETTING_HOST,
+    SETTING_PORT,
+    SETTING_USER,
+    SETTING_DBNAME,
+    SETTING_PASSFILE,
+    SETTINGS
+};
 static const char *const setting_names[SETTINGS] = {"host", "port", "user", "dbname", "passfile"};
 
 static int
@@ -273,10 +281,13 @@ check_settings(const char *const value[SETTINGS])
     if (port != NULL && !is_port(port))
         return fail(ERR_USAGE, "port=%s is no port from 1 to 65535", port);
     if (host[0] != '/')
-        return is_numeric(host) ? 0 : fail(ERR_USAGE, "host=%s is neither a directory nor numeric", host);
+        return is_numeric(host)
+                   ? 0
+                   : fail(ERR_USAGE, "host=%s is neither a directory nor numeric", host);
     if (take_path(host, path, sizeof path) < 0)
         return fail_in(ERR_USAGE, "host");
-    if (strlen(host) + strlen("/.s.PGSQL.") + strlen(port != NULL ? port : "5432") > SOCKET_BYTES_MAX)
+    if (strlen(host) + strlen("/.s.PGSQL.") + strlen(port != NULL ? port : "5432") >
+        SOCKET_BYTES_MAX)
         return fail(ERR_USAGE, "host=%s makes a socket path over %u bytes", host, SOCKET_BYTES_MAX);
     return 0;
 }
@@ -387,11 +398,13 @@ static const struct key member_keys[MEMBER_KEYS] = {
                     "user@host or user@host:port, an IPv6 address in brackets"},
     [MEMBER_HOST_KEY] = {"host_key", false, take_host_key, IN(member, target.host_key),
                          "SHA256: and 43 characters, as ssh-keygen -lf shows them"},
-    [MEMBER_KNOWN_HOSTS] = {"known_hosts", false, take_path, IN(member, target.known_hosts), PATH_ALLOWED},
+    [MEMBER_KNOWN_HOSTS] = {"known_hosts", false, take_path, IN(member, target.known_hosts),
+                            PATH_ALLOWED},
     [MEMBER_IDENTITY] = {"identity", true, take_path, IN(member, identity), PATH_ALLOWED},
-    [MEMBER_POSTGRES] = {"postgres", true, take_postgres, IN(member, postgres),
-                         "host=SOCKET_DIRECTORY or host=NUMERIC_ADDRESS, and port=, user=, dbname=, "
-                         "passfile=, at most 255 bytes"},
+    [MEMBER_POSTGRES] =
+        {"postgres", true, take_postgres, IN(member, postgres),
+         "host=SOCKET_DIRECTORY or host=NUMERIC_ADDRESS, and port=, user=, dbname=, "
+         "passfile=, at most 255 bytes"},
     [MEMBER_PGDATA] = {"pgdata", true, take_path, IN(member, pgdata), PATH_ALLOWED},
     [MEMBER_BINDIR] = {"bindir", true, take_path, IN(member, bindir), PATH_ALLOWED},
     [MEMBER_START] = {"start", false, take_command, IN(member, start), "a command"},
@@ -399,7 +412,8 @@ static const struct key member_keys[MEMBER_KEYS] = {
     [MEMBER_SPOOL] = {"spool", true, take_path, IN(member, spool), PATH_ALLOWED},
     [MEMBER_RUN] = {"run", true, take_path, IN(member, run),
                     "an absolute path of plain characters, at most 63 bytes: sockets are in it"},
-    [MEMBER_KEEP] = {"keep", false, take_keep, IN(member, keep_us), "0s to 365d, as in 90s, 10min, 1h, 2d"},
+    [MEMBER_KEEP] = {"keep", false, take_keep, IN(member, keep_us),
+                     "0s to 365d, as in 90s, 10min, 1h, 2d"},
 };
 
 /* ---- reading ---- */
@@ -409,7 +423,7 @@ struct parse {
     struct config *c;
     const char *at, *end; /* the text that inih has not seen */
     int line;
-    int pool_line; /* 0: no [pool] yet */
+    int pool_line;          /* 0: no [pool] yet */
     bool sections, refused; /* one was seen; one was refused */
     int pool_key_line[POOL_KEYS], member_key_line[MEMBERS_MAX][MEMBER_KEYS]; /* 0: not there */
     /* the section that is being read; keys is NULL in one that was refused */
@@ -423,7 +437,8 @@ static void
 begin_pool(struct parse *p)
 {
     if (p->pool_line != 0) {
-        complain(&p->to, p->line, NULL, "stands twice, first on line %d; allowed: once", p->pool_line);
+        complain(&p->to, p->line, NULL, "stands twice, first on line %d; allowed: once",
+                 p->pool_line);
         return;
     }
     p->pool_line = p->line;
@@ -444,7 +459,8 @@ begin_member(struct parse *p, const char *name)
         return;
     }
     if (before != NULL) {
-        complain(&p->to, p->line, NULL, "stands twice, first on line %d; allowed: once", before->line);
+        complain(&p->to, p->line, NULL, "stands twice, first on line %d; allowed: once",
+                 before->line);
         return;
     }
     if (p->c->members == MEMBERS_MAX) {
@@ -461,21 +477,19 @@ begin_member(struct parse *p, const char *name)
     p->into = m;
 }
 
-/* A line that begins with '['. False: it is none, and was complained about. */
-static bool
+/* A line that begins with '['. It leaves p->keys NULL if it complained. */
+static void
 begin_section(struct parse *p, const char *line)
 {
     size_t length = strcspn(line, "]"), word = strlen("[member");
     const char *behind = line[length] != '\0' ? line + length + 1 : line + length;
     char name[SHOWN_SIZE];
 
-    p->sections = true;
-    p->keys = NULL;
-    p->to.section[0] = '\0';
     behind += strspn(behind, " \t");
     if (line[length] == '\0' || (*behind != '\0' && *behind != ';')) {
-        complain(&p->to, p->line, NULL, "a section's line has ']' at its end, and perhaps a ';' comment");
-        return false;
+        complain(&p->to, p->line, NULL,
+                 "a section's line has ']' at its end, and perhaps a ';' comment");
+        return;
     }
     text_escape(p->to.section, sizeof p->to.section, line, length + 1);
     if (strncmp(line, "[pool]", length + 1) == 0) {
@@ -487,7 +501,6 @@ begin_section(struct parse *p, const char *line)
     } else {
         complain(&p->to, p->line, NULL, "unknown section; allowed: [pool], [member NAME]");
     }
-    return p->keys != NULL;
 }
 
 /* What makes a line one that inih would take for something else; NULL: it is as it seems. */
@@ -510,13 +523,33 @@ line_fault(const char *line, size_t length)
     return NULL;
 }
 
+static bool
+accept_line(struct parse *p, const char *line, size_t length)
+{
+    const char *fault = line_fault(line, length);
+    bool section = line[strspn(line, " \t")] == '[';
+
+    if (section) {
+        p->sections = true;
+        p->keys = NULL;
+        p->to.section[0] = '\0';
+    }
+    if (fault != NULL)
+        complain(&p->to, p->line, NULL, "%s", fault);
+    else if (section)
+        begin_section(p, line);
+    if (section && p->keys == NULL)
+        p->refused = true;
+    return fault == NULL && !(section && p->keys == NULL);
+}
+
 /* inih's reader, like fgets without the newline; a refused line reaches inih as an empty one. */
 static char *
 read_line(char *out, int size, void *context)
 {
     struct parse *p = context;
     size_t left = (size_t)(p->end - p->at), length;
-    const char *newline, *fault;
+    const char *newline;
 
     if (left == 0)
         return NULL;
@@ -531,12 +564,7 @@ read_line(char *out, int size, void *context)
         if (length > 0 && out[length - 1] == '\r')
             length--;
         out[length] = '\0';
-        fault = line_fault(out, length);
-        if (fault != NULL)
-            complain(&p->to, p->line, NULL, "%s", fault);
-        else if (out[0] == '[' && !begin_section(p, out))
-            p->refused = true;
-        if (fault != NULL || (out[0] == '[' && p->keys == NULL))
+        if (!accept_line(p, out, length))
             out[0] = '\0';
     }
     p->at = newline != NULL ? newline + 1 : p->end;
@@ -551,7 +579,9 @@ value_fault(const char *value)
     for (const char *s = value; *s != '\0'; s++)
         if ((unsigned char)*s >= 0x7f)
             return "a character outside ASCII";
-    return strstr(value, " #") != NULL ? "' #' in the value (a comment behind a value begins with ' ;')" : NULL;
+    return strstr(value, " #") != NULL
+               ? "' #' in the value (a comment behind a value begins with ' ;')"
+               : NULL;
 }
 
 static void
@@ -561,7 +591,8 @@ unknown_key(struct parse *p, const char *name)
     size_t used = 0;
 
     for (size_t i = 0; i < p->key_count; i++)
-        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "", p->keys[i].name);
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "",
+                                 p->keys[i].name);
     text_escape(shown, sizeof shown, name, strlen(name));
     complain(&p->to, p->line, shown, "unknown key; allowed: %s", names);
 }
@@ -578,7 +609,8 @@ take_key(void *context, const char *section, const char *name, const char *value
     (void)section; /* inih's is cut at 49 bytes; ours is not */
     if (p->keys == NULL) {
         if (!p->sections)
-            complain(&p->to, p->line, NULL, "a key before the first section; allowed: [pool] or [member NAME] first");
+            complain(&p->to, p->line, NULL,
+                     "a key before the first section; allowed: [pool] or [member NAME] first");
         return 1;
     }
     while (i < p->key_count && strcmp(p->keys[i].name, name) != 0)
@@ -590,7 +622,8 @@ take_key(void *context, const char *section, const char *name, const char *value
     key = &p->keys[i];
     fault = value_fault(value);
     if (p->key_line[i] != 0)
-        complain(&p->to, p->line, key->name, "stands twice, first on line %d; allowed: once", p->key_line[i]);
+        complain(&p->to, p->line, key->name, "stands twice, first on line %d; allowed: once",
+                 p->key_line[i]);
     else if (fault != NULL)
         complain(&p->to, p->line, key->name, "%s; allowed: %s", fault, key->allowed);
     else if (key->take(value, (char *)p->into + key->offset, key->size) < 0)
@@ -618,7 +651,8 @@ check_pin(struct parse *p, const struct member *m, const int *key_line)
     if (host_key == 0 && known_hosts == 0)
         complain(&p->to, m->line, "host_key", "missing; allowed: one of host_key and known_hosts");
     else if (host_key != 0 && known_hosts != 0)
-        complain(&p->to, known_hosts, "known_hosts", "host_key is there, too; allowed: one of them");
+        complain(&p->to, known_hosts, "known_hosts",
+                 "host_key is there, too; allowed: one of them");
 }
 
 /* The relay has a socket in `run` under PostgreSQL's name for its own. */
@@ -636,8 +670,9 @@ check_run(struct parse *p, const struct member *m, const int *key_line)
 static bool
 same_host(const struct member *a, const struct member *b)
 {
-    return a == b || (a->target.host[0] != '\0' && strcasecmp(a->target.host, b->target.host) == 0 &&
-                      strcmp(a->target.port, b->target.port) == 0);
+    return a == b ||
+           (a->target.host[0] != '\0' && strcasecmp(a->target.host, b->target.host) == 0 &&
+            strcmp(a->target.port, b->target.port) == 0);
 }
 
 static bool
@@ -648,7 +683,8 @@ is_inside(const char *path, const char *outer)
     return length > 0 && strncmp(path, outer, length) == 0 && path[length] == '/';
 }
 
-/* Two directories on one host: never the same one, and none in a pgdata, which a rejoin rewrites. */
+/* Two directories on one host: never the same one, and none in a pgdata, which a rejoin rewrites.
+ */
 static const char *
 clash(const char *a, bool a_pgdata, const char *b, bool b_pgdata)
 {
@@ -669,13 +705,15 @@ check_directories(struct parse *p, size_t index, size_t other_index)
 
     for (size_t i = 0; i < 3; i++)
         for (size_t j = 0; j < (m == other ? i : 3); j++) {
-            const struct key *mine = &member_keys[directories[i]], *theirs = &member_keys[directories[j]];
-            const char *how = clash((const char *)m + mine->offset, i == 0, (const char *)other + theirs->offset, j == 0);
+            const struct key *mine = &member_keys[directories[i]],
+                             *theirs = &member_keys[directories[j]];
+            const char *how = clash((const char *)m + mine->offset, i == 0,
+                                    (const char *)other + theirs->offset, j == 0);
 
             if (how != NULL)
                 complain(&p->to, p->member_key_line[index][directories[i]], mine->name,
-                         "%s %s of member %s on the same host; allowed: a directory of its own", how, theirs->name,
-                         other->name);
+                         "%s %s of member %s on the same host; allowed: a directory of its own",
+                         how, theirs->name, other->name);
         }
 }
 
@@ -710,13 +748,14 @@ check_sites(struct parse *p)
         two = two || strcmp(c->member[i].site, c->member[0].site) != 0;
     }
     if (c->members < 2)
-        complain(&p->to, line, NULL, "members: %zu; allowed: 2 to %d sections [member NAME]", c->members, MEMBERS_MAX);
+        complain(&p->to, line, NULL, "members: %zu; allowed: 2 to %d sections [member NAME]",
+                 c->members, MEMBERS_MAX);
     else if (!two)
         complain(&p->to, line, NULL, "all members are at %s; allowed: members at two sites or more",
                  c->member[0].site);
     if (c->members > 0 && c->home[0] != '\0' && !home)
-        complain(&p->to, p->pool_key_line[POOL_HOME], "home", "no member is at '%s'; allowed: the site of a member",
-                 c->home);
+        complain(&p->to, p->pool_key_line[POOL_HOME], "home",
+                 "no member is at '%s'; allowed: the site of a member", c->home);
 }
 
 static void
@@ -747,7 +786,8 @@ verdict(const struct complaints *to)
 {
     if (to->count == 0)
         return 0;
-    return fail(ERR_USAGE, "%s: %d error%s, nothing is started", to->file, to->count, to->count == 1 ? "" : "s");
+    return fail(ERR_USAGE, "%s: %d error%s, nothing is started", to->file, to->count,
+                to->count == 1 ? "" : "s");
 }
 
 int
@@ -763,7 +803,8 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
     snprintf(c->file, sizeof c->file, "%s", name);
     line = ini_parse_stream(read_line, &p, take_key, &p);
     if (line != 0)
-        complain(&p.to, line > 0 ? line : 1, NULL, "not understood; allowed: [section], key = value, ; comment");
+        complain(&p.to, line > 0 ? line : 1, NULL,
+                 "not understood; allowed: [section], key = value, ; comment");
     check_whole(&p);
     return verdict(&p.to);
 }
@@ -773,25 +814,29 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
 static bool
 is_guarded(const struct stat *st)
 {
-    return S_ISREG(st->st_mode) && (st->st_mode & 022) == 0 && (st->st_uid == 0 || st->st_uid == geteuid());
+    return S_ISREG(st->st_mode) && (st->st_mode & 022) == 0 &&
+           (st->st_uid == 0 || st->st_uid == geteuid());
 }
 
+/* How many bytes it has, at most size - 1. */
 static int
-read_file(const char *file, char *text, size_t size, size_t *ret_length, struct stat *ret_st)
+read_file(const char *file, char *text, size_t size, struct stat *ret_st)
 {
     FILE *stream = fopen(file, "re");
-    bool done;
+    size_t length;
+    bool failed;
 
     if (stream == NULL)
         return fail_sys(ERR_USAGE, "%s: cannot be read", file);
-    *ret_length = fread(text, 1, size, stream);
-    done = !ferror(stream) && fstat(fileno(stream), ret_st) == 0;
-    if (!done)
+    length = fread(text, 1, size, stream);
+    failed = ferror(stream) || fstat(fileno(stream), ret_st) < 0;
+    if (failed)
         fail_sys(ERR_USAGE, "%s: cannot be read", file);
     fclose(stream);
-    if (done && (*ret_length == size || strlen(file) >= sizeof((struct config *)NULL)->file))
-        return fail(ERR_USAGE, "%s: too long; allowed: %zu bytes, and 255 in the name", file, size - 1);
-    return done ? 0 : ERR_USAGE;
+    if (!failed && (length == size || strlen(file) >= sizeof((struct config *)NULL)->file))
+        return fail(ERR_USAGE, "%s: too long; allowed: %zu bytes, and 255 in the name", file,
+                    size - 1);
+    return failed ? ERR_USAGE : (int)length;
 }
 
 int
@@ -799,17 +844,18 @@ config_load(struct config *c, const char *file, FILE *errors)
 {
     char text[FILE_BYTES_MAX + 1];
     struct stat st;
-    size_t length;
-    int code = read_file(file, text, sizeof text, &length, &st);
+    int length = read_file(file, text, sizeof text, &st), code;
 
-    if (code < 0) {
+    if (length < 0) {
         fprintf(errors, "%s\n", fail_message());
-        return code;
+        return length;
     }
-    code = config_parse(c, file, text, length, errors);
+    code = config_parse(c, file, text, (size_t)length, errors);
     if (is_guarded(&st))
         return code;
-    fprintf(errors, "%s: others may write it (mode %04o, user %u); allowed: a file of root or of who runs this, chmod go-w\n",
+    fprintf(errors,
+            "%s: others may write it (mode %04o, user %u); allowed: a file of root or of who runs "
+            "this, chmod go-w\n",
             file, (unsigned)st.st_mode & 07777, (unsigned)st.st_uid);
     return fail(ERR_USAGE, "%s: others may write it, nothing is started", file);
 }
@@ -833,10 +879,13 @@ config_find(const char *option, char *out, size_t size)
     if (named == NULL) {
         glob("/etc/walferry/*.ini", 0, NULL, &found);
         if (found.gl_pathc == 0)
-            code = fail(ERR_USAGE, "no config: there is no /etc/walferry/*.ini; give --config FILE or set WALFERRY_CONFIG");
+            code = fail(ERR_USAGE, "no config: there is no /etc/walferry/*.ini; give --config FILE "
+                                   "or set WALFERRY_CONFIG");
         else if (found.gl_pathc > 1)
-            code = fail(ERR_USAGE, "%zu configs in /etc/walferry, %s and %s among them; choose with --config FILE",
-                        found.gl_pathc, found.gl_pathv[0], found.gl_pathv[1]);
+            code = fail(
+                ERR_USAGE,
+                "%zu configs in /etc/walferry, %s and %s among them; choose with --config FILE",
+                found.gl_pathc, found.gl_pathv[0], found.gl_pathv[1]);
         else
             named = found.gl_pathv[0];
     }
@@ -867,7 +916,9 @@ has_address(const struct ifaddrs *addresses, const char *host)
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
     unsigned char bytes[16];
-    int family = inet_pton(AF_INET, host, bytes) == 1 ? AF_INET : inet_pton(AF_INET6, host, bytes) == 1 ? AF_INET6 : 0;
+    int family = inet_pton(AF_INET, host, bytes) == 1    ? AF_INET
+                 : inet_pton(AF_INET6, host, bytes) == 1 ? AF_INET6
+                                                         : 0;
 
     for (const struct ifaddrs *a = addresses; family != 0 && a != NULL; a = a->ifa_next) {
         if (a->ifa_addr == NULL || a->ifa_addr->sa_family != family)
@@ -897,7 +948,8 @@ find_here(const struct config *c, const struct ifaddrs *addresses, const char *n
     for (size_t i = 0; i < c->members; i++) {
         const char *host = c->member[i].target.host;
 
-        if (is_loopback(host) ? loopbacks == 1 : strcasecmp(host, name) == 0 || has_address(addresses, host))
+        if (is_loopback(host) ? loopbacks == 1
+                              : strcasecmp(host, name) == 0 || has_address(addresses, host))
             here[count++] = &c->member[i];
     }
     return count;
@@ -919,7 +971,8 @@ look_around(const struct config *c, const struct member *here[MEMBERS_MAX])
     count = find_here(c, addresses, name, here);
     for (size_t i = 0; i < c->members; i++)
         names = names || !is_numeric(c->member[i].target.host);
-    if (count == 0 && names && getaddrinfo(name, NULL, &hints, &full) == 0) { /* may ask a name server: last */
+    if (count == 0 && names &&
+        getaddrinfo(name, NULL, &hints, &full) == 0) { /* may ask a name server: last */
         if (full->ai_canonname != NULL)
             count = find_here(c, addresses, full->ai_canonname, here);
         freeaddrinfo(full);
@@ -935,8 +988,10 @@ choose(const char *what, const struct config *c, const struct member *const *som
     size_t used = 0;
 
     for (size_t i = 0; i < count; i++)
-        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "", some[i]->name);
-    return fail(ERR_USAGE, "%s of %s; choose with --member or WALFERRY_MEMBER: %s", what, c->file, names);
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "",
+                                 some[i]->name);
+    return fail(ERR_USAGE, "%s of %s; choose with --member or WALFERRY_MEMBER: %s", what, c->file,
+                names);
 }
 
 int
@@ -951,7 +1006,8 @@ config_self(struct config *c, const char *option, const struct member **ret_memb
         all[i] = &c->member[i];
     if (named != NULL) {
         here[0] = config_member(c, named);
-        snprintf(what, sizeof what, "'%s' is no member", text_escape(shown, sizeof shown, named, strlen(named)));
+        snprintf(what, sizeof what, "'%s' is no member",
+                 text_escape(shown, sizeof shown, named, strlen(named)));
         if (here[0] == NULL)
             return choose(what, c, all, c->members);
     } else {
@@ -1035,27 +1091,29 @@ check_identity(struct complaints *to, const struct member *m)
     if (stat(m->identity, &st) < 0)
         complain(to, m->line, "identity", "%s: %s", m->identity, strerror(errno));
     else if (st.st_uid != geteuid())
-        complain(to, m->line, "identity", "%s belongs to %s; chown %s %s", m->identity, user_name(st.st_uid, owner),
-                 user_name(geteuid(), we), m->identity);
+        complain(to, m->line, "identity", "%s belongs to %s; chown %s %s", m->identity,
+                 user_name(st.st_uid, owner), user_name(geteuid(), we), m->identity);
     else if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0)
-        complain(to, m->line, "identity", "%s is open to others (mode %04o); chmod 600 %s", m->identity,
-                 (unsigned)st.st_mode & 07777, m->identity);
+        complain(to, m->line, "identity", "%s is open to others (mode %04o); chmod 600 %s",
+                 m->identity, (unsigned)st.st_mode & 07777, m->identity);
 }
 
 static void
-check_directory(struct complaints *to, const struct member *m, const char *key, const char *path, mode_t forbidden)
+check_directory(struct complaints *to, const struct member *m, const char *key, const char *path,
+                mode_t forbidden)
 {
     char owner[SHOWN_SIZE], we[SHOWN_SIZE];
     struct stat st;
 
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        complain(to, m->line, key, "%s is not there and cannot be made: %s; mkdir -m 700 %s && chown %s %s", path,
+        complain(to, m->line, key,
+                 "%s is not there and cannot be made: %s; mkdir -m 700 %s && chown %s %s", path,
                  strerror(errno), path, user_name(geteuid(), we), path);
     else if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
         complain(to, m->line, key, "%s is no directory", path);
     else if (st.st_uid != geteuid())
-        complain(to, m->line, key, "%s belongs to %s; chown %s %s", path, user_name(st.st_uid, owner),
-                 user_name(geteuid(), we), path);
+        complain(to, m->line, key, "%s belongs to %s; chown %s %s", path,
+                 user_name(st.st_uid, owner), user_name(geteuid(), we), path);
     else if ((st.st_mode & forbidden) != 0)
         complain(to, m->line, key, "%s is open to others (mode %04o); chmod 700 %s", path,
                  (unsigned)st.st_mode & 07777, path);
@@ -1071,7 +1129,8 @@ config_check_local(const struct config *c, const struct member *self, FILE *erro
     check_pgdata(&to, self);
     snprintf(path, sizeof path, "%s/pg_ctl", self->bindir);
     if (access(path, X_OK) < 0)
-        complain(&to, self->line, "bindir", "cannot run %s: %s; allowed: what pg_config --bindir shows", path,
+        complain(&to, self->line, "bindir",
+                 "cannot run %s: %s; allowed: what pg_config --bindir shows", path,
                  strerror(errno));
     check_identity(&to, self);
     check_directory(&to, self, "spool", self->spool, 027);
@@ -1080,8 +1139,10 @@ config_check_local(const struct config *c, const struct member *self, FILE *erro
         const struct member *m = &c->member[i];
 
         name_section(&to, m);
-        if (m != self && m->target.known_hosts[0] != '\0' && access(m->target.known_hosts, R_OK) < 0)
-            complain(&to, m->line, "known_hosts", "cannot read %s: %s", m->target.known_hosts, strerror(errno));
+        if (m != self && m->target.known_hosts[0] != '\0' &&
+            access(m->target.known_hosts, R_OK) < 0)
+            complain(&to, m->line, "known_hosts", "cannot read %s: %s", m->target.known_hosts,
+                     strerror(errno));
     }
     return verdict(&to);
 }

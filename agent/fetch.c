@@ -1,7 +1,10 @@
 /*
- * fetch: restore_command's program. A whole segment or history file of the local spool is copied to
- * where PostgreSQL wants it. Works with the agent down. Exit 0 or 1 and nothing else: PostgreSQL
- * takes a status above 125 or a death by signal as a reason to stop the standby.
+ * fetch: restore_command's program. In come PostgreSQL's %f and %p, out goes a whole segment or
+ * history file of the local spool, where PostgreSQL wants it (relative to its data directory, which
+ * is the current one). It works with the agent down.
+ *
+ * Exit 0 or 1 and nothing else: PostgreSQL takes a status above 125, or a death by signal, as a
+ * reason to stop the standby. A file that is not there is asked for all the time: not a word of it.
  */
 #include "command.h"
 
@@ -19,18 +22,26 @@ leave(int signal_number)
     _exit(1);
 }
 
+void
+fetch_begin(void)
+{
+    static const int deadly[] = {SIGTERM, SIGINT,  SIGHUP, SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2,
+                                 SIGABRT, SIGSEGV, SIGBUS, SIGFPE,  SIGILL,  SIGXCPU};
+    struct sigaction end = {.sa_handler = leave};
+
+    for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
+        sigaction(deadly[i], &end, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
 int
 command_fetch(const struct config *config, const struct member *self, const struct options *options)
 {
-    static const int deadly[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2};
-    int code;
+    int code = spool_fetch(self->spool, options->args[0], options->args[1]);
 
     (void)config;
-    for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
-        signal(deadly[i], leave);
-    signal(SIGPIPE, SIG_IGN);
-    code = spool_fetch(self->spool, options->args[0], options->args[1]);
-    if (code < 0 && code != ERR_AGAIN) /* absent files are asked for all the time: no word of them */
+    if (code < 0 && code != ERR_AGAIN)
         fprintf(stderr, "walferry fetch: %s\n", fail_message());
     return code == 0 ? 0 : 1;
 }

@@ -1,6 +1,10 @@
 /*
- * main: the command line. One table of commands, one of options; anything else is refused with the
- * nearest help and exit 2. Config and member are found once, here, for the commands that need them.
+ * main: the command line. In come the arguments, out goes an exit code: 0 done, 1 failed or
+ * refused, 2 usage or config; `fetch` 0 or 1 and nothing else.
+ *
+ * A table of commands, a table of options; a command takes the options of its row, anywhere behind
+ * its name, and what it does not take is refused with its help. The config and which member this is
+ * are found here, once, so that a command begins with both in its hands.
  */
 #include "command.h"
 
@@ -11,192 +15,246 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define ARGS_MAX 2
+
 enum option_flag {
-    OPTION_FROM = 1,
-    OPTION_JSON = 2,
-    OPTION_YES = 4,
-    OPTION_DRY_RUN = 8,
-    OPTION_FORCE = 16,
-    OPTION_WATCH = 32,
-    OPTION_PLACE = 64, /* --config and --member */
+    OPTION_PLACE = 1, /* --config and --member */
+    OPTION_FROM = 2,
+    OPTION_JSON = 4,
+    OPTION_WATCH = 8,
+    OPTION_YES = 16,
+    OPTION_DRY_RUN = 32,
+    OPTION_FORCE = 64,
+};
+
+enum option_value {
+    VALUE_NONE,
+    VALUE_TEXT /* needed */,
+    VALUE_SECONDS /* --option or --option=SECONDS */
+};
+
+static const struct option {
+    const char *name;
+    unsigned flag;
+    enum option_value value;
+    size_t offset, seconds_offset; /* in struct options */
+} known_options[] = {
+    {"--config", OPTION_PLACE, VALUE_TEXT, offsetof(struct options, config_file), 0},
+    {"--member", OPTION_PLACE, VALUE_TEXT, offsetof(struct options, member), 0},
+    {"--from", OPTION_FROM, VALUE_TEXT, offsetof(struct options, from), 0},
+    {"--json", OPTION_JSON, VALUE_NONE, offsetof(struct options, json), 0},
+    {"--watch", OPTION_WATCH, VALUE_SECONDS, offsetof(struct options, watch),
+     offsetof(struct options, watch_s)},
+    {"--yes", OPTION_YES, VALUE_NONE, offsetof(struct options, yes), 0},
+    {"--dry-run", OPTION_DRY_RUN, VALUE_NONE, offsetof(struct options, dry_run), 0},
+    {"--force", OPTION_FORCE, VALUE_NONE, offsetof(struct options, force), 0},
 };
 
 struct command {
     const char *name;
     int (*run)(const struct config *, const struct member *, const struct options *);
     unsigned options; /* that it takes */
-    int args;         /* exactly */
+    unsigned needs;   /* ... and cannot do without */
+    int args;
     const char *synopsis, *help;
 };
 
+static int command_help(const struct config *config, const struct member *self,
+                        const struct options *options);
+static int command_version(const struct config *config, const struct member *self,
+                           const struct options *options);
+
 static const struct command commands[] = {
-    {"agent", command_agent, OPTION_PLACE, 0, "", "run the agent of this member, in the foreground"},
-    {"status", command_status, OPTION_PLACE | OPTION_JSON | OPTION_WATCH, 0, "[--json] [--watch[=SECONDS]]",
-     "show members, roles, positions and lag, as the agent of this host knows them"},
-    {"failover", command_failover, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE, 0,
-     "[--yes] [--dry-run] [--force]", "make the standby of this host the primary"},
-    {"fetch", command_fetch, OPTION_PLACE, 2, "FILE TARGET", "restore_command: copy a segment from the spool"},
-    {"receive", command_receive, OPTION_PLACE | OPTION_FROM, 0, "--from MEMBER",
-     "run by sshd for a bound key: hand the session to the agent"},
+    {"agent", command_agent, OPTION_PLACE, 0, 0, "",
+     "run the agent of this member, in the foreground"},
+    {"status", command_status, OPTION_PLACE | OPTION_JSON | OPTION_WATCH, 0, 0,
+     "[--json] [--watch[=SECONDS]]",
+     "show members, roles, positions and lag, as this host's agent knows them"},
+    {"failover", command_failover, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE, 0, 0,
+     "[--dry-run] [--yes] [--force]", "make this host's standby the primary"},
+    {"fetch", command_fetch, OPTION_PLACE, 0, 2, "FILE TARGET",
+     "restore_command: copy a whole segment out of the spool"},
+    {"receive", command_receive, OPTION_PLACE | OPTION_FROM, OPTION_PLACE | OPTION_FROM, 0,
+     "--from MEMBER", "run by sshd for a bound key: hand the session to the agent"},
+    {"help", command_help, 0, 0, -1, "[COMMAND]", "show this, or one command"},
+    {"version", command_version, 0, 0, 0, "", "show the version"},
 };
+
+#define COMMANDS (sizeof commands / sizeof *commands)
+#define OPTIONS  (sizeof known_options / sizeof *known_options)
 
 static const struct command *
 find_command(const char *name)
 {
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+    for (size_t i = 0; i < COMMANDS; i++)
         if (strcmp(commands[i].name, name) == 0)
             return &commands[i];
     return NULL;
 }
 
+/* Of one command, or of all for NULL. */
 static void
 print_help(FILE *out, const struct command *only)
 {
-    if (only != NULL) {
-        fprintf(out, "walferry %s [--config FILE] [--member NAME] %s\n    %s\n", only->name, only->synopsis, only->help);
-        return;
-    }
-    fprintf(out, "walferry keeps a PostgreSQL database alive when a datacenter is lost.\n\n");
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        fprintf(out, "  walferry %-9s %-34s %s\n", commands[i].name, commands[i].synopsis, commands[i].help);
-    fprintf(out, "  walferry %-9s %-34s %s\n  walferry %-9s %-34s %s\n\n", "help", "[COMMAND]", "this text", "version", "",
-            "the version");
-    fprintf(out, "--config FILE   the pool's file; else WALFERRY_CONFIG, else the only *.ini in /etc/walferry\n"
-                 "--member NAME   which member this is; else WALFERRY_MEMBER, else the one whose ssh host is this machine\n"
-                 "exit: 0 done, 1 failed or refused, 2 usage or config\n");
-}
-
-/* "--name VALUE" or "--name=VALUE": the value, *index moved; NULL: there is none. */
-static const char *
-value_of(const char *name, int *index, int argc, char **argv)
-{
-    size_t length = strlen(name);
-
-    if (argv[*index][length] == '=')
-        return argv[*index] + length + 1;
-    return *index + 1 < argc ? argv[++*index] : NULL;
-}
-
-static bool
-is_option(const char *arg, const char *name)
-{
-    size_t length = strlen(name);
-
-    return strncmp(arg, name, length) == 0 && (arg[length] == '\0' || arg[length] == '=');
-}
-
-/* One argument that begins with "--": true when it was understood. */
-static bool
-take_option(struct options *o, const struct command *command, int *index, int argc, char **argv)
-{
-    static const struct {
-        const char *name;
-        unsigned flag;
-    } known[] = {
-        {"--config", OPTION_PLACE}, {"--member", OPTION_PLACE}, {"--from", OPTION_FROM},
-        {"--json", OPTION_JSON},    {"--yes", OPTION_YES},      {"--dry-run", OPTION_DRY_RUN},
-        {"--force", OPTION_FORCE},  {"--watch", OPTION_WATCH},
-    };
-    const char *arg = argv[*index], **value = NULL;
-    size_t i = 0;
-
-    while (i < sizeof known / sizeof *known && !is_option(arg, known[i].name))
-        i++;
-    if (i == sizeof known / sizeof *known || (known[i].flag & command->options) == 0)
-        return false;
-    if (i <= 2) {
-        value = i == 0 ? &o->config_file : i == 1 ? &o->member : &o->from;
-        *value = value_of(known[i].name, index, argc, argv);
-        return *value != NULL;
-    }
-    if (known[i].flag == OPTION_WATCH && arg[strlen("--watch")] == '=') {
-        o->watch_s = atoi(arg + strlen("--watch="));
-        o->watch = true;
-        return o->watch_s >= 1 && o->watch_s <= 3600;
-    }
-    if (strcmp(arg, known[i].name) != 0)
-        return false;
-    o->json |= known[i].flag == OPTION_JSON;
-    o->yes |= known[i].flag == OPTION_YES;
-    o->dry_run |= known[i].flag == OPTION_DRY_RUN;
-    o->force |= known[i].flag == OPTION_FORCE;
-    o->watch |= known[i].flag == OPTION_WATCH;
-    return true;
+    if (only != NULL)
+        fprintf(out, "walferry %s%s%s%s\n    %s\n", only->name,
+                only->options & OPTION_PLACE ? " [--config FILE] " : " ",
+                only->needs & OPTION_PLACE     ? "--member NAME "
+                : only->options & OPTION_PLACE ? "[--member NAME] "
+                                               : "",
+                only->synopsis, only->help);
+    else
+        fprintf(out, "walferry keeps a PostgreSQL database alive when a datacenter is lost.\n\n");
+    for (size_t i = 0; i < COMMANDS && only == NULL; i++)
+        fprintf(out, "  %-8s %-29s %s\n", commands[i].name, commands[i].synopsis, commands[i].help);
+    if (only == NULL || (only->options & OPTION_PLACE) != 0)
+        fprintf(out, "\n"
+                     "  --config FILE   the pool's file; else WALFERRY_CONFIG, else the only *.ini "
+                     "in /etc/walferry\n"
+                     "  --member NAME   who this is; else WALFERRY_MEMBER, else whose ssh host is "
+                     "this machine\n");
+    if (only == NULL)
+        fprintf(out, "\nExit: 0 done, 1 failed or refused, 2 usage or config.\n");
 }
 
 static int
 usage(const struct command *command, const char *what, const char *which)
 {
-    fprintf(stderr, "walferry: %s%s\n", what, which);
+    fprintf(stderr, "walferry: %s%s\n\n", what, which);
     print_help(stderr, command);
     return 2;
 }
 
 static int
-parse_options(struct options *o, const struct command *command, int argc, char **argv)
+command_help(const struct config *config, const struct member *self, const struct options *options)
 {
-    static const char *args[8];
+    const struct command *only = options->arg_count > 0 ? find_command(options->args[0]) : NULL;
 
-    *o = (struct options){.watch_s = 1, .args = args};
-    for (int i = 2; i < argc; i++) {
-        if (strncmp(argv[i], "--", 2) != 0 && o->arg_count < 8)
-            args[o->arg_count++] = argv[i];
-        else if (!take_option(o, command, &i, argc, argv))
-            return usage(command, "not understood: ", i < argc ? argv[i] : "(a value is missing)");
-    }
-    if (o->arg_count != command->args)
-        return usage(command, o->arg_count > command->args ? "too many arguments" : "an argument is missing", "");
-    if ((command->options & OPTION_FROM) != 0 && (o->from == NULL || o->member == NULL))
-        return usage(command, "--from and --member are needed", "");
+    (void)config;
+    (void)self;
+    if (options->arg_count > 0 && only == NULL)
+        return usage(NULL, "no such command: ", options->args[0]);
+    print_help(stdout, only);
     return 0;
 }
 
 static int
-run(const struct command *command, int argc, char **argv)
+command_version(const struct config *config, const struct member *self,
+                const struct options *options)
+{
+    (void)config;
+    (void)self;
+    (void)options;
+    printf("walferry %s\n", WALFERRY_VERSION);
+    return 0;
+}
+
+static const struct option *
+find_option(const char *arg, const struct command *command)
+{
+    for (size_t i = 0; i < OPTIONS; i++)
+        if (strncmp(arg, known_options[i].name, strcspn(arg, "=")) == 0 &&
+            known_options[i].name[strcspn(arg, "=")] == '\0')
+            return known_options[i].flag & command->options ? &known_options[i] : NULL;
+    return NULL;
+}
+
+/* `value` is what stands behind the '=', or NULL. */
+static bool
+take_option(struct options *o, const struct option *option, const char *value)
+{
+    char *field = (char *)o + option->offset;
+    long seconds;
+    char *rest;
+
+    if (option->value == VALUE_TEXT) {
+        *(const char **)(void *)field = value;
+        return value != NULL && value[0] != '\0';
+    }
+    *(bool *)(void *)field = true;
+    if (value == NULL || option->value == VALUE_NONE)
+        return value == NULL;
+    seconds = strtol(value, &rest, 10);
+    *(int *)(void *)((char *)o + option->seconds_offset) = (int)seconds;
+    return *rest == '\0' && seconds >= 1 && seconds <= 3600;
+}
+
+static int
+parse_options(struct options *o, const struct command *command, int argc, char **argv)
+{
+    static const char *args[ARGS_MAX];
+    int wanted = command->args;
+
+    *o = (struct options){.watch_s = 1, .args = args};
+    for (int i = 2; i < argc; i++) {
+        const char *arg = argv[i], *value = strchr(arg, '=');
+        const struct option *option = find_option(arg, command);
+
+        if (arg[0] == '-' && option == NULL)
+            return usage(command, "no such option here: ", arg);
+        if (arg[0] != '-' && o->arg_count == (wanted < 0 ? -wanted : wanted))
+            return usage(command, "one argument too many: ", arg);
+        if (arg[0] != '-') {
+            args[o->arg_count++] = arg;
+            continue;
+        }
+        value = value != NULL                                 ? value + 1
+                : option->value == VALUE_TEXT && i + 1 < argc ? argv[++i]
+                                                              : NULL;
+        if (!take_option(o, option, value))
+            return usage(command, "a value is missing or wrong: ", arg);
+    }
+    if (o->arg_count < wanted)
+        return usage(command, "an argument is missing", "");
+    if ((command->needs & OPTION_FROM) != 0 && o->from == NULL)
+        return usage(command, "--from is missing", "");
+    if ((command->needs & OPTION_PLACE) != 0 && o->member == NULL)
+        return usage(command, "--member is missing", "");
+    return 0;
+}
+
+static int
+run(const struct command *command, const struct options *options)
 {
     static struct config config; /* large */
-    const struct member *self;
-    struct options options;
-    char file[256];
-    int code = parse_options(&options, command, argc, argv);
+    const struct member *self = NULL;
+    char file[sizeof config.file];
 
-    if (code != 0)
-        return code;
-    if (config_find(options.config_file, file, sizeof file) < 0) {
+    if ((command->options & OPTION_PLACE) == 0)
+        return command->run(NULL, NULL, options);
+    if (config_find(options->config_file, file, sizeof file) < 0) {
         fprintf(stderr, "walferry: %s\n", fail_message());
         return 2;
     }
     if (config_load(&config, file, stderr) < 0)
         return 2;
-    if (config_self(&config, options.member, &self) < 0) {
+    if (config_self(&config, options->member, &self) < 0) {
         fprintf(stderr, "walferry: %s\n", fail_message());
         return 2;
     }
-    return command->run(&config, self, &options);
+    return command->run(&config, self, options);
 }
 
 int
 main(int argc, char **argv)
 {
+    const char *name = argc > 1 ? argv[1] : "";
     const struct command *command;
+    struct options options;
     int code;
 
     umask(077);
-    if (argc < 2) {
-        print_help(stderr, NULL);
-        return 2;
-    }
-    if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        print_help(stdout, argc > 2 ? find_command(argv[2]) : NULL);
-        return 0;
-    }
-    if (strcmp(argv[1], "version") == 0 || strcmp(argv[1], "--version") == 0) {
-        printf("walferry %s\n", WALFERRY_VERSION);
-        return 0;
-    }
-    command = find_command(argv[1]);
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
+    if (strcmp(name, "--version") == 0)
+        name = "version";
+    command = find_command(name);
     if (command == NULL)
-        return usage(NULL, "no such command: ", argv[1]);
-    code = run(command, argc, argv);
+        return usage(NULL, name[0] != '\0' ? "no such command: " : "a command is missing", name);
+    if (command->run == command_fetch)
+        fetch_begin();
+    code = parse_options(&options, command, argc, argv);
+    if (code == 0)
+        code = run(command, &options);
     return command->run == command_fetch && code != 0 ? 1 : code;
 }

@@ -143,7 +143,7 @@ receiving_json(const struct agent *a, int64_t now_us)
     json = json_pack("{s:o s:s s:o s:o s:o s:b}", "from", text_json(r->from), "state", live ? "up" : "down", "reason",
                      text_json(a->inlet.reason), "round_trip_seconds", round_trip_json(&r->offset),
                      "clock_offset_seconds", clock_offset_json(&r->offset), "standby_connected", standby.connected);
-    json_object_set_new(json, "since_seconds", seconds_json(live, now_us - a->inlet.live_since_us));
+    json_object_set_new(json, "since_seconds", seconds_json(a->inlet.since_us != 0, now_us - a->inlet.since_us));
     json_object_set_new(json, "heard_seconds_ago", seconds_json(r->heard_us != 0, now_us - r->heard_us));
     json_object_set_new(json, "primary", lsn_json(primary));
     json_object_set_new(json, "received",

@@ -56,6 +56,20 @@ lag_reach(struct lag *l, lsn_t position)
 }
 
 void
+lag_take(struct lag *l, const struct beacon *covered)
+{
+    size_t done = 0;
+
+    if (covered->lsn == LSN_UNKNOWN || (l->covered.lsn != LSN_UNKNOWN && covered->mono_us <= l->covered.mono_us))
+        return;
+    l->covered = *covered;
+    while (done < l->count && l->pending[done].mono_us <= covered->mono_us)
+        done++;
+    l->count -= done;
+    memmove(l->pending, l->pending + done, l->count * sizeof *l->pending);
+}
+
+void
 lag_restart(struct lag *l)
 {
     l->count = 0;

@@ -13,12 +13,19 @@
 #define HELLO_MAGIC      0x57465259u /* "WFRY" */
 #define WAL_HEADER_BYTES (4 + 1 + 4 + 8 + 1 + 4)
 
+static bool
+beacon_equal(const struct beacon *a, const struct beacon *b)
+{
+    return a->lsn == b->lsn && a->wall_us == b->wall_us && a->mono_us == b->mono_us;
+}
+
 bool
 ack_equal(const struct ack *a, const struct ack *b)
 {
     return a->timeline == b->timeline && a->received == b->received && a->flushed == b->flushed &&
            a->applied == b->applied && a->xmin == b->xmin && a->catalog_xmin == b->catalog_xmin &&
-           a->standby_connected == b->standby_connected;
+           a->standby_connected == b->standby_connected && beacon_equal(&a->received_beacon, &b->received_beacon) &&
+           beacon_equal(&a->flushed_beacon, &b->flushed_beacon) && beacon_equal(&a->applied_beacon, &b->applied_beacon);
 }
 
 static void
@@ -133,6 +140,22 @@ get_wal(struct reader *r, struct frame *f)
 }
 
 static void
+put_beacon(struct buf *out, const struct beacon *b)
+{
+    buf_put_u64(out, b->lsn);
+    buf_put_u64(out, (uint64_t)b->wall_us);
+    buf_put_u64(out, (uint64_t)b->mono_us);
+}
+
+static void
+get_beacon(struct reader *r, struct beacon *b)
+{
+    b->lsn = reader_u64(r);
+    b->wall_us = (int64_t)reader_u64(r);
+    b->mono_us = (int64_t)reader_u64(r);
+}
+
+static void
 put_ack(struct buf *out, const struct ack *a)
 {
     buf_put_u32(out, a->timeline);
@@ -142,6 +165,9 @@ put_ack(struct buf *out, const struct ack *a)
     buf_put_u64(out, a->xmin);
     buf_put_u64(out, a->catalog_xmin);
     buf_put_u8(out, a->standby_connected);
+    put_beacon(out, &a->received_beacon);
+    put_beacon(out, &a->flushed_beacon);
+    put_beacon(out, &a->applied_beacon);
 }
 
 static void
@@ -154,6 +180,9 @@ get_ack(struct reader *r, struct ack *a)
     a->xmin = reader_u64(r);
     a->catalog_xmin = reader_u64(r);
     a->standby_connected = reader_u8(r) == 1;
+    get_beacon(r, &a->received_beacon);
+    get_beacon(r, &a->flushed_beacon);
+    get_beacon(r, &a->applied_beacon);
 }
 
 static int
@@ -190,9 +219,7 @@ get_body(struct reader *r, struct frame *f)
         get_ack(r, &f->ack);
         return 0;
     case FRAME_BEACON:
-        f->beacon.lsn = reader_u64(r);
-        f->beacon.wall_us = (int64_t)reader_u64(r);
-        f->beacon.mono_us = (int64_t)reader_u64(r);
+        get_beacon(r, &f->beacon);
         return 0;
     case FRAME_PING:
         f->ping.sent_us = (int64_t)reader_u64(r);
@@ -312,9 +339,7 @@ put_body(struct buf *out, const struct frame *f)
         put_ack(out, &f->ack);
         return;
     case FRAME_BEACON:
-        buf_put_u64(out, f->beacon.lsn);
-        buf_put_u64(out, (uint64_t)f->beacon.wall_us);
-        buf_put_u64(out, (uint64_t)f->beacon.mono_us);
+        put_beacon(out, &f->beacon);
         return;
     case FRAME_PING:
         buf_put_u64(out, (uint64_t)f->ping.sent_us);

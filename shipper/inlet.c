@@ -307,11 +307,10 @@ inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us
         if (code == 0)
             continue;
         if (s == i->live) {
-            snprintf(i->reason, sizeof i->reason, "%s", fail_message());
             if (code != ERR_PEER)
                 result = code;
-            log_warning("link from %s: %s", s->from, i->reason);
-            inlet_end(i, i->reason);
+            log_warning("link from %s: %s", s->from, fail_message());
+            inlet_end(i, fail_message());
             continue;
         }
         if (s->state != SESSION_LEAVING)
@@ -387,7 +386,7 @@ inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn
     buf_consume(&s->input, s->hello_bytes);
     s->state = SESSION_LIVE;
     i->live = s;
-    i->live_since_us = now_us;
+    i->since_us = now_us;
     i->reason[0] = '\0';
     log_info("link from %s: up, %s", s->from, spool_empty(i->receiver->spool) ? "the spool is fresh" : "going on");
     return 0;
@@ -403,6 +402,7 @@ inlet_end(struct inlet *i, const char *reason)
     snprintf(i->reason, sizeof i->reason, "%s", reason);
     frame_put_goodbye(&s->output, reason);
     i->live = NULL;
+    i->since_us = clock_us();
     i->ended++;
     receiver_close(i->receiver);
     leave(s);

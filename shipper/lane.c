@@ -494,7 +494,7 @@ begin_lookup(struct lane *l)
     if (error == 0 || worker_busy(&s->worker))
         return 0;
     if (error != EAI_NONAME)
-        return fail(ERR_USAGE, "%s is not a host and a port: %s", s->place, gai_strerror(error));
+        return fail(ERR_LOCAL, "cannot look up %s: %s", s->place, gai_strerror(error));
     if (!s->worker.started && worker_init(&s->worker) < 0)
         return ERR_LOCAL;
     snprintf(s->lookup.host, sizeof s->lookup.host, "%s", l->target->host);
@@ -974,11 +974,47 @@ stopped_sending(const struct lane_session *s)
     return (libssh2_session_block_directions(s->ssh) & LIBSSH2_SESSION_BLOCK_OUTBOUND) != 0;
 }
 
+/* What libssh2 has taken off the socket and nobody has read: poll does not see it. */
+static bool
+has_queued_input(const struct lane_session *s)
+{
+    unsigned long bytes = 0;
+
+    libssh2_channel_window_read_ex(s->channel, &bytes, NULL);
+    return bytes > 0;
+}
+
+static int
+read_output(struct lane *l)
+{
+    struct lane_session *s = l->session;
+    ssize_t n;
+
+    if (s->half_sent == HALF_SENT_NOTHING)
+        s->read_bytes = buf_room(&l->in);
+    s->half_sent = HALF_SENT_NOTHING;
+    if (s->read_bytes == 0)
+        return 0;
+    n = libssh2_channel_read(s->channel, (char *)buf_reserve(&l->in, s->read_bytes), s->read_bytes);
+    if (n == LIBSSH2_ERROR_EAGAIN) {
+        s->half_sent = stopped_sending(s) ? HALF_SENT_READ : HALF_SENT_NOTHING;
+        return 0;
+    }
+    if (n < 0)
+        return ssh_failed(l, (int)n);
+    buf_commit(&l->in, (size_t)n);
+    l->bytes_in += (uint64_t)n;
+    if (n > 0)
+        l->progress_us = s->now_us;
+    return 0;
+}
+
+/* All of it, also what is not kept: unread stderr would use up the window that stdout needs. */
 static int
 read_complaint(struct lane *l)
 {
     struct lane_session *s = l->session;
-    char scratch[COMPLAINT_BYTES];
+    char scratch[4096];
     ssize_t n;
 
     while ((n = libssh2_channel_read_stderr(s->channel, scratch, sizeof scratch)) > 0) {
@@ -995,33 +1031,20 @@ read_complaint(struct lane *l)
     return n < 0 && n != LIBSSH2_ERROR_EAGAIN ? ssh_failed(l, (int)n) : 0;
 }
 
+/* Reading one stream takes the other's bytes off the socket, too: on, until both are read. */
 static int
 read_input(struct lane *l)
 {
     struct lane_session *s = l->session;
-    ssize_t n;
+    int code;
 
     do {
-        if (s->half_sent == HALF_SENT_NOTHING)
-            s->read_bytes = buf_room(&l->in);
-        s->half_sent = HALF_SENT_NOTHING;
-        s->more = s->read_bytes == 0;
-        if (s->more)
-            return 0;
-        n = libssh2_channel_read(s->channel, (char *)buf_reserve(&l->in, s->read_bytes), s->read_bytes);
-        if (n == LIBSSH2_ERROR_EAGAIN && stopped_sending(s)) {
-            s->half_sent = HALF_SENT_READ;
-            return 0;
-        }
-        if (n < 0 && n != LIBSSH2_ERROR_EAGAIN)
-            return ssh_failed(l, (int)n);
-        if (n > 0) {
-            buf_commit(&l->in, (size_t)n);
-            l->bytes_in += (uint64_t)n;
-            l->progress_us = s->now_us;
-        }
-    } while (n == (ssize_t)s->read_bytes); /* less means that libssh2 has no more */
-    return read_complaint(l);
+        code = read_output(l);
+        if (code == 0 && s->half_sent == HALF_SENT_NOTHING)
+            code = read_complaint(l);
+        s->more = code == 0 && has_queued_input(s);
+    } while (s->more && s->half_sent == HALF_SENT_NOTHING && buf_room(&l->in) > 0);
+    return code;
 }
 
 static int

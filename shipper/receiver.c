@@ -189,18 +189,21 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
 void
 receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catalog_xmin, bool standby_connected)
 {
-    struct frame f = {.type = FRAME_ACK,
-                      .ack = {.timeline = r->spool->timeline,
-                              .received = r->spool->available, /* a torn tail is not received */
-                              .flushed = r->spool->flushed,
-                              .applied = applied,
-                              .xmin = xmin,
-                              .catalog_xmin = catalog_xmin,
-                              .standby_connected = standby_connected}};
+    struct frame f = {.type = FRAME_ACK};
 
     lag_reach(&r->received, r->spool->available);
     lag_reach(&r->flushed, r->spool->flushed);
     lag_reach(&r->applied, applied);
+    f.ack = (struct ack){.timeline = r->spool->timeline,
+                         .received = r->spool->available, /* a torn tail is not received */
+                         .flushed = r->spool->flushed,
+                         .applied = applied,
+                         .xmin = xmin,
+                         .catalog_xmin = catalog_xmin,
+                         .standby_connected = standby_connected,
+                         .received_beacon = r->received.covered,
+                         .flushed_beacon = r->flushed.covered,
+                         .applied_beacon = r->applied.covered};
     if (r->out == NULL || (r->said_any && ack_equal(&f.ack, &r->said)))
         return;
     if (frame_put(r->out, &f) < 0)

@@ -82,6 +82,14 @@ later(lsn_t a, lsn_t b)
     return a > b ? a : b;
 }
 
+/* A beacon that was never stamped here is of a life before this one, or of a liar: not of use. */
+static void
+take_covered(struct sender *s, struct lag *lag, const struct beacon *covered)
+{
+    if (covered->mono_us <= s->stamped.mono_us)
+        lag_take(lag, covered);
+}
+
 static int
 take_ack(struct sender *s, const struct ack *a)
 {
@@ -99,9 +107,9 @@ take_ack(struct sender *s, const struct ack *a)
         s->far_changed = true;
     s->far_known = true;
     s->acks++;
-    lag_reach(&s->received, s->far.received);
-    lag_reach(&s->flushed, s->far.flushed);
-    lag_reach(&s->applied, s->far.applied);
+    take_covered(s, &s->received, &a->received_beacon);
+    take_covered(s, &s->flushed, &a->flushed_beacon);
+    take_covered(s, &s->applied, &a->applied_beacon);
     return 0;
 }
 
@@ -210,9 +218,7 @@ void
 sender_beacon(struct sender *s, const struct beacon *b)
 {
     s->stamped = *b;
-    lag_beacon(&s->received, b);
-    lag_beacon(&s->flushed, b);
-    lag_beacon(&s->applied, b);
+    lag_beacon(&s->flushed, b); /* kept until acknowledged as flushed: then the others know of it, too */
     put_beacon(s, b);
 }
 

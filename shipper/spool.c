@@ -74,14 +74,32 @@ parse_file(const struct spool *s, const char *name, timeline_t *ret_timeline, ls
 /* ---- opening ---- */
 
 static int
+visit_nameless(void *context, const struct durable_entry *entry)
+{
+    const struct spool *s = context;
+    char stem[SEGMENT_NAME_SIZE];
+    timeline_t timeline;
+    lsn_t start;
+
+    snprintf(stem, sizeof stem, "%.24s", entry->name);
+    if (!segment_parse(stem, SEGMENT_BYTES_MIN, &timeline, &start))
+        return 0;
+    return fail(ERR_CORRUPT, "%s/%s is there, but no file \"identity\" that says whose it is; move it away", s->path,
+                entry->name);
+}
+
+static int
 load_identity(struct spool *s)
 {
     char text[256];
     ssize_t got = durable_load(s->dir, "identity", text, sizeof text);
     struct identity i = {0};
 
-    if (got < 0 && errno == ENOENT)
-        return 0;
+    if (got < 0 && errno == ENOENT) {
+        int code = durable_list(s->dir, visit_nameless, s);
+
+        return code == -1 ? fail_sys(ERR_LOCAL, "cannot list %s", s->path) : code;
+    }
     if (got < 0)
         return fail_sys(ERR_LOCAL, "cannot read %s/identity", s->path);
     if (sscanf(text, "system_identifier %" SCNu64 " segment_bytes %" SCNu32 " postgres_major %" SCNu16,
@@ -574,6 +592,8 @@ static int
 open_for_read(struct spool *s, timeline_t timeline, lsn_t start)
 {
     char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE];
+    /* a worker may give the file another name meanwhile: so the first one is tried again */
+    const char *const names[] = {name, partial, damaged, name};
 
     if (s->read_fd >= 0 && s->read_timeline == timeline && s->read_start == start)
         return 0;
@@ -581,15 +601,16 @@ open_for_read(struct spool *s, timeline_t timeline, lsn_t start)
     s->read_fd = -1;
     name_of(s, timeline, start, name, partial);
     damaged_name(damaged, name);
-    /* a worker may give the file another name meanwhile: so the first one is tried again */
-    if (durable_open(s->dir, name, DURABLE_READ, &s->read_fd) < 0 &&
-        durable_open(s->dir, partial, DURABLE_READ, &s->read_fd) < 0 &&
-        durable_open(s->dir, damaged, DURABLE_READ, &s->read_fd) < 0 &&
-        durable_open(s->dir, name, DURABLE_READ, &s->read_fd) < 0)
-        return errno == ENOENT ? ERR_AGAIN : fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, name);
-    s->read_timeline = timeline;
-    s->read_start = start;
-    return 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (durable_open(s->dir, names[i], DURABLE_READ, &s->read_fd) == 0) {
+            s->read_timeline = timeline;
+            s->read_start = start;
+            return 0;
+        }
+        if (errno != ENOENT)
+            return fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, names[i]);
+    }
+    return ERR_AGAIN;
 }
 
 /* Bytes that are here already: the same again are fine, others replace only what is a torn tail. */

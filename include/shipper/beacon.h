@@ -3,9 +3,10 @@
  *
  * A beacon says: every commit that the primary made before its clock showed T lies before LSN. A
  * position (received, flushed, applied) that has reached LSN covers it; the newest covered beacon's
- * T is "as of", its age is the lag. Both agents keep the same books: the sender's from its own
- * samples and ACKs, the receiver's from BEACON frames and its own positions. Ages are counted on
- * the primary's monotonic clock, which the receiver knows by the offset that PING and PONG measure.
+ * T is "as of", its age is the lag. The receiver finds what is covered (lag_reach); the sender only
+ * believes what an ACK says of it (lag_take), never its own conclusion: so lag grows on both sides
+ * from the moment of a cut, idle or busy. Ages are counted on the primary's monotonic clock, which
+ * the receiver knows by the offset that PING and PONG measure.
  *
  * Pending beacons are bounded: when the list is full, every other one of its older half goes. What
  * is lost is resolution, and only towards the older: a lag is never told too small.
@@ -30,6 +31,9 @@ struct lag {
 
 void lag_beacon(struct lag *l, const struct beacon *b);
 void lag_reach(struct lag *l, lsn_t position); /* a lower position than before is ignored */
+
+/* The far side has told that `covered` is covered: take that, forget what is pending up to it. */
+void lag_take(struct lag *l, const struct beacon *covered);
 
 /* Another primary's clock: forget what it said, keep the position. */
 void lag_restart(struct lag *l);

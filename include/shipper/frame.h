@@ -97,19 +97,20 @@ struct hello {
     size_t history_bytes;
 };
 
+struct beacon {
+    lsn_t lsn;
+    int64_t wall_us, mono_us; /* the primary's clocks, read before the LSN */
+};
+
 struct ack {
     timeline_t timeline;
     lsn_t received, flushed, applied;
     uint64_t xmin, catalog_xmin;
     bool standby_connected;
+    struct beacon received_beacon, flushed_beacon, applied_beacon; /* the newest ones covered; lsn 0: none */
 };
 
 bool ack_equal(const struct ack *a, const struct ack *b);
-
-struct beacon {
-    lsn_t lsn;
-    int64_t wall_us, mono_us; /* the primary's clocks, read before the LSN */
-};
 
 /* Pointers reach into the decoded bytes: valid until those are consumed. */
 struct frame {

@@ -30,7 +30,7 @@ struct inlet {
     struct session *session[INLET_SESSIONS_MAX];
     struct session *live; /* feeds the receiver; NULL: none */
     struct receiver *receiver;
-    int64_t live_since_us;
+    int64_t since_us; /* up since, or down since; 0: never was up */
     uint64_t ended; /* sessions that ended after they were accepted */
     char reason[1024]; /* why the last live session ended or the last HELLO was refused; "" while one lives */
 };

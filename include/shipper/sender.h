@@ -47,8 +47,8 @@ struct sender {
     uint64_t far_digest;
     enum pong_postgres postgres; /* of this side, told in every PONG: the caller keeps it true */
 
-    struct lag received, flushed, applied;
-    struct beacon stamped; /* the newest beacon given to sender_beacon */
+    struct lag received, flushed, applied; /* as acknowledged; pending ones are in flushed */
+    struct beacon stamped;                 /* the newest beacon given to sender_beacon */
     struct clock_offset offset;
 
     uint64_t wal_bytes, frames, wire_bytes; /* WAL before compression, WAL frames, their bytes */

@@ -527,6 +527,8 @@ check(void)
         check_durable(w.receiver.said.flushed);
     check_served();
     check_lag(&w.sender.flushed, far->flushed, "the sender");
+    if (w.sender.flushed.covered.mono_us > w.receiver.flushed.covered.mono_us && w.receiver_up && w.receiver.said_any)
+        broke("promise 3: the sender takes a beacon for covered that was never acknowledged");
     if (w.receiver_up)
         check_lag(&w.receiver.flushed, w.spool.flushed, "the receiver");
 }

@@ -1,1 +1,439 @@
-/* placeholder, replaced before commit */
+/*
+ * wanproxy: a line between two sites, for the demo, the scenarios and the benchmark.
+ *
+ *   wanproxy CONTROL LISTEN:TARGET [LISTEN:TARGET ...]   in the foreground; ports of 127.0.0.1
+ *   wanproxy ctl CONTROL WORD ...                        say something to it, print its answer
+ *
+ *   cut          forward nothing, silently, both ways; connections stay, new ones hang
+ *   cut reset    the same, but connections are reset and new ones, too
+ *   heal         forward again
+ *   wan RTT_MS [MBIT]   half the round trip each way; a rate per link and direction; stays through
+ *                       cut and heal; wan 0 ends it
+ *   kill         reset one connection, the oldest
+ *   stats        bytes forwarded, "LISTEN there N back N" per link
+ *
+ * What is under way is kept in memory, so that a full buffer here is never what is measured:
+ * up to 256 MB per direction of a connection while there is a delay or a rate.
+ */
+#include "base/clock.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define LINKS_MAX   16
+#define CONNS_MAX   128
+#define CHUNK_BYTES 65536
+#define DIRECT_MAX  (1u << 20)
+#define DELAYED_MAX (256u << 20)
+#define BURST_US    (4 * MILLISECOND_US)
+
+struct chunk {
+    struct chunk *next;
+    int64_t due_us;
+    size_t start, end;
+    char bytes[CHUNK_BYTES];
+};
+
+struct way { /* one direction of a connection */
+    struct chunk *first, *last;
+    size_t queued;
+    bool ended, shut; /* its reader saw the end; it was passed on */
+};
+
+struct conn {
+    bool used, connecting;
+    int link;
+    int fd[2];         /* 0 the client's, 1 the target's */
+    struct way way[2]; /* [0] from fd 0 to fd 1 */
+    uint64_t number;
+};
+
+static struct {
+    int listen, target;
+    int fd;
+    int64_t tokens_at_us[2]; /* until when the line is busy with what was sent */
+    uint64_t bytes[2];
+} links[LINKS_MAX];
+
+static int link_count;
+static struct conn conns[CONNS_MAX];
+static uint64_t next_number;
+static bool cut, resetting;
+static int64_t delay_us;
+static double bytes_per_us; /* 0: unlimited */
+static int64_t now_us;
+
+static void
+die(const char *what)
+{
+    fprintf(stderr, "wanproxy: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static struct sockaddr_in
+loopback(int port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return a;
+}
+
+static void
+tune(int fd)
+{
+    const int on = 1;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+static void
+close_conn(struct conn *c, bool reset)
+{
+    const struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+    for (int i = 0; i < 2; i++) {
+        if (reset)
+            setsockopt(c->fd[i], SOL_SOCKET, SO_LINGER, &now, sizeof now);
+        close(c->fd[i]);
+        while (c->way[i].first != NULL) {
+            struct chunk *k = c->way[i].first;
+
+            c->way[i].first = k->next;
+            free(k);
+        }
+    }
+    *c = (struct conn){0};
+}
+
+static void
+accept_conn(int link)
+{
+    struct sockaddr_in target = loopback(links[link].target);
+    struct conn *c = NULL;
+    int fd = accept4(links[link].fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    for (int i = 0; i < CONNS_MAX && c == NULL; i++)
+        if (!conns[i].used)
+            c = &conns[i];
+    if (c == NULL) {
+        close(fd);
+        return;
+    }
+    *c = (struct conn){.used = true, .link = link, .fd = {fd, -1}, .number = next_number++};
+    c->fd[1] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    tune(fd);
+    tune(c->fd[1]);
+    if (resetting) {
+        close_conn(c, true);
+        return;
+    }
+    if (connect(c->fd[1], (struct sockaddr *)&target, sizeof target) < 0 && errno != EINPROGRESS)
+        close_conn(c, true);
+}
+
+static size_t
+limit(void)
+{
+    return delay_us > 0 || bytes_per_us > 0 ? DELAYED_MAX : DIRECT_MAX;
+}
+
+/* Read what is there into the direction's queue; false: the connection is broken. */
+static bool
+take(struct conn *c, int from)
+{
+    struct way *w = &c->way[from];
+
+    while (!w->ended && w->queued < limit()) {
+        struct chunk *k = w->last;
+        ssize_t got;
+
+        if (k == NULL || k->end > CHUNK_BYTES / 2 || k->due_us != now_us + delay_us) {
+            k = malloc(sizeof *k);
+            if (k == NULL)
+                die("memory");
+            k->next = NULL;
+            k->start = k->end = 0;
+            k->due_us = now_us + delay_us;
+        }
+        got = read(c->fd[from], k->bytes + k->end, CHUNK_BYTES - k->end);
+        if (got > 0) {
+            k->end += (size_t)got;
+            w->queued += (size_t)got;
+        }
+        if (k != w->last && got > 0) {
+            if (w->last != NULL)
+                w->last->next = k;
+            else
+                w->first = k;
+            w->last = k;
+        } else if (k != w->last) {
+            free(k);
+        }
+        if (got == 0)
+            w->ended = true;
+        if (got < 0)
+            return errno == EAGAIN;
+        if (got < CHUNK_BYTES / 2)
+            return true;
+    }
+    return true;
+}
+
+/* Pass on what is due; *wake is when to come again. */
+static bool
+give(struct conn *c, int from, int64_t *wake_us)
+{
+    struct way *w = &c->way[from];
+    int64_t *busy_us = &links[c->link].tokens_at_us[from];
+
+    while (w->first != NULL) {
+        struct chunk *k = w->first;
+        size_t n = k->end - k->start;
+        ssize_t put;
+
+        if (k->due_us > now_us || (bytes_per_us > 0 && *busy_us > now_us + BURST_US)) {
+            int64_t at_us = k->due_us > now_us ? k->due_us : *busy_us - BURST_US / 2;
+
+            if (at_us < *wake_us)
+                *wake_us = at_us;
+            return true;
+        }
+        if (bytes_per_us > 0 && n > 4096)
+            n = 4096;
+        put = send(c->fd[1 - from], k->bytes + k->start, n, MSG_NOSIGNAL);
+        if (put < 0)
+            return errno == EAGAIN;
+        if (bytes_per_us > 0) {
+            if (*busy_us < now_us)
+                *busy_us = now_us;
+            *busy_us += (int64_t)((double)put / bytes_per_us);
+        }
+        links[c->link].bytes[from] += (uint64_t)put;
+        w->queued -= (size_t)put;
+        k->start += (size_t)put;
+        if (k->start < k->end)
+            continue;
+        w->first = k->next;
+        if (w->first == NULL)
+            w->last = NULL;
+        free(k);
+    }
+    if (w->ended && !w->shut) {
+        shutdown(c->fd[1 - from], SHUT_WR);
+        w->shut = true;
+    }
+    return true;
+}
+
+static const char *
+obey(char *line)
+{
+    static char answer[1024];
+    char *word = strtok(line, " \n"), *first = strtok(NULL, " \n"), *second = strtok(NULL, " \n");
+    struct conn *oldest = NULL;
+
+    snprintf(answer, sizeof answer, "ok\n");
+    if (word == NULL)
+        return "what?\n";
+    if (strcmp(word, "cut") == 0) {
+        cut = true;
+        resetting = first != NULL && strcmp(first, "reset") == 0;
+        for (int i = 0; i < CONNS_MAX && resetting; i++)
+            if (conns[i].used)
+                close_conn(&conns[i], true);
+    } else if (strcmp(word, "heal") == 0) {
+        cut = resetting = false;
+    } else if (strcmp(word, "wan") == 0 && first != NULL) {
+        delay_us = (int64_t)(atof(first) * 500);
+        bytes_per_us = second != NULL ? atof(second) / 8 : 0;
+    } else if (strcmp(word, "kill") == 0) {
+        for (int i = 0; i < CONNS_MAX; i++)
+            if (conns[i].used && (oldest == NULL || conns[i].number < oldest->number))
+                oldest = &conns[i];
+        if (oldest != NULL)
+            close_conn(oldest, true);
+    } else if (strcmp(word, "stats") == 0) {
+        answer[0] = '\0';
+        for (int i = 0; i < link_count; i++)
+            snprintf(answer + strlen(answer), sizeof answer - strlen(answer), "%d there %" PRIu64 " back %" PRIu64 "\n",
+                     links[i].listen, links[i].bytes[0], links[i].bytes[1]);
+    } else {
+        return "what?\n";
+    }
+    return answer;
+}
+
+static void
+serve_control(int listener)
+{
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    const struct timeval patience = {.tv_sec = 1};
+    char line[256];
+    const char *answer;
+    ssize_t got;
+
+    if (fd < 0)
+        return;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    got = read(fd, line, sizeof line - 1);
+    if (got > 0) {
+        line[got] = '\0';
+        answer = obey(line);
+        (void)!write(fd, answer, strlen(answer));
+    }
+    close(fd);
+}
+
+static int
+control_socket(const char *path, bool listening)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0 || strlen(path) >= sizeof a.sun_path)
+        die(path);
+    memcpy(a.sun_path, path, strlen(path) + 1);
+    if (listening) {
+        unlink(path);
+        if (bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 8) < 0)
+            die(path);
+    } else if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0) {
+        die(path);
+    }
+    return fd;
+}
+
+static int
+tell(int argc, char **argv)
+{
+    int fd = control_socket(argv[2], false);
+    char line[256] = "";
+    ssize_t got;
+
+    for (int i = 3; i < argc; i++)
+        snprintf(line + strlen(line), sizeof line - strlen(line), "%s ", argv[i]);
+    if (write(fd, line, strlen(line)) < 0)
+        die("write");
+    while ((got = read(fd, line, sizeof line)) > 0)
+        fwrite(line, 1, (size_t)got, stdout);
+    close(fd);
+    return 0;
+}
+
+static void
+open_link(const char *spec)
+{
+    struct sockaddr_in a;
+    const int on = 1;
+
+    if (link_count == LINKS_MAX || sscanf(spec, "%d:%d", &links[link_count].listen, &links[link_count].target) != 2) {
+        fprintf(stderr, "wanproxy: LISTEN:TARGET is needed, not %s\n", spec);
+        exit(2);
+    }
+    a = loopback(links[link_count].listen);
+    links[link_count].fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    setsockopt(links[link_count].fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(links[link_count].fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(links[link_count].fd, 64) < 0)
+        die(spec);
+    link_count++;
+}
+
+static short
+revents_of(const struct pollfd *p, size_t count, int fd)
+{
+    for (size_t i = 0; i < count; i++)
+        if (p[i].fd == fd)
+            return p[i].revents;
+    return 0;
+}
+
+static void
+run_conns(const struct pollfd *p, size_t count, int64_t *wake_us)
+{
+    for (int i = 0; i < CONNS_MAX; i++) {
+        struct conn *c = &conns[i];
+        bool good = true;
+
+        if (!c->used)
+            continue;
+        for (int from = 0; from < 2 && good; from++) {
+            if ((revents_of(p, count, c->fd[from]) & (POLLIN | POLLHUP | POLLERR)) != 0)
+                good = take(c, from);
+            if (good)
+                good = give(c, from, wake_us);
+        }
+        if (!good || (c->way[0].shut && c->way[1].shut))
+            close_conn(c, !good);
+    }
+}
+
+int
+main(int argc, char **argv)
+{
+    int64_t wake_us = NEVER_US;
+    int control;
+
+    if (argc >= 4 && strcmp(argv[1], "ctl") == 0)
+        return tell(argc, argv);
+    if (argc < 3) {
+        fprintf(stderr, "usage: wanproxy CONTROL LISTEN:TARGET ... | wanproxy ctl CONTROL WORD ...\n");
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    for (int i = 2; i < argc; i++)
+        open_link(argv[i]);
+    control = control_socket(argv[1], true);
+    for (;;) {
+        struct pollfd p[1 + LINKS_MAX + 2 * CONNS_MAX];
+        struct timespec patience = {.tv_sec = 1};
+        size_t count = 0;
+
+        p[count++] = (struct pollfd){.fd = control, .events = POLLIN};
+        for (int i = 0; i < link_count && (!cut || resetting); i++)
+            p[count++] = (struct pollfd){.fd = links[i].fd, .events = POLLIN};
+        for (int i = 0; i < CONNS_MAX && !cut; i++) {
+            for (int from = 0; from < 2 && conns[i].used; from++) {
+                const struct way *in = &conns[i].way[from], *out = &conns[i].way[1 - from];
+                bool blocked = out->first != NULL && out->first->due_us <= now_us && bytes_per_us == 0;
+
+                if (in->ended && !blocked)
+                    continue;
+                p[count++] = (struct pollfd){.fd = conns[i].fd[from],
+                                             .events = (short)((!in->ended && in->queued < limit() ? POLLIN : 0) |
+                                                               (blocked ? POLLOUT : 0))};
+            }
+        }
+        if (wake_us != NEVER_US && !cut) {
+            int64_t left_us = wake_us > clock_us() ? wake_us - clock_us() : 0;
+
+            patience = (struct timespec){.tv_sec = left_us / SECOND_US, .tv_nsec = left_us % SECOND_US * 1000};
+        }
+        if (ppoll(p, count, &patience, NULL) < 0 && errno != EINTR)
+            die("poll");
+        now_us = clock_us();
+        wake_us = NEVER_US;
+        if (p[0].revents != 0)
+            serve_control(control);
+        for (int i = 0; i < link_count; i++)
+            if (revents_of(p, count, links[i].fd) != 0)
+                accept_conn(i);
+        if (!cut)
+            run_conns(p, count, &wake_us);
+    }
+}
