@@ -304,7 +304,7 @@ run_out(struct lane *l)
 static uint8_t
 pattern(uint64_t at)
 {
-    return (uint8_t)(at * 31 + (at >> 8) * 17 + (at >> 20));
+    return (uint8_t)((at / 8 + 1) * UINT64_C(0x9E3779B97F4A7C15) >> 8 * (at % 8));
 }
 
 static void
