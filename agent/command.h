@@ -19,11 +19,16 @@ struct options {
 };
 
 /* Each returns the exit code: 0 done, 1 failed or refused, 2 usage or config. */
-int command_agent(const struct config *config, const struct member *self, const struct options *options);
-int command_receive(const struct config *config, const struct member *self, const struct options *options);
-int command_fetch(const struct config *config, const struct member *self, const struct options *options);
-int command_status(const struct config *config, const struct member *self, const struct options *options);
-int command_failover(const struct config *config, const struct member *self, const struct options *options);
+int command_agent(const struct config *config, const struct member *self,
+                  const struct options *options);
+int command_receive(const struct config *config, const struct member *self,
+                    const struct options *options);
+int command_fetch(const struct config *config, const struct member *self,
+                  const struct options *options);
+int command_status(const struct config *config, const struct member *self,
+                   const struct options *options);
+int command_failover(const struct config *config, const struct member *self,
+                     const struct options *options);
 
 /* From here on no signal ends this process but with exit 1: what fetch owes PostgreSQL. */
 void fetch_begin(void);

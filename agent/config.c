@@ -1073,13 +1073,15 @@ check_pgdata(struct complaints *to, const struct member *m)
     char owner[SHOWN_SIZE], we[SHOWN_SIZE];
     struct stat st;
 
-    if (stat(m->pgdata, &st) < 0)
+    if (stat(m->pgdata, &st) < 0) {
         complain(to, m->line, "pgdata", "%s: %s", m->pgdata, strerror(errno));
-    else if (st.st_uid != geteuid())
+    } else if (st.st_uid != geteuid()) {
+        user_name(st.st_uid, owner);
         complain(to, m->line, "pgdata", "%s belongs to %s, this runs as %s; run as %s", m->pgdata,
-                 user_name(st.st_uid, owner), user_name(geteuid(), we), owner);
-    else
+                 owner, user_name(geteuid(), we), owner);
+    } else {
         check_version(to, m);
+    }
 }
 
 static void
@@ -1103,17 +1105,18 @@ check_directory(struct complaints *to, const struct member *m, const char *key, 
                 mode_t forbidden)
 {
     char owner[SHOWN_SIZE], we[SHOWN_SIZE];
+    int error = mkdir(path, 0700) < 0 ? errno : 0;
     struct stat st;
 
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        complain(to, m->line, key,
-                 "%s is not there and cannot be made: %s; mkdir -m 700 %s && chown %s %s", path,
-                 strerror(errno), path, user_name(geteuid(), we), path);
+    user_name(geteuid(), we);
+    if (error != 0 && error != EEXIST)
+        complain(to, m->line, key, "cannot make %s: %s; make it and chown %s %s", path,
+                 strerror(error), we, path);
     else if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
         complain(to, m->line, key, "%s is no directory", path);
     else if (st.st_uid != geteuid())
         complain(to, m->line, key, "%s belongs to %s; chown %s %s", path,
-                 user_name(st.st_uid, owner), user_name(geteuid(), we), path);
+                 user_name(st.st_uid, owner), we, path);
     else if ((st.st_mode & forbidden) != 0)
         complain(to, m->line, key, "%s is open to others (mode %04o); chmod 700 %s", path,
                  (unsigned)st.st_mode & 07777, path);

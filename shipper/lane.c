@@ -4,7 +4,10 @@
  *
  * libssh2's own rule decides the order of pump: a call that stopped in the middle of sending a packet
  * (EAGAIN, direction OUTBOUND) is repeated with the same bytes and length before anything else is
- * asked of the session; `half_sent` remembers which call that was, `piece` holds its bytes still.
+ * asked of the session; `half_sent` remembers which call that was, `piece` holds its bytes still. All
+ * reads ask for LANE_READ_BYTES, of either stream: a read may stop (EAGAIN) with a window adjustment on
+ * its way that counts the size asked for, and a next read of another size would book another number.
+ * libssh2 then silently throws away what it thinks is beyond its window.
  *
  * Which of the server's host keys is pinned cannot be seen from a fingerprint. A key that does not
  * match is therefore followed by a new connection that offers the other types only, until the server
@@ -100,7 +103,7 @@ struct lane_session {
     bool more;    /* libssh2 may hold input that poll does not see */
     bool ended;   /* all output was read; the exit status is due by end_due_us */
     int64_t end_due_us;
-    size_t piece_bytes, read_bytes;
+    size_t piece_bytes;
     uint8_t piece[PIECE_BYTES];
     char complaint[COMPLAINT_BYTES]; /* stderr */
     size_t complaint_bytes;
@@ -990,12 +993,10 @@ read_output(struct lane *l)
     struct lane_session *s = l->session;
     ssize_t n;
 
-    if (s->half_sent == HALF_SENT_NOTHING)
-        s->read_bytes = buf_room(&l->in);
     s->half_sent = HALF_SENT_NOTHING;
-    if (s->read_bytes == 0)
+    if (buf_room(&l->in) < LANE_READ_BYTES)
         return 0;
-    n = libssh2_channel_read(s->channel, (char *)buf_reserve(&l->in, s->read_bytes), s->read_bytes);
+    n = libssh2_channel_read(s->channel, (char *)buf_reserve(&l->in, LANE_READ_BYTES), LANE_READ_BYTES);
     if (n == LIBSSH2_ERROR_EAGAIN) {
         s->half_sent = stopped_sending(s) ? HALF_SENT_READ : HALF_SENT_NOTHING;
         return 0;
@@ -1014,7 +1015,7 @@ static int
 read_complaint(struct lane *l)
 {
     struct lane_session *s = l->session;
-    char scratch[4096];
+    char scratch[LANE_READ_BYTES];
     ssize_t n;
 
     while ((n = libssh2_channel_read_stderr(s->channel, scratch, sizeof scratch)) > 0) {
@@ -1024,10 +1025,8 @@ read_complaint(struct lane *l)
         memcpy(s->complaint + s->complaint_bytes, scratch, kept);
         s->complaint_bytes += kept;
     }
-    if (n == LIBSSH2_ERROR_EAGAIN && stopped_sending(s)) {
+    if (n == LIBSSH2_ERROR_EAGAIN && stopped_sending(s))
         s->half_sent = HALF_SENT_READ;
-        s->read_bytes = buf_room(&l->in);
-    }
     return n < 0 && n != LIBSSH2_ERROR_EAGAIN ? ssh_failed(l, (int)n) : 0;
 }
 
@@ -1043,7 +1042,7 @@ read_input(struct lane *l)
         if (code == 0 && s->half_sent == HALF_SENT_NOTHING)
             code = read_complaint(l);
         s->more = code == 0 && has_queued_input(s);
-    } while (s->more && s->half_sent == HALF_SENT_NOTHING && buf_room(&l->in) > 0);
+    } while (s->more && s->half_sent == HALF_SENT_NOTHING && buf_room(&l->in) >= LANE_READ_BYTES);
     return code;
 }
 
@@ -1194,13 +1193,13 @@ lane_watch(const struct lane *l, struct loop *loop)
         loop_watch(loop, s->fd, POLLOUT);
         return;
     }
-    if (buf_room(&l->in) > 0 || s->blocked || s->ended)
+    if (buf_room(&l->in) >= LANE_READ_BYTES || s->blocked || s->ended)
         want |= POLLIN;
     if (buf_used(&l->out) > 0 && !s->blocked && !s->ended)
         want |= POLLOUT;
     if (want != 0) /* poll reports a hangup unasked: nobody would react to it */
         loop_watch(loop, s->fd, (short)want);
-    if (s->more && buf_room(&l->in) > 0)
+    if (s->more && buf_room(&l->in) >= LANE_READ_BYTES)
         loop_due(loop, s->now_us);
     if (s->ended)
         loop_due(loop, s->end_due_us);

@@ -16,7 +16,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -292,13 +291,14 @@ describe_position(const struct spool *s, const char *boot, lsn_t flushed, char o
 
 /* Say on disk that what lies above `flushed` is not known good, whatever boot this is. */
 static int
-distrust(const struct spool *s, lsn_t flushed)
+distrust(struct spool *s)
 {
     char text[POSITION_SIZE];
 
-    describe_position(s, "-", flushed, text);
+    describe_position(s, "-", s->flushed, text);
     if (durable_replace(s->dir, "position", text, strlen(text)) < 0)
         return fail_sys(ERR_LOCAL, "cannot write %s/position", s->path);
+    s->recorded = s->flushed;
     return 0;
 }
 
@@ -380,11 +380,13 @@ find_positions(struct spool *s)
         code = remove_stale(s, s->fd >= 0 ? s->fd_start : s->written);
     if (code == 0)
         code = find_start(s);
-    if (code == 0 && recorded > s->written)
-        log_warning("%s ends at " LSN_FORMAT ", but up to " LSN_FORMAT " was flushed once: the disk lost it, or files were "
-                    "taken away; it has to come again",
-                    s->path, LSN_ARGS(s->written), LSN_ARGS(recorded));
     s->recorded = recorded;
+    if (code == 0 && recorded > s->written) {
+        log_warning("%s ends at " LSN_FORMAT ", but up to " LSN_FORMAT
+                    " was flushed once: the disk lost it, or files were taken away; it has to come again",
+                    s->path, LSN_ARGS(s->written), LSN_ARGS(recorded));
+        code = distrust(s); /* or the old record would vouch for what comes */
+    }
     return code;
 }
 
@@ -950,7 +952,7 @@ spool_recover(struct spool *s)
     if (!s->damaged)
         return 0;
     assert(!s->flushing);
-    code = distrust(s, s->flushed);
+    code = distrust(s);
     if (code < 0)
         return code;
     name_of(s, s->timeline, start, name, partial);

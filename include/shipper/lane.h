@@ -31,6 +31,7 @@
 #define LANE_CONNECT_US  (5 * SECOND_US)
 #define LANE_OUT_BYTES   (4u << 20)
 #define LANE_IN_BYTES    (256u << 10)
+#define LANE_READ_BYTES  (32u << 10) /* `in` counts as full when it has less room than this */
 
 struct lane_target {
     char user[64];

@@ -274,7 +274,8 @@ wal_at(timeline_t timeline, lsn_t lsn, uint8_t *out, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         uint64_t at = lsn + i;
-        uint64_t mixed = (at / 8 + (timeline > 1 && at >= fork_lsn ? 12345u * timeline : 0)) * UINT64_C(0x9E3779B97F4A7C15);
+        uint64_t other = timeline > 1 && at >= fork_lsn ? 12345u * timeline : 0;
+        uint64_t mixed = (at / 8 + other) * UINT64_C(0x9E3779B97F4A7C15);
 
         out[i] = (uint8_t)((mixed >> (8 * (at % 8))) | 1); /* never 0: a hole in a file is seen */
     }
@@ -486,8 +487,8 @@ check_on_disk(timeline_t timeline, lsn_t from, lsn_t to)
             close(fd);
         }
         if (!found)
-            give_up("acknowledged and not on disk: timeline %u, " LSN_FORMAT " to " LSN_FORMAT, timeline, LSN_ARGS(from),
-                     LSN_ARGS(end));
+            give_up("acknowledged and not on disk: timeline %u, " LSN_FORMAT " to " LSN_FORMAT, timeline,
+                    LSN_ARGS(from), LSN_ARGS(end));
         from = end;
     }
 }
@@ -820,6 +821,26 @@ test_spool_position_file_follows_within_a_second(void **state)
 }
 
 static void
+test_spool_a_record_of_lost_bytes_does_not_vouch_for_new_ones(void **state)
+{
+    struct spool s;
+
+    (void)state;
+    put_identity();
+    put_wal(1, FIRST, ".partial", 5000);
+    put_position("boot-0", 1, FIRST + 9000);
+    open_spool(&s);
+    assert_int_equal(s.flushed, FIRST + 5000);
+    assert_int_equal(feed(&s, 1, FIRST, FIRST + 8000, 1000), 0);
+    spool_close(&s);
+    book.boot = "boot-2";
+    open_spool(&s);
+    assert_int_equal(s.flushed, FIRST + 5000);
+    assert_int_equal(s.written, FIRST + 8000);
+    spool_close(&s);
+}
+
+static void
 test_spool_copes_with_a_rubbish_position_file(void **state)
 {
     static const char *const rubbish[] = {"", "boot", "boot x\ntimeline y\n", "boot - timeline 1 flushed 0"};
@@ -1073,7 +1094,8 @@ check_second_timeline(struct spool *s)
 static void
 test_spool_switches_the_timeline_anywhere_in_a_segment(void **state)
 {
-    static const lsn_t forks[] = {FIRST + MB + 24, FIRST + MB + MB / 2, FIRST + 2 * MB - 8, FIRST + 2 * MB, FIRST + 40};
+    static const lsn_t forks[] = {FIRST + MB + 24, FIRST + MB + MB / 2, FIRST + 2 * MB - 8, FIRST + 2 * MB,
+                                  FIRST + 40};
     lsn_t usual = fork_lsn;
 
     (void)state;
@@ -1352,7 +1374,7 @@ struct story {
 static void
 acknowledge(struct story *t)
 {
-    if (t->s.timeline == 0)
+    if (t->s.timeline == 0 || (t->s.flushed <= t->acknowledged && !book.injected))
         return;
     if (t->s.flushed > t->acknowledged) {
         t->acknowledged = t->s.flushed;
@@ -1489,6 +1511,7 @@ main(void)
         T(a_torn_tail_is_replaced_by_the_resend),
         T(trust_tail_accepts_what_is_there),
         T(position_file_follows_within_a_second),
+        T(a_record_of_lost_bytes_does_not_vouch_for_new_ones),
         T(copes_with_a_rubbish_position_file),
         T(unfinished_copies_are_removed),
         T(contradictions_on_disk_are_refused),

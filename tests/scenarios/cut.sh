@@ -1,0 +1,44 @@
+#!/bin/bash
+# The line is cut under load and heals; the primary shuts down fast while it is cut, and while a slow
+# line still has a backlog to carry.
+. "$(dirname "$0")/lib.sh"
+long && seconds=30 || seconds=10
+start_pool
+fill
+step "cut for $seconds s under load"
+load $((seconds + 4))
+demo cut
+cut_at=$SECONDS
+expect 12 '[ "$(field 1 .links[0].state)" != up ]'
+wait_for $seconds "[ \$((SECONDS - $cut_at)) -ge $seconds ]"
+for n in 1 2; do
+    lag=$(field $n .exposure_seconds)
+    awk -v lag="$lag" -v s="$seconds" 'BEGIN { exit !(lag > s - 3 && lag < s + 5) }' || fail "member $n tells an exposure of $lag s after a cut of $seconds s"
+done
+[ -n "$(field 1 .links[0].reason)" ] && [ "$(field 1 .links[0].reason)" != null ] || fail "no reason is told"
+demo heal
+expect 20 '[ "$(field 1 .links[0].state)" = up ]'
+end_load
+same_rows
+same_segments
+
+step "fast shutdown while the line is cut"
+demo cut
+started=$SECONDS
+pg1 -m fast stop || fail "the primary did not stop"
+[ $((SECONDS - started)) -lt 45 ] || fail "the shutdown took $((SECONDS - started)) s"
+demo heal
+pg1 start || fail "the primary does not start"
+same_rows
+
+step "fast shutdown with a backlog on a line of 1 Mbit/s"
+demo wan 20 1
+sql1 "create table big as select repeat(md5(random()::text), 20) from generate_series(1, 20000)" >/dev/null
+started=$SECONDS
+pg1 -m fast stop || fail "the primary did not stop with a backlog"
+[ $((SECONDS - started)) -lt 50 ] || fail "the shutdown took $((SECONDS - started)) s"
+says 1 'stays unshipped|WAL flows|shuts down|stop' || fail "nothing is said of it"
+demo wan 0
+pg1 start || fail "the primary does not start"
+same_rows
+pass

@@ -1,0 +1,143 @@
+# lib.sh: what every scenario needs; sourced by bash. A scenario reads like a story: start_pool, do
+# something, wait for a state with a deadline, compare bytes and rows, pass.
+#
+# Set by the caller: WALFERRY_BUILD (folder of the binaries), WALFERRY_LONG=1 (full counts).
+
+set -u
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(cd "$HERE/../.." && pwd)
+NAME=$(basename "$0" .sh)
+export WALFERRY_BUILD=${WALFERRY_BUILD:-$ROOT/build/test}
+export ASAN_OPTIONS=${ASAN_OPTIONS:-abort_on_error=1:detect_leaks=1} UBSAN_OPTIONS=print_stacktrace=1
+SEED=${SEED:-$RANDOM}
+RANDOM=$SEED
+STARTED=$SECONDS
+STEP="before the first step"
+PASSED=
+
+long() { [ "${WALFERRY_LONG:-}" = 1 ]; }
+step() { STEP=$*; [ -z "${VERBOSE:-}" ] || echo "# $((SECONDS - STARTED)) s: $*"; }
+
+fail() {
+    echo "not ok $NAME: $STEP: $* (seed $SEED, $((SECONDS - STARTED)) s)"
+    if [ -n "${WALFERRY_DEMO:-}" ] && [ -d "$WALFERRY_DEMO" ]; then
+        for log in dc1/agent.log dc2/agent.log dc1/postgres.log dc2/postgres.log dc2/sshd.log; do
+            echo "--- $log"
+            tail -n 25 "$WALFERRY_DEMO/$log" 2>/dev/null
+        done
+    fi
+    exit 1
+}
+
+check_sanitizers() {
+    grep -lE 'AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|Assertion .* failed' \
+        "$WALFERRY_DEMO"/dc?/*.log 2>/dev/null
+}
+
+pass() {
+    local bad
+    bad=$(check_sanitizers) && fail "a sanitizer or an assertion spoke in $bad: $(grep -hE -A12 'Sanitizer|runtime error|Assertion' $bad | head -14)"
+    PASSED=1
+    echo "ok $NAME ($((SECONDS - STARTED)) s)"
+    exit 0
+}
+
+cleanup() {
+    [ -z "${WALFERRY_DEMO:-}" ] || [ -n "${KEEP:-}" ] || "$ROOT/conf/demo.sh" down >/dev/null 2>&1
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+
+demo() { "$ROOT/conf/demo.sh" "$@" >"/tmp/wf-$$.out" 2>&1 || fail "demo.sh $*: $(tail -3 "/tmp/wf-$$.out")"; rm -f "/tmp/wf-$$.out"; }
+
+# A pool of its own; further calls begin with a new one.
+start_pool() {
+    step "bringing up a pool"
+    [ -z "${WALFERRY_DEMO:-}" ] || "$ROOT/conf/demo.sh" down >/dev/null 2>&1
+    export WALFERRY_DEMO=/tmp/wf-$$-$RANDOM
+    DEMO_LOAD_SECONDS=0 demo up
+    . "$WALFERRY_DEMO/env"
+    cd /
+}
+
+as() { if [ "$(id -u)" = 0 ]; then runuser -u "$RUN_AS" -- "$@"; else "$@"; fi; }
+sql1() { as "$PGBIN/psql" -XAtq "$DC1_PG dbname=postgres" -c "$1" 2>&1; }
+sql2() { as "$PGBIN/psql" -XAtq "$DC2_PG dbname=postgres" -c "$1" 2>&1; }
+pg1() { as "$PGBIN/pg_ctl" -D "$WALFERRY_DEMO/dc1/etc" -l "$WALFERRY_DEMO/dc1/postgres.log" -w "$@" >/dev/null 2>&1; }
+pg2() { as "$PGBIN/pg_ctl" -D "$WALFERRY_DEMO/dc2/etc" -l "$WALFERRY_DEMO/dc2/postgres.log" -w "$@" >/dev/null 2>&1; }
+walferry() { local n=$1; shift; as "$WALFERRY" "$@" --config "$CONFIG" --member "dc$n-a"; }
+status() { walferry "$1" status --json 2>/dev/null; }
+field() { status "$1" | jq -r "$2"; } # N JQ-PATH
+
+start_agent() { # N
+    as setsid sh -c 'log=$1; shift; exec "$@" >>"$log" 2>&1 </dev/null' sh "$WALFERRY_DEMO/dc$1/agent.log" \
+        "$WALFERRY" agent --config "$CONFIG" --member "dc$1-a" >/dev/null 2>&1 </dev/null &
+    disown
+}
+agent_pid() { cat "$WALFERRY_DEMO/dc$1/run/agent.pid" 2>/dev/null; }
+kill_agent() { # N [SIGNAL]
+    local pid
+    pid=$(agent_pid "$1")
+    kill "-${2:-9}" "$pid" 2>/dev/null
+    wait_for 10 "test ! -e /proc/$pid"
+}
+kill_postgres() { # N: the postmaster and all its children, as a host that is gone
+    local data pid
+    data=$([ "$1" = 1 ] && echo "$DC1_PGDATA" || echo "$DC2_PGDATA")
+    pid=$(head -1 "$data/postmaster.pid")
+    kill -STOP "$pid" 2>/dev/null
+    pkill -9 -P "$pid" 2>/dev/null
+    kill -9 "$pid" 2>/dev/null
+    wait_for 10 "test ! -e /proc/$pid"
+    rm -f "$data/postmaster.pid"
+}
+
+# wait_for SECONDS COMMAND: polls ten times a second; false after the deadline.
+wait_for() {
+    local deadline=$((SECONDS + $1))
+    until eval "$2" >/dev/null 2>&1; do
+        [ $SECONDS -lt $deadline ] || return 1
+        sleep 0.1
+    done
+}
+expect() { wait_for "$1" "$2" || fail "did not happen within $1 s: $2"; } # SECONDS COMMAND
+says() { grep -qE "$2" "$WALFERRY_DEMO/dc$1/agent.log"; }                 # N REGEX, in the agent's log
+
+# Everything that the primary has is applied on the standby.
+level() {
+    local at
+    at=$(sql1 "select pg_current_wal_flush_lsn()")
+    [ "$(sql2 "select pg_last_wal_replay_lsn() >= '$at'::pg_lsn")" = t ]
+}
+
+load() { # SECONDS [pgbench options]: in the background
+    local seconds=$1
+    shift
+    as "$PGBIN/pgbench" -n -c 4 -T "$seconds" "$@" "$DC1_PG dbname=postgres" >"/tmp/wf-$$.bench" 2>&1 &
+    LOAD_PID=$!
+}
+end_load() { wait "$LOAD_PID" 2>/dev/null; rm -f "/tmp/wf-$$.bench"; }
+fill() { as "$PGBIN/pgbench" -i -s "${1:-5}" -q "$DC1_PG dbname=postgres" >/dev/null 2>&1 || fail "pgbench -i"; }
+
+# The keys that newer pg_dumps draw by chance are no difference.
+dump() { as "$PGBIN/pg_dumpall" -d "$1 dbname=postgres" | grep -vE '^\\(un)?restrict '; }
+same_rows() {
+    expect 60 level
+    dump "$DC1_PG" | cksum >"/tmp/wf-$$.1"
+    dump "$DC2_PG" | cksum >"/tmp/wf-$$.2"
+    cmp -s "/tmp/wf-$$.1" "/tmp/wf-$$.2" || fail "the two sides hold different rows"
+    rm -f "/tmp/wf-$$.1" "/tmp/wf-$$.2"
+}
+
+# Every whole segment of the spool is the primary's, byte for byte, and there is at least one.
+same_segments() {
+    local file n=0
+    expect 30 '[ "$(field 2 .receiving.flushed.behind_bytes)" = 0 ]'
+    for file in "$DC2_SPOOL"/????????????????????????; do
+        [ -e "$file" ] || continue
+        [ -e "$DC1_PGDATA/pg_wal/$(basename "$file")" ] || continue # recycled there meanwhile
+        cmp -s "$file" "$DC1_PGDATA/pg_wal/$(basename "$file")" || fail "segment $(basename "$file") differs"
+        n=$((n + 1))
+    done
+    [ $n -gt 0 ] || fail "no whole segment to compare"
+}
