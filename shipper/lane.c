@@ -50,7 +50,8 @@
 #define SHA256_BYTES      32
 #define RSA_SHA2_VERSION  0x010b00 /* the first libssh2 that signs with rsa-sha2 */
 
-static const char CIPHERS[] = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes256-ctr,aes192-ctr,"
+/* CTR before GCM also where both are known: libssh2 1.11's GCM takes a third more of our CPU. */
+static const char CIPHERS[] = "aes128-ctr,aes256-ctr,aes192-ctr,aes128-gcm@openssh.com,aes256-gcm@openssh.com,"
                               "chacha20-poly1305@openssh.com";
 static const char MACS[] = "hmac-sha2-256,hmac-sha2-512,hmac-sha2-256-etm@openssh.com,"
                            "hmac-sha2-512-etm@openssh.com";

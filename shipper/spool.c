@@ -901,7 +901,8 @@ spool_flush_run(struct flush *f)
         char damaged[FILE_NAME_SIZE];
 
         damaged_name(damaged, f->from);
-        (void)!durable_rename(f->dir, f->from, damaged); /* so that a restart does not flush it again and believe that */
+        /* so that a restart does not flush it again and believe that */
+        (void)!durable_rename(f->dir, f->from, damaged);
         return;
     }
     /* an older position is only a smaller promise: a full disk must not stop what was flushed */
@@ -957,7 +958,8 @@ spool_recover(struct spool *s)
         return code;
     name_of(s, s->timeline, start, name, partial);
     damaged_name(damaged, name);
-    if (durable_open(s->dir, damaged, DURABLE_READ, &old) < 0 && durable_open(s->dir, partial, DURABLE_READ, &old) < 0 &&
+    if (durable_open(s->dir, damaged, DURABLE_READ, &old) < 0 &&
+        durable_open(s->dir, partial, DURABLE_READ, &old) < 0 &&
         durable_open(s->dir, name, DURABLE_READ, &old) < 0)
         old = -1;
     code = copy_partial(s, s->timeline, start, old, s->flushed - start, s->identity.segment_bytes, &fd, &copied);

@@ -4,19 +4,24 @@
  * It resolves the host in a worker thread (numeric addresses at once), connects, checks the pinned
  * host key, authenticates with one key file, runs LANE_COMMAND, and is then two byte streams. The
  * caller owns framing and dead-peer detection; the lane owns SSH, its words, and its timeout for
- * getting up (LANE_CONNECT_US from lane_open).
+ * getting up (LANE_CONNECT_US from lane_open). Every address of a name is tried within that time.
  *
- * Output: the caller fills `out` (fixed address for the life of the lane: libssh2 must see exactly
- * the same write again after EAGAIN) and lane_run writes it in pieces of up to 32,700 bytes - full
- * ones while there is a backlog, the rest at once. Input: lane_run reads into `in` as far as there
- * is room. stderr of the far side is collected (first 512 bytes) and shown, escaped, if the lane
- * ends before the first frame; what a login shell prints on stdout is the caller's to show.
+ * Output: the caller fills `out` and lane_run writes it in pieces of up to 32,700 bytes - full ones
+ * while there is a backlog, the rest at once; a piece stays in `out` until it is written. Input:
+ * lane_run reads into `in` while that has LANE_READ_BYTES of room. All of stderr is read; its first
+ * 512 bytes are shown, escaped, when the lane ends. What a login shell prints on stdout is the
+ * caller's to show: when lane_run fails, `in` still holds what came before the end.
+ *
+ * host_key may be the fingerprint of any of the host's keys, known_hosts may have any of them: the
+ * lane finds the type by trying. known_hosts: plain and hashed names, with and without port; no
+ * patterns and no certificate authorities; a file with an @revoked line is refused.
  *
  * Errors: ERR_PEER for everything the network or the far side did; the message says which step, to
  * which host, what was expected, and what to do: host key differs (both fingerprints SHA256:...),
  * key refused (user, key file), RSA key with libssh2 older than 1.11, no common algorithms (which
  * side lacks what), host not found, timeout, command failed with status N. ERR_USAGE for our own
- * files: identity missing or unreadable or readable by others, not a private key.
+ * files: identity missing or unreadable or readable by others or not ours, not a private key, with a
+ * passphrase; known_hosts unreadable. fail_message() outlives lane_close.
  */
 #ifndef SHIPPER_LANE_H
 #define SHIPPER_LANE_H
@@ -63,10 +68,10 @@ struct lane {
 };
 
 int lane_init(struct lane *l, const struct lane_target *target); /* buffers; state LANE_DOWN */
-void lane_release(struct lane *l);
+void lane_release(struct lane *l); /* may wait for a name that is just being looked up */
 
 int lane_open(struct lane *l, int64_t now_us); /* begin getting up; ERR_USAGE for our own files */
-void lane_close(struct lane *l);               /* back to LANE_DOWN, at once, never waits; buffers cleared */
+void lane_close(struct lane *l);               /* to LANE_DOWN at once, never waits; buffers cleared */
 
 void lane_watch(const struct lane *l, struct loop *loop);
 /* Go on with whatever is possible. 0, or an error after which the caller calls lane_close. */

