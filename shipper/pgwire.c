@@ -14,6 +14,7 @@
 #define CODE_CANCEL      80877102
 #define CODE_SSL         80877103
 #define CODE_GSS         80877104
+#define PROTOCOL_3_0     (UINT32_C(3) << 16)
 #define POSTGRES_EPOCH_US INT64_C(946684800000000)
 #define XLOGDATA_BYTES   (1 + 4 + 1 + 8 + 8 + 8)
 
@@ -62,6 +63,7 @@ pgwire_startup(const struct buf *in, struct startup *ret_startup)
         s.kind = STARTUP_CANCEL;
     } else if (code >> 16 == 3) {
         s.kind = STARTUP_SESSION;
+        s.newer = code != PROTOCOL_3_0;
         if (startup_parameters(&r, &s) < 0)
             return ERR_PEER;
     } else {
@@ -143,29 +145,32 @@ static bool
 next_word(const char **at, char out[64])
 {
     const char *p = *at + strspn(*at, " \t\r\n");
-    size_t n = 0;
+    size_t n;
 
     if (*p == '"') {
-        for (p++; *p != '\0' && *p != '"' && n < 63; p++)
-            out[n++] = *p;
-        if (*p != '"')
+        n = strcspn(++p, "\"");
+        *at = p + n + 1;
+        if (p[n] != '"')
             return false;
-        p++;
-    } else if (*p != '\0' && strchr("(),;", *p) != NULL) {
-        out[n++] = *p++;
     } else {
-        while (*p != '\0' && strchr(" \t\r\n(),;\"", *p) == NULL && n < 63)
-            out[n++] = *p++;
+        n = strcspn(p, " \t\r\n(),;\"");
+        if (n == 0 && *p != '\0' && strchr("(),", *p) != NULL)
+            n = 1;
+        *at = p + n;
     }
+    if (n == 0 || n > 63)
+        return false;
+    memcpy(out, p, n);
     out[n] = '\0';
-    *at = p;
-    return n > 0;
+    return true;
 }
 
 static bool
 at_end(const char *at)
 {
-    return at[strspn(at, " \t\r\n;")] == '\0';
+    at += strspn(at, " \t\r\n");
+    at += *at == ';';
+    return at[strspn(at, " \t\r\n")] == '\0';
 }
 
 static bool
@@ -200,6 +205,63 @@ parse_start(const char *at, struct pgwire_command *c)
            parse_number(word, &c->timeline) && at_end(at);
 }
 
+/* [RESERVE_WAL] | (option [value], ...) */
+static bool
+parse_options(const char *at)
+{
+    char word[64];
+
+    if (at_end(at))
+        return true;
+    if (!next_word(&at, word))
+        return false;
+    if (strcasecmp(word, "RESERVE_WAL") == 0)
+        return at_end(at);
+    if (strcmp(word, "(") != 0)
+        return false;
+    while (next_word(&at, word))
+        if (strcmp(word, ")") == 0)
+            return at_end(at);
+    return false;
+}
+
+/* name [TEMPORARY] PHYSICAL ..., or LOGICAL and anything: that is not served */
+static bool
+parse_create(const char *at, struct pgwire_command *c)
+{
+    char word[64];
+
+    if (!next_word(&at, c->name) || !next_word(&at, word))
+        return false;
+    c->temporary = strcasecmp(word, "TEMPORARY") == 0;
+    if (c->temporary && !next_word(&at, word))
+        return false;
+    c->physical = strcasecmp(word, "PHYSICAL") == 0;
+    return c->physical ? parse_options(at) : strcasecmp(word, "LOGICAL") == 0;
+}
+
+/* name [WAIT] */
+static bool
+parse_drop(const char *at, struct pgwire_command *c)
+{
+    char word[64];
+
+    if (!next_word(&at, c->name))
+        return false;
+    return at_end(at) || (next_word(&at, word) && strcasecmp(word, "WAIT") == 0 && at_end(at));
+}
+
+static const struct {
+    const char *word;
+    enum pgwire_verb verb;
+} verbs[] = {{"IDENTIFY_SYSTEM", VERB_IDENTIFY_SYSTEM},
+             {"SHOW", VERB_SHOW},
+             {"TIMELINE_HISTORY", VERB_TIMELINE_HISTORY},
+             {"START_REPLICATION", VERB_START_REPLICATION},
+             {"READ_REPLICATION_SLOT", VERB_READ_SLOT},
+             {"CREATE_REPLICATION_SLOT", VERB_CREATE_SLOT},
+             {"DROP_REPLICATION_SLOT", VERB_DROP_SLOT}};
+
 bool
 pgwire_parse(const char *text, struct pgwire_command *ret_command)
 {
@@ -209,39 +271,25 @@ pgwire_parse(const char *text, struct pgwire_command *ret_command)
     *c = (struct pgwire_command){0};
     if (!next_word(&text, word))
         return false;
-    if (strcasecmp(word, "IDENTIFY_SYSTEM") == 0) {
-        c->verb = VERB_IDENTIFY_SYSTEM;
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
+        if (strcasecmp(word, verbs[i].word) == 0)
+            c->verb = verbs[i].verb;
+    switch (c->verb) {
+    case VERB_UNKNOWN:
+        return false;
+    case VERB_IDENTIFY_SYSTEM:
         return at_end(text);
-    }
-    if (strcasecmp(word, "SHOW") == 0) {
-        c->verb = VERB_SHOW;
+    case VERB_SHOW:
+    case VERB_READ_SLOT:
         return next_word(&text, c->name) && at_end(text);
-    }
-    if (strcasecmp(word, "TIMELINE_HISTORY") == 0) {
-        c->verb = VERB_TIMELINE_HISTORY;
+    case VERB_TIMELINE_HISTORY:
         return next_word(&text, word) && parse_number(word, &c->timeline) && at_end(text);
-    }
-    if (strcasecmp(word, "START_REPLICATION") == 0) {
-        c->verb = VERB_START_REPLICATION;
+    case VERB_START_REPLICATION:
         return parse_start(text, c);
-    }
-    if (strcasecmp(word, "READ_REPLICATION_SLOT") == 0) {
-        c->verb = VERB_READ_SLOT;
-        return next_word(&text, c->name) && at_end(text);
-    }
-    if (strcasecmp(word, "DROP_REPLICATION_SLOT") == 0) {
-        c->verb = VERB_DROP_SLOT;
-        return next_word(&text, c->name);
-    }
-    if (strcasecmp(word, "CREATE_REPLICATION_SLOT") == 0) {
-        c->verb = VERB_CREATE_SLOT;
-        if (!next_word(&text, c->name))
-            return false;
-        while (next_word(&text, word)) {
-            c->temporary |= strcasecmp(word, "TEMPORARY") == 0;
-            c->physical |= strcasecmp(word, "PHYSICAL") == 0;
-        }
-        return true;
+    case VERB_CREATE_SLOT:
+        return parse_create(text, c);
+    case VERB_DROP_SLOT:
+        return parse_drop(text, c);
     }
     return false;
 }
@@ -267,6 +315,22 @@ pgwire_put_ready(struct buf *out)
     return 0;
 }
 
+int
+pgwire_put_empty(struct buf *out)
+{
+    return begin(out, 'I', 0) ? 0 : ERR_AGAIN;
+}
+
+int
+pgwire_put_negotiate(struct buf *out)
+{
+    if (!begin(out, 'v', 8))
+        return ERR_AGAIN;
+    buf_put_u32(out, PROTOCOL_3_0);
+    buf_put_u32(out, 0); /* no option is named as unknown */
+    return 0;
+}
+
 static void
 put_parameter(struct buf *out, const char *name, const char *value)
 {
@@ -276,9 +340,9 @@ put_parameter(struct buf *out, const char *name, const char *value)
 }
 
 int
-pgwire_put_authentication(struct buf *out, const char *server_version)
+pgwire_put_authentication(struct buf *out, const char *server_version, uint32_t backend)
 {
-    if (buf_reserve(out, 512) == NULL)
+    if (buf_reserve(out, 512 + strlen(server_version)) == NULL)
         return ERR_AGAIN;
     begin(out, 'R', 4);
     buf_put_u32(out, 0); /* ok: the socket's owner was checked */
@@ -287,7 +351,11 @@ pgwire_put_authentication(struct buf *out, const char *server_version)
     put_parameter(out, "client_encoding", "UTF8");
     put_parameter(out, "integer_datetimes", "on");
     put_parameter(out, "standard_conforming_strings", "on");
+    put_parameter(out, "default_transaction_read_only", "off");
     put_parameter(out, "in_hot_standby", "on");
+    begin(out, 'K', 8);
+    buf_put_u32(out, backend);
+    buf_put_u32(out, 0); /* there is nothing to cancel */
     return pgwire_put_ready(out);
 }
 
@@ -354,7 +422,7 @@ value_bytes(const struct pgwire_column *c)
 }
 
 int
-pgwire_put_row(struct buf *out, const struct pgwire_column *columns, size_t count, bool with_row)
+pgwire_put_row(struct buf *out, const struct pgwire_column *columns, size_t count)
 {
     size_t description = 2, row = 2;
 
@@ -375,8 +443,6 @@ pgwire_put_row(struct buf *out, const struct pgwire_column *columns, size_t coun
         buf_put_u32(out, 0xFFFFFFFF);
         buf_put_u16(out, 0); /* text */
     }
-    if (!with_row)
-        return 0;
     begin(out, 'D', row);
     buf_put_u16(out, (uint16_t)count);
     for (size_t i = 0; i < count; i++) {

@@ -13,12 +13,15 @@
 
 #define PGWIRE_MESSAGE_MAX (16u << 10) /* of a client */
 #define PGWIRE_WAL_MAX     (128u << 10)
+#define PGWIRE_REPLY_MAX   (HISTORY_BYTES_MAX + 1024) /* no answer to a command is longer */
 
+/* SSL stands for GSS encryption, too: both are answered by one byte 'N'. */
 enum startup_kind { STARTUP_MORE, STARTUP_SSL, STARTUP_CANCEL, STARTUP_SESSION };
 
 struct startup {
     enum startup_kind kind;
-    size_t bytes; /* consume these */
+    size_t bytes;   /* consume these */
+    bool newer;     /* asks for more than protocol 3.0: answer pgwire_put_negotiate */
     bool replication;
     char application_name[64];
 };
@@ -65,12 +68,18 @@ struct pgwire_command {
     lsn_t lsn;
 };
 
-/* False: the words are not understood (verb is set when the first ones are). */
+/*
+ * Keywords in any case, identifiers bare or quoted, one semicolon or none; slots in the syntax of
+ * before PostgreSQL 15 and in parentheses. False: not understood (verb is set when the first word is).
+ */
 bool pgwire_parse(const char *text, struct pgwire_command *ret_command);
 
 /* Encoders: ERR_AGAIN when there is no room, nothing written then. */
 int pgwire_put_ready(struct buf *out);
-int pgwire_put_authentication(struct buf *out, const char *server_version);
+int pgwire_put_negotiate(struct buf *out); /* protocol 3.0 is the newest here */
+/* AuthenticationOk, ParameterStatus of what libpq wants to know, BackendKeyData, ReadyForQuery. */
+int pgwire_put_authentication(struct buf *out, const char *server_version, uint32_t backend);
+int pgwire_put_empty(struct buf *out); /* the answer to an empty query */
 int pgwire_put_error(struct buf *out, const char *severity, const char *sqlstate, const char *message);
 int pgwire_put_complete(struct buf *out, const char *tag);
 int pgwire_put_copy_both(struct buf *out);
@@ -84,7 +93,7 @@ struct pgwire_column {
     const char *value;
     size_t length; /* 0: strlen(value) */
 };
-int pgwire_put_row(struct buf *out, const struct pgwire_column *columns, size_t count, bool with_row);
+int pgwire_put_row(struct buf *out, const struct pgwire_column *columns, size_t count);
 
 #define OID_INT8  20
 #define OID_INT4  23

@@ -1,11 +1,13 @@
 /*
  * See relay.h. A client's life: STARTUP -> READY (commands) -> STREAMING -> ENDING (its timeline is
- * over: CopyDone is out, its own is awaited) -> READY ... Every client is served from the spool's
- * files at its own LSN; one that reads slowly slows nobody but itself.
+ * over: CopyDone is out, its own is awaited) -> READY ... and CLOSING, when only the last words are
+ * left to be written. Every client is served from the spool's files at its own LSN; one that reads
+ * slowly slows nobody but itself: while its answers do not fit, its commands are not read.
  */
 #include "shipper/relay.h"
 
 #include "base/clock.h"
+#include "base/durable.h"
 #include "base/fail.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -27,8 +29,9 @@
 #define KEEPALIVE_US (10 * SECOND_US)
 #define SILENT_US    (60 * SECOND_US)
 #define IN_BYTES     PGWIRE_MESSAGE_MAX
-#define OUT_BYTES    (2 * PGWIRE_WAL_MAX)
+#define OUT_BYTES    (2 * (PGWIRE_WAL_MAX + 64))
 #define RUN_BYTES    (2u << 20) /* served to one client in one turn */
+#define ENCRYPTIONS  2 /* asked for before the start-up: SSL and GSS, once each */
 
 enum client_state { CLIENT_STARTUP, CLIENT_READY, CLIENT_STREAMING, CLIENT_ENDING, CLIENT_CLOSING };
 
@@ -36,8 +39,12 @@ struct relay_client {
     int fd;
     enum client_state state;
     struct buf in, out;
-    int64_t due_us;   /* STARTUP */
-    int64_t heard_us, said_us;
+    bool held;        /* a message waits until its answer has room */
+    bool say_now;     /* a keepalive is due at once */
+    unsigned refused; /* encryptions */
+    int64_t heard_us; /* its last message; before the first its beginning */
+    int64_t said_us;  /* our last message */
+    int64_t asked_us; /* our last request for an answer */
     timeline_t timeline;
     lsn_t lsn; /* next byte to serve */
     bool caught_up;
@@ -55,37 +62,108 @@ make_address(struct sockaddr_un *address, char path[108], const char *run)
     return 0;
 }
 
+/* A socket that nobody listens on is a dead agent's; anything else there is not ours to remove. */
+static int
+clear_path(const struct sockaddr_un *address, int fd)
+{
+    struct stat st;
+
+    if (lstat(address->sun_path, &st) < 0)
+        return errno == ENOENT ? 0 : fail_sys(ERR_LOCAL, "cannot look at %s", address->sun_path);
+    if (!S_ISSOCK(st.st_mode))
+        return fail(ERR_LOCAL, "%s is in the way: it is no socket; remove it", address->sun_path);
+    if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 || errno != ECONNREFUSED)
+        return fail(ERR_LOCAL, "something else listens on %s; give the agent a run directory of its own",
+                    address->sun_path);
+    if (unlink(address->sun_path) < 0)
+        return fail_sys(ERR_LOCAL, "cannot remove %s", address->sun_path);
+    return 0;
+}
+
+static int
+new_socket(void)
+{
+    return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
 int
 relay_open(struct relay *r, const char *run, struct spool *spool)
 {
     struct sockaddr_un address;
-    int code;
+    char path[sizeof r->path];
+    int code, fd, probe;
 
     *r = (struct relay){.fd = -1, .spool = spool};
-    code = make_address(&address, r->path, run);
+    code = make_address(&address, path, run);
     if (code < 0)
         return code;
-    r->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    unlink(r->path); /* the spool's lock says that no other agent is using it */
-    if (r->fd < 0 || bind(r->fd, (struct sockaddr *)&address, sizeof address) < 0 || chmod(r->path, 0600) < 0 ||
-        listen(r->fd, RELAY_CLIENTS_MAX) < 0)
-        return fail_sys(ERR_LOCAL, "cannot listen on %s", r->path);
+    probe = new_socket();
+    code = clear_path(&address, probe);
+    if (probe >= 0)
+        close(probe);
+    if (code < 0)
+        return code;
+    fd = new_socket();
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || chmod(path, 0600) < 0 ||
+        listen(fd, RELAY_CLIENTS_MAX) < 0) {
+        fail_sys(ERR_LOCAL, "cannot listen on %s", path);
+        if (fd >= 0)
+            close(fd);
+        return ERR_LOCAL;
+    }
+    r->fd = fd;
+    memcpy(r->path, path, sizeof r->path);
     return 0;
 }
 
+static int
+write_client(struct relay_client *k)
+{
+    while (buf_used(&k->out) > 0) {
+        ssize_t put = send(k->fd, buf_data(&k->out), buf_used(&k->out), MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (put < 0)
+            return errno == EAGAIN || errno == EINTR ? 0 : fail_sys(ERR_PEER, "cannot be written to");
+        buf_consume(&k->out, (size_t)put);
+    }
+    return 0;
+}
+
+/* Keep the last word of a standby that has left. */
 static void
-drop(struct relay *r, size_t index, const char *why)
+standby_left(struct relay *r, struct relay_client *k)
+{
+    if (!k->standby.connected)
+        return;
+    k->standby.connected = false;
+    r->left = k->standby;
+    r->left.left_us = clock_us();
+    log_info("relay: standby '%s' is gone", k->application_name);
+}
+
+/* It goes without a word of ours: what is still unwritten is not wanted. */
+static int
+hang_up(struct relay_client *k)
+{
+    buf_clear(&k->out);
+    k->state = CLIENT_CLOSING;
+    return 0;
+}
+
+/* The last words; they end the session as soon as they are written. */
+static void
+close_client(struct relay_client *k, const char *sqlstate, const char *message)
+{
+    k->state = CLIENT_CLOSING;
+    pgwire_put_error(&k->out, "FATAL", sqlstate, message); /* no room: then without */
+}
+
+static void
+drop(struct relay *r, size_t index)
 {
     struct relay_client *k = r->client[index];
 
-    if (why != NULL)
-        log_warning("relay: client '%s': %s", k->application_name, why);
-    if (k->standby.connected) {
-        r->left = k->standby;
-        r->left.connected = false;
-        r->left.left_us = clock_us();
-        log_info("relay: '%s' is gone", k->application_name);
-    }
+    standby_left(r, k);
     close(k->fd);
     buf_release(&k->in);
     buf_release(&k->out);
@@ -98,9 +176,13 @@ relay_close(struct relay *r)
 {
     if (r == NULL || r->path[0] == '\0')
         return;
-    for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++)
-        if (r->client[i] != NULL)
-            drop(r, i, NULL);
+    for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++) {
+        if (r->client[i] == NULL)
+            continue;
+        close_client(r->client[i], "57P01", "the relay ends: its agent is being stopped");
+        write_client(r->client[i]);
+        drop(r, i);
+    }
     if (r->fd >= 0) {
         unlink(r->path);
         close(r->fd);
@@ -129,41 +211,76 @@ turn_away(int fd, const char *sqlstate, const char *message)
     close(fd);
 }
 
+/* A free place; when there is none, that of a session that has sat idle for long. */
+static size_t
+find_place(struct relay *r, int64_t now_us)
+{
+    size_t oldest = RELAY_CLIENTS_MAX;
+
+    for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++) {
+        const struct relay_client *k = r->client[i];
+
+        if (k == NULL)
+            return i;
+        if (k->state == CLIENT_READY && now_us - k->heard_us >= SILENT_US &&
+            (oldest == RELAY_CLIENTS_MAX || k->heard_us < r->client[oldest]->heard_us))
+            oldest = i;
+    }
+    if (oldest < RELAY_CLIENTS_MAX) {
+        close_client(r->client[oldest], "57P05", "idle for long, and another client needs the place");
+        write_client(r->client[oldest]);
+        drop(r, oldest);
+    }
+    return oldest;
+}
+
+static struct relay_client *
+new_client(int fd, int64_t now_us)
+{
+    struct relay_client *k = calloc(1, sizeof *k);
+
+    if (k == NULL)
+        return NULL;
+    if (buf_init(&k->in, IN_BYTES) < 0 || buf_init(&k->out, OUT_BYTES) < 0) {
+        buf_release(&k->in);
+        free(k);
+        return NULL;
+    }
+    k->fd = fd;
+    k->heard_us = k->said_us = now_us;
+    return k;
+}
+
 static void
 accept_clients(struct relay *r, int64_t now_us)
 {
     int fd;
 
     while ((fd = accept4(r->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
-        struct relay_client *k;
-        size_t i = 0;
+        size_t place;
 
-        while (i < RELAY_CLIENTS_MAX && r->client[i] != NULL)
-            i++;
         if (!is_ours(fd)) {
             turn_away(fd, "28000", "only the agent's own user may use its relay");
             continue;
         }
-        if (i == RELAY_CLIENTS_MAX) {
-            turn_away(fd, "53300", "the relay serves 8 clients and no more");
+        place = find_place(r, now_us);
+        if (place == RELAY_CLIENTS_MAX) {
+            turn_away(fd, "53300", "the relay serves no more clients: all its places are taken");
             continue;
         }
-        k = calloc(1, sizeof *k);
-        if (k == NULL || buf_init(&k->in, IN_BYTES) < 0 || buf_init(&k->out, OUT_BYTES) < 0) {
-            if (k != NULL)
-                buf_release(&k->in);
-            free(k);
+        r->client[place] = new_client(fd, now_us);
+        if (r->client[place] == NULL)
             turn_away(fd, "53200", "out of memory");
-            continue;
-        }
-        k->fd = fd;
-        k->due_us = now_us + STARTUP_US;
-        k->heard_us = k->said_us = now_us;
-        r->client[i] = k;
     }
 }
 
 /* ---- commands ---- */
+
+static int
+no_room(void)
+{
+    return fail(ERR_PEER, "does not take its answers");
+}
 
 static int
 put_error(struct relay_client *k, const char *sqlstate, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -177,18 +294,40 @@ put_error(struct relay_client *k, const char *sqlstate, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (pgwire_put_error(&k->out, "ERROR", sqlstate, text) < 0)
-        return ERR_PEER;
-    return pgwire_put_ready(&k->out) < 0 ? ERR_PEER : 0;
+    if (pgwire_put_error(&k->out, "ERROR", sqlstate, text) < 0 || pgwire_put_ready(&k->out) < 0)
+        return no_room();
+    return 0;
 }
 
 static int
-put_result(struct relay_client *k, const struct pgwire_column *columns, size_t count, bool with_row, const char *tag)
+put_result(struct relay_client *k, const struct pgwire_column *columns, size_t count, const char *tag)
 {
-    if (pgwire_put_row(&k->out, columns, count, with_row) < 0 || pgwire_put_complete(&k->out, tag) < 0 ||
+    if (pgwire_put_row(&k->out, columns, count) < 0 || pgwire_put_complete(&k->out, tag) < 0 ||
         pgwire_put_ready(&k->out) < 0)
-        return ERR_PEER;
+        return no_room();
     return 0;
+}
+
+static int
+visit_history(void *context, const struct durable_entry *entry)
+{
+    timeline_t *newest = context, timeline;
+
+    if (history_parse_name(entry->name, &timeline) && timeline > *newest)
+        *newest = timeline;
+    return 0;
+}
+
+/* Of an empty spool: the primary's, whose history came with its greeting. */
+static timeline_t
+newest_timeline(const struct spool *s)
+{
+    timeline_t newest = 1;
+
+    if (!spool_empty(s))
+        return s->timeline;
+    durable_list(s->dir, visit_history, &newest);
+    return newest;
 }
 
 static int
@@ -202,50 +341,77 @@ identify(struct relay *r, struct relay_client *k)
                                       {"dbname", OID_TEXT, NULL, 0}};
 
     snprintf(system_identifier, sizeof system_identifier, "%" PRIu64, s->identity.system_identifier);
-    snprintf(timeline, sizeof timeline, "%u", spool_empty(s) ? 1 : s->timeline);
+    snprintf(timeline, sizeof timeline, "%u", newest_timeline(s));
     snprintf(position, sizeof position, LSN_FORMAT, LSN_ARGS(s->available));
-    return put_result(k, columns, 4, true, "IDENTIFY_SYSTEM");
+    return put_result(k, columns, 4, "IDENTIFY_SYSTEM");
+}
+
+/* What PostgreSQL's own clients ask of a server in recovery, and what is the same for each of ours. */
+static const struct {
+    const char *name, *value;
+} settings[] = {{"data_directory_mode", "0700"},
+                {"wal_sender_timeout", "1min"},
+                {"in_hot_standby", "on"},
+                {"transaction_read_only", "on"},
+                {"default_transaction_read_only", "off"},
+                {"integer_datetimes", "on"},
+                {"server_encoding", "UTF8"},
+                {"client_encoding", "UTF8"},
+                {"wal_block_size", "8192"}};
+
+static bool
+find_setting(const struct identity *identity, const char *name, char *out, size_t size)
+{
+    if (strcasecmp(name, "wal_segment_size") == 0)
+        snprintf(out, size, identity->segment_bytes == SEGMENT_BYTES_MAX ? "1GB" : "%uMB",
+                 identity->segment_bytes >> 20);
+    else if (strcasecmp(name, "server_version") == 0)
+        snprintf(out, size, "%u.0", identity->postgres_major);
+    else if (strcasecmp(name, "server_version_num") == 0)
+        snprintf(out, size, "%u0000", identity->postgres_major);
+    else {
+        for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+            if (strcasecmp(name, settings[i].name) != 0)
+                continue;
+            snprintf(out, size, "%s", settings[i].value);
+            return true;
+        }
+        return false;
+    }
+    return true;
 }
 
 static int
 show(struct relay *r, struct relay_client *k, const char *name)
 {
-    const struct identity *identity = &r->spool->identity;
-    char value[32];
+    char value[32], shown[120];
     struct pgwire_column column = {name, OID_TEXT, value, 0};
 
-    if (strcasecmp(name, "wal_segment_size") == 0 && identity->segment_bytes == SEGMENT_BYTES_MAX)
-        snprintf(value, sizeof value, "1GB");
-    else if (strcasecmp(name, "wal_segment_size") == 0)
-        snprintf(value, sizeof value, "%uMB", identity->segment_bytes >> 20);
-    else if (strcasecmp(name, "data_directory_mode") == 0)
-        snprintf(value, sizeof value, "0700");
-    else if (strcasecmp(name, "server_version") == 0)
-        snprintf(value, sizeof value, "%u.0", identity->postgres_major);
-    else if (strcasecmp(name, "server_version_num") == 0)
-        snprintf(value, sizeof value, "%u0000", identity->postgres_major);
-    else if (strcasecmp(name, "wal_sender_timeout") == 0)
-        snprintf(value, sizeof value, "1min");
-    else if (strcasecmp(name, "in_hot_standby") == 0 || strcasecmp(name, "integer_datetimes") == 0)
-        snprintf(value, sizeof value, "on");
-    else
-        return put_error(k, "42704", "the relay knows no setting \"%s\"", name);
-    return put_result(k, &column, 1, true, "SHOW");
+    if (!find_setting(&r->spool->identity, name, value, sizeof value))
+        return put_error(k, "42704", "the relay knows no setting \"%s\"",
+                         text_escape(shown, sizeof shown, name, strlen(name)));
+    return put_result(k, &column, 1, "SHOW");
 }
 
 static int
 timeline_history(struct relay *r, struct relay_client *k, timeline_t timeline)
 {
-    static char text[HISTORY_BYTES_MAX + 1];
-    char name[HISTORY_NAME_SIZE];
-    int length = spool_history(r->spool, timeline, text, sizeof text);
-    struct pgwire_column columns[] = {{"filename", OID_TEXT, name, 0},
-                                      {"content", OID_TEXT, text, length > 0 ? (size_t)length : 0}};
+    char name[HISTORY_NAME_SIZE], *text = malloc(HISTORY_BYTES_MAX + 1);
+    int length, code;
 
+    if (text == NULL)
+        return put_error(k, "53200", "out of memory");
     history_name(name, timeline);
-    if (length < 0)
-        return put_error(k, "58P01", "the spool has no file \"%s\"", name);
-    return put_result(k, columns, 2, true, "TIMELINE_HISTORY");
+    length = spool_history(r->spool, timeline, text, HISTORY_BYTES_MAX + 1);
+    if (length < 0) {
+        code = put_error(k, "58P01", "could not open file \"%s\": the spool has none of that name", name);
+    } else {
+        struct pgwire_column columns[] = {{"filename", OID_TEXT, name, 0}, {"content", OID_TEXT, text, (size_t)length}};
+
+        code = put_result(k, columns, 2, "TIMELINE_HISTORY");
+    }
+    free(text);
+    return code;
 }
 
 /* The row that ends a timeline: which one is next, and where it starts. */
@@ -257,10 +423,33 @@ put_next_timeline(struct relay_client *k, timeline_t next, lsn_t end)
 
     snprintf(next_text, sizeof next_text, "%u", next);
     snprintf(start, sizeof start, LSN_FORMAT, LSN_ARGS(end));
-    if (pgwire_put_row(&k->out, columns, 2, true) < 0 || pgwire_put_complete(&k->out, "START_STREAMING") < 0 ||
-        pgwire_put_complete(&k->out, "START_REPLICATION") < 0 || pgwire_put_ready(&k->out) < 0)
+    return pgwire_put_row(&k->out, columns, 2) < 0 ? no_room() : 0;
+}
+
+/* The answers to START_REPLICATION that follow its copy. */
+static int
+put_streamed(struct relay *r, struct relay_client *k, timeline_t timeline)
+{
+    timeline_t next;
+    lsn_t end;
+
+    if (spool_switch_point(r->spool, timeline, &end, &next) && put_next_timeline(k, next, end) < 0)
         return ERR_PEER;
+    if (pgwire_put_complete(&k->out, "START_STREAMING") < 0 || pgwire_put_complete(&k->out, "START_REPLICATION") < 0 ||
+        pgwire_put_ready(&k->out) < 0)
+        return no_room();
     return 0;
+}
+
+/* The growing segment counts as here before its first byte: who asks for it waits. */
+static bool
+is_held(const struct spool *s, timeline_t timeline, lsn_t lsn)
+{
+    lsn_t first;
+
+    if (timeline == s->timeline && lsn >= segment_start(s->available, s->identity.segment_bytes))
+        return true;
+    return spool_first(s, timeline, &first) && lsn >= first;
 }
 
 static int
@@ -268,7 +457,8 @@ start_replication(struct relay *r, struct relay_client *k, const struct pgwire_c
 {
     struct spool *s = r->spool;
     timeline_t timeline = c->timeline != 0 ? c->timeline : s->timeline, next;
-    lsn_t first, end;
+    char name[SEGMENT_NAME_SIZE];
+    lsn_t end;
 
     if (spool_empty(s)) {
         r->wanted_timeline = timeline != 0 ? timeline : 1;
@@ -283,25 +473,24 @@ start_replication(struct relay *r, struct relay_client *k, const struct pgwire_c
             return put_error(k, "XX000", "timeline %u is not in this server's history", timeline);
         if (c->lsn > end)
             return put_error(k, "XX000",
-                             "requested starting point " LSN_FORMAT " on timeline %u is not in this server's history: it "
-                             "forked from timeline %u at " LSN_FORMAT,
+                             "requested starting point " LSN_FORMAT " on timeline %u is not in this server's history: "
+                             "it forked from timeline %u at " LSN_FORMAT,
                              LSN_ARGS(c->lsn), timeline, timeline, LSN_ARGS(end));
         if (c->lsn == end)
-            return put_next_timeline(k, next, end);
+            return put_streamed(r, k, timeline);
     }
-    if (!(timeline == s->timeline && c->lsn >= s->start) && (!spool_first(s, timeline, &first) || c->lsn < first)) {
-        char name[SEGMENT_NAME_SIZE];
-
+    if (!is_held(s, timeline, c->lsn)) {
         segment_name(name, timeline, c->lsn, s->identity.segment_bytes);
         return put_error(k, "58P01", "requested WAL segment %s is not in the spool", name);
     }
     if (pgwire_put_copy_both(&k->out) < 0)
-        return ERR_PEER;
+        return no_room();
     k->state = CLIENT_STREAMING;
     k->timeline = timeline;
     k->lsn = c->lsn;
     k->caught_up = false;
-    k->heard_us = k->said_us = now_us;
+    k->say_now = true;
+    k->heard_us = k->said_us = k->asked_us = now_us;
     log_info("relay: '%s' streams from " LSN_FORMAT " on timeline %u", k->application_name, LSN_ARGS(c->lsn), timeline);
     return 0;
 }
@@ -312,7 +501,7 @@ read_slot(struct relay_client *k)
     struct pgwire_column columns[] = {
         {"slot_type", OID_TEXT, NULL, 0}, {"restart_lsn", OID_TEXT, NULL, 0}, {"restart_tli", OID_INT8, NULL, 0}};
 
-    return put_result(k, columns, 3, true, "READ_REPLICATION_SLOT"); /* all null: there is no such slot */
+    return put_result(k, columns, 3, "READ_REPLICATION_SLOT"); /* all null: there is no such slot */
 }
 
 static int
@@ -325,7 +514,7 @@ create_slot(struct relay_client *k, const struct pgwire_command *c)
 
     if (!c->temporary || !c->physical)
         return put_error(k, "0A000", "the relay has no lasting slots: the spool keeps WAL by itself (see keep)");
-    return put_result(k, columns, 4, true, "CREATE_REPLICATION_SLOT");
+    return put_result(k, columns, 4, "CREATE_REPLICATION_SLOT");
 }
 
 static int
@@ -334,17 +523,12 @@ run_command(struct relay *r, struct relay_client *k, const char *text, int64_t n
     struct pgwire_command c;
     char shown[120];
 
-    if (text[strspn(text, " \t\r\n;")] == '\0') { /* libpq's way of asking whether we live */
-        if (buf_reserve(&k->out, 16) == NULL)
-            return ERR_PEER;
-        buf_put_u8(&k->out, 'I');
-        buf_put_u32(&k->out, 4);
-        return pgwire_put_ready(&k->out);
-    }
+    if (text[strspn(text, " \t\r\n;")] == '\0') /* a way of asking whether we live */
+        return pgwire_put_empty(&k->out) < 0 || pgwire_put_ready(&k->out) < 0 ? no_room() : 0;
     if (!pgwire_parse(text, &c))
         return put_error(k, c.verb == VERB_UNKNOWN ? "0A000" : "42601",
                          "the relay does not understand \"%s\"; it knows IDENTIFY_SYSTEM, SHOW, TIMELINE_HISTORY, "
-                         "START_REPLICATION and READ_REPLICATION_SLOT",
+                         "START_REPLICATION, READ_REPLICATION_SLOT and CREATE_REPLICATION_SLOT TEMPORARY PHYSICAL",
                          text_escape(shown, sizeof shown, text, strlen(text)));
     switch (c.verb) {
     case VERB_IDENTIFY_SYSTEM:
@@ -362,18 +546,42 @@ run_command(struct relay *r, struct relay_client *k, const char *text, int64_t n
     case VERB_DROP_SLOT:
         return put_error(k, "42704", "replication slot \"%s\" does not exist", c.name);
     case VERB_UNKNOWN:
-        break;
+        break; /* pgwire_parse said no */
     }
-    return ERR_PEER;
+    return no_room();
 }
 
 /* ---- a session ---- */
 
 static int
-take_startup(struct relay *r, struct relay_client *k)
+begin_session(struct relay *r, struct relay_client *k, const struct startup *s)
+{
+    static const char strange[] = "this is a relay of WAL: it serves replication connections only";
+    static const char unknown[] = "the relay does not know its cluster yet: no WAL has come from the primary's agent";
+    char version[16];
+
+    snprintf(k->application_name, sizeof k->application_name, "%s", s->application_name);
+    if (!s->replication) {
+        close_client(k, "0A000", strange);
+        return 0;
+    }
+    if (r->spool->identity.system_identifier == 0) {
+        close_client(k, "57P03", unknown);
+        return 0;
+    }
+    snprintf(version, sizeof version, "%u.0", r->spool->identity.postgres_major);
+    k->state = CLIENT_READY;
+    if (s->newer && pgwire_put_negotiate(&k->out) < 0)
+        return no_room();
+    /* the number only makes names of temporary slots differ */
+    return pgwire_put_authentication(&k->out, version, (uint32_t)k->fd) < 0 ? no_room() : 0;
+}
+
+/* 1: taken; 0: not all of it is there. */
+static int
+take_startup(struct relay *r, struct relay_client *k, int64_t now_us)
 {
     struct startup s;
-    char version[16];
     int code = pgwire_startup(&k->in, &s);
 
     if (code < 0)
@@ -381,27 +589,19 @@ take_startup(struct relay *r, struct relay_client *k)
     if (s.kind == STARTUP_MORE)
         return 0;
     buf_consume(&k->in, s.bytes);
-    if (s.kind == STARTUP_CANCEL)
-        return fail(ERR_PEER, "asks to cancel: there is nothing to cancel");
+    if (s.kind == STARTUP_CANCEL) {
+        hang_up(k); /* there is nothing to cancel, and it expects no answer */
+        return 1;
+    }
     if (s.kind == STARTUP_SSL) {
+        if (++k->refused > ENCRYPTIONS)
+            return fail(ERR_PEER, "asks for encryption again and again");
         buf_put_u8(&k->out, 'N');
-        return 0;
+        return 1;
     }
-    snprintf(k->application_name, sizeof k->application_name, "%s", s.application_name);
-    if (!s.replication) {
-        pgwire_put_error(&k->out, "FATAL", "0A000", "this is walferry's relay: it serves replication connections only");
-        k->state = CLIENT_CLOSING;
-        return 0;
-    }
-    if (r->spool->identity.system_identifier == 0) {
-        pgwire_put_error(&k->out, "FATAL", "57P03",
-                         "the relay does not know its cluster yet: no WAL has come from the primary's agent");
-        k->state = CLIENT_CLOSING;
-        return 0;
-    }
-    snprintf(version, sizeof version, "%u.0", r->spool->identity.postgres_major);
-    k->state = CLIENT_READY;
-    return pgwire_put_authentication(&k->out, version) < 0 ? ERR_PEER : 0;
+    k->heard_us = now_us;
+    code = begin_session(r, k, &s);
+    return code < 0 ? code : 1;
 }
 
 static int
@@ -412,7 +612,6 @@ take_status(struct relay_client *k, const struct pgwire_message *m, int64_t now_
 
     if (code < 0)
         return code;
-    k->heard_us = now_us;
     if (s.feedback) {
         k->standby.xmin = s.xmin;
         k->standby.catalog_xmin = s.catalog_xmin;
@@ -423,161 +622,201 @@ take_status(struct relay_client *k, const struct pgwire_message *m, int64_t now_
     k->standby.apply = s.apply;
     k->standby.reported_us = now_us;
     k->standby.connected = s.apply != LSN_UNKNOWN; /* pg_receivewal applies nothing */
-    if (s.reply_wanted)
-        k->said_us = 0;
+    k->say_now |= s.reply_wanted;
     return 0;
+}
+
+/* The client's CopyDone: an answer to ours, or its own wish. */
+static int
+take_copy_done(struct relay *r, struct relay_client *k)
+{
+    if (k->state == CLIENT_STREAMING && pgwire_put_copy_done(&k->out) < 0)
+        return no_room();
+    if (k->state == CLIENT_STREAMING)
+        standby_left(r, k);
+    k->state = CLIENT_READY;
+    return put_streamed(r, k, k->timeline);
 }
 
 static int
 take_message(struct relay *r, struct relay_client *k, const struct pgwire_message *m, int64_t now_us)
 {
-    timeline_t next;
-    lsn_t end;
+    bool copying = k->state == CLIENT_STREAMING || k->state == CLIENT_ENDING;
 
+    k->heard_us = now_us;
     switch (m->type) {
     case 'X':
-        return fail(ERR_PEER, "%s", "");
+        return hang_up(k);
     case 'Q':
-        if (k->state != CLIENT_READY || m->length == 0 || m->body[m->length - 1] != '\0')
-            return fail(ERR_PEER, "a query came out of turn");
+        if (copying)
+            return fail(ERR_PEER, "a query came while WAL is streamed");
+        if (m->length == 0 || memchr(m->body, '\0', m->length) != m->body + m->length - 1)
+            return fail(ERR_PEER, "a query came that is no string");
         return run_command(r, k, (const char *)m->body, now_us);
     case 'd':
-        if (k->state != CLIENT_STREAMING && k->state != CLIENT_ENDING)
-            return fail(ERR_PEER, "copy data came out of turn");
-        return take_status(k, m, now_us);
+        return copying ? take_status(k, m, now_us) : 0; /* sent before it knew that the copy is over */
     case 'c':
-        if (k->state == CLIENT_ENDING) {
-            k->state = CLIENT_READY;
-            if (!spool_switch_point(r->spool, k->timeline, &end, &next))
-                return fail(ERR_PEER, "its timeline is gone");
-            return put_next_timeline(k, next, end);
-        }
-        if (k->state != CLIENT_STREAMING)
-            return fail(ERR_PEER, "the end of a copy came out of turn");
-        k->state = CLIENT_READY;
-        k->standby.connected = false;
-        if (pgwire_put_copy_done(&k->out) < 0 || pgwire_put_complete(&k->out, "START_STREAMING") < 0 ||
-            pgwire_put_complete(&k->out, "START_REPLICATION") < 0 || pgwire_put_ready(&k->out) < 0)
-            return ERR_PEER;
-        return 0;
+        return copying ? take_copy_done(r, k) : 0;
     default:
-        return fail(ERR_PEER, "a message of type %d came", m->type);
+        return fail(ERR_PEER, "a message of type %d came: only simple queries and copies are served", m->type);
     }
 }
 
+/* What came is taken as long as there is room for answers: else it stays, and no more is read. */
 static int
-read_client(struct relay *r, struct relay_client *k, int64_t now_us)
+take_messages(struct relay *r, struct relay_client *k, int64_t now_us)
 {
-    uint8_t *at = buf_reserve(&k->in, buf_room(&k->in));
-    ssize_t got = read(k->fd, at, buf_room(&k->in));
     struct pgwire_message m;
-    int code = 0, more = 1;
+    int code = 1;
 
-    if (got == 0)
-        return fail(ERR_PEER, "%s", "");
-    if (got < 0)
-        return errno == EAGAIN || errno == EINTR ? 0 : fail(ERR_PEER, "%s", "");
-    buf_commit(&k->in, (size_t)got);
-    while (code == 0 && k->state == CLIENT_STARTUP && more) {
-        size_t before = buf_used(&k->in);
+    k->held = false;
+    while (code > 0 && k->state == CLIENT_STARTUP)
+        code = take_startup(r, k, now_us);
+    while (code >= 0 && k->state != CLIENT_STARTUP && k->state != CLIENT_CLOSING) {
+        int more = pgwire_message(&k->in, &m);
 
-        code = take_startup(r, k);
-        more = buf_used(&k->in) != before;
-    }
-    while (code == 0 && k->state != CLIENT_STARTUP && k->state != CLIENT_CLOSING &&
-           (more = pgwire_message(&k->in, &m)) != 0) {
-        if (more < 0)
+        if (more <= 0)
             return more;
+        k->held = m.type != 'd' && buf_room(&k->out) < PGWIRE_REPLY_MAX;
+        if (k->held)
+            return 0;
         code = take_message(r, k, &m, now_us);
         buf_consume(&k->in, m.bytes);
     }
-    return code;
+    return code < 0 ? code : 0;
 }
 
 static int
-write_client(struct relay_client *k)
+read_client(struct relay_client *k)
 {
-    while (buf_used(&k->out) > 0) {
-        ssize_t put = send(k->fd, buf_data(&k->out), buf_used(&k->out), MSG_NOSIGNAL | MSG_DONTWAIT);
+    size_t room = buf_room(&k->in);
+    ssize_t got;
 
-        if (put < 0)
-            return errno == EAGAIN || errno == EINTR ? 0 : fail(ERR_PEER, "%s", "");
-        buf_consume(&k->out, (size_t)put);
-    }
+    if (k->held || k->state == CLIENT_CLOSING || room == 0)
+        return 0;
+    got = read(k->fd, buf_reserve(&k->in, room), room);
+    if (got == 0 || (got < 0 && errno == ECONNRESET))
+        return hang_up(k);
+    if (got < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : fail_sys(ERR_PEER, "cannot be read from");
+    buf_commit(&k->in, (size_t)got);
     return 0;
 }
 
-/* The timeline that is being served is over and another one follows. */
-static int
-end_timeline(struct relay *r, struct relay_client *k)
+/* ---- serving ---- */
+
+/* The end of what its timeline will ever give, or has so far. */
+static lsn_t
+timeline_end(const struct relay *r, const struct relay_client *k, bool *ret_over)
 {
     timeline_t next;
-    lsn_t end;
+    lsn_t end = r->spool->available;
 
-    if (k->timeline == r->spool->timeline || !spool_switch_point(r->spool, k->timeline, &end, &next) || k->lsn < end)
-        return 0;
-    if (pgwire_put_copy_done(&k->out) < 0)
-        return 0; /* no room: in the next turn */
-    k->state = CLIENT_ENDING;
-    return 0;
+    *ret_over = k->timeline != r->spool->timeline && spool_switch_point(r->spool, k->timeline, &end, &next);
+    return end;
 }
 
 static int
-serve(struct relay *r, struct relay_client *k, int64_t now_us)
+serve_wal(struct relay *r, struct relay_client *k, int64_t now_us)
 {
     size_t served = 0;
     uint8_t *wal;
+    bool over;
+    lsn_t end = timeline_end(r, k, &over);
 
-    while (k->state == CLIENT_STREAMING && served < RUN_BYTES) {
-        int got;
+    while (served < RUN_BYTES && pgwire_reserve_wal(&k->out, PGWIRE_WAL_MAX, &wal)) {
+        int got = spool_read(r->spool, k->timeline, k->lsn, wal, PGWIRE_WAL_MAX);
 
-        if (!pgwire_reserve_wal(&k->out, PGWIRE_WAL_MAX, &wal))
-            break;
-        got = spool_read(r->spool, k->timeline, k->lsn, wal, PGWIRE_WAL_MAX);
         if (got == ERR_AGAIN) {
-            pgwire_put_error(&k->out, "ERROR", "58P01", "requested WAL is no longer in the spool");
-            k->state = CLIENT_CLOSING;
+            char name[SEGMENT_NAME_SIZE], text[80];
+
+            segment_name(name, k->timeline, k->lsn, r->spool->identity.segment_bytes);
+            snprintf(text, sizeof text, "requested WAL segment %s is no longer in the spool", name);
+            log_warning("relay: client '%s': %s", k->application_name, text);
+            close_client(k, "58P01", text);
             return 0;
         }
         if (got < 0)
             return got;
-        if (got == 0) {
-            if (!k->caught_up)
-                k->said_us = 0; /* tell it so */
-            k->caught_up = true;
-            end_timeline(r, k);
-            break;
-        }
-        k->caught_up = false;
-        pgwire_commit_wal(&k->out, (size_t)got, k->lsn, r->spool->available, clock_wall_us());
+        k->caught_up = got == 0;
+        if (got == 0 && over && k->lsn >= end && pgwire_put_copy_done(&k->out) == 0)
+            k->state = CLIENT_ENDING;
+        if (got == 0)
+            return 0;
+        pgwire_commit_wal(&k->out, (size_t)got, k->lsn, end, clock_wall_us());
         k->lsn += (lsn_t)got;
         k->said_us = now_us;
         served += (size_t)got;
         if (write_client(k) < 0)
             return ERR_PEER;
     }
-    if (k->state == CLIENT_STREAMING && now_us - k->said_us >= KEEPALIVE_US &&
-        pgwire_put_keepalive(&k->out, k->lsn, clock_wall_us(), now_us - k->heard_us >= SILENT_US / 2) == 0)
-        k->said_us = now_us;
-    return write_client(k);
+    return 0;
+}
+
+/* One is due after a while of silence, when it was asked for, and to hear whether it still lives. */
+static void
+keep_alive(struct relay *r, struct relay_client *k, int64_t now_us)
+{
+    bool ask = now_us - k->heard_us >= SILENT_US / 2 && now_us - k->asked_us >= KEEPALIVE_US, over;
+    lsn_t end;
+
+    if (!ask && now_us - k->said_us < KEEPALIVE_US && !(k->say_now && k->caught_up))
+        return;
+    end = timeline_end(r, k, &over);
+    if (pgwire_put_keepalive(&k->out, k->lsn < end ? k->lsn : end, clock_wall_us(), ask) < 0)
+        return; /* no room: in a later turn */
+    k->say_now = false;
+    k->said_us = now_us;
+    if (ask)
+        k->asked_us = now_us;
 }
 
 static int
+check_patience(const struct relay_client *k, int64_t now_us)
+{
+    bool waiting = k->state == CLIENT_READY && buf_used(&k->out) == 0;
+
+    if (k->state == CLIENT_STARTUP && now_us - k->heard_us >= STARTUP_US)
+        return fail(ERR_PEER, "no start-up packet within 10 s");
+    if (k->state != CLIENT_STARTUP && !waiting && now_us - k->heard_us >= SILENT_US)
+        return fail(ERR_PEER, "silent for 60 s");
+    return 0;
+}
+
+static int
+serve(struct relay *r, struct relay_client *k, int64_t now_us)
+{
+    int code = take_messages(r, k, now_us);
+
+    if (code == 0 && k->state == CLIENT_STREAMING)
+        code = serve_wal(r, k, now_us);
+    if (code == 0 && k->state == CLIENT_STREAMING)
+        keep_alive(r, k, now_us);
+    return code;
+}
+
+/* False: it is done with, or out of patience's reach. */
+static bool
 run_client(struct relay *r, struct relay_client *k, short ready, int64_t now_us)
 {
-    int code = ready != 0 ? read_client(r, k, now_us) : 0;
+    int code = ready != 0 ? read_client(k) : 0;
 
     if (code == 0)
         code = serve(r, k, now_us);
-    if (code < 0)
-        return code;
+    if (code < 0) {
+        log_warning("relay: client '%s': %s", k->application_name, fail_message());
+        close_client(k, code == ERR_PEER ? "08P01" : "58030", fail_message());
+        k->heard_us = now_us; /* the last words have their time, too */
+    }
+    if (write_client(k) < 0)
+        return false;
     if (k->state == CLIENT_CLOSING && buf_used(&k->out) == 0)
-        return fail(ERR_PEER, "%s", "");
-    if (k->state == CLIENT_STARTUP && now_us >= k->due_us)
-        return fail(ERR_PEER, "no start-up packet within 10 s");
-    if (k->state != CLIENT_READY && k->state != CLIENT_STARTUP && now_us - k->heard_us >= SILENT_US)
-        return fail(ERR_PEER, "silent for 60 s");
-    return 0;
+        return false;
+    if (check_patience(k, now_us) < 0) {
+        log_warning("relay: client '%s': %s", k->application_name, fail_message());
+        return false;
+    }
+    return true;
 }
 
 static void
@@ -586,23 +825,50 @@ run_clients(struct relay *r, const struct loop *l, int64_t now_us)
     for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++) {
         struct relay_client *k = r->client[i];
 
-        if (k != NULL && run_client(r, k, l != NULL ? loop_ready(l, k->fd) : 0, now_us) < 0)
-            drop(r, i, fail_message()[0] != '\0' ? fail_message() : NULL);
+        if (k != NULL && !run_client(r, k, l != NULL ? loop_ready(l, k->fd) : 0, now_us))
+            drop(r, i);
     }
 }
 
 void
 relay_run(struct relay *r, const struct loop *l, int64_t now_us)
 {
+    run_clients(r, l, now_us);
     if (loop_ready(l, r->fd) != 0)
         accept_clients(r, now_us);
-    run_clients(r, l, now_us);
 }
 
 void
 relay_push(struct relay *r, int64_t now_us)
 {
     run_clients(r, NULL, now_us);
+}
+
+/* When this client has to be looked at, whatever its descriptor says. */
+static int64_t
+client_due_us(const struct relay_client *k)
+{
+    int64_t silent_us = k->heard_us + SILENT_US, due_us;
+
+    switch (k->state) {
+    case CLIENT_STARTUP:
+        return k->heard_us + STARTUP_US;
+    case CLIENT_READY:
+        if (buf_used(&k->out) > 0)
+            return silent_us;
+        return k->held ? 0 : NEVER_US;
+    case CLIENT_ENDING:
+    case CLIENT_CLOSING:
+        return silent_us;
+    case CLIENT_STREAMING:
+        break;
+    }
+    if (buf_used(&k->out) > 0)
+        return silent_us; /* nothing can be said before it takes that */
+    if (k->held || !k->caught_up)
+        return 0; /* more is there than one turn takes */
+    due_us = k->said_us + KEEPALIVE_US;
+    return due_us < silent_us ? due_us : silent_us;
 }
 
 void
@@ -612,17 +878,16 @@ relay_watch(const struct relay *r, struct loop *l, int64_t now_us)
     loop_watch(l, r->fd, POLLIN);
     for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++) {
         const struct relay_client *k = r->client[i];
+        int events = 0;
 
         if (k == NULL)
             continue;
-        loop_watch(l, k->fd, (short)(POLLIN | (buf_used(&k->out) > 0 ? POLLOUT : 0)));
-        if (k->state == CLIENT_STARTUP)
-            loop_due(l, k->due_us);
-        else if (k->state != CLIENT_READY)
-            loop_due(l, k->said_us + KEEPALIVE_US < k->heard_us + SILENT_US ? k->said_us + KEEPALIVE_US
-                                                                            : k->heard_us + SILENT_US);
-        if (k->state == CLIENT_STREAMING && !k->caught_up && buf_used(&k->out) == 0)
-            loop_due(l, 0); /* more is there than one turn takes */
+        if (!k->held && k->state != CLIENT_CLOSING)
+            events |= POLLIN;
+        if (buf_used(&k->out) > 0)
+            events |= POLLOUT;
+        loop_watch(l, k->fd, (short)events);
+        loop_due(l, client_due_us(k));
     }
 }
 
@@ -630,9 +895,13 @@ void
 relay_standby(const struct relay *r, struct relay_standby *ret_standby)
 {
     *ret_standby = r->left;
-    for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++)
-        if (r->client[i] != NULL && r->client[i]->standby.connected)
-            *ret_standby = r->client[i]->standby;
+    for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++) {
+        const struct relay_client *k = r->client[i];
+
+        if (k != NULL && k->standby.connected &&
+            (!ret_standby->connected || k->standby.reported_us > ret_standby->reported_us))
+            *ret_standby = k->standby;
+    }
 }
 
 lsn_t
@@ -642,9 +911,14 @@ relay_needs(const struct relay *r)
 
     for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++) {
         const struct relay_client *k = r->client[i];
+        lsn_t from;
 
-        if (k != NULL && k->state == CLIENT_STREAMING && k->lsn < needs)
-            needs = k->lsn;
+        if (k == NULL || (k->state != CLIENT_STREAMING && k->state != CLIENT_ENDING))
+            continue;
+        from = k->standby.flush != LSN_UNKNOWN && k->standby.flush < k->lsn ? k->standby.flush : k->lsn;
+        from = segment_start(from, r->spool->identity.segment_bytes);
+        if (from < needs)
+            needs = from;
     }
     return needs;
 }

@@ -9,10 +9,12 @@
  * its WAL anyway; others refused readably), DROP_REPLICATION_SLOT; every other command gets
  * 0A000 / 42601 with the list. Timeline ends as in walsender: CopyDone, next timeline's row.
  *
- * Bounds: RELAY_CLIENTS_MAX (one more gets 53300), start-up within 10 s, one message at most 16 kB
- * from a client, peer uid is ours or root. Before the system identifier is known: 57P03. Before the
- * spool's first byte: 58P01 (the asked position is remembered in `wanted`). Keepalives every 10 s
- * and after catching up. A client that takes nothing and says nothing for 60 s is dropped.
+ * Bounds: RELAY_CLIENTS_MAX (one more takes the place of a session idle for 60 s, else gets 53300),
+ * start-up within 10 s, one message at most 16 kB from a client and none read while its answers do
+ * not fit, peer uid is ours or root. Before the system identifier is known: 57P03. Before the
+ * spool's first byte: 58P01 (the asked position is remembered in `wanted`). A keepalive once caught
+ * up, when asked for, and after 10 s without a word; a streaming client that says nothing for 30 s
+ * is asked to, after 60 s it is dropped. Who breaks the protocol is told so (08P01) and dropped.
  *
  * Source of the formats: PostgreSQL manual, "Streaming Replication Protocol", "Message Formats".
  */
@@ -52,9 +54,11 @@ struct relay {
     struct relay_standby left; /* the last word of a standby that is gone */
 };
 
-/* Bind run/.s.PGSQL.5432, mode 0600, replacing a socket nobody listens on. ERR_LOCAL. */
+/* Bind run/.s.PGSQL.5432, mode 0600, replacing a socket nobody listens on. ERR_LOCAL; ERR_USAGE: the
+ * path is too long. */
 int relay_open(struct relay *r, const char *run, struct spool *spool);
-void relay_close(struct relay *r); /* ends all clients, removes the socket; accepts a zeroed struct */
+/* Ends all clients (57P01), removes the socket; accepts a zeroed struct. */
+void relay_close(struct relay *r);
 
 void relay_watch(const struct relay *r, struct loop *l, int64_t now_us); /* descriptors and deadline */
 void relay_run(struct relay *r, const struct loop *l, int64_t now_us);   /* accept, read, serve */
@@ -64,7 +68,8 @@ void relay_push(struct relay *r, int64_t now_us);
 
 void relay_standby(const struct relay *r, struct relay_standby *ret_standby);
 
-/* The lowest position a client still needs (segment start of its LSN), LSN max when there is none. */
+/* The lowest position a streaming client still needs: the segment start of what it has flushed (of what
+ * it was given, if it does not say). LSN max when there is none. */
 lsn_t relay_needs(const struct relay *r);
 
 #endif

@@ -564,10 +564,13 @@ test_lane_hardened_server_needs_libssh2_1_11(void **state)
         pid_t pid = start_sshd(hardened[i], &port);
 
         snprintf(t.port, sizeof t.port, "%d", port);
-        if (libssh2_version(0x010b00) != NULL)
+        if (libssh2_version(0x010b00) != NULL) {
+            forgive_leaks(true); /* libssh2 1.11 forgets 96 bytes at each GCM session */
             round_trip(&t, 3 * MB);
-        else
+            forgive_leaks(false);
+        } else {
             assert_refused(&t, ERR_PEER, "libssh2 1.11");
+        }
         stop(pid);
     }
 }
@@ -657,7 +660,8 @@ test_lane_refuses_identities_it_cannot_use(void **state)
     };
 
     (void)state;
-    shell("cd %s && cp cat open && chmod 644 open && cp cat.pub cat.pub.private && chmod 600 cat.pub.private", site.dir);
+    shell("cd %s && cp cat open && chmod 644 open", site.dir);
+    shell("cd %s && cp cat.pub cat.pub.private && chmod 600 cat.pub.private", site.dir);
     shell("cd %s && ssh-keygen -q -t ed25519 -N secret -f locked", site.dir);
     shell("cd %s && ssh-keygen -q -t ecdsa -m PEM -N secret -f locked_pem", site.dir);
     shell("cd %s && ssh-keygen -q -t ecdsa -m PKCS8 -N secret -f locked_pkcs8", site.dir);

@@ -1,0 +1,1013 @@
+/*
+ * relay: a real spool and real sockets, under a clock of the test's own; clients that behave, that
+ * are slow, that send nonsense, and PostgreSQL's own psql and pg_receivewal where they are installed.
+ */
+#include "unit.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "pgwire.h"
+#include "shipper/relay.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MB    (1u << 20)
+#define FIRST UINT64_C(0x1000000)
+#define FORK  (FIRST + 2 * MB + 1000)
+
+static const char history_2[] = "1\t0/12003E8\tno recovery target specified\n";
+
+static char run[64], wal_dir[80];
+static struct spool spool;
+static struct relay relay;
+static int64_t now_us;
+
+struct client {
+    int fd;
+    struct buf in;
+    size_t pending; /* of the message expect gave last */
+};
+
+static uint8_t
+wal_byte(timeline_t timeline, lsn_t lsn)
+{
+    return (uint8_t)((lsn * UINT64_C(0x9E3779B97F4A7C15)) >> 56) ^ (timeline > 1 && lsn >= FORK ? 0x55 : 0);
+}
+
+/* Receive WAL up to `end`, flushed. */
+static void
+grow(timeline_t timeline, lsn_t start, lsn_t end)
+{
+    static uint8_t bytes[64 << 10];
+
+    for (lsn_t lsn = start; lsn < end;) {
+        size_t n = end - lsn < sizeof bytes ? (size_t)(end - lsn) : sizeof bytes;
+        struct flush f;
+
+        for (size_t i = 0; i < n; i++)
+            bytes[i] = wal_byte(timeline, lsn + i);
+        assert_int_equal(spool_append(&spool, timeline, lsn, bytes, n, now_us), 0);
+        lsn += n;
+        while (spool_flush_begin(&spool, &f, now_us)) {
+            spool_flush_run(&f);
+            assert_int_equal(spool_flush_end(&spool, &f), 0);
+        }
+    }
+}
+
+static void
+adopt(void)
+{
+    struct identity cluster = {.system_identifier = 7710451456251498215, .segment_bytes = MB, .postgres_major = 15};
+
+    assert_int_equal(spool_adopt(&spool, &cluster), 0);
+}
+
+static void
+fill(lsn_t end)
+{
+    adopt();
+    assert_int_equal(spool_begin(&spool, 1, FIRST), 0);
+    grow(1, FIRST, end);
+}
+
+static int
+setup(void **state)
+{
+    (void)state;
+    snprintf(run, sizeof run, "/tmp/test_relay.XXXXXX");
+    if (mkdtemp(run) == NULL)
+        return -1;
+    snprintf(wal_dir, sizeof wal_dir, "%s/spool", run);
+    now_us = clock_us();
+    return mkdir(wal_dir, 0700) < 0 || spool_open(&spool, wal_dir) < 0 || relay_open(&relay, run, &spool) < 0 ? -1 : 0;
+}
+
+static void
+remove_tree(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *d;
+
+    while (dir != NULL && (d = readdir(dir)) != NULL) {
+        char name[400];
+
+        snprintf(name, sizeof name, "%s/%s", path, d->d_name);
+        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0 && unlink(name) < 0)
+            remove_tree(name);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    rmdir(path);
+}
+
+static int
+teardown(void **state)
+{
+    (void)state;
+    relay_close(&relay);
+    spool_close(&spool);
+    remove_tree(run);
+    return 0;
+}
+
+/* ---- one turn of the loop, and a client beside it ---- */
+
+/* Every ready descriptor is seen; true when there was something to do. */
+static bool
+turn(void)
+{
+    struct loop l;
+    bool busy = false;
+
+    loop_begin(&l);
+    relay_watch(&relay, &l, now_us);
+    busy = l.due_us <= now_us;
+    l.due_us = 0;
+    assert_int_equal(loop_wait(&l), 0);
+    for (size_t i = 0; i < l.count; i++)
+        busy |= l.fds[i].revents != 0;
+    relay_run(&relay, &l, now_us);
+    return busy;
+}
+
+static void
+settle(void)
+{
+    int turns = 0;
+
+    while (turn())
+        assert_true(turns++ < 1000); /* the loop never spins */
+}
+
+static void
+dial(struct client *c)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    memset(c, 0, sizeof *c);
+    memcpy(address.sun_path, relay.path, sizeof address.sun_path);
+    c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_true(c->fd >= 0);
+    assert_int_equal(connect(c->fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(buf_init(&c->in, 512 << 10), 0);
+}
+
+static void
+hang_up(struct client *c)
+{
+    close(c->fd);
+    buf_release(&c->in);
+}
+
+static void
+say_bytes(struct client *c, const void *bytes, size_t n)
+{
+    assert_int_equal(send(c->fd, bytes, n, MSG_NOSIGNAL), (ssize_t)n);
+}
+
+static void
+say(struct client *c, char type, const void *body, size_t n)
+{
+    uint8_t bytes[1024];
+    struct buf b = {.bytes = bytes, .size = sizeof bytes};
+
+    buf_put_u8(&b, (uint8_t)type);
+    buf_put_u32(&b, (uint32_t)(4 + n));
+    buf_put_bytes(&b, body, n);
+    say_bytes(c, buf_data(&b), buf_used(&b));
+}
+
+static void
+ask(struct client *c, const char *query)
+{
+    say(c, 'Q', query, strlen(query) + 1);
+}
+
+static void
+say_status(struct client *c, lsn_t write, lsn_t flush, lsn_t apply)
+{
+    uint8_t bytes[64];
+    struct buf b = {.bytes = bytes, .size = sizeof bytes};
+
+    buf_put_u8(&b, 'r');
+    buf_put_u64(&b, write);
+    buf_put_u64(&b, flush);
+    buf_put_u64(&b, apply);
+    buf_put_u64(&b, 0);
+    buf_put_u8(&b, 0);
+    say(c, 'd', buf_data(&b), buf_used(&b));
+}
+
+static void
+start_up(struct client *c)
+{
+    static const char parameters[] = "user\0me\0database\0replication\0replication\0true\0application_name\0sb2\0";
+    uint8_t bytes[128];
+    struct buf b = {.bytes = bytes, .size = sizeof bytes};
+
+    buf_put_u32(&b, (uint32_t)(8 + sizeof parameters));
+    buf_put_u32(&b, 3u << 16);
+    buf_put_bytes(&b, parameters, sizeof parameters);
+    say_bytes(c, buf_data(&b), buf_used(&b));
+}
+
+/* What the relay has said so far; false when it hung up. */
+static bool
+listen_to(struct client *c)
+{
+    for (;;) {
+        size_t room = buf_room(&c->in);
+        ssize_t got = room == 0 ? 0 : read(c->fd, buf_reserve(&c->in, room), room);
+
+        if (got > 0)
+            buf_commit(&c->in, (size_t)got);
+        else
+            return room == 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
+    }
+}
+
+/* The next message; its body stays until the next call. Type 0: hung up, or nothing comes. */
+static char
+next(struct client *c, struct reader *ret_body)
+{
+    for (int tries = 0; tries < 200; tries++) {
+        struct reader r;
+        uint32_t length;
+        char type;
+
+        buf_consume(&c->in, c->pending);
+        c->pending = 0;
+        reader_init(&r, buf_data(&c->in), buf_used(&c->in));
+        type = (char)reader_u8(&r);
+        length = reader_u32(&r);
+        if (!r.failed && length - 4 <= r.left) {
+            reader_init(ret_body, r.at, length - 4);
+            c->pending = 1 + (size_t)length;
+            return type;
+        }
+        turn();
+        if (!listen_to(c) && tries > 2)
+            return 0;
+    }
+    return 0;
+}
+
+static struct reader
+expect(struct client *c, char type)
+{
+    struct reader body;
+    char got = next(c, &body);
+
+    if (got != type)
+        print_error("expected '%c', got '%c' %.*s\n", type, got == 0 ? '0' : got, got == 0 ? 0 : (int)body.left,
+                    got == 0 ? "" : (const char *)body.at);
+    assert_int_equal(got, type);
+    return body;
+}
+
+static void
+expect_error(struct client *c, const char *sqlstate)
+{
+    struct reader body = expect(c, 'E');
+
+    for (;;) {
+        uint8_t field = reader_u8(&body);
+        const char *text = reader_string(&body);
+
+        assert_non_null(text);
+        if (field != 'C')
+            continue;
+        assert_string_equal(text, sqlstate);
+        return;
+    }
+}
+
+static void
+expect_row(struct client *c, const char *first, const char *second)
+{
+    const char *want[] = {first, second};
+    struct reader body;
+
+    expect(c, 'T');
+    body = expect(c, 'D');
+    reader_u16(&body);
+    for (size_t i = 0; i < 2 && want[i] != NULL; i++) {
+        uint32_t n = reader_u32(&body);
+        const uint8_t *value = reader_bytes(&body, n);
+
+        assert_int_equal(n, strlen(want[i]));
+        assert_memory_equal(value, want[i], n);
+    }
+}
+
+static void
+expect_complete(struct client *c, const char *tag)
+{
+    struct reader body = expect(c, 'C');
+
+    assert_string_equal(reader_string(&body), tag);
+}
+
+/* Up to ReadyForQuery, whatever lies before it. */
+static void
+get_ready(struct client *c)
+{
+    struct reader body;
+    char type;
+
+    while ((type = next(c, &body)) != 'Z')
+        assert_int_not_equal(type, 0);
+}
+
+static void
+enter(struct client *c)
+{
+    dial(c);
+    start_up(c);
+    get_ready(c);
+}
+
+static void
+stream_from(struct client *c, timeline_t timeline, lsn_t lsn)
+{
+    char query[80];
+
+    snprintf(query, sizeof query, "START_REPLICATION " LSN_FORMAT " TIMELINE %u", LSN_ARGS(lsn), timeline);
+    ask(c, query);
+    expect(c, 'W');
+}
+
+/* Take WAL from lsn until `end` is reached, every byte looked at; keepalives may lie between. */
+static void
+take_wal(struct client *c, timeline_t timeline, lsn_t lsn, lsn_t end)
+{
+    while (lsn < end) {
+        struct reader body = expect(c, 'd');
+
+        if (reader_u8(&body) == 'k')
+            continue;
+        assert_true(reader_u64(&body) == lsn);
+        assert_true(reader_u64(&body) >= lsn + body.left - 8);
+        reader_u64(&body);
+        assert_true(body.left > 0 && body.left <= PGWIRE_WAL_MAX);
+        assert_true(segment_start(lsn, MB) == segment_start(lsn + body.left - 1, MB));
+        while (body.left > 0)
+            assert_int_equal(reader_u8(&body), wal_byte(timeline, lsn++));
+    }
+    assert_true(lsn == end);
+}
+
+static size_t
+clients(void)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++)
+        n += relay.client[i] != NULL;
+    return n;
+}
+
+static void
+expect_gone(struct client *c)
+{
+    struct reader body;
+
+    assert_int_equal(next(c, &body), 0);
+    assert_false(listen_to(c));
+}
+
+/* ---- sessions and commands ---- */
+
+static void
+test_relay_tells_before_it_knows_its_cluster(void **state)
+{
+    struct client c;
+
+    (void)state;
+    dial(&c);
+    start_up(&c);
+    expect_error(&c, "57P03");
+    expect_gone(&c);
+    assert_int_equal(clients(), 0);
+    hang_up(&c);
+}
+
+static void
+test_relay_remembers_what_an_empty_spool_is_asked_for(void **state)
+{
+    struct client c;
+
+    (void)state;
+    adopt();
+    assert_int_equal(spool_put_history(&spool, 2, history_2, sizeof history_2 - 1), 0);
+    enter(&c);
+    ask(&c, "IDENTIFY_SYSTEM");
+    expect_row(&c, "7710451456251498215", "2"); /* else a standby on timeline 2 would not go on to ask */
+    get_ready(&c);
+    ask(&c, "START_REPLICATION 0/1200000 TIMELINE 2");
+    expect_error(&c, "58P01");
+    expect(&c, 'Z');
+    assert_int_equal(relay.wanted_timeline, 2);
+    assert_true(relay.wanted == 0x1200000);
+    hang_up(&c);
+}
+
+static void
+test_relay_answers_commands(void **state)
+{
+    struct client c;
+
+    (void)state;
+    fill(FIRST + 5000);
+    enter(&c);
+    ask(&c, "IDENTIFY_SYSTEM");
+    expect_row(&c, "7710451456251498215", "1");
+    expect_complete(&c, "IDENTIFY_SYSTEM");
+    expect(&c, 'Z');
+    ask(&c, "SHOW wal_segment_size;");
+    expect_row(&c, "1MB", NULL);
+    expect_complete(&c, "SHOW");
+    expect(&c, 'Z');
+    ask(&c, "SHOW shared_buffers");
+    expect_error(&c, "42704");
+    expect(&c, 'Z');
+    ask(&c, "TIMELINE_HISTORY 7");
+    expect_error(&c, "58P01");
+    expect(&c, 'Z');
+    ask(&c, "CREATE_REPLICATION_SLOT \"w\" TEMPORARY PHYSICAL (RESERVE_WAL)");
+    expect_row(&c, "w", "0/0");
+    get_ready(&c);
+    ask(&c, "CREATE_REPLICATION_SLOT w PHYSICAL");
+    expect_error(&c, "0A000");
+    expect(&c, 'Z');
+    ask(&c, "SELECT 1");
+    expect_error(&c, "0A000");
+    expect(&c, 'Z');
+    ask(&c, "START_REPLICATION nowhere");
+    expect_error(&c, "42601");
+    expect(&c, 'Z');
+    ask(&c, " ; ");
+    expect(&c, 'I');
+    expect(&c, 'Z');
+    hang_up(&c);
+}
+
+static void
+test_relay_refuses_encryption_twice_only(void **state)
+{
+    static const uint8_t ssl[] = {0, 0, 0, 8, 4, 210, 22, 47}, gss[] = {0, 0, 0, 8, 4, 210, 22, 48};
+    struct client c;
+    char answer[2];
+
+    (void)state;
+    adopt();
+    dial(&c);
+    say_bytes(&c, ssl, sizeof ssl);
+    say_bytes(&c, gss, sizeof gss);
+    settle();
+    assert_int_equal(read(c.fd, answer, 2), 2);
+    assert_memory_equal(answer, "NN", 2);
+    say_bytes(&c, ssl, sizeof ssl);
+    expect_error(&c, "08P01");
+    expect_gone(&c);
+    hang_up(&c);
+}
+
+static void
+test_relay_ends_who_breaks_the_protocol(void **state)
+{
+    static const struct {
+        bool entered;
+        const char *bytes;
+        size_t n;
+    } cases[] = {{false, "GET / HTTP/1.1\r\n", 16}, {false, "\0\0\0\4\0\0\0\0", 8}, {true, "P\0\0\0\4", 5},
+                 {true, "Q\0\0\0\5x", 6},           {true, "Q\377\377\377\377", 5}, {true, "Q\0\0\0\4", 5}};
+
+    (void)state;
+    fill(FIRST + 5000);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct client c;
+
+        dial(&c);
+        if (cases[i].entered) {
+            start_up(&c);
+            get_ready(&c);
+        }
+        say_bytes(&c, cases[i].bytes, cases[i].n);
+        expect_error(&c, "08P01");
+        expect_gone(&c);
+        assert_int_equal(clients(), 0);
+        hang_up(&c);
+    }
+}
+
+static void
+test_relay_gives_up_on_a_slow_start(void **state)
+{
+    struct client c;
+
+    (void)state;
+    adopt();
+    dial(&c);
+    for (int second = 0; second < 9; second++) {
+        say_bytes(&c, "\0\0\1\0\0\3\0\0xxx" + second, 1); /* a byte a second */
+        settle();
+        now_us += SECOND_US;
+    }
+    assert_int_equal(clients(), 1);
+    now_us += 2 * SECOND_US;
+    expect_gone(&c);
+    assert_int_equal(clients(), 0);
+    hang_up(&c);
+}
+
+static void
+test_relay_turns_one_more_away_unless_one_is_idle(void **state)
+{
+    struct client c[RELAY_CLIENTS_MAX], more;
+
+    (void)state;
+    fill(FIRST + 5000);
+    for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++)
+        enter(&c[i]);
+    dial(&more);
+    expect_error(&more, "53300");
+    hang_up(&more);
+    now_us += 61 * SECOND_US;
+    ask(&c[0], "SHOW server_version");
+    get_ready(&c[0]);
+    enter(&more); /* the place of c[1] */
+    expect_error(&c[1], "57P05");
+    assert_int_equal(clients(), RELAY_CLIENTS_MAX);
+    ask(&c[0], "SHOW server_version");
+    expect_row(&c[0], "15.0", NULL);
+    for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++)
+        hang_up(&c[i]);
+    hang_up(&more);
+    settle();
+    assert_int_equal(clients(), 0);
+}
+
+/* Thousands of queries whose answers nobody reads: they wait, bounded, and come in order. */
+static void
+test_relay_takes_no_more_than_it_can_answer(void **state)
+{
+    static char history[40000];
+    struct client c;
+    size_t asked = 0, n = 0;
+
+    (void)state;
+    fill(FIRST + 5000);
+    while (n < sizeof history - 100)
+        n += (size_t)snprintf(history + n, sizeof history - n, "# a comment\n");
+    assert_int_equal(spool_put_history(&spool, 9, history, n), 0);
+    enter(&c);
+    for (; asked < 2000; asked++) {
+        static const char query[] = "Q\0\0\0\27TIMELINE_HISTORY 9";
+
+        if (send(c.fd, query, sizeof query, MSG_NOSIGNAL) < 0)
+            break;
+        if (asked % 50 == 0)
+            settle();
+    }
+    settle();
+    assert_true(asked > 100);
+    for (size_t i = 0; i < asked; i++) {
+        expect_row(&c, "00000009.history", history);
+        expect_complete(&c, "TIMELINE_HISTORY");
+        expect(&c, 'Z');
+    }
+    hang_up(&c);
+}
+
+/* ---- WAL ---- */
+
+static void
+test_relay_serves_every_byte(void **state)
+{
+    struct client c;
+
+    (void)state;
+    fill(FIRST + 3 * MB + 77);
+    enter(&c);
+    stream_from(&c, 1, FIRST);
+    take_wal(&c, 1, FIRST, FIRST + 3 * MB + 77);
+    hang_up(&c);
+    settle();
+    assert_int_equal(clients(), 0);
+}
+
+static void
+test_relay_pushes_at_once_what_is_waited_for(void **state)
+{
+    struct client c;
+
+    (void)state;
+    fill(FIRST + 100);
+    enter(&c);
+    stream_from(&c, 1, FIRST + 5000); /* ahead of what is here */
+    settle();
+    assert_true(listen_to(&c));
+    grow(1, FIRST + 100, FIRST + 5000);
+    relay_push(&relay, now_us);
+    grow(1, FIRST + 5000, FIRST + 5001);
+    relay_push(&relay, now_us); /* and no turn of the loop */
+    assert_true(listen_to(&c));
+    take_wal(&c, 1, FIRST + 5000, FIRST + 5001);
+    hang_up(&c);
+}
+
+static void
+test_relay_slow_client_slows_nobody(void **state)
+{
+    struct client slow, quick;
+
+    (void)state;
+    fill(FIRST + 6 * MB);
+    enter(&slow);
+    enter(&quick);
+    stream_from(&slow, 1, FIRST);
+    stream_from(&quick, 1, FIRST);
+    take_wal(&quick, 1, FIRST, FIRST + 6 * MB);
+    take_wal(&slow, 1, FIRST, FIRST + 6 * MB);
+    hang_up(&slow);
+    hang_up(&quick);
+}
+
+static void
+test_relay_refuses_what_it_does_not_hold(void **state)
+{
+    struct client c;
+
+    (void)state;
+    fill(FIRST + MB);
+    enter(&c);
+    ask(&c, "START_REPLICATION 0/0 TIMELINE 1");
+    expect_error(&c, "58P01");
+    expect(&c, 'Z');
+    ask(&c, "START_REPLICATION 0/1000000 TIMELINE 2");
+    expect_error(&c, "XX000");
+    expect(&c, 'Z');
+    stream_from(&c, 1, FIRST); /* and goes on living */
+    hang_up(&c);
+}
+
+static void
+test_relay_ends_a_timeline_as_walsender_does(void **state)
+{
+    struct client c;
+
+    (void)state;
+    fill(FORK);
+    enter(&c);
+    stream_from(&c, 1, FIRST);
+    take_wal(&c, 1, FIRST, FORK);
+    assert_int_equal(spool_put_history(&spool, 2, history_2, sizeof history_2 - 1), 0);
+    grow(2, segment_start(FORK, MB), FORK + 500);
+    do {
+        struct reader body;
+        char type = next(&c, &body);
+
+        assert_true(type == 'd' || type == 'c'); /* keepalives before the end */
+        if (type == 'c')
+            break;
+    } while (true);
+    say_status(&c, FORK, FORK, FORK); /* on its way when the end came */
+    say(&c, 'c', "", 0);
+    expect_row(&c, "2", "0/12003E8");
+    expect_complete(&c, "START_STREAMING");
+    expect_complete(&c, "START_REPLICATION");
+    expect(&c, 'Z');
+    ask(&c, "TIMELINE_HISTORY 2");
+    expect_row(&c, "00000002.history", history_2);
+    get_ready(&c);
+    stream_from(&c, 2, segment_start(FORK, MB));
+    take_wal(&c, 2, segment_start(FORK, MB), FORK + 500);
+    hang_up(&c);
+}
+
+static void
+test_relay_knows_where_an_old_timeline_ends(void **state)
+{
+    struct client c;
+
+    (void)state;
+    fill(FORK);
+    assert_int_equal(spool_put_history(&spool, 2, history_2, sizeof history_2 - 1), 0);
+    grow(2, segment_start(FORK, MB), FORK + 500);
+    enter(&c);
+    ask(&c, "START_REPLICATION 0/12003E8 TIMELINE 1"); /* exactly there: no copy at all */
+    expect_row(&c, "2", "0/12003E8");
+    expect_complete(&c, "START_STREAMING");
+    expect_complete(&c, "START_REPLICATION");
+    expect(&c, 'Z');
+    ask(&c, "START_REPLICATION 0/12003E9 TIMELINE 1"); /* a standby that went another way */
+    expect_error(&c, "XX000");
+    expect(&c, 'Z');
+    stream_from(&c, 1, FIRST + MB);
+    take_wal(&c, 1, FIRST + MB, FORK);
+    expect(&c, 'c');
+    hang_up(&c);
+}
+
+static void
+test_relay_lets_a_client_end_its_copy(void **state)
+{
+    struct relay_standby standby;
+    struct client c;
+
+    (void)state;
+    fill(FIRST + 100);
+    enter(&c);
+    stream_from(&c, 1, FIRST);
+    say_status(&c, FIRST + 100, FIRST + 90, FIRST + 80);
+    take_wal(&c, 1, FIRST, FIRST + 100);
+    settle();
+    relay_standby(&relay, &standby);
+    assert_true(standby.connected && standby.flush == FIRST + 90);
+    say(&c, 'c', "", 0);
+    expect(&c, 'd'); /* the keepalive of having caught up */
+    expect(&c, 'c');
+    expect_complete(&c, "START_STREAMING");
+    expect_complete(&c, "START_REPLICATION");
+    expect(&c, 'Z');
+    say_status(&c, FIRST + 100, FIRST + 100, FIRST + 100); /* too late: ignored */
+    ask(&c, "SHOW server_version_num");
+    expect_row(&c, "150000", NULL);
+    relay_standby(&relay, &standby);
+    assert_false(standby.connected);
+    assert_true(standby.apply == FIRST + 80);
+    hang_up(&c);
+}
+
+static void
+test_relay_hears_its_standby(void **state)
+{
+    static const uint8_t feedback[] = {'h', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0xD4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0};
+    struct relay_standby standby;
+    struct client archive, c;
+
+    (void)state;
+    fill(FIRST + MB + 100);
+    enter(&archive);
+    stream_from(&archive, 1, FIRST);
+    say_status(&archive, FIRST, FIRST, 0); /* applies nothing: no standby */
+    settle();
+    relay_standby(&relay, &standby);
+    assert_false(standby.connected);
+    assert_true(standby.left_us == 0);
+    enter(&c);
+    stream_from(&c, 1, FIRST + MB);
+    say_status(&c, FIRST + MB + 100, FIRST + MB + 90, FIRST + MB + 80);
+    say(&c, 'd', feedback, sizeof feedback);
+    settle();
+    relay_standby(&relay, &standby);
+    assert_true(standby.connected && standby.write == FIRST + MB + 100 && standby.apply == FIRST + MB + 80);
+    assert_true(standby.xmin == (UINT64_C(1) << 32 | 724) && standby.catalog_xmin == 0);
+    assert_true(relay_needs(&relay) == FIRST); /* the archive's flush */
+    hang_up(&archive);
+    settle();
+    assert_true(relay_needs(&relay) == FIRST + MB);
+    hang_up(&c);
+    settle();
+    relay_standby(&relay, &standby);
+    assert_false(standby.connected);
+    assert_true(standby.left_us > 0 && standby.flush == FIRST + MB + 90);
+    assert_true(relay_needs(&relay) == UINT64_MAX);
+}
+
+/* Nothing happens: a keepalive each 10 s, a question after 30 s, the end after 60 s. */
+static void
+test_relay_keeps_alive_asks_and_gives_up(void **state)
+{
+    struct client c;
+    int said = 0, asked = 0, first_ask = 0, second;
+
+    (void)state;
+    fill(FIRST + 100);
+    enter(&c);
+    stream_from(&c, 1, FIRST + 100);
+    expect(&c, 'd'); /* has caught up */
+    for (second = 1; second <= 70 && clients() > 0; second++) {
+        struct reader body;
+
+        now_us += SECOND_US;
+        settle();
+        listen_to(&c);
+        if (buf_used(&c.in) == c.pending)
+            continue;
+        body = expect(&c, 'd');
+        assert_int_equal(reader_u8(&body), 'k');
+        assert_true(reader_u64(&body) == FIRST + 100);
+        reader_u64(&body);
+        said++;
+        if (reader_u8(&body) == 1 && asked++ == 0)
+            first_ask = second;
+    }
+    assert_int_equal(said, 6);
+    assert_int_equal(first_ask, 30);
+    assert_int_equal(asked, 4); /* the last one in vain */
+    assert_int_equal(second, 61);
+    hang_up(&c);
+}
+
+/* ---- the socket ---- */
+
+static void
+test_relay_takes_over_a_dead_agents_socket_only(void **state)
+{
+    struct relay second;
+    struct stat st;
+    char path[108];
+
+    (void)state;
+    assert_int_equal(relay_open(&second, run, &spool), -3); /* ours is alive */
+    assert_int_equal(stat(relay.path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    memcpy(path, relay.path, sizeof path);
+    close(relay.fd); /* as kill -9 leaves it */
+    relay.fd = -1;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(relay_open(&relay, run, &spool), 0);
+    relay_close(&relay);
+    assert_int_equal(stat(path, &st), -1);
+    close(open(path, O_CREAT | O_WRONLY, 0600)); /* somebody's file */
+    assert_int_equal(relay_open(&relay, run, &spool), -3);
+    assert_int_equal(stat(path, &st), 0);
+}
+
+static void
+test_relay_says_goodbye(void **state)
+{
+    struct client c;
+
+    (void)state;
+    fill(FIRST + 100);
+    enter(&c);
+    relay_close(&relay);
+    assert_false(listen_to(&c));
+    expect_error(&c, "57P01");
+    hang_up(&c);
+}
+
+/* ---- PostgreSQL's own tools ---- */
+
+static const char *
+find_tool(char out[80], const char *name)
+{
+    for (int major = 17; major >= 13; major--) {
+        snprintf(out, 80, "/usr/lib/postgresql/%d/bin/%s", major, name);
+        if (access(out, X_OK) == 0)
+            return out;
+    }
+    return NULL;
+}
+
+/* Its exit status, served meanwhile; output (if asked for) without the last newline. */
+static int
+run_tool(char *const arguments[], char *output, size_t size)
+{
+    int ends[2], status;
+    ssize_t got = 0, n = 0;
+    int64_t deadline_us = clock_us() + 20 * SECOND_US;
+    pid_t child, ended;
+
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        dup2(ends[1], 1);
+        execv(arguments[0], arguments);
+        _exit(127);
+    }
+    close(ends[1]);
+    while ((ended = waitpid(child, &status, WNOHANG)) == 0 && clock_us() < deadline_us) {
+        now_us = clock_us();
+        if (!turn())
+            usleep(1000);
+    }
+    if (ended == 0) {
+        kill(child, SIGKILL);
+        waitpid(child, &status, 0);
+    }
+    while (output != NULL && got < (ssize_t)size - 1 && (n = read(ends[0], output + got, size - 1 - (size_t)got)) > 0)
+        got += n;
+    close(ends[0]);
+    if (output != NULL)
+        output[got > 0 && output[got - 1] == '\n' ? got - 1 : got] = '\0';
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void
+psql(const char *query, const char *want)
+{
+    char tool[80], conninfo[120], command[80], output[400];
+    char at[] = "-AtXc";
+    char *arguments[] = {tool, conninfo, at, command, NULL};
+
+    if (find_tool(tool, "psql") == NULL)
+        skip();
+    snprintf(conninfo, sizeof conninfo, "host=%s port=5432 user=me replication=true", run);
+    snprintf(command, sizeof command, "%s", query);
+    assert_int_equal(run_tool(arguments, output, sizeof output), 0);
+    assert_string_equal(output, want);
+}
+
+static void
+test_relay_speaks_with_psql(void **state)
+{
+    (void)state;
+    fill(FORK);
+    assert_int_equal(spool_put_history(&spool, 2, history_2, sizeof history_2 - 1), 0);
+    psql("IDENTIFY_SYSTEM", "7710451456251498215|1|0/12003E8|");
+    psql("SHOW wal_segment_size", "1MB");
+    psql("TIMELINE_HISTORY 2", "00000002.history|1\t0/12003E8\tno recovery target specified\n");
+    psql("READ_REPLICATION_SLOT any", "||");
+}
+
+static void
+compare_segment(const char *folder, timeline_t timeline, lsn_t start)
+{
+    static uint8_t bytes[MB];
+    char name[SEGMENT_NAME_SIZE];
+    int dir, fd;
+
+    segment_name(name, timeline, start, MB);
+    assert_int_equal(durable_dir(folder, &dir), 0);
+    assert_int_equal(durable_open(dir, name, DURABLE_READ, &fd), 0);
+    assert_int_equal(durable_read(fd, bytes, MB, 0), MB);
+    for (size_t i = 0; i < MB; i++)
+        if (bytes[i] != wal_byte(timeline, start + i))
+            assert_int_equal(i, -1);
+    durable_close(fd);
+    durable_close(dir);
+}
+
+/* Across the end of a timeline, up to a position of the second one. */
+static void
+test_relay_feeds_pg_receivewal(void **state)
+{
+    char tool[80], conninfo[120], folder[100], end[LSN_TEXT_SIZE], seed[140];
+    char d[] = "-d", D[] = "-D", E[] = "-E", no_loop[] = "-n", no_sync[] = "--no-sync";
+    char *arguments[] = {tool, d, conninfo, D, folder, E, end, no_loop, no_sync, NULL};
+
+    (void)state;
+    if (find_tool(tool, "pg_receivewal") == NULL)
+        skip();
+    fill(FORK);
+    assert_int_equal(spool_put_history(&spool, 2, history_2, sizeof history_2 - 1), 0);
+    grow(2, segment_start(FORK, MB), FIRST + 5 * MB + 500);
+    snprintf(conninfo, sizeof conninfo, "host=%s port=5432 user=me", run);
+    snprintf(folder, sizeof folder, "%s/received", run);
+    snprintf(end, sizeof end, LSN_FORMAT, LSN_ARGS(FIRST + 5 * MB));
+    assert_int_equal(mkdir(folder, 0700), 0);
+    snprintf(seed, sizeof seed, "%s/000000010000000000000010.partial", folder); /* begin there, on timeline 1 */
+    close(open(seed, O_CREAT | O_WRONLY, 0600));
+    assert_int_equal(run_tool(arguments, NULL, 0), 0);
+    compare_segment(folder, 1, FIRST);
+    compare_segment(folder, 1, FIRST + MB);
+    for (lsn_t start = segment_start(FORK, MB); start < FIRST + 5 * MB; start += MB)
+        compare_segment(folder, 2, start);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_relay_tells_before_it_knows_its_cluster, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_remembers_what_an_empty_spool_is_asked_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_answers_commands, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_refuses_encryption_twice_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_ends_who_breaks_the_protocol, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_gives_up_on_a_slow_start, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_turns_one_more_away_unless_one_is_idle, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_takes_no_more_than_it_can_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_serves_every_byte, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_pushes_at_once_what_is_waited_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_slow_client_slows_nobody, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_refuses_what_it_does_not_hold, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_ends_a_timeline_as_walsender_does, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_knows_where_an_old_timeline_ends, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_lets_a_client_end_its_copy, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_hears_its_standby, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_keeps_alive_asks_and_gives_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_takes_over_a_dead_agents_socket_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_says_goodbye, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_speaks_with_psql, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_feeds_pg_receivewal, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
