@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/durable.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "shipper/codec.h"
 
 #include <errno.h>
@@ -273,6 +274,24 @@ learn_epoch(struct agent *a, const struct epoch_origin *origin, const char *tell
                     teller, a->role == ROLE_PRIMARY ? "; this member was, and stops shipping" : "");
 }
 
+/* A stopping server waits for its walsenders: not for ever, if the line is slow. */
+static bool
+may_hold_walsender(const struct agent *a, const struct link *l, int64_t now_us)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    char wait[32], bytes[24];
+
+    if (a->stopping_us == 0 || now_us - a->stopping_us < a->config->shutdown_wait_us)
+        return true;
+    if (l->source_allowed && source_active(l->source))
+        log_warning("link to %s: PostgreSQL has waited %s for its WAL to be shipped and is let go: about %s stay "
+                    "unshipped until it is back",
+                    l->member, text_duration(wait, sizeof wait, a->config->shutdown_wait_us),
+                    text_bytes(bytes, sizeof bytes,
+                               s != NULL && s->flush > l->sender.far.flushed ? s->flush - l->sender.far.flushed : 0));
+    return false;
+}
+
 static void
 run_links(struct agent *a, int64_t now_us, int64_t wall_us)
 {
@@ -285,7 +304,7 @@ run_links(struct agent *a, int64_t now_us, int64_t wall_us)
         bool was_refused = l->sender.refused;
 
         l->sender.postgres = word;
-        l->source_allowed = a->stopping_us == 0 || now_us - a->stopping_us < a->config->shutdown_wait_us;
+        l->source_allowed = may_hold_walsender(a, l, now_us);
         link_run(l, &a->loop, hello, why, now_us, wall_us);
         if (l->sender.pool_news) {
             l->sender.pool_news = false;

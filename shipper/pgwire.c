@@ -9,14 +9,14 @@
 #include <string.h>
 #include <strings.h>
 
-#define STARTUP_MIN      8
-#define STARTUP_MAX      10000 /* PostgreSQL's own limit */
-#define CODE_CANCEL      80877102
-#define CODE_SSL         80877103
-#define CODE_GSS         80877104
-#define PROTOCOL_3_0     (UINT32_C(3) << 16)
+#define STARTUP_MIN       8
+#define STARTUP_MAX       10000 /* PostgreSQL's own limit */
+#define CODE_CANCEL       80877102
+#define CODE_SSL          80877103
+#define CODE_GSS          80877104
+#define PROTOCOL_3_0      (UINT32_C(3) << 16)
 #define POSTGRES_EPOCH_US INT64_C(946684800000000)
-#define XLOGDATA_BYTES   (1 + 4 + 1 + 8 + 8 + 8)
+#define XLOGDATA_BYTES    (1 + 4 + 1 + 8 + 8 + 8)
 
 static int
 startup_parameters(struct reader *r, struct startup *s)
@@ -27,13 +27,15 @@ startup_parameters(struct reader *r, struct startup *s)
         if (name == NULL)
             return fail(ERR_PEER, "the start-up packet is cut short");
         if (name[0] == '\0')
-            return r->left == 0 ? 0 : fail(ERR_PEER, "the start-up packet has bytes behind its end");
+            return r->left == 0 ? 0
+                                : fail(ERR_PEER, "the start-up packet has bytes behind its end");
         value = reader_string(r);
         if (value == NULL)
             return fail(ERR_PEER, "the start-up packet is cut short");
         if (strcmp(name, "replication") == 0)
             s->replication = strcasecmp(value, "true") == 0 || strcasecmp(value, "on") == 0 ||
-                             strcasecmp(value, "yes") == 0 || strcmp(value, "1") == 0 || strcmp(value, "database") == 0;
+                             strcasecmp(value, "yes") == 0 || strcmp(value, "1") == 0 ||
+                             strcmp(value, "database") == 0;
         else if (strcmp(name, "application_name") == 0)
             snprintf(s->application_name, sizeof s->application_name, "%s", value);
     }
@@ -87,7 +89,8 @@ pgwire_message(const struct buf *in, struct pgwire_message *ret_message)
     if (r.failed)
         return 0;
     if (length < 4 || length > PGWIRE_MESSAGE_MAX - 1)
-        return fail(ERR_PEER, "a message of %u bytes came, at most %u are taken", length, PGWIRE_MESSAGE_MAX);
+        return fail(ERR_PEER, "a message of %u bytes came, at most %u are taken", length,
+                    PGWIRE_MESSAGE_MAX);
     if (r.left < length - 4)
         return 0;
     m.length = length - 4;
@@ -254,13 +257,11 @@ parse_drop(const char *at, struct pgwire_command *c)
 static const struct {
     const char *word;
     enum pgwire_verb verb;
-} verbs[] = {{"IDENTIFY_SYSTEM", VERB_IDENTIFY_SYSTEM},
-             {"SHOW", VERB_SHOW},
-             {"TIMELINE_HISTORY", VERB_TIMELINE_HISTORY},
-             {"START_REPLICATION", VERB_START_REPLICATION},
-             {"READ_REPLICATION_SLOT", VERB_READ_SLOT},
-             {"CREATE_REPLICATION_SLOT", VERB_CREATE_SLOT},
-             {"DROP_REPLICATION_SLOT", VERB_DROP_SLOT}};
+} verbs[] = {
+    {"IDENTIFY_SYSTEM", VERB_IDENTIFY_SYSTEM},   {"SHOW", VERB_SHOW},
+    {"TIMELINE_HISTORY", VERB_TIMELINE_HISTORY}, {"START_REPLICATION", VERB_START_REPLICATION},
+    {"READ_REPLICATION_SLOT", VERB_READ_SLOT},   {"CREATE_REPLICATION_SLOT", VERB_CREATE_SLOT},
+    {"DROP_REPLICATION_SLOT", VERB_DROP_SLOT}};
 
 bool
 pgwire_parse(const char *text, struct pgwire_command *ret_command)

@@ -2,8 +2,8 @@
  * pgwire: the server half of PostgreSQL's replication protocol, encoding and decoding only.
  *
  * Source: PostgreSQL manual, "Message Formats" and "Streaming Replication Protocol". Numbers are in
- * network byte order. Start-up packets: u32 length (itself included), u32 code, body. Messages after
- * that: u8 type, u32 length (itself included), body.
+ * network byte order. Start-up packets: u32 length (itself included), u32 code, body. Messages
+ * after that: u8 type, u32 length (itself included), body.
  */
 #ifndef SHIPPER_PGWIRE_H
 #define SHIPPER_PGWIRE_H
@@ -20,8 +20,8 @@ enum startup_kind { STARTUP_MORE, STARTUP_SSL, STARTUP_CANCEL, STARTUP_SESSION }
 
 struct startup {
     enum startup_kind kind;
-    size_t bytes;   /* consume these */
-    bool newer;     /* asks for more than protocol 3.0: answer pgwire_put_negotiate */
+    size_t bytes; /* consume these */
+    bool newer;   /* asks for more than protocol 3.0: answer pgwire_put_negotiate */
     bool replication;
     char application_name[64];
 };
@@ -62,7 +62,7 @@ enum pgwire_verb {
 
 struct pgwire_command {
     enum pgwire_verb verb;
-    char name[64];   /* of a slot or setting; "" : none */
+    char name[64]; /* of a slot or setting; "" : none */
     bool temporary, physical;
     timeline_t timeline; /* 0: not named */
     lsn_t lsn;
@@ -70,7 +70,8 @@ struct pgwire_command {
 
 /*
  * Keywords in any case, identifiers bare or quoted, one semicolon or none; slots in the syntax of
- * before PostgreSQL 15 and in parentheses. False: not understood (verb is set when the first word is).
+ * before PostgreSQL 15 and in parentheses. False: not understood (verb is set when the first word
+ * is).
  */
 bool pgwire_parse(const char *text, struct pgwire_command *ret_command);
 
@@ -80,7 +81,8 @@ int pgwire_put_negotiate(struct buf *out); /* protocol 3.0 is the newest here */
 /* AuthenticationOk, ParameterStatus of what libpq wants to know, BackendKeyData, ReadyForQuery. */
 int pgwire_put_authentication(struct buf *out, const char *server_version, uint32_t backend);
 int pgwire_put_empty(struct buf *out); /* the answer to an empty query */
-int pgwire_put_error(struct buf *out, const char *severity, const char *sqlstate, const char *message);
+int pgwire_put_error(struct buf *out, const char *severity, const char *sqlstate,
+                     const char *message);
 int pgwire_put_complete(struct buf *out, const char *tag);
 int pgwire_put_copy_both(struct buf *out);
 int pgwire_put_copy_done(struct buf *out);
@@ -95,9 +97,9 @@ struct pgwire_column {
 };
 int pgwire_put_row(struct buf *out, const struct pgwire_column *columns, size_t count);
 
-#define OID_INT8  20
-#define OID_INT4  23
-#define OID_TEXT  25
+#define OID_INT8 20
+#define OID_INT4 23
+#define OID_TEXT 25
 
 /* Room for XLogData of at most n bytes of WAL: fill *ret_wal, then commit what there really is. */
 bool pgwire_reserve_wal(struct buf *out, size_t n, uint8_t **ret_wal);

@@ -31,7 +31,7 @@
 #define IN_BYTES     PGWIRE_MESSAGE_MAX
 #define OUT_BYTES    (2 * (PGWIRE_WAL_MAX + 64))
 #define RUN_BYTES    (2u << 20) /* served to one client in one turn */
-#define ENCRYPTIONS  2 /* asked for before the start-up: SSL and GSS, once each */
+#define ENCRYPTIONS  2          /* asked for before the start-up: SSL and GSS, once each */
 
 enum client_state { CLIENT_STARTUP, CLIENT_READY, CLIENT_STREAMING, CLIENT_ENDING, CLIENT_CLOSING };
 
@@ -57,7 +57,9 @@ make_address(struct sockaddr_un *address, char path[108], const char *run)
 {
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
     if ((size_t)snprintf(path, 108, "%s/.s.PGSQL.5432", run) >= sizeof address->sun_path)
-        return fail(ERR_USAGE, "the socket path %s/.s.PGSQL.5432 is too long; choose a shorter run directory", run);
+        return fail(ERR_USAGE,
+                    "the socket path %s/.s.PGSQL.5432 is too long; choose a shorter run directory",
+                    run);
     memcpy(address->sun_path, path, strlen(path) + 1);
     return 0;
 }
@@ -72,8 +74,10 @@ clear_path(const struct sockaddr_un *address, int fd)
         return errno == ENOENT ? 0 : fail_sys(ERR_LOCAL, "cannot look at %s", address->sun_path);
     if (!S_ISSOCK(st.st_mode))
         return fail(ERR_LOCAL, "%s is in the way: it is no socket; remove it", address->sun_path);
-    if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 || errno != ECONNREFUSED)
-        return fail(ERR_LOCAL, "something else listens on %s; give the agent a run directory of its own",
+    if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 ||
+        errno != ECONNREFUSED)
+        return fail(ERR_LOCAL,
+                    "something else listens on %s; give the agent a run directory of its own",
                     address->sun_path);
     if (unlink(address->sun_path) < 0)
         return fail_sys(ERR_LOCAL, "cannot remove %s", address->sun_path);
@@ -104,8 +108,8 @@ relay_open(struct relay *r, const char *run, struct spool *spool)
     if (code < 0)
         return code;
     fd = new_socket();
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || chmod(path, 0600) < 0 ||
-        listen(fd, RELAY_CLIENTS_MAX) < 0) {
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+        chmod(path, 0600) < 0 || listen(fd, RELAY_CLIENTS_MAX) < 0) {
         fail_sys(ERR_LOCAL, "cannot listen on %s", path);
         if (fd >= 0)
             close(fd);
@@ -120,13 +124,27 @@ static int
 write_client(struct relay_client *k)
 {
     while (buf_used(&k->out) > 0) {
-        ssize_t put = send(k->fd, buf_data(&k->out), buf_used(&k->out), MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t put =
+            send(k->fd, buf_data(&k->out), buf_used(&k->out), MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (put < 0)
-            return errno == EAGAIN || errno == EINTR ? 0 : fail_sys(ERR_PEER, "cannot be written to");
+            return errno == EAGAIN || errno == EINTR ? 0
+                                                     : fail_sys(ERR_PEER, "cannot be written to");
         buf_consume(&k->out, (size_t)put);
     }
     return 0;
+}
+
+static void
+set_state(struct relay_client *k, enum client_state state)
+{
+    k->state = state;
+    if (state != CLIENT_STREAMING)
+        return;
+    k->caught_up = false;
+    k->say_now = true; /* once it is */
+    log_info("relay: '%s' streams from " LSN_FORMAT " on timeline %u", k->application_name,
+             LSN_ARGS(k->lsn), k->timeline);
 }
 
 /* Keep the last word of a standby that has left. */
@@ -146,7 +164,7 @@ static int
 hang_up(struct relay_client *k)
 {
     buf_clear(&k->out);
-    k->state = CLIENT_CLOSING;
+    set_state(k, CLIENT_CLOSING);
     return 0;
 }
 
@@ -154,7 +172,7 @@ hang_up(struct relay_client *k)
 static void
 close_client(struct relay_client *k, const char *sqlstate, const char *message)
 {
-    k->state = CLIENT_CLOSING;
+    set_state(k, CLIENT_CLOSING);
     pgwire_put_error(&k->out, "FATAL", sqlstate, message); /* no room: then without */
 }
 
@@ -196,7 +214,8 @@ is_ours(int fd)
     struct ucred who;
     socklen_t size = sizeof who;
 
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && (who.uid == geteuid() || who.uid == 0);
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 &&
+           (who.uid == geteuid() || who.uid == 0);
 }
 
 /* One message and the door: for those who cannot become clients. */
@@ -227,7 +246,8 @@ find_place(struct relay *r, int64_t now_us)
             oldest = i;
     }
     if (oldest < RELAY_CLIENTS_MAX) {
-        close_client(r->client[oldest], "57P05", "idle for long, and another client needs the place");
+        close_client(r->client[oldest], "57P05",
+                     "idle for long, and another client needs the place");
         write_client(r->client[oldest]);
         drop(r, oldest);
     }
@@ -282,8 +302,8 @@ no_room(void)
     return fail(ERR_PEER, "does not take its answers");
 }
 
-static int
-put_error(struct relay_client *k, const char *sqlstate, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int put_error(struct relay_client *k, const char *sqlstate, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static int
 put_error(struct relay_client *k, const char *sqlstate, const char *format, ...)
@@ -300,7 +320,8 @@ put_error(struct relay_client *k, const char *sqlstate, const char *format, ...)
 }
 
 static int
-put_result(struct relay_client *k, const struct pgwire_column *columns, size_t count, const char *tag)
+put_result(struct relay_client *k, const struct pgwire_column *columns, size_t count,
+           const char *tag)
 {
     if (pgwire_put_row(&k->out, columns, count) < 0 || pgwire_put_complete(&k->out, tag) < 0 ||
         pgwire_put_ready(&k->out) < 0)
@@ -340,13 +361,15 @@ identify(struct relay *r, struct relay_client *k)
                                       {"xlogpos", OID_TEXT, position, 0},
                                       {"dbname", OID_TEXT, NULL, 0}};
 
-    snprintf(system_identifier, sizeof system_identifier, "%" PRIu64, s->identity.system_identifier);
+    snprintf(system_identifier, sizeof system_identifier, "%" PRIu64,
+             s->identity.system_identifier);
     snprintf(timeline, sizeof timeline, "%u", newest_timeline(s));
     snprintf(position, sizeof position, LSN_FORMAT, LSN_ARGS(s->available));
     return put_result(k, columns, 4, "IDENTIFY_SYSTEM");
 }
 
-/* What PostgreSQL's own clients ask of a server in recovery, and what is the same for each of ours. */
+/* What PostgreSQL's own clients ask of a server in recovery, and what is the same for each of ours.
+ */
 static const struct {
     const char *name, *value;
 } settings[] = {{"data_directory_mode", "0700"},
@@ -404,9 +427,11 @@ timeline_history(struct relay *r, struct relay_client *k, timeline_t timeline)
     history_name(name, timeline);
     length = spool_history(r->spool, timeline, text, HISTORY_BYTES_MAX + 1);
     if (length < 0) {
-        code = put_error(k, "58P01", "could not open file \"%s\": the spool has none of that name", name);
+        code = put_error(k, "58P01", "could not open file \"%s\": the spool has none of that name",
+                         name);
     } else {
-        struct pgwire_column columns[] = {{"filename", OID_TEXT, name, 0}, {"content", OID_TEXT, text, (size_t)length}};
+        struct pgwire_column columns[] = {{"filename", OID_TEXT, name, 0},
+                                          {"content", OID_TEXT, text, (size_t)length}};
 
         code = put_result(k, columns, 2, "TIMELINE_HISTORY");
     }
@@ -419,7 +444,8 @@ static int
 put_next_timeline(struct relay_client *k, timeline_t next, lsn_t end)
 {
     char next_text[16], start[LSN_TEXT_SIZE];
-    struct pgwire_column columns[] = {{"next_tli", OID_INT8, next_text, 0}, {"next_tli_startpos", OID_TEXT, start, 0}};
+    struct pgwire_column columns[] = {{"next_tli", OID_INT8, next_text, 0},
+                                      {"next_tli_startpos", OID_TEXT, start, 0}};
 
     snprintf(next_text, sizeof next_text, "%u", next);
     snprintf(start, sizeof start, LSN_FORMAT, LSN_ARGS(end));
@@ -435,8 +461,8 @@ put_streamed(struct relay *r, struct relay_client *k, timeline_t timeline)
 
     if (spool_switch_point(r->spool, timeline, &end, &next) && put_next_timeline(k, next, end) < 0)
         return ERR_PEER;
-    if (pgwire_put_complete(&k->out, "START_STREAMING") < 0 || pgwire_put_complete(&k->out, "START_REPLICATION") < 0 ||
-        pgwire_put_ready(&k->out) < 0)
+    if (pgwire_put_complete(&k->out, "START_STREAMING") < 0 ||
+        pgwire_put_complete(&k->out, "START_REPLICATION") < 0 || pgwire_put_ready(&k->out) < 0)
         return no_room();
     return 0;
 }
@@ -453,7 +479,8 @@ is_held(const struct spool *s, timeline_t timeline, lsn_t lsn)
 }
 
 static int
-start_replication(struct relay *r, struct relay_client *k, const struct pgwire_command *c, int64_t now_us)
+start_replication(struct relay *r, struct relay_client *k, const struct pgwire_command *c,
+                  int64_t now_us)
 {
     struct spool *s = r->spool;
     timeline_t timeline = c->timeline != 0 ? c->timeline : s->timeline, next;
@@ -463,17 +490,20 @@ start_replication(struct relay *r, struct relay_client *k, const struct pgwire_c
     if (spool_empty(s)) {
         r->wanted_timeline = timeline != 0 ? timeline : 1;
         r->wanted = c->lsn;
-        return put_error(k, "58P01", "requested WAL from " LSN_FORMAT " is not here yet: the spool is empty",
+        return put_error(k, "58P01",
+                         "requested WAL from " LSN_FORMAT " is not here yet: the spool is empty",
                          LSN_ARGS(c->lsn));
     }
     if (timeline > s->timeline)
-        return put_error(k, "XX000", "timeline %u is not in the spool yet, it is on timeline %u", timeline, s->timeline);
+        return put_error(k, "XX000", "timeline %u is not in the spool yet, it is on timeline %u",
+                         timeline, s->timeline);
     if (timeline != s->timeline) {
         if (!spool_switch_point(s, timeline, &end, &next))
             return put_error(k, "XX000", "timeline %u is not in this server's history", timeline);
         if (c->lsn > end)
             return put_error(k, "XX000",
-                             "requested starting point " LSN_FORMAT " on timeline %u is not in this server's history: "
+                             "requested starting point " LSN_FORMAT
+                             " on timeline %u is not in this server's history: "
                              "it forked from timeline %u at " LSN_FORMAT,
                              LSN_ARGS(c->lsn), timeline, timeline, LSN_ARGS(end));
         if (c->lsn == end)
@@ -485,21 +515,19 @@ start_replication(struct relay *r, struct relay_client *k, const struct pgwire_c
     }
     if (pgwire_put_copy_both(&k->out) < 0)
         return no_room();
-    k->state = CLIENT_STREAMING;
     k->timeline = timeline;
     k->lsn = c->lsn;
-    k->caught_up = false;
-    k->say_now = true;
-    k->heard_us = k->said_us = k->asked_us = now_us;
-    log_info("relay: '%s' streams from " LSN_FORMAT " on timeline %u", k->application_name, LSN_ARGS(c->lsn), timeline);
+    k->said_us = k->asked_us = now_us;
+    set_state(k, CLIENT_STREAMING);
     return 0;
 }
 
 static int
 read_slot(struct relay_client *k)
 {
-    struct pgwire_column columns[] = {
-        {"slot_type", OID_TEXT, NULL, 0}, {"restart_lsn", OID_TEXT, NULL, 0}, {"restart_tli", OID_INT8, NULL, 0}};
+    struct pgwire_column columns[] = {{"slot_type", OID_TEXT, NULL, 0},
+                                      {"restart_lsn", OID_TEXT, NULL, 0},
+                                      {"restart_tli", OID_INT8, NULL, 0}};
 
     return put_result(k, columns, 3, "READ_REPLICATION_SLOT"); /* all null: there is no such slot */
 }
@@ -513,7 +541,8 @@ create_slot(struct relay_client *k, const struct pgwire_command *c)
                                       {"output_plugin", OID_TEXT, NULL, 0}};
 
     if (!c->temporary || !c->physical)
-        return put_error(k, "0A000", "the relay has no lasting slots: the spool keeps WAL by itself (see keep)");
+        return put_error(
+            k, "0A000", "the relay has no lasting slots: the spool keeps WAL by itself (see keep)");
     return put_result(k, columns, 4, "CREATE_REPLICATION_SLOT");
 }
 
@@ -527,8 +556,10 @@ run_command(struct relay *r, struct relay_client *k, const char *text, int64_t n
         return pgwire_put_empty(&k->out) < 0 || pgwire_put_ready(&k->out) < 0 ? no_room() : 0;
     if (!pgwire_parse(text, &c))
         return put_error(k, c.verb == VERB_UNKNOWN ? "0A000" : "42601",
-                         "the relay does not understand \"%s\"; it knows IDENTIFY_SYSTEM, SHOW, TIMELINE_HISTORY, "
-                         "START_REPLICATION, READ_REPLICATION_SLOT and CREATE_REPLICATION_SLOT TEMPORARY PHYSICAL",
+                         "the relay does not understand \"%s\"; it knows IDENTIFY_SYSTEM, SHOW, "
+                         "TIMELINE_HISTORY, "
+                         "START_REPLICATION, READ_REPLICATION_SLOT and CREATE_REPLICATION_SLOT "
+                         "TEMPORARY PHYSICAL",
                          text_escape(shown, sizeof shown, text, strlen(text)));
     switch (c.verb) {
     case VERB_IDENTIFY_SYSTEM:
@@ -557,7 +588,8 @@ static int
 begin_session(struct relay *r, struct relay_client *k, const struct startup *s)
 {
     static const char strange[] = "this is a relay of WAL: it serves replication connections only";
-    static const char unknown[] = "the relay does not know its cluster yet: no WAL has come from the primary's agent";
+    static const char unknown[] =
+        "the relay does not know its cluster yet: no WAL has come from the primary's agent";
     char version[16];
 
     snprintf(k->application_name, sizeof k->application_name, "%s", s->application_name);
@@ -570,7 +602,7 @@ begin_session(struct relay *r, struct relay_client *k, const struct startup *s)
         return 0;
     }
     snprintf(version, sizeof version, "%u.0", r->spool->identity.postgres_major);
-    k->state = CLIENT_READY;
+    set_state(k, CLIENT_READY);
     if (s->newer && pgwire_put_negotiate(&k->out) < 0)
         return no_room();
     /* the number only makes names of temporary slots differ */
@@ -634,12 +666,13 @@ take_copy_done(struct relay *r, struct relay_client *k)
         return no_room();
     if (k->state == CLIENT_STREAMING)
         standby_left(r, k);
-    k->state = CLIENT_READY;
+    set_state(k, CLIENT_READY);
     return put_streamed(r, k, k->timeline);
 }
 
 static int
-take_message(struct relay *r, struct relay_client *k, const struct pgwire_message *m, int64_t now_us)
+take_message(struct relay *r, struct relay_client *k, const struct pgwire_message *m,
+             int64_t now_us)
 {
     bool copying = k->state == CLIENT_STREAMING || k->state == CLIENT_ENDING;
 
@@ -654,11 +687,14 @@ take_message(struct relay *r, struct relay_client *k, const struct pgwire_messag
             return fail(ERR_PEER, "a query came that is no string");
         return run_command(r, k, (const char *)m->body, now_us);
     case 'd':
-        return copying ? take_status(k, m, now_us) : 0; /* sent before it knew that the copy is over */
+        return copying ? take_status(k, m, now_us)
+                       : 0; /* sent before it knew that the copy is over */
     case 'c':
         return copying ? take_copy_done(r, k) : 0;
     default:
-        return fail(ERR_PEER, "a message of type %d came: only simple queries and copies are served", m->type);
+        return fail(ERR_PEER,
+                    "a message of type %d came: only simple queries and copies are served",
+                    m->type);
     }
 }
 
@@ -712,7 +748,8 @@ timeline_end(const struct relay *r, const struct relay_client *k, bool *ret_over
     timeline_t next;
     lsn_t end = r->spool->available;
 
-    *ret_over = k->timeline != r->spool->timeline && spool_switch_point(r->spool, k->timeline, &end, &next);
+    *ret_over =
+        k->timeline != r->spool->timeline && spool_switch_point(r->spool, k->timeline, &end, &next);
     return end;
 }
 
@@ -738,9 +775,13 @@ serve_wal(struct relay *r, struct relay_client *k, int64_t now_us)
         }
         if (got < 0)
             return got;
+        /* as walsender does: cut at a page's end, a standby takes a record cut inside a page for
+         * broken */
+        if (got == PGWIRE_WAL_MAX)
+            got -= (int)((k->lsn + PGWIRE_WAL_MAX) % WAL_PAGE_BYTES);
         k->caught_up = got == 0;
         if (got == 0 && over && k->lsn >= end && pgwire_put_copy_done(&k->out) == 0)
-            k->state = CLIENT_ENDING;
+            set_state(k, CLIENT_ENDING);
         if (got == 0)
             return 0;
         pgwire_commit_wal(&k->out, (size_t)got, k->lsn, end, clock_wall_us());
@@ -753,7 +794,8 @@ serve_wal(struct relay *r, struct relay_client *k, int64_t now_us)
     return 0;
 }
 
-/* One is due after a while of silence, when it was asked for, and to hear whether it still lives. */
+/* One is due after a while of silence, when it was asked for, and to hear whether it still lives.
+ */
 static void
 keep_alive(struct relay *r, struct relay_client *k, int64_t now_us)
 {
@@ -915,7 +957,8 @@ relay_needs(const struct relay *r)
 
         if (k == NULL || (k->state != CLIENT_STREAMING && k->state != CLIENT_ENDING))
             continue;
-        from = k->standby.flush != LSN_UNKNOWN && k->standby.flush < k->lsn ? k->standby.flush : k->lsn;
+        from = k->standby.flush != LSN_UNKNOWN && k->standby.flush < k->lsn ? k->standby.flush
+                                                                            : k->lsn;
         from = segment_start(from, r->spool->identity.segment_bytes);
         if (from < needs)
             needs = from;

@@ -553,9 +553,9 @@ later(lsn_t a, lsn_t b)
 static int
 put(struct source *s, struct buf *b)
 {
-    if (PQputCopyData(s->conn, (const char *)buf_data(b), (int)buf_used(b)) < 0)
+    if (PQputCopyData(s->conn, (const char *)buf_data(b), (int)buf_used(b)) < 0 && PQstatus(s->conn) == CONNECTION_BAD)
         return lost(s, "the connection broke");
-    return 0;
+    return 0; /* refused when the server has ended the stream: what it said is read next */
 }
 
 int

@@ -54,22 +54,23 @@ struct relay {
     struct relay_standby left; /* the last word of a standby that is gone */
 };
 
-/* Bind run/.s.PGSQL.5432, mode 0600, replacing a socket nobody listens on. ERR_LOCAL; ERR_USAGE: the
- * path is too long. */
+/* Bind run/.s.PGSQL.5432, mode 0600, replacing a socket nobody listens on. ERR_LOCAL; ERR_USAGE:
+ * the path is too long. */
 int relay_open(struct relay *r, const char *run, struct spool *spool);
 /* Ends all clients (57P01), removes the socket; accepts a zeroed struct. */
 void relay_close(struct relay *r);
 
-void relay_watch(const struct relay *r, struct loop *l, int64_t now_us); /* descriptors and deadline */
-void relay_run(struct relay *r, const struct loop *l, int64_t now_us);   /* accept, read, serve */
+/* Its descriptors and deadline; then accept, read and serve. */
+void relay_watch(const struct relay *r, struct loop *l, int64_t now_us);
+void relay_run(struct relay *r, const struct loop *l, int64_t now_us);
 
 /* The spool grew: serve it now, do not wait for the next turn. */
 void relay_push(struct relay *r, int64_t now_us);
 
 void relay_standby(const struct relay *r, struct relay_standby *ret_standby);
 
-/* The lowest position a streaming client still needs: the segment start of what it has flushed (of what
- * it was given, if it does not say). LSN max when there is none. */
+/* The lowest position a streaming client still needs: the segment start of what it has flushed (of
+ * what it was given, if it does not say). LSN max when there is none. */
 lsn_t relay_needs(const struct relay *r);
 
 #endif

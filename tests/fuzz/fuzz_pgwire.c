@@ -9,7 +9,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct buf in = {.bytes = (uint8_t *)(uintptr_t)data + 1, .end = size > 0 ? size - 1 : 0, .size = size};
+    struct buf in = {
+        .bytes = (uint8_t *)(uintptr_t)data + 1, .end = size > 0 ? size - 1 : 0, .size = size};
     struct startup startup;
     struct pgwire_message message;
     struct pgwire_status status;
@@ -24,14 +25,18 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             assert(startup.bytes <= size - 1);
         break;
     case 1:
-        while (pgwire_message(&in, &message) == 1)
+        while (pgwire_message(&in, &message) == 1) {
+            if (message.type == 'd')
+                pgwire_status(message.body, message.length, &status);
             buf_consume(&in, message.bytes);
+        }
         break;
     case 2:
         pgwire_status(data + 1, size - 1, &status);
         break;
     case 3:
-        snprintf(text, sizeof text, "%.*s", (int)(size - 1 < sizeof text ? size - 1 : sizeof text - 1),
+        snprintf(text, sizeof text, "%.*s",
+                 (int)(size - 1 < sizeof text ? size - 1 : sizeof text - 1),
                  (const char *)data + 1);
         if (pgwire_parse(text, &command))
             assert(command.verb != VERB_UNKNOWN && strlen(command.name) < sizeof command.name);

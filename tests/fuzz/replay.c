@@ -1,4 +1,5 @@
-/* replay: a fuzz target on the files of the folders given as arguments; exit 1 when there are none. */
+/* replay: a fuzz target on the files of the folders given as arguments; exit 1 when there are none.
+ */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

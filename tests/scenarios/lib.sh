@@ -127,6 +127,8 @@ same_rows() {
     dump "$DC2_PG" | cksum >"/tmp/wf-$$.2"
     cmp -s "/tmp/wf-$$.1" "/tmp/wf-$$.2" || fail "the two sides hold different rows"
     rm -f "/tmp/wf-$$.1" "/tmp/wf-$$.2"
+    ! grep -qE 'incorrect resource manager data checksum' "$WALFERRY_DEMO/dc2/postgres.log" ||
+        fail "the standby was served a record that it took for broken"
 }
 
 # Every whole segment of the spool is the primary's, byte for byte, and there is at least one.

@@ -48,7 +48,8 @@ put_message(char type, const void *body, size_t n)
 
 /* ---- start-up ---- */
 
-static const char walreceiver[] = "user\0postgres\0database\0replication\0replication\0true\0application_name\0sb2\0";
+static const char walreceiver[] =
+    "user\0postgres\0database\0replication\0replication\0true\0application_name\0sb2\0";
 
 static void
 test_pgwire_startup_of_a_walreceiver(void **state)
@@ -101,7 +102,8 @@ test_pgwire_startup_knows_the_other_packets(void **state)
         uint32_t code;
         size_t body;
         enum startup_kind kind;
-    } cases[] = {{80877103, 0, STARTUP_SSL}, {80877104, 0, STARTUP_SSL}, {80877102, 8, STARTUP_CANCEL}};
+    } cases[] = {
+        {80877103, 0, STARTUP_SSL}, {80877104, 0, STARTUP_SSL}, {80877102, 8, STARTUP_CANCEL}};
 
     (void)state;
     for (size_t i = 0; i < 3; i++) {
@@ -187,7 +189,8 @@ test_pgwire_message_is_bounded(void **state)
     buf_put_u8(&in, 'Q');
     buf_put_u32(&in, PGWIRE_MESSAGE_MAX - 1);
     assert_int_equal(pgwire_message(&in, &m), 0);
-    assert_non_null(buf_reserve(&in, PGWIRE_MESSAGE_MAX - 5)); /* the longest one fits a buffer of that size */
+    assert_non_null(
+        buf_reserve(&in, PGWIRE_MESSAGE_MAX - 5)); /* the longest one fits a buffer of that size */
 }
 
 static size_t
@@ -283,7 +286,8 @@ test_pgwire_parse_understands(void **state)
         {"START_REPLICATION 0/5000000", {.verb = VERB_START_REPLICATION, .lsn = 0x5000000}},
         {"START_REPLICATION 1/a TIMELINE 3;",
          {.verb = VERB_START_REPLICATION, .lsn = UINT64_C(0x10000000a), .timeline = 3}},
-        {"START_REPLICATION PHYSICAL 0/1 TIMELINE 1", {.verb = VERB_START_REPLICATION, .lsn = 1, .timeline = 1}},
+        {"START_REPLICATION PHYSICAL 0/1 TIMELINE 1",
+         {.verb = VERB_START_REPLICATION, .lsn = 1, .timeline = 1}},
         {"START_REPLICATION SLOT \"agent\" 0/4000000 TIMELINE 1",
          {.verb = VERB_START_REPLICATION, .name = "agent", .lsn = 0x4000000, .timeline = 1}},
         {"start_replication slot agent physical 0/4000000 timeline 1",
@@ -291,13 +295,18 @@ test_pgwire_parse_understands(void **state)
         {"READ_REPLICATION_SLOT agent", {.verb = VERB_READ_SLOT, .name = "agent"}},
         {"READ_REPLICATION_SLOT \"agent\"", {.verb = VERB_READ_SLOT, .name = "agent"}},
         {"CREATE_REPLICATION_SLOT \"pg_walreceiver_4020\" TEMPORARY PHYSICAL (RESERVE_WAL)",
-         {.verb = VERB_CREATE_SLOT, .name = "pg_walreceiver_4020", .temporary = true, .physical = true}},
+         {.verb = VERB_CREATE_SLOT,
+          .name = "pg_walreceiver_4020",
+          .temporary = true,
+          .physical = true}},
         {"CREATE_REPLICATION_SLOT x TEMPORARY PHYSICAL RESERVE_WAL",
          {.verb = VERB_CREATE_SLOT, .name = "x", .temporary = true, .physical = true}},
-        {"CREATE_REPLICATION_SLOT x PHYSICAL", {.verb = VERB_CREATE_SLOT, .name = "x", .physical = true}},
+        {"CREATE_REPLICATION_SLOT x PHYSICAL",
+         {.verb = VERB_CREATE_SLOT, .name = "x", .physical = true}},
         {"CREATE_REPLICATION_SLOT x PHYSICAL(RESERVE_WAL true);",
          {.verb = VERB_CREATE_SLOT, .name = "x", .physical = true}},
-        {"CREATE_REPLICATION_SLOT x LOGICAL pgoutput (SNAPSHOT 'nothing')", {.verb = VERB_CREATE_SLOT, .name = "x"}},
+        {"CREATE_REPLICATION_SLOT x LOGICAL pgoutput (SNAPSHOT 'nothing')",
+         {.verb = VERB_CREATE_SLOT, .name = "x"}},
         {"DROP_REPLICATION_SLOT x", {.verb = VERB_DROP_SLOT, .name = "x"}},
         {"DROP_REPLICATION_SLOT \"x\" WAIT;", {.verb = VERB_DROP_SLOT, .name = "x"}},
     };
@@ -307,9 +316,9 @@ test_pgwire_parse_understands(void **state)
         const struct pgwire_command *want = &cases[i].c;
         struct pgwire_command c;
 
-        if (!pgwire_parse(cases[i].text, &c) || c.verb != want->verb || strcmp(c.name, want->name) != 0 ||
-            c.temporary != want->temporary || c.physical != want->physical || c.timeline != want->timeline ||
-            c.lsn != want->lsn)
+        if (!pgwire_parse(cases[i].text, &c) || c.verb != want->verb ||
+            strcmp(c.name, want->name) != 0 || c.temporary != want->temporary ||
+            c.physical != want->physical || c.timeline != want->timeline || c.lsn != want->lsn)
             give_up("not understood: %s", cases[i].text);
     }
 }
@@ -415,7 +424,8 @@ test_pgwire_authentication_ends_with_ready(void **state)
 static void
 test_pgwire_row_of_text_and_null(void **state)
 {
-    struct pgwire_column columns[] = {{"a", OID_TEXT, "xy", 0}, {"b", OID_INT8, NULL, 0}, {"c", OID_INT4, "123", 1}};
+    struct pgwire_column columns[] = {
+        {"a", OID_TEXT, "xy", 0}, {"b", OID_INT8, NULL, 0}, {"c", OID_INT4, "123", 1}};
 
     (void)state;
     assert_int_equal(pgwire_put_row(&out, columns, 3), 0);

@@ -1,6 +1,7 @@
 /*
  * relay: a real spool and real sockets, under a clock of the test's own; clients that behave, that
- * are slow, that send nonsense, and PostgreSQL's own psql and pg_receivewal where they are installed.
+ * are slow, that send nonsense, and PostgreSQL's own psql and pg_receivewal where they are
+ * installed.
  */
 #include "unit.h"
 
@@ -42,7 +43,8 @@ struct client {
 static uint8_t
 wal_byte(timeline_t timeline, lsn_t lsn)
 {
-    return (uint8_t)((lsn * UINT64_C(0x9E3779B97F4A7C15)) >> 56) ^ (timeline > 1 && lsn >= FORK ? 0x55 : 0);
+    return (uint8_t)((lsn * UINT64_C(0x9E3779B97F4A7C15)) >> 56) ^
+           (timeline > 1 && lsn >= FORK ? 0x55 : 0);
 }
 
 /* Receive WAL up to `end`, flushed. */
@@ -69,7 +71,8 @@ grow(timeline_t timeline, lsn_t start, lsn_t end)
 static void
 adopt(void)
 {
-    struct identity cluster = {.system_identifier = 7710451456251498215, .segment_bytes = MB, .postgres_major = 15};
+    struct identity cluster = {
+        .system_identifier = 7710451456251498215, .segment_bytes = MB, .postgres_major = 15};
 
     assert_int_equal(spool_adopt(&spool, &cluster), 0);
 }
@@ -91,7 +94,10 @@ setup(void **state)
         return -1;
     snprintf(wal_dir, sizeof wal_dir, "%s/spool", run);
     now_us = clock_us();
-    return mkdir(wal_dir, 0700) < 0 || spool_open(&spool, wal_dir) < 0 || relay_open(&relay, run, &spool) < 0 ? -1 : 0;
+    return mkdir(wal_dir, 0700) < 0 || spool_open(&spool, wal_dir) < 0 ||
+                   relay_open(&relay, run, &spool) < 0
+               ? -1
+               : 0;
 }
 
 static void
@@ -213,7 +219,8 @@ say_status(struct client *c, lsn_t write, lsn_t flush, lsn_t apply)
 static void
 start_up(struct client *c)
 {
-    static const char parameters[] = "user\0me\0database\0replication\0replication\0true\0application_name\0sb2\0";
+    static const char parameters[] =
+        "user\0me\0database\0replication\0replication\0true\0application_name\0sb2\0";
     uint8_t bytes[128];
     struct buf b = {.bytes = bytes, .size = sizeof bytes};
 
@@ -271,8 +278,8 @@ expect(struct client *c, char type)
     char got = next(c, &body);
 
     if (got != type)
-        print_error("expected '%c', got '%c' %.*s\n", type, got == 0 ? '0' : got, got == 0 ? 0 : (int)body.left,
-                    got == 0 ? "" : (const char *)body.at);
+        print_error("expected '%c', got '%c' %.*s\n", type, got == 0 ? '0' : got,
+                    got == 0 ? 0 : (int)body.left, got == 0 ? "" : (const char *)body.at);
     assert_int_equal(got, type);
     return body;
 }
@@ -344,7 +351,8 @@ stream_from(struct client *c, timeline_t timeline, lsn_t lsn)
 {
     char query[80];
 
-    snprintf(query, sizeof query, "START_REPLICATION " LSN_FORMAT " TIMELINE %u", LSN_ARGS(lsn), timeline);
+    snprintf(query, sizeof query, "START_REPLICATION " LSN_FORMAT " TIMELINE %u", LSN_ARGS(lsn),
+             timeline);
     ask(c, query);
     expect(c, 'W');
 }
@@ -414,7 +422,8 @@ test_relay_remembers_what_an_empty_spool_is_asked_for(void **state)
     assert_int_equal(spool_put_history(&spool, 2, history_2, sizeof history_2 - 1), 0);
     enter(&c);
     ask(&c, "IDENTIFY_SYSTEM");
-    expect_row(&c, "7710451456251498215", "2"); /* else a standby on timeline 2 would not go on to ask */
+    expect_row(&c, "7710451456251498215",
+               "2"); /* else a standby on timeline 2 would not go on to ask */
     get_ready(&c);
     ask(&c, "START_REPLICATION 0/1200000 TIMELINE 2");
     expect_error(&c, "58P01");
@@ -492,8 +501,9 @@ test_relay_ends_who_breaks_the_protocol(void **state)
         bool entered;
         const char *bytes;
         size_t n;
-    } cases[] = {{false, "GET / HTTP/1.1\r\n", 16}, {false, "\0\0\0\4\0\0\0\0", 8}, {true, "P\0\0\0\4", 5},
-                 {true, "Q\0\0\0\5x", 6},           {true, "Q\377\377\377\377", 5}, {true, "Q\0\0\0\4", 5}};
+    } cases[] = {
+        {false, "GET / HTTP/1.1\r\n", 16}, {false, "\0\0\0\4\0\0\0\0", 8}, {true, "P\0\0\0\4", 5},
+        {true, "Q\0\0\0\5x", 6},           {true, "Q\377\377\377\377", 5}, {true, "Q\0\0\0\4", 5}};
 
     (void)state;
     fill(FIRST + 5000);
@@ -516,13 +526,14 @@ test_relay_ends_who_breaks_the_protocol(void **state)
 static void
 test_relay_gives_up_on_a_slow_start(void **state)
 {
+    static const char packet[] = "\0\0\1\0\0\3\0\0user";
     struct client c;
 
     (void)state;
     adopt();
     dial(&c);
     for (int second = 0; second < 9; second++) {
-        say_bytes(&c, "\0\0\1\0\0\3\0\0xxx" + second, 1); /* a byte a second */
+        say_bytes(&c, &packet[second], 1); /* a byte a second */
         settle();
         now_us += SECOND_US;
     }
@@ -755,7 +766,8 @@ test_relay_lets_a_client_end_its_copy(void **state)
 static void
 test_relay_hears_its_standby(void **state)
 {
-    static const uint8_t feedback[] = {'h', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0xD4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0};
+    static const uint8_t feedback[] = {'h', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0xD4,
+                                       0,   0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0};
     struct relay_standby standby;
     struct client archive, c;
 
@@ -774,7 +786,8 @@ test_relay_hears_its_standby(void **state)
     say(&c, 'd', feedback, sizeof feedback);
     settle();
     relay_standby(&relay, &standby);
-    assert_true(standby.connected && standby.write == FIRST + MB + 100 && standby.apply == FIRST + MB + 80);
+    assert_true(standby.connected && standby.write == FIRST + MB + 100 &&
+                standby.apply == FIRST + MB + 80);
     assert_true(standby.xmin == (UINT64_C(1) << 32 | 724) && standby.catalog_xmin == 0);
     assert_true(relay_needs(&relay) == FIRST); /* the archive's flush */
     hang_up(&archive);
@@ -902,7 +915,8 @@ run_tool(char *const arguments[], char *output, size_t size)
         kill(child, SIGKILL);
         waitpid(child, &status, 0);
     }
-    while (output != NULL && got < (ssize_t)size - 1 && (n = read(ends[0], output + got, size - 1 - (size_t)got)) > 0)
+    while (output != NULL && got < (ssize_t)size - 1 &&
+           (n = read(ends[0], output + got, size - 1 - (size_t)got)) > 0)
         got += n;
     close(ends[0]);
     if (output != NULL)
@@ -973,7 +987,8 @@ test_relay_feeds_pg_receivewal(void **state)
     snprintf(folder, sizeof folder, "%s/received", run);
     snprintf(end, sizeof end, LSN_FORMAT, LSN_ARGS(FIRST + 5 * MB));
     assert_int_equal(mkdir(folder, 0700), 0);
-    snprintf(seed, sizeof seed, "%s/000000010000000000000010.partial", folder); /* begin there, on timeline 1 */
+    snprintf(seed, sizeof seed, "%s/000000010000000000000010.partial",
+             folder); /* begin there, on timeline 1 */
     close(open(seed, O_CREAT | O_WRONLY, 0600));
     assert_int_equal(run_tool(arguments, NULL, 0), 0);
     compare_segment(folder, 1, FIRST);
@@ -986,24 +1001,32 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_relay_tells_before_it_knows_its_cluster, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_relay_remembers_what_an_empty_spool_is_asked_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_tells_before_it_knows_its_cluster, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_relay_remembers_what_an_empty_spool_is_asked_for,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_answers_commands, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_refuses_encryption_twice_only, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_ends_who_breaks_the_protocol, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_gives_up_on_a_slow_start, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_relay_turns_one_more_away_unless_one_is_idle, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_relay_takes_no_more_than_it_can_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_turns_one_more_away_unless_one_is_idle, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_relay_takes_no_more_than_it_can_answer, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_relay_serves_every_byte, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_relay_pushes_at_once_what_is_waited_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_pushes_at_once_what_is_waited_for, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_relay_slow_client_slows_nobody, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_refuses_what_it_does_not_hold, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_relay_ends_a_timeline_as_walsender_does, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_relay_knows_where_an_old_timeline_ends, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_ends_a_timeline_as_walsender_does, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_relay_knows_where_an_old_timeline_ends, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_relay_lets_a_client_end_its_copy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_hears_its_standby, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_keeps_alive_asks_and_gives_up, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_relay_takes_over_a_dead_agents_socket_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_takes_over_a_dead_agents_socket_only, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_relay_says_goodbye, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_speaks_with_psql, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_feeds_pg_receivewal, setup, teardown),
