@@ -3,7 +3,8 @@
  *
  * In comes one row per sample; out go the last sample, the server's state and the end of a command.
  * It promises never to block: a query that takes over 5 s loses its connection. It refuses nothing:
- * what goes wrong is a state with a reason.
+ * what goes wrong is a state with a reason. The server's words may be in any language: what they
+ * mean is told by their SQLSTATE wherever there is one.
  */
 #include "postgres.h"
 
@@ -37,12 +38,15 @@ struct postgres {
     struct postgres_sample sample, coming;
     bool sampled;
     PGresult *result; /* of the query that runs */
-    char query[256];  /* the command that waits or runs; "" : none */
+    char said_sqlstate[6]; /* between queries, unasked: why the session ends */
+    char said[400];
+    enum postgres_command command; /* that waits or runs, if one is asked */
+    char query[256];
     bool asked, done, failed;
     char error[640];
 };
 
-/* Everything a sample needs in one row; $1 marks our slots. No name is looked up in a search path. */
+/* Everything a sample needs in one row. */
 static const char sample_query[] =
     "select pg_catalog.pg_is_in_recovery(),"
     " case when pg_catalog.pg_is_in_recovery() then null else pg_catalog.pg_current_wal_insert_lsn() end,"
@@ -57,11 +61,14 @@ static const char sample_query[] =
     "  else pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) end,"
     " (select pg_catalog.string_agg(slot_name || ' ' || active || ' ' || coalesce(wal_status, '-') || ' ' ||"
     "   coalesce(restart_lsn::pg_catalog.text, '0/0'), ',')"
-    "  from pg_catalog.pg_replication_slots where slot_type = 'physical' and slot_name like 'walferry\\_%')";
+    "  from pg_catalog.pg_replication_slots"
+    "  where slot_type = 'physical' and pg_catalog.starts_with(slot_name::pg_catalog.text, 'walferry_'))";
 
+/* The first query: without an operator, for only behind it is pg_catalog all there is to find. */
 static const char facts_query[] =
     "select (pg_catalog.pg_control_system()).system_identifier,"
-    " (select setting from pg_catalog.pg_settings where name = 'wal_segment_size')";
+    " pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')),"
+    " pg_catalog.set_config('search_path', 'pg_catalog', false)";
 
 struct postgres *
 postgres_new(const char *conninfo)
@@ -83,10 +90,11 @@ disconnect(struct postgres *p, int64_t now_us)
     p->conn = NULL;
     p->work = WORK_NONE;
     p->due_us = now_us + RETRY_US;
+    p->said_sqlstate[0] = p->said[0] = '\0';
+    p->write_pending = false;
     if (p->asked) {
         p->asked = false;
         p->done = p->failed = true;
-        p->query[0] = '\0';
         snprintf(p->error, sizeof p->error, "the connection to PostgreSQL was lost meanwhile: %s", p->reason);
     }
 }
@@ -116,31 +124,61 @@ one_line(const char *message, char *out, size_t size)
     return text_escape(out, size, message, strcspn(message, "\n"));
 }
 
-/* What a lost or refused connection says of the server. */
-static int
-lost(struct postgres *p, const char *sqlstate, const char *message, int64_t now_us)
+/* What a lost or refused connection says of the server. libpq has no SQLSTATE field for a refused
+ * one: it is in the verbose message. */
+static enum postgres_state
+state_behind(const struct postgres *p, const char *sqlstate, const char *message)
 {
-    char text[400];
-    enum postgres_state state = POSTGRES_DOWN;
+    if (strcmp(sqlstate, "57P01") == 0 || strstr(message, "57P01: ") != NULL)
+        return POSTGRES_STOPPING;
+    if (strcmp(sqlstate, "57P03") != 0 && strstr(message, "57P03: ") == NULL)
+        return POSTGRES_DOWN;
+    if (strstr(message, "shutting down") != NULL)
+        return POSTGRES_STOPPING;
+    if (strstr(message, "starting up") != NULL || strstr(message, "recovery mode") != NULL)
+        return POSTGRES_STARTING;
+    /* in another language: what was up before is on its way down */
+    return p->state == POSTGRES_UP || p->state == POSTGRES_STOPPING ? POSTGRES_STOPPING : POSTGRES_STARTING;
+}
 
-    one_line(message, text, sizeof text);
-    /* a refused connection has no SQLSTATE in libpq: its words have to do */
-    if (strcmp(sqlstate, "57P01") == 0 || strstr(message, "shutting down") != NULL ||
-        strstr(message, "terminating connection due to administrator command") != NULL)
-        state = POSTGRES_STOPPING;
-    else if (strcmp(sqlstate, "57P03") == 0 || strstr(message, "starting up") != NULL ||
-             strstr(message, "not yet accepting connections") != NULL || strstr(message, "recovery mode") != NULL)
-        state = POSTGRES_STARTING;
-    state = set_state(p, state, text) ? 1 : 0;
+/* The connection is of no use any more. The server's own last words come before libpq's. */
+static int
+lost(struct postgres *p, int64_t now_us)
+{
+    const char *sqlstate = p->result != NULL ? PQresultErrorField(p->result, PG_DIAG_SQLSTATE) : NULL;
+    const char *message = p->conn != NULL ? PQerrorMessage(p->conn) : "out of memory";
+    char text[400];
+    int news;
+
+    if (sqlstate != NULL) {
+        message = PQresultErrorMessage(p->result);
+    } else if (p->said_sqlstate[0] != '\0') {
+        sqlstate = p->said_sqlstate;
+        message = p->said;
+    }
+    news = set_state(p, state_behind(p, sqlstate != NULL ? sqlstate : "", message), one_line(message, text, sizeof text));
     disconnect(p, now_us);
-    return (int)state;
+    return news;
+}
+
+/* Outside of a query, an error that ends the session comes as a notice. */
+static void
+take_notice(void *context, const PGresult *notice)
+{
+    struct postgres *p = context;
+    const char *sqlstate = PQresultErrorField(notice, PG_DIAG_SQLSTATE);
+
+    if (sqlstate == NULL || strncmp(sqlstate, "57P", 3) != 0)
+        return;
+    snprintf(p->said_sqlstate, sizeof p->said_sqlstate, "%s", sqlstate);
+    one_line(PQresultErrorMessage(notice), p->said, sizeof p->said);
 }
 
 static int
 send_query(struct postgres *p, enum work work, const char *query, int64_t now_us)
 {
     if (PQsendQuery(p->conn, query) != 1)
-        return lost(p, "", PQerrorMessage(p->conn), now_us);
+        return lost(p, now_us);
     p->work = work;
     p->work_us = now_us;
     p->write_pending = true;
@@ -198,7 +236,7 @@ take_sample(struct postgres *p, const PGresult *r)
 static bool
 take_facts(struct postgres *p, const PGresult *r)
 {
-    if (PQntuples(r) != 1 || PQnfields(r) != 2)
+    if (PQntuples(r) != 1 || PQnfields(r) != 3)
         return false;
     p->identity.system_identifier = strtoull(PQgetvalue(r, 0, 0), NULL, 10);
     p->identity.segment_bytes = (uint32_t)strtoul(PQgetvalue(r, 0, 1), NULL, 10);
@@ -206,19 +244,36 @@ take_facts(struct postgres *p, const PGresult *r)
     return segment_bytes_valid(p->identity.segment_bytes);
 }
 
+/* What to type when the role lacks a right; "" when something else is wrong. */
 static const char *
-missing_right(const char *message)
+missing_right(const struct postgres *p, enum work work, const char *sqlstate, char *out, size_t size)
 {
-    if (strstr(message, "pg_promote") != NULL)
-        return "; as superuser: GRANT EXECUTE ON FUNCTION pg_promote TO walferry";
-    if (strstr(message, "pg_wal_replay_resume") != NULL)
-        return "; as superuser: GRANT EXECUTE ON FUNCTION pg_wal_replay_resume TO walferry";
-    if (strstr(message, "pg_reload_conf") != NULL)
-        return "; as superuser: GRANT EXECUTE ON FUNCTION pg_reload_conf TO walferry";
-    return strstr(message, "permission denied") != NULL ? "; as superuser: GRANT pg_monitor TO walferry" : "";
+    static const char *const grants[] = {
+        [POSTGRES_PROMOTE] = "GRANT EXECUTE ON FUNCTION pg_promote TO",
+        [POSTGRES_REPLAY_RESUME] = "GRANT EXECUTE ON FUNCTION pg_wal_replay_resume TO",
+        [POSTGRES_RELOAD] = "GRANT EXECUTE ON FUNCTION pg_reload_conf TO",
+        [POSTGRES_MAKE_SLOT] = "ALTER ROLE",
+    };
+    const char *grant = work == WORK_COMMAND ? grants[p->command] : "GRANT pg_monitor TO";
+    const char *behind = work == WORK_COMMAND && p->command == POSTGRES_MAKE_SLOT ? " REPLICATION" : "";
+
+    out[0] = '\0';
+    if (sqlstate != NULL && strcmp(sqlstate, "42501") == 0)
+        snprintf(out, size, "; as superuser: %s %s%s", grant, PQuser(p->conn), behind);
+    return out;
 }
 
-/* A query's answer is complete. 1 when a sample or a state is new. */
+static void
+command_over(struct postgres *p, bool good, const char *sqlstate, const char *error)
+{
+    /* a slot that is there already is what was asked for */
+    p->failed = !good && (sqlstate == NULL || strcmp(sqlstate, "42710") != 0);
+    snprintf(p->error, sizeof p->error, "%s", p->failed ? error : "");
+    p->asked = false;
+    p->done = true;
+}
+
+/* A query's answer is complete. 1 when a sample, a state or a command's end is new. */
 static int
 query_over(struct postgres *p, int64_t now_us)
 {
@@ -227,33 +282,28 @@ query_over(struct postgres *p, int64_t now_us)
     const char *message = r != NULL ? PQresultErrorMessage(r) : PQerrorMessage(p->conn);
     bool good = r != NULL && PQresultStatus(r) == PGRES_TUPLES_OK;
     enum work work = p->work;
-    char text[400], reason[512];
+    char text[300], grant[160], error[500];
     int news = 0;
 
-    p->work = WORK_NONE;
     if (!good && (PQstatus(p->conn) == CONNECTION_BAD || (sqlstate != NULL && strncmp(sqlstate, "57P", 3) == 0)))
-        return lost(p, sqlstate != NULL ? sqlstate : "", message, now_us);
+        return lost(p, now_us);
+    snprintf(error, sizeof error, "%s%s", one_line(message, text, sizeof text),
+             missing_right(p, work, sqlstate, grant, sizeof grant));
+    p->work = WORK_NONE;
+    p->due_us = now_us; /* a sample, in most cases: also for what a command changed */
     if (work == WORK_COMMAND) {
-        /* a slot that is there already is what was asked for */
-        p->failed = !good && (sqlstate == NULL || strcmp(sqlstate, "42710") != 0);
-        if (p->failed)
-            snprintf(p->error, sizeof p->error, "%s%s", one_line(message, text, sizeof text), missing_right(message));
-        p->asked = false;
-        p->done = true;
-        p->query[0] = '\0';
-        p->due_us = now_us; /* what it changed shows in a sample */
+        command_over(p, good, sqlstate, error);
         news = 1;
-    } else if (good && work == WORK_FACTS && take_facts(p, r)) {
-        p->due_us = now_us;
     } else if (good && work == WORK_SAMPLE && take_sample(p, r)) {
+        p->due_us = p->sample.mono_us + POSTGRES_SAMPLE_US;
         set_state(p, POSTGRES_UP, "");
         news = 1;
-    } else {
-        snprintf(reason, sizeof reason, "it does not answer as expected: %s%s", one_line(message, text, sizeof text),
-                 missing_right(message));
-        news = set_state(p, POSTGRES_DOWN, reason);
+    } else if (!(good && work == WORK_FACTS && take_facts(p, r)) &&
+               !(work == WORK_SAMPLE && sqlstate != NULL && strcmp(sqlstate, "55000") == 0)) {
+        /* 55000: it was promoted between two functions of the row, which is no fault */
+        snprintf(text, sizeof text, "it does not answer as expected: %.250s", error);
+        news = set_state(p, POSTGRES_DOWN, text);
         disconnect(p, now_us);
-        return news;
     }
     PQclear(p->result);
     p->result = NULL;
@@ -265,10 +315,12 @@ connect_step(struct postgres *p, int64_t now_us)
 {
     p->polling = PQconnectPoll(p->conn);
     if (p->polling == PGRES_POLLING_FAILED)
-        return lost(p, "", PQerrorMessage(p->conn), now_us);
+        return lost(p, now_us);
     if (p->polling != PGRES_POLLING_OK)
         return 0;
-    PQsetnonblocking(p->conn, 1);
+    if (PQsetnonblocking(p->conn, 1) < 0)
+        return lost(p, now_us);
+    PQsetErrorVerbosity(p->conn, PQERRORS_DEFAULT);
     return send_query(p, WORK_FACTS, facts_query, now_us);
 }
 
@@ -278,7 +330,9 @@ begin(struct postgres *p, int64_t now_us)
     if (p->conn == NULL) {
         p->conn = PQconnectStart(p->conninfo);
         if (p->conn == NULL || PQstatus(p->conn) == CONNECTION_BAD)
-            return lost(p, "", p->conn != NULL ? PQerrorMessage(p->conn) : "out of memory", now_us);
+            return lost(p, now_us);
+        PQsetNoticeReceiver(p->conn, take_notice, p);
+        PQsetErrorVerbosity(p->conn, PQERRORS_VERBOSE);
         p->work = WORK_CONNECT;
         p->work_us = now_us;
         p->polling = PGRES_POLLING_WRITING;
@@ -286,7 +340,6 @@ begin(struct postgres *p, int64_t now_us)
     }
     if (p->asked)
         return send_query(p, WORK_COMMAND, p->query, now_us);
-    p->due_us = now_us + POSTGRES_SAMPLE_US;
     p->coming = (struct postgres_sample){.wall_us = clock_wall_us(), .mono_us = clock_us()};
     return send_query(p, WORK_SAMPLE, sample_query, now_us);
 }
@@ -295,12 +348,12 @@ static int
 go_on(struct postgres *p, short ready, int64_t now_us)
 {
     if ((ready & (POLLIN | POLLHUP | POLLERR)) != 0 && PQconsumeInput(p->conn) != 1)
-        return lost(p, "", PQerrorMessage(p->conn), now_us);
+        return lost(p, now_us);
     if (p->write_pending) {
         int left = PQflush(p->conn);
 
         if (left < 0)
-            return lost(p, "", PQerrorMessage(p->conn), now_us);
+            return lost(p, now_us);
         p->write_pending = left > 0;
     }
     while (p->work != WORK_NONE && !PQisBusy(p->conn)) {
@@ -321,10 +374,10 @@ listen_idle(struct postgres *p, short ready, int64_t now_us)
     if (p->conn == NULL || (ready & (POLLIN | POLLHUP | POLLERR)) == 0)
         return 0;
     if (PQconsumeInput(p->conn) != 1 || PQstatus(p->conn) == CONNECTION_BAD)
-        return lost(p, "", PQerrorMessage(p->conn), now_us);
+        return lost(p, now_us);
     PQisBusy(p->conn); /* takes a message in */
     if (PQstatus(p->conn) == CONNECTION_BAD)
-        return lost(p, "", PQerrorMessage(p->conn), now_us);
+        return lost(p, now_us);
     return 0;
 }
 
@@ -406,6 +459,7 @@ postgres_ask(struct postgres *p, enum postgres_command command, const char *argu
                  argument);
         break;
     }
+    p->command = command;
     p->asked = true;
     p->done = p->failed = false;
     return true;

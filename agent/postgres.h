@@ -3,11 +3,12 @@
  * connection, and the few things it asks of it.
  *
  * A sample is taken every POSTGRES_SAMPLE_US: the clocks are read first, then one query. A server
- * that is away is dialled again each second. Nothing here blocks the loop; a query that takes over
+ * that is away is dialled again twice a second. Nothing here blocks the loop; a query that takes over
  * 5 s is given up and the connection closed (the server then counts as not answering).
  *
  * The database role needs LOGIN REPLICATION, pg_monitor, and EXECUTE on pg_promote,
  * pg_wal_replay_resume and pg_reload_conf; a missing right is named with the GRANT that gives it.
+ * Its search_path does not matter.
  */
 #ifndef AGENT_POSTGRES_H
 #define AGENT_POSTGRES_H

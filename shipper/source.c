@@ -6,14 +6,16 @@
  *                                                                +---- TIMELINE_END -+
  *
  * In comes what walsender says; out go items of WAL and history. It promises that positions it
- * reports never go back, and that an item's bytes stay until the next call. It refuses a server of
- * another cluster, another segment size, or one that no longer has the WAL asked for: in words.
+ * reports never go back, that an item's bytes stay until the next call, and that what came before
+ * a connection broke is given away before the error. It refuses a server of another cluster,
+ * another segment size, or one that no longer has the WAL asked for: in words.
  */
 #include "shipper/source.h"
 
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fail.h"
+#include "base/log.h"
 #include "base/text.h"
 
 #include <libpq-fe.h>
@@ -21,10 +23,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UP_US            (5 * SECOND_US)  /* to get as far as STREAMING */
-#define FEEDBACK_US      (10 * SECOND_US)
+#define ANSWER_US         (5 * SECOND_US) /* for the connection, and for each command */
+#define FEEDBACK_US       (10 * SECOND_US)
 #define POSTGRES_EPOCH_US INT64_C(946684800000000) /* 2000-01-01 in Unix time */
-#define XLOGDATA_HEADER  25
+#define XLOGDATA_HEADER   25
 
 enum source_state {
     SOURCE_IDLE,
@@ -40,24 +42,25 @@ enum source_state {
 };
 
 struct source {
-    char conninfo[640];
+    char *conninfo;
     char slot[64];
     PGconn *conn;
     enum source_state state;
     PostgresPollingStatusType polling;
     struct identity expected;
-    int64_t due_us;
+    int64_t due_us;             /* while it has to answer */
     timeline_t server_timeline; /* the newest it knows */
     timeline_t timeline;        /* being streamed, or to be */
     timeline_t known_upto;      /* histories up to this one were given away */
     lsn_t lsn;                  /* start, then the next byte expected */
-    lsn_t server_lsn;
-    bool fresh; /* started at 0: from the slot's need */
+    lsn_t server_lsn;           /* all it had when it was asked */
+    bool fresh;                 /* started at 0: from the slot's need */
     bool write_pending;
-    char *message; /* of libpq, alive until the next source_next */
-    PGresult *result;       /* of the command that runs: the last one with something in it */
-    PGresult *history;      /* to be given away */
-    timeline_t history_timeline;
+    bool broken;           /* no more comes or goes, but libpq may hold messages */
+    char *message;         /* of libpq, alive until the next source_next */
+    PGresult *result;      /* of the command that runs: the last one with something in it */
+    PGresult *history;     /* to be given away, or given and alive until the next source_next */
+    bool history_given;
     char sqlstate[6];
     struct source_position said;
     bool said_any;
@@ -71,7 +74,10 @@ source_new(const char *conninfo, const char *application_name, const char *slot)
 
     if (s == NULL)
         return NULL;
-    snprintf(s->conninfo, sizeof s->conninfo, "%s replication=true application_name=%s", conninfo, application_name);
+    if (asprintf(&s->conninfo, "%s replication=true application_name=%s", conninfo, application_name) < 0) {
+        free(s);
+        return NULL;
+    }
     snprintf(s->slot, sizeof s->slot, "%s", slot);
     return s;
 }
@@ -82,6 +88,7 @@ source_free(struct source *s)
     if (s == NULL)
         return;
     source_stop(s);
+    free(s->conninfo);
     free(s);
 }
 
@@ -100,6 +107,7 @@ source_stop(struct source *s)
     PQclear(s->history);
     PQclear(s->result);
     s->history = s->result = NULL;
+    s->history_given = s->broken = s->write_pending = false;
     PQfinish(s->conn);
     s->conn = NULL;
     s->state = SOURCE_IDLE;
@@ -146,8 +154,21 @@ send_query(struct source *s, enum source_state state, const char *query)
     if (PQsendQuery(s->conn, query) != 1)
         return lost(s, query);
     s->state = state;
+    s->due_us = clock_us() + ANSWER_US;
     s->write_pending = true;
     return 0;
+}
+
+/* libpq would print a notice on stderr as it is. */
+static void
+take_notice(void *context, const PGresult *notice)
+{
+    const char *message = PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
+    char text[300];
+
+    (void)context;
+    if (message != NULL)
+        log_info("PostgreSQL: %s", one_line(message, text, sizeof text));
 }
 
 int
@@ -161,10 +182,11 @@ source_start(struct source *s, const struct identity *expected, timeline_t timel
     s->sqlstate[0] = '\0';
     s->said_any = false;
     s->said = (struct source_position){0};
-    s->due_us = now_us + UP_US;
+    s->due_us = now_us + ANSWER_US;
     s->conn = PQconnectStart(s->conninfo);
     if (s->conn == NULL)
         return fail(ERR_LOCAL, "out of memory for a connection to PostgreSQL");
+    PQsetNoticeReceiver(s->conn, take_notice, NULL);
     s->state = SOURCE_CONNECTING;
     s->polling = PGRES_POLLING_WRITING;
     if (PQstatus(s->conn) == CONNECTION_BAD)
@@ -172,9 +194,9 @@ source_start(struct source *s, const struct identity *expected, timeline_t timel
     return 0;
 }
 
-/* What a refused START_REPLICATION means for a DBA. */
+/* What an error of START_REPLICATION, or in the midst of the stream, means for a DBA. */
 static int
-explain_start(struct source *s, const char *text)
+explain(const struct source *s, const char *text)
 {
     char where[LSN_TEXT_SIZE];
 
@@ -186,10 +208,12 @@ explain_start(struct source *s, const char *text)
                     where, s->timeline, text);
     if (strcmp(s->sqlstate, "55000") == 0 && s->slot[0] != '\0')
         return fail(ERR_PEER,
-                    "the slot %s is invalidated (max_slot_wal_keep_size): %s; WAL from %s to the primary's oldest "
-                    "segment is gone. Run select pg_drop_replication_slot('%s') on the primary, then make a new copy "
-                    "of the standby with pg_basebackup and empty its spool",
+                    "the slot %s cannot be used: %s; if it was invalidated (max_slot_wal_keep_size), WAL from %s to "
+                    "the primary's oldest segment is gone: run select pg_drop_replication_slot('%s') on the primary, "
+                    "then make a new copy of the standby with pg_basebackup and empty its spool",
                     s->slot, text, where, s->slot);
+    if (s->state == SOURCE_TIMELINE_END)
+        return fail(ERR_PEER, "PostgreSQL ended the stream at %s on timeline %u: %s", where, s->timeline, text);
     return fail(ERR_PEER, "PostgreSQL refuses to stream from %s on timeline %u: %s", where, s->timeline, text);
 }
 
@@ -197,16 +221,16 @@ static int
 server_error(struct source *s, const PGresult *result)
 {
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *more = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
     char primary[300], detail[300], text[640];
 
     snprintf(s->sqlstate, sizeof s->sqlstate, "%s", sqlstate != NULL ? sqlstate : "");
-    sqlstate = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    one_line(sqlstate != NULL ? sqlstate : PQresultErrorMessage(result), primary, sizeof primary);
-    sqlstate = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
-    snprintf(text, sizeof text, "%s%s%s", primary, sqlstate != NULL ? "; " : "",
-             sqlstate != NULL ? one_line(sqlstate, detail, sizeof detail) : "");
+    one_line(message != NULL ? message : PQresultErrorMessage(result), primary, sizeof primary);
+    one_line(more != NULL ? more : "", detail, sizeof detail);
+    snprintf(text, sizeof text, "%s%s%s", primary, more != NULL ? "; " : "", detail);
     if (s->state == SOURCE_START || s->state == SOURCE_TIMELINE_END)
-        return explain_start(s, text);
+        return explain(s, text);
     return fail(ERR_PEER, "PostgreSQL: %s", text);
 }
 
@@ -258,17 +282,25 @@ next_history_or_start(struct source *s)
     return send_query(s, SOURCE_HISTORY_OF, query);
 }
 
+/* Nothing says where a fresh spool should begin: with the segment the server is at. */
+static void
+start_at_server(struct source *s)
+{
+    s->lsn = segment_start(s->server_lsn, s->expected.segment_bytes);
+    s->timeline = s->known_upto = s->server_timeline;
+}
+
 static int
 slot_is_there(struct source *s)
 {
     char query[160];
 
     if (s->fresh && s->slot[0] != '\0' && PQserverVersion(s->conn) >= 150000) {
-        snprintf(query, sizeof query, "READ_REPLICATION_SLOT %s", s->slot); /* before 16 its name is never quoted */
+        snprintf(query, sizeof query, "READ_REPLICATION_SLOT \"%s\"", s->slot);
         return send_query(s, SOURCE_SLOT_LSN, query);
     }
     if (s->fresh)
-        s->lsn = segment_start(s->server_lsn, s->expected.segment_bytes);
+        start_at_server(s);
     return next_history_or_start(s);
 }
 
@@ -277,17 +309,15 @@ take_slot_lsn(struct source *s, const PGresult *result)
 {
     lsn_t lsn;
 
-    s->lsn = s->server_lsn;
+    start_at_server(s);
     if (PQntuples(result) == 1 && PQnfields(result) == 3 && !PQgetisnull(result, 0, 1) &&
         lsn_parse(PQgetvalue(result, 0, 1), &lsn) && lsn != LSN_UNKNOWN) {
-        s->lsn = lsn;
-        if (!PQgetisnull(result, 0, 2))
-            s->timeline = (timeline_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10);
+        timeline_t timeline = (timeline_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10); /* null: "" */
+
+        s->lsn = segment_start(lsn, s->expected.segment_bytes);
+        if (timeline != 0 && timeline < s->server_timeline)
+            s->timeline = s->known_upto = timeline;
     }
-    s->lsn = segment_start(s->lsn, s->expected.segment_bytes);
-    if (s->timeline == 0 || s->timeline > s->server_timeline)
-        s->timeline = s->server_timeline;
-    s->known_upto = s->timeline;
     return next_history_or_start(s);
 }
 
@@ -301,7 +331,9 @@ take_size(struct source *s, const PGresult *result)
         return fail(ERR_PEER, "PostgreSQL does not show wal_segment_size");
     bytes = strtoull(PQgetvalue(result, 0, 0), &unit, 10);
     bytes *= strcmp(unit, "GB") == 0 ? 1u << 30 : strcmp(unit, "MB") == 0 ? 1u << 20 : 1;
-    if (s->expected.segment_bytes == 0 && bytes <= SEGMENT_BYTES_MAX)
+    if (bytes > SEGMENT_BYTES_MAX || !segment_bytes_valid((uint32_t)bytes))
+        return fail(ERR_PEER, "PostgreSQL's wal_segment_size cannot be read: %.20s", PQgetvalue(result, 0, 0));
+    if (s->expected.segment_bytes == 0)
         s->expected.segment_bytes = (uint32_t)bytes;
     if (bytes != s->expected.segment_bytes)
         return fail(ERR_PEER, "PostgreSQL's wal_segment_size is %s, %u bytes are expected", PQgetvalue(result, 0, 0),
@@ -310,6 +342,14 @@ take_size(struct source *s, const PGresult *result)
         return slot_is_there(s);
     snprintf(query, sizeof query, "CREATE_REPLICATION_SLOT \"%s\" PHYSICAL RESERVE_WAL", s->slot);
     return send_query(s, SOURCE_SLOT, query);
+}
+
+/* A walsender that has sent all to its end closes the stream, then the connection. */
+static int
+shut_down(const struct source *s)
+{
+    return fail(ERR_PEER, "PostgreSQL ended the stream at " LSN_FORMAT " on timeline %u: it shuts down", LSN_ARGS(s->lsn),
+                s->timeline);
 }
 
 /* After a timeline's end: (next timeline, its start). */
@@ -321,7 +361,7 @@ take_timeline_end(struct source *s, const PGresult *result)
 
     if (result == NULL || PQntuples(result) != 1 || PQnfields(result) != 2 ||
         !lsn_parse(PQgetvalue(result, 0, 1), &start))
-        return fail(ERR_PEER, "PostgreSQL ends the stream of timeline %u: it shuts down, or was told to", s->timeline);
+        return shut_down(s);
     next = (timeline_t)strtoul(PQgetvalue(result, 0, 0), NULL, 10);
     if (next <= s->timeline)
         return fail(ERR_PEER, "PostgreSQL says that timeline %u follows %u", next, s->timeline);
@@ -350,8 +390,6 @@ command_over(struct source *s, PGresult *result)
         if (result == NULL || PQntuples(result) != 1 || PQnfields(result) != 2)
             return next_history_or_start(s);
         s->history = result; /* given away by source_next, which then goes on */
-        s->result = NULL;
-        s->history_timeline = s->known_upto;
         return 0;
     case SOURCE_START:
     case SOURCE_TIMELINE_END:
@@ -364,21 +402,16 @@ command_over(struct source *s, PGresult *result)
     return 0;
 }
 
-static int
-take_error(struct source *s, PGresult *result)
+/* An error that is none for us: the slot is there already, or a timeline has no file. */
+static bool
+error_is_fine(const struct source *s, const PGresult *result)
 {
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    int code = 0;
 
-    if (s->state == SOURCE_SLOT && sqlstate != NULL && strcmp(sqlstate, "42710") == 0)
-        PQclear(result); /* the slot is there already */
-    else if (s->state == SOURCE_HISTORY_OF && sqlstate != NULL && strcmp(sqlstate, "58P01") == 0)
-        PQclear(result);
-    else {
-        code = server_error(s, result);
-        PQclear(result);
-    }
-    return code;
+    if (sqlstate == NULL)
+        return false;
+    return (s->state == SOURCE_SLOT && strcmp(sqlstate, "42710") == 0) ||
+           (s->state == SOURCE_HISTORY_OF && strcmp(sqlstate, "58P01") == 0);
 }
 
 /* Everything that has come for a command, without waiting. */
@@ -402,7 +435,8 @@ take_results(struct source *s)
             s->state = SOURCE_STREAMING;
             s->said_us = 0;
         } else if (PQresultStatus(result) == PGRES_FATAL_ERROR) {
-            code = take_error(s, result);
+            code = error_is_fine(s, result) ? 0 : server_error(s, result);
+            PQclear(result);
         } else if (PQresultStatus(result) == PGRES_TUPLES_OK) {
             PQclear(s->result);
             s->result = result;
@@ -415,15 +449,23 @@ take_results(struct source *s)
     return 0;
 }
 
+/* In the midst of the stream, libpq may still hold WAL: it goes first, source_next says the rest. */
+static int
+broke(struct source *s)
+{
+    s->broken = s->state == SOURCE_STREAMING;
+    if (s->broken)
+        return 0;
+    return s->state == SOURCE_TIMELINE_END ? shut_down(s) : lost(s, "the connection broke");
+}
+
 static int
 flush(struct source *s)
 {
     int left = PQflush(s->conn);
 
-    if (left < 0)
-        return lost(s, "the connection broke");
     s->write_pending = left > 0;
-    return 0;
+    return left < 0 ? broke(s) : 0;
 }
 
 static int
@@ -439,25 +481,32 @@ go_on_connecting(struct source *s)
     return send_query(s, SOURCE_IDENTIFY, "IDENTIFY_SYSTEM");
 }
 
+/* Not while a history waits to be taken: how long that takes is up to the far side. */
+static bool
+waits_for_answer(const struct source *s)
+{
+    return s->state != SOURCE_IDLE && s->state != SOURCE_STREAMING && s->history == NULL;
+}
+
 int
 source_run(struct source *s, const struct loop *l, int64_t now_us)
 {
     short ready;
 
-    if (s->state == SOURCE_IDLE)
+    if (s->state == SOURCE_IDLE || s->broken)
         return 0;
     ready = loop_ready(l, PQsocket(s->conn));
-    if (s->state < SOURCE_STREAMING && now_us >= s->due_us)
-        return fail(ERR_PEER, "PostgreSQL does not answer the request for WAL within %d s", (int)(UP_US / SECOND_US));
+    if (waits_for_answer(s) && now_us >= s->due_us)
+        return fail(ERR_PEER, "PostgreSQL does not answer the request for WAL within %d s", (int)(ANSWER_US / SECOND_US));
     if (s->state == SOURCE_CONNECTING) {
-        /* a new connection was not watched yet: libpq knows by itself whether it can go on */
-        int code = ready != 0 ? go_on_connecting(s) : 0;
+        int code = ready != 0 ? go_on_connecting(s) : 0; /* not watched yet: in the next turn */
 
         if (code < 0 || s->state == SOURCE_CONNECTING)
             return code;
     }
-    if ((ready & (POLLIN | POLLHUP | POLLERR)) != 0 && PQconsumeInput(s->conn) != 1)
-        return lost(s, "the connection broke");
+    if (((ready & (POLLIN | POLLHUP | POLLERR)) != 0 || PQstatus(s->conn) == CONNECTION_BAD) &&
+        PQconsumeInput(s->conn) != 1)
+        return broke(s);
     if (s->write_pending && flush(s) < 0)
         return ERR_PEER;
     return take_results(s);
@@ -494,9 +543,10 @@ static int
 end_of_copy(struct source *s)
 {
     PQputCopyEnd(s->conn, NULL); /* refused by libpq when an error ended the stream: the result tells */
+    s->write_pending = PQflush(s->conn) > 0;
     s->state = SOURCE_TIMELINE_END;
-    if (flush(s) < 0)
-        return ERR_PEER;
+    s->broken = false; /* why it broke may be in that result */
+    s->due_us = clock_us() + ANSWER_US;
     return take_results(s);
 }
 
@@ -507,7 +557,7 @@ next_message(struct source *s, struct source_item *ret_item)
         int length = PQgetCopyData(s->conn, &s->message, 1);
 
         if (length == 0)
-            return 0;
+            return s->broken ? lost(s, "the stream broke") : 0;
         if (length == -1)
             return end_of_copy(s);
         if (length < 0)
@@ -523,25 +573,25 @@ next_message(struct source *s, struct source_item *ret_item)
 int
 source_next(struct source *s, struct source_item *ret_item)
 {
-    free_item(s);
-    if (s->history_timeline != 0 && s->history != NULL) {
-        *ret_item = (struct source_item){.kind = SOURCE_HISTORY,
-                                         .timeline = s->history_timeline,
-                                         .bytes = PQgetvalue(s->history, 0, 1),
-                                         .length = (size_t)PQgetlength(s->history, 0, 1)};
-        s->history_timeline = 0;
-        return 1;
-    }
-    if (s->history != NULL) { /* given away in the call before */
-        int code;
+    int got = 0;
 
+    free_item(s);
+    if (s->history_given) {
         PQclear(s->history);
         s->history = NULL;
-        code = next_history_or_start(s);
-        if (code < 0)
-            return code;
+        s->history_given = false;
+        got = next_history_or_start(s);
     }
-    return s->state == SOURCE_STREAMING ? next_message(s, ret_item) : 0;
+    if (got == 0 && s->state == SOURCE_STREAMING)
+        got = next_message(s, ret_item);
+    if (got != 0 || s->history == NULL)
+        return got;
+    *ret_item = (struct source_item){.kind = SOURCE_HISTORY,
+                                     .timeline = s->known_upto,
+                                     .bytes = PQgetvalue(s->history, 0, 1),
+                                     .length = (size_t)PQgetlength(s->history, 0, 1)};
+    s->history_given = true;
+    return 1;
 }
 
 static lsn_t
@@ -550,11 +600,21 @@ later(lsn_t a, lsn_t b)
     return a > b ? a : b;
 }
 
+/* What may be said of p: never less than before, and nothing that this server does not have. Its
+ * slot would follow, and WAL that is still to come would not be kept. */
+static lsn_t
+sayable(const struct source *s, lsn_t p, lsn_t said)
+{
+    lsn_t most = later(s->server_lsn, s->lsn);
+
+    return later(p < most ? p : most, said);
+}
+
 static int
 put(struct source *s, struct buf *b)
 {
     if (PQputCopyData(s->conn, (const char *)buf_data(b), (int)buf_used(b)) < 0 && PQstatus(s->conn) == CONNECTION_BAD)
-        return lost(s, "the connection broke");
+        return broke(s);
     return 0; /* refused when the server has ended the stream: what it said is read next */
 }
 
@@ -563,9 +623,9 @@ source_report(struct source *s, const struct source_position *p, int64_t now_us)
 {
     uint8_t bytes[64];
     struct buf b = {.bytes = bytes, .size = sizeof bytes};
-    struct source_position next = {.write = later(p->write, s->said.write),
-                                   .flush = later(p->flush, s->said.flush),
-                                   .apply = later(p->apply, s->said.apply),
+    struct source_position next = {.write = sayable(s, p->write, s->said.write),
+                                   .flush = sayable(s, p->flush, s->said.flush),
+                                   .apply = sayable(s, p->apply, s->said.apply),
                                    .xmin = p->xmin,
                                    .catalog_xmin = p->catalog_xmin};
     uint64_t stamp = (uint64_t)(clock_wall_us() - POSTGRES_EPOCH_US);
@@ -573,7 +633,7 @@ source_report(struct source *s, const struct source_position *p, int64_t now_us)
     bool feedback = next.xmin != s->said.xmin || next.catalog_xmin != s->said.catalog_xmin ||
                     (next.xmin != 0 && now_us - s->feedback_us >= FEEDBACK_US);
 
-    if (s->state != SOURCE_STREAMING)
+    if (s->state != SOURCE_STREAMING || s->broken)
         return 0;
     if (moved || now_us - s->said_us >= SOURCE_REPORT_US) {
         buf_put_u8(&b, 'r');
@@ -610,11 +670,15 @@ source_watch(const struct source *s, struct loop *l, bool want_input)
 
     if (s->state == SOURCE_IDLE)
         return;
+    if (s->broken) { /* its hangup would wake poll for nothing, what is left has no descriptor */
+        loop_due(l, want_input ? 0 : NEVER_US);
+        return;
+    }
     if (s->state == SOURCE_CONNECTING)
         events = s->polling == PGRES_POLLING_READING ? POLLIN : POLLOUT;
     else
         events = (short)((want_input || s->state != SOURCE_STREAMING ? POLLIN : 0) | (s->write_pending ? POLLOUT : 0));
     loop_watch(l, PQsocket(s->conn), events);
-    if (s->state < SOURCE_STREAMING)
+    if (waits_for_answer(s))
         loop_due(l, s->due_us);
 }

@@ -3,18 +3,20 @@
  *
  * Connects by libpq (replication=true), checks IDENTIFY_SYSTEM against the expected identity, makes
  * its physical slot if it is missing (CREATE_REPLICATION_SLOT name PHYSICAL RESERVE_WAL; on a relay
- * no slot is asked for: slot = ""), fetches the history of every timeline from the requested one to
- * the server's, and streams from the requested position through every timeline switch: at the end
- * of a timeline it goes on with the next one from the switch point's segment start, its history
- * first. It never reports a position lower than one it reported.
+ * no slot is asked for: slot = ""), fetches the history of every timeline after the requested one up
+ * to the server's, and streams from the requested position through every timeline switch: at the
+ * end of a timeline it goes on with the next one from the switch point's segment start, its history
+ * first. On one connection it never reports a position lower than one it reported, nor one beyond
+ * what the server has.
  *
  * Pull: source_next gives one item at a time; its bytes stay valid until the next call. Not calling
  * it is back-pressure (walsender waits); status updates go on all the same through source_report.
+ * When the connection breaks, source_next first gives all that had come, then the error.
  *
  * Errors: ERR_PEER: connection lost, server shutting down or starting (57P01, 57P03), WAL removed
  * (58P01: the message says from where to where and what to do), slot invalidated (55000, likewise),
  * requested starting point not in this server's history, other system identifier, server not
- * reachable, authentication. ret_sqlstate of the last server error stays in `sqlstate`.
+ * reachable, authentication, no answer within 5 s to the connection or to a command.
  */
 #ifndef SHIPPER_SOURCE_H
 #define SHIPPER_SOURCE_H
@@ -56,7 +58,7 @@ void source_free(struct source *s); /* closes; accepts NULL */
 int source_start(struct source *s, const struct identity *expected, timeline_t timeline, lsn_t lsn, int64_t now_us);
 void source_stop(struct source *s); /* closes the connection at once; may be started again */
 
-bool source_active(const struct source *s);    /* started and not failed */
+bool source_active(const struct source *s);    /* started and not stopped */
 bool source_streaming(const struct source *s); /* in COPY */
 const char *source_sqlstate(const struct source *s); /* of the last server error, "" if none */
 
