@@ -23,7 +23,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ASK_US     (3 * SECOND_US)  /* silence is not death: but no longer than this */
+#define ASK_US     (3 * SECOND_US)  /* of silence: then it counts as an answer */
+#define ASK_MAX_US (30 * SECOND_US) /* a slow line brings the PONG behind the WAL that is on its way */
 #define RESCUE_US  (15 * SECOND_US) /* without progress */
 #define SETTING_US (5 * SECOND_US)
 #define DRAIN_US   (30 * SECOND_US) /* without progress */
@@ -179,7 +180,7 @@ run_asking(struct agent *a, int64_t now_us)
     const struct receiver *r = &a->receiver;
     char ago[32];
 
-    if (receiver_live(r) && r->postgres_us > f->asked_us) {
+    if (receiver_live(r) && r->postgres_us >= f->asked_us) {
         switch (r->postgres) {
         case PONG_POSTGRES_ANSWERS:
             if (f->force) {
@@ -219,7 +220,8 @@ run_asking(struct agent *a, int64_t now_us)
             break;
         }
     }
-    if (receiver_live(r) && now_us - f->asked_us < ASK_US)
+    if (receiver_live(r) && now_us - f->asked_us < ASK_MAX_US &&
+        now_us - (r->heard_us > f->asked_us ? r->heard_us : f->asked_us) < ASK_US)
         return;
     if (r->heard_us == 0)
         say(a, "the primary does not answer and was not heard of since this agent started");

@@ -89,7 +89,7 @@ u64_at(const uint8_t *at)
 int
 pgwal_postmaster_alive(const char *pgdata)
 {
-    char path[512], text[64] = "";
+    char path[512], text[64] = "", state;
     FILE *file;
     long pid;
 
@@ -105,15 +105,15 @@ pgwal_postmaster_alive(const char *pgdata)
         return 0;
     if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
         return 0;
-    /* a crashed server leaves the file: the number may be anybody's by now */
-    snprintf(path, sizeof path, "/proc/%ld/comm", pid);
+    /* a crashed server leaves the file: the number may be anybody's by now, or a zombie's */
+    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
     file = fopen(path, "re");
     if (file == NULL)
         return errno == ENOENT ? 0 : 1;
-    if (fgets(text, sizeof text, file) == NULL)
-        text[0] = '\0';
+    if (fscanf(file, "%*d (%63[^)]) %c", text, &state) != 2)
+        state = 'Z';
     fclose(file);
-    return strncmp(text, "postgres", 8) == 0 || strncmp(text, "postmaster", 10) == 0;
+    return state != 'Z' && (strcmp(text, "postgres") == 0 || strcmp(text, "postmaster") == 0);
 }
 
 int

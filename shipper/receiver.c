@@ -164,7 +164,7 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
     case FRAME_PONG:
         offset_sample(&r->offset, f->pong.sent_us, f->pong.mono_us, f->pong.wall_us, now_us, wall_us);
         r->postgres = f->pong.postgres;
-        r->postgres_us = now_us;
+        r->postgres_us = f->pong.sent_us;
         return 0;
     case FRAME_DRAINED:
         r->drained = true;

@@ -24,7 +24,7 @@ struct pgwal {
     lsn_t fd_start;
 };
 
-/* ERR_LOCAL: cannot be read; ERR_PEER: a postmaster is alive (the message has its pid). */
+/* ERR_LOCAL: cannot be read; ERR_PEER: a postmaster is alive. */
 int pgwal_open(struct pgwal *w, const char *pgdata, uint32_t segment_bytes);
 void pgwal_close(struct pgwal *w);
 

@@ -32,7 +32,8 @@ struct receiver {
     struct ack said; /* the last ACK */
     bool said_any;
 
-    /* the far PostgreSQL, as the last PONG told it, and when */
+    /* the far PostgreSQL, as the last PONG told it; true at some time after postgres_us, when it was
+     * asked (the line may have held the PONG for long) */
     enum pong_postgres postgres;
     int64_t postgres_us;
     bool drained; /* DRAINED came: look and clear */
