@@ -51,10 +51,10 @@ main(int argc, char **argv)
         fprintf(stderr, "usage: visible PRIMARY STANDBY ROUNDS\n");
         return 2;
     }
+    setenv("PGOPTIONS", "-c client_min_messages=warning", 1);
     primary = dial(argv[1]);
     standby = dial(argv[2]);
-    ask(primary, "drop table if exists visible");
-    ask(primary, "create table visible (n int primary key)");
+    ask(primary, "create table if not exists visible (n int primary key)");
     ask(primary, "truncate visible");
     while (ask(standby, "select count(*) from visible") != 0)
         ;

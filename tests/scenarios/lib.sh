@@ -74,12 +74,13 @@ start_agent() { # N
         "$WALFERRY" agent --config "$CONFIG" --member "dc$1-a" >/dev/null 2>&1 </dev/null &
     disown
 }
+gone() { ! grep -qs '^State:[[:space:]]*[^Z]' "/proc/$1/status"; } # PID: ended, reaped or not
 agent_pid() { cat "$WALFERRY_DEMO/dc$1/run/agent.pid" 2>/dev/null; }
 kill_agent() { # N [SIGNAL]
     local pid
     pid=$(agent_pid "$1")
     kill "-${2:-9}" "$pid" 2>/dev/null
-    wait_for 10 "test ! -e /proc/$pid"
+    wait_for 10 "gone $pid"
 }
 kill_postgres() { # N: the postmaster and all its children, as a host that is gone
     local data pid
@@ -88,7 +89,7 @@ kill_postgres() { # N: the postmaster and all its children, as a host that is go
     kill -STOP "$pid" 2>/dev/null
     pkill -9 -P "$pid" 2>/dev/null
     kill -9 "$pid" 2>/dev/null
-    wait_for 10 "test ! -e /proc/$pid"
+    wait_for 10 "gone $pid"
     rm -f "$data/postmaster.pid"
 }
 
