@@ -333,7 +333,7 @@ down() {
         end_process "$DEMO/dc$n/ssh/sshd.pid"
     done
     for pid in /proc/[0-9]*; do # the line, and sessions of sshd that are still there
-        tr '\0' ' ' <"$pid/cmdline" 2>/dev/null | grep -qE "^(sshd: )?$DEMO/bin/wanproxy |^$DEMO/bin/(walferry|wanproxy) " || continue
+        { tr '\0' ' ' <"$pid/cmdline"; } 2>/dev/null | grep -qE "^(sshd: )?$DEMO/bin/wanproxy |^$DEMO/bin/(walferry|wanproxy) " || continue
         run kill "${pid#/proc/}" 2>/dev/null || :
     done
     rm -rf "$DEMO"

@@ -59,11 +59,10 @@ bindir(void)
 
 /* Runs in the child: becomes the program, or ends. */
 static _Noreturn void
-become(const struct server *s, const char *program, char *const argv[])
+become(const struct server *s, char *const argv[])
 {
     const struct passwd *user = runs_as();
     int log = open(s->log, O_WRONLY | O_APPEND), null = open("/dev/null", O_RDONLY);
-    char path[512];
 
     if (user != NULL && (setgid(user->pw_gid) < 0 || setuid(user->pw_uid) < 0))
         _exit(126);
@@ -74,28 +73,27 @@ become(const struct server *s, const char *program, char *const argv[])
     setenv("PGUSER", "postgres", 1);
     setenv("PGDATABASE", "postgres", 1);
     setenv("PGPORT", "5432", 1);
-    snprintf(path, sizeof path, "%s/%s", bindir(), program);
-    execv(path, argv);
+    execv(argv[0], argv); /* initdb finds the others by its own path */
     _exit(127);
 }
 
 static pid_t
 spawn(const struct server *s, const char *program, va_list args)
 {
-    char *argv[ARGUMENTS_MAX] = {strdup(program)};
+    char path[512], *argv[ARGUMENTS_MAX] = {path};
     const char *argument;
     int count = 1;
     pid_t pid;
 
     while ((argument = va_arg(args, const char *)) != NULL && count < ARGUMENTS_MAX - 1)
         argv[count++] = strdup(argument);
-    bindir();
+    snprintf(path, sizeof path, "%s/%s", bindir(), program);
     pid = fork();
     if (pid < 0)
         give_up("cannot fork for %s", program);
     if (pid == 0)
-        become(s, program, argv);
-    for (int i = 0; i < count; i++)
+        become(s, argv);
+    for (int i = 1; i < count; i++)
         free(argv[i]);
     return pid;
 }
