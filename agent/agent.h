@@ -32,7 +32,13 @@ enum role {
 
 const char *role_name(enum role role);
 
-enum failover_phase { FAILOVER_IDLE, FAILOVER_ASKING, FAILOVER_RESCUING, FAILOVER_RUNNING };
+enum failover_phase {
+    FAILOVER_IDLE,
+    FAILOVER_WAITING, /* for our own PostgreSQL, which may have been started a moment ago */
+    FAILOVER_ASKING,
+    FAILOVER_RESCUING,
+    FAILOVER_RUNNING,
+};
 
 /* A failover as the agent drives it: failover.c is its only writer. */
 struct failover {

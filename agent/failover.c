@@ -23,14 +23,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ASK_US     (3 * SECOND_US)  /* of silence: then it counts as an answer */
-#define ASK_MAX_US (30 * SECOND_US) /* a slow line brings the PONG behind the WAL that is on its way */
-#define RESCUE_US  (15 * SECOND_US) /* without progress */
-#define SETTING_US (5 * SECOND_US)
-#define DRAIN_US   (30 * SECOND_US) /* without progress */
-#define SLOT_US    (5 * SECOND_US)
-#define PROMOTE_US (60 * SECOND_US)
-#define TURN_US    (10 * MILLISECOND_US)
+#define DOWN_US     (2 * SECOND_US)  /* for a try to connect, and one more */
+#define STARTING_US (10 * SECOND_US)
+#define ASK_US      (3 * SECOND_US)  /* of silence: then it counts as an answer */
+#define ASK_MAX_US  (30 * SECOND_US) /* a slow line brings the PONG behind the WAL that is on its way */
+#define RESCUE_US   (15 * SECOND_US) /* without progress */
+#define SETTING_US  (5 * SECOND_US)
+#define DRAIN_US    (30 * SECOND_US) /* without progress */
+#define SLOT_US     (5 * SECOND_US)
+#define PROMOTE_US  (60 * SECOND_US)
+#define TURN_US     (10 * MILLISECOND_US)
 
 static void say(struct agent *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void stop(struct agent *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -136,14 +138,27 @@ failover_request(struct agent *a, uint64_t client, const json_t *request, int64_
                            .dry_run = json_is_true(json_object_get(request, "dry_run")),
                            .started_us = now_us,
                            .since_us = now_us};
+    f->phase = FAILOVER_WAITING;
+}
+
+static void
+run_waiting(struct agent *a, int64_t now_us)
+{
+    struct failover *f = &a->failover;
+    enum postgres_state state = postgres_state(a->postgres);
+    int64_t patience_us = state == POSTGRES_STARTING ? STARTING_US : DOWN_US;
+
+    if (state != POSTGRES_UP && now_us - f->started_us < patience_us)
+        return;
     if (!ready_to_promote(a))
         return;
+    f->since_us = now_us;
     if (a->pool.step != FAILOVER_NONE) {
         say(a, "going on with the failover of epoch %" PRIu64 " at step %d of %d", a->pool.epoch.number,
             (int)a->pool.step, (int)FAILOVER_PROMOTE);
         f->phase = f->dry_run ? FAILOVER_IDLE : FAILOVER_RUNNING;
         if (f->dry_run)
-            control_done(&a->control, client, 0);
+            control_done(&a->control, f->client, 0);
         return;
     }
     f->phase = FAILOVER_ASKING;
@@ -510,6 +525,9 @@ failover_run(struct agent *a, int64_t now_us)
     switch (a->failover.phase) {
     case FAILOVER_IDLE:
         return;
+    case FAILOVER_WAITING:
+        run_waiting(a, now_us);
+        break;
     case FAILOVER_ASKING:
         run_asking(a, now_us);
         break;

@@ -263,11 +263,21 @@ missing_right(const struct postgres *p, enum work work, const char *sqlstate, ch
     return out;
 }
 
+/* A slot that is there and a recovery that is over are what was asked for. */
+static bool
+is_so_already(enum postgres_command command, const char *sqlstate)
+{
+    if (sqlstate == NULL)
+        return false;
+    if (command == POSTGRES_MAKE_SLOT)
+        return strcmp(sqlstate, "42710") == 0;
+    return (command == POSTGRES_PROMOTE || command == POSTGRES_REPLAY_RESUME) && strcmp(sqlstate, "55000") == 0;
+}
+
 static void
 command_over(struct postgres *p, bool good, const char *sqlstate, const char *error)
 {
-    /* a slot that is there already is what was asked for */
-    p->failed = !good && (sqlstate == NULL || strcmp(sqlstate, "42710") != 0);
+    p->failed = !good && !is_so_already(p->command, sqlstate);
     snprintf(p->error, sizeof p->error, "%s", p->failed ? error : "");
     p->asked = false;
     p->done = true;
