@@ -15,6 +15,7 @@
 #include "base/text.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <glob.h>
 #include <ifaddrs.h>
@@ -543,7 +544,8 @@ accept_line(struct parse *p, const char *line, size_t length)
     return fault == NULL && !(section && p->keys == NULL);
 }
 
-/* inih's reader, like fgets without the newline; a refused line reaches inih as an empty one. */
+/* inih's reader, like fgets: a newline ends each line, or a newer inih takes a long one for cut and
+ * the next for its rest. A refused line reaches inih as an empty one. */
 static char *
 read_line(char *out, int size, void *context)
 {
@@ -556,17 +558,18 @@ read_line(char *out, int size, void *context)
     newline = memchr(p->at, '\n', left);
     length = newline != NULL ? (size_t)(newline - p->at) : left;
     p->line++;
-    if (length >= (size_t)size) {
-        complain(&p->to, p->line, NULL, "the line has %zu bytes; allowed: %d", length, size - 1);
-        out[0] = '\0';
-    } else {
-        memcpy(out, p->at, length);
-        if (length > 0 && out[length - 1] == '\r')
-            length--;
-        out[length] = '\0';
-        if (!accept_line(p, out, length))
-            out[0] = '\0';
+    assert(size > CONFIG_LINE_MAX + 1);
+    if (length > CONFIG_LINE_MAX) {
+        complain(&p->to, p->line, NULL, "the line has %zu bytes; allowed: %d", length, CONFIG_LINE_MAX);
+        length = 0;
     }
+    memcpy(out, p->at, length);
+    if (length > 0 && out[length - 1] == '\r')
+        length--;
+    out[length] = '\0';
+    if (!accept_line(p, out, length))
+        length = 0;
+    memcpy(out + length, "\n", 2);
     p->at = newline != NULL ? newline + 1 : p->end;
     return out;
 }

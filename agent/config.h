@@ -4,7 +4,7 @@
  * Keys and defaults: conf/pool.ini is the commented example of every key. All errors are found in
  * one pass, each one line "FILE:LINE: [section] key: what is wrong; what is allowed". Refused: an
  * unknown or duplicate section or key, a value out of range, a missing key, an indented line (inih
- * would continue the value above), a line over 199 bytes, a socket path that would pass 107 bytes,
+ * would continue the value above), a line over CONFIG_LINE_MAX bytes, a socket path that would pass 107 bytes,
  * two directories on one host that are the same or lie in a pgdata, a file that group or others may
  * write, fewer than 2 or more than MEMBERS_MAX members, members all at one site.
  */
@@ -19,7 +19,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define MEMBERS_MAX 8
+#define MEMBERS_MAX     8
+#define CONFIG_LINE_MAX 198 /* bytes: what every inih takes, with its newline */
 
 struct member {
     char name[MEMBER_NAME_SIZE];

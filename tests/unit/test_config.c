@@ -451,13 +451,13 @@ test_config_longest_line(void **state)
     (void)state;
     memset(line, 'x', sizeof line);
     memcpy(line, "start = ", 8);
-    line[199] = '\0';
+    line[CONFIG_LINE_MAX] = '\0';
     assert_int_equal(parse_with(15, line), 0);
-    assert_int_equal(strlen(c.member[0].start), 191);
-    line[199] = 'x';
-    line[200] = '\0';
+    assert_int_equal(strlen(c.member[0].start), CONFIG_LINE_MAX - 8);
+    line[CONFIG_LINE_MAX] = 'x';
+    line[CONFIG_LINE_MAX + 1] = '\0';
     assert_int_equal(parse_with(15, line), ERR_USAGE);
-    assert_string_equal(said, "t.ini:15: [member a]: the line has 200 bytes; allowed: 199\n");
+    assert_string_equal(said, "t.ini:15: [member a]: the line has 199 bytes; allowed: 198\n");
 }
 
 static void
@@ -581,7 +581,7 @@ test_config_postgres_too_long(void **state)
     size_t used = strlen(line);
 
     (void)state;
-    while (used < 196) {
+    while (used < CONFIG_LINE_MAX - 4) {
         memcpy(line + used, "\\'", 2); /* two bytes again when it is written */
         used += 2;
     }
@@ -589,7 +589,7 @@ test_config_postgres_too_long(void **state)
     assert_int_equal(parse_with(10, line), 0);
     memset(line, '\0', sizeof line);
     used = (size_t)snprintf(line, sizeof line, "postgres = postgresql:///?host=/a&user=");
-    for (; used < 199; used++)
+    for (; used < CONFIG_LINE_MAX; used++)
         line[used] = '\'';
     assert_int_equal(parse_with(10, line), ERR_USAGE);
     assert_said("t.ini:10: [member a] postgres: too long: over 255 bytes; allowed: ", 1);
