@@ -38,6 +38,7 @@ struct walk {
     uint8_t page[WAL_PAGE_BYTES];
     lsn_t page_at; /* of the page in memory; LSN_UNKNOWN: none */
     uint16_t magic;
+    uint64_t system_identifier; /* of the first segment begun; 0: none yet */
 };
 
 static uint32_t
@@ -187,6 +188,12 @@ load_page(struct walk *k, lsn_t lsn)
     if (magic < MAGIC_MIN || (k->magic != 0 && magic != k->magic) || u64_at(k->page + 8) != page ||
         u32_at(k->page + 4) > k->timeline)
         return false;
+    if (page % k->wal->segment_bytes == 0) { /* a segment of another cluster, or of another size */
+        if ((k->system_identifier != 0 && u64_at(k->page + 24) != k->system_identifier) ||
+            u32_at(k->page + 32) != k->wal->segment_bytes || u32_at(k->page + 36) != WAL_PAGE_BYTES)
+            return false;
+        k->system_identifier = u64_at(k->page + 24);
+    }
     k->magic = magic;
     k->page_at = page;
     return true;
@@ -320,7 +327,7 @@ pgwal_end(struct pgwal *w, timeline_t timeline, lsn_t from, lsn_t *ret_end)
             break;
         }
     }
-    if (previous == 0)
+    if (end == from)
         return fail(ERR_LOCAL, "pg_wal/%s has no whole record: its end cannot be told", name);
     *ret_end = end;
     return 0;

@@ -211,6 +211,8 @@ set_up(void **state)
           "PasswordAuthentication=no HostKey=%s/host_ed25519 HostKey=%s/host_ecdsa "
           "AuthorizedKeysFile=%s/authorized_keys MaxStartups=100 >%s/sshd_config",
           site.dir, site.dir, site.dir, site.dir);
+    shell("cd %s; if " SSHD_PATH " -t -f sshd_config -o PerSourcePenalties=no 2>/dev/null; then " /* since 9.8 */
+          "echo PerSourcePenalties=no >>sshd_config; fi", site.dir);
     site.sshd = start_sshd("Compression=no", &site.port);
     return 0;
 }
