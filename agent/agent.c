@@ -560,9 +560,9 @@ load_lag(struct agent *a)
         !lag_record_load(&record, text, boot_id, clock_us(), clock_wall_us()))
         return;
     if (strcmp(record.primary, a->self->name) != 0) {
-        receiver_remember(&a->receiver, &record);
+        receiver_remember(&a->receiver, &record, clock_us());
     } else if (a->links > 0) {
-        a->link[0].sender.flushed.covered = record.flushed;
+        a->link[0].sender.received.covered = a->link[0].sender.flushed.covered = record.flushed;
         a->link[0].sender.applied.covered = record.applied;
     }
 }

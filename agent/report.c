@@ -11,6 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Where the primary stands is known this long: it has gone on since, and nobody can say how far. */
+#define FRESH_US (2 * SECOND_US)
+
 static json_t *
 lsn_json(lsn_t lsn)
 {
@@ -89,19 +92,13 @@ link_state_name(enum link_state state)
 static json_t *
 round_trip_json(const struct clock_offset *o)
 {
-    int64_t offset_us, round_trip_us = 0, wall_offset_us;
-    bool known = offset_best(o, &offset_us, &round_trip_us, &wall_offset_us);
-
-    return seconds_json(known, round_trip_us);
+    return seconds_json(o->count > 0, o->round_trip_us);
 }
 
 static json_t *
 clock_offset_json(const struct clock_offset *o)
 {
-    int64_t offset_us, round_trip_us, wall_offset_us = 0;
-    bool known = offset_best(o, &offset_us, &round_trip_us, &wall_offset_us);
-
-    return seconds_json(known, wall_offset_us);
+    return seconds_json(o->count > 0, o->wall_offset_us);
 }
 
 static json_t *
@@ -109,7 +106,8 @@ link_json(const struct agent *a, const struct link *l, int64_t now_us)
 {
     const struct sender *s = &l->sender;
     const struct postgres_sample *sample = postgres_sample(a->postgres);
-    lsn_t primary = sample != NULL && !sample->in_recovery ? sample->flush : LSN_UNKNOWN;
+    bool fresh = sample != NULL && !sample->in_recovery && now_us - sample->mono_us < FRESH_US;
+    lsn_t primary = fresh ? sample->flush : LSN_UNKNOWN;
     json_t *json = json_pack("{s:s s:s s:o s:o s:o s:o s:o s:b}", "to", l->member, "state", link_state_name(l->state),
                              "since_seconds", seconds_json(true, now_us - l->since_us), "reason", text_json(l->reason),
                              "source_reason", text_json(l->source_reason), "round_trip_seconds",
@@ -128,6 +126,26 @@ link_json(const struct agent *a, const struct link *l, int64_t now_us)
     return json;
 }
 
+/* Why nothing comes, or, on a link that is up, why no figure of it stays near 0. */
+static json_t *
+receiving_reason_json(const struct agent *a)
+{
+    const struct receiver *r = &a->receiver;
+
+    if (a->inlet.reason[0] != '\0' || !receiver_live(r))
+        return text_json(a->inlet.reason);
+    switch (r->postgres) {
+    case PONG_POSTGRES_UNKNOWN:
+    case PONG_POSTGRES_ANSWERS:
+        break;
+    case PONG_POSTGRES_SILENT:
+        return json_sprintf("the PostgreSQL of %s does not answer its agent; look at its log there", r->from);
+    case PONG_POSTGRES_DEAD:
+        return json_sprintf("the PostgreSQL of %s is down; start it there, or run walferry failover here", r->from);
+    }
+    return json_null();
+}
+
 static json_t *
 receiving_json(const struct agent *a, int64_t now_us)
 {
@@ -135,17 +153,17 @@ receiving_json(const struct agent *a, int64_t now_us)
     int64_t primary_us = 0;
     bool clock_known = receiver_primary_us(r, now_us, &primary_us);
     bool live = receiver_live(r);
-    lsn_t primary = r->stamped.lsn;
+    lsn_t primary = clock_known && primary_us - r->stamped.mono_us < FRESH_US ? r->stamped.lsn : LSN_UNKNOWN;
     struct relay_standby standby;
     json_t *json;
 
     relay_standby(&a->relay, &standby);
     json = json_pack("{s:o s:s s:o s:o s:o s:b}", "from", text_json(r->from), "state", live ? "up" : "down", "reason",
-                     text_json(a->inlet.reason), "round_trip_seconds", round_trip_json(&r->offset),
+                     receiving_reason_json(a), "round_trip_seconds", round_trip_json(&r->offset),
                      "clock_offset_seconds", clock_offset_json(&r->offset), "standby_connected", standby.connected);
     json_object_set_new(json, "since_seconds", seconds_json(a->inlet.since_us != 0, now_us - a->inlet.since_us));
     json_object_set_new(json, "heard_seconds_ago", seconds_json(r->heard_us != 0, now_us - r->heard_us));
-    json_object_set_new(json, "primary", lsn_json(primary));
+    json_object_set_new(json, "primary", lsn_json(r->stamped.lsn));
     json_object_set_new(json, "received",
                         position_json(a->spool.written, primary, &r->received, clock_known, primary_us));
     json_object_set_new(json, "flushed", position_json(a->spool.flushed, primary, &r->flushed, clock_known, primary_us));

@@ -26,6 +26,8 @@ die() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 quote() { printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"; }
 
 if [ "$(id -u)" = 0 ]; then RUN_AS=postgres; else RUN_AS=$(id -un); fi
+case $DEMO in /*) ;; *) DEMO=$PWD/$DEMO MARKER=$PWD/$MARKER ;; esac
+case ${WALFERRY_BUILD:-/} in /*) ;; *) WALFERRY_BUILD=$PWD/$WALFERRY_BUILD ;; esac
 cd / # a working directory that only root may enter breaks PostgreSQL's tools
 
 run() {
@@ -193,7 +195,12 @@ END
 pg() { # N start|stop ...
     local n=$1
     shift
-    run "$PGBIN/pg_ctl" -D "$DEMO/dc$n/etc" -l "$DEMO/dc$n/postgres.log" -w "$@" >/dev/null 2>&1
+    run "$PGBIN/pg_ctl" -D "$DEMO/dc$n/etc" -l "$DEMO/dc$n/postgres.log" -w "$@" >"$DEMO/pg_ctl.log" 2>&1
+}
+
+start_postgres() { # N
+    pg "$1" start ||
+        die "PostgreSQL of dc$1 does not start: $(cat "$DEMO/dc$1/postgres.log" "$DEMO/pg_ctl.log" 2>/dev/null | grep -E 'FATAL|PANIC|could not' | head -1)"
 }
 
 sql() { # N COMMAND
@@ -230,12 +237,18 @@ write_env() {
     chmod 644 "$DEMO/env"
 }
 
+mine() { # our marker is in it, and nobody else can have put it there
+    [ -e "$MARKER" ] && [ ! -L "$DEMO" ] && { [ -O "$DEMO" ] || [ "$(stat -c %U "$DEMO")" = "$RUN_AS" ]; }
+}
+
 make_folders() {
     local n
-    if [ -e "$DEMO" ] && [ ! -e "$MARKER" ]; then
+    case $DEMO in *[!A-Za-z0-9_./+-]*) die "$DEMO has blanks or signs in it that config files would take apart: choose another folder in WALFERRY_DEMO" ;; esac
+    [ ${#DEMO} -le 80 ] || die "$DEMO is too long for the sockets in it (80 characters): choose another folder in WALFERRY_DEMO"
+    if [ -e "$DEMO" ] && ! mine; then
         die "$DEMO is there and is none of ours: choose another folder in WALFERRY_DEMO"
     fi
-    [ ! -e "$MARKER" ] || { say "removing the demo that was there"; down; }
+    [ ! -e "$DEMO" ] || { say "removing the demo that was there"; down; }
     mkdir -p "$DEMO" && : >"$MARKER" && mkdir -p "$DEMO/wan" || die "cannot make $DEMO"
     chmod 755 "$DEMO"
     for n in 1 2; do mkdir -p "$DEMO/dc$n"; done
@@ -269,7 +282,7 @@ up() {
     say "site dc1: PostgreSQL $("$PGBIN/postgres" --version | cut -d' ' -f3)"
     run "$PGBIN/initdb" -D "$DEMO/dc1/data" --data-checksums --locale=C.UTF-8 -E UTF8 -A trust \
         --wal-segsize="${DEMO_SEGMENT_MB:-16}" >"$DEMO/initdb.log" 2>&1 || die "initdb failed: $(tail -1 "$DEMO/initdb.log")"
-    pg 1 start || die "PostgreSQL of dc1 does not start: $(tail -1 "$DEMO/dc1/postgres.log")"
+    start_postgres 1
     sql 1 "create role walferry login replication; grant pg_monitor to walferry;
         grant execute on function pg_promote, pg_wal_replay_resume, pg_reload_conf to walferry" || die "no role"
     start_agent 1
@@ -279,7 +292,7 @@ up() {
         die "pg_basebackup failed: $(tail -1 "$DEMO/basebackup.log")"
     run touch "$DEMO/dc2/data/standby.signal"
     start_agent 2
-    pg 2 start || die "PostgreSQL of dc2 does not start: $(tail -1 "$DEMO/dc2/postgres.log")"
+    start_postgres 2
     wait_for 30 level || die "the standby does not follow: $(tail -1 "$DEMO/dc2/agent.log")"
     load
     wait_for 60 level || die "the standby is not level after the load: $(tail -1 "$DEMO/dc2/agent.log")"
@@ -313,19 +326,21 @@ The pool is up and level. Next:
 END
 }
 
-ours() { [ -e "$MARKER" ] || die "there is no demo in $DEMO"; }
+ours() { mine || die "there is no demo in $DEMO"; }
+
+gone() { ! grep -qs '^State:[[:space:]]*[^Z]' "/proc/$1/status"; } # PID: ended, reaped or not
 
 end_process() { # PIDFILE WORD: only a process whose command line has our folder in it
     local pid
     pid=$(head -1 "$1" 2>/dev/null) || return 0
-    [ -n "$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$DEMO" || return 0
+    [ -n "$pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$DEMO" || return 0
     run kill "$pid" 2>/dev/null || return 0
-    wait_for 5 test ! -e "/proc/$pid" || run kill -9 "$pid" 2>/dev/null || :
+    wait_for 5 gone "$pid" || run kill -9 "$pid" 2>/dev/null || :
 }
 
 down() {
     local n pid
-    if [ ! -e "$MARKER" ]; then
+    if ! mine; then
         [ ! -e "$DEMO" ] || die "$DEMO is none of ours"
         return 0
     fi
@@ -336,7 +351,7 @@ down() {
         end_process "$DEMO/dc$n/ssh/sshd.pid"
     done
     for pid in /proc/[0-9]*; do # the line, and sessions of sshd that are still there
-        { tr '\0' ' ' <"$pid/cmdline"; } 2>/dev/null | grep -qE "^(sshd: )?$DEMO/bin/wanproxy |^$DEMO/bin/(walferry|wanproxy) " || continue
+        tr '\0' ' ' 2>/dev/null <"$pid/cmdline" | grep -qE "^(sshd: )?$DEMO/bin/wanproxy |^$DEMO/bin/(walferry|wanproxy) " || continue
         run kill "${pid#/proc/}" 2>/dev/null || :
     done
     rm -rf "$DEMO"
@@ -351,13 +366,14 @@ status)
     ;;
 cut)
     ours
-    [ "${2:-}" = --reset ] && set -- cut reset
+    case ${2:-} in '') ;; --reset) set -- cut reset ;; *) die "cut [--reset]" ;; esac
     run "$DEMO/bin/wanproxy" ctl "$DEMO/wan/socket" cut ${2:-}
     ;;
 heal) ours; run "$DEMO/bin/wanproxy" ctl "$DEMO/wan/socket" heal ;;
 wan)
     ours
     case ${2:-} in '' | *[!0-9.]*) die "wan RTT_MS [MBIT]" ;; esac
+    case ${3:-1} in *[!0-9.]*) die "wan RTT_MS [MBIT]" ;; esac
     run "$DEMO/bin/wanproxy" ctl "$DEMO/wan/socket" wan "$2" ${3:-}
     ;;
 *)

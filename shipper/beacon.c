@@ -1,9 +1,13 @@
 /* See beacon.h: nothing here knows of sockets, files or clocks. */
 #include "shipper/beacon.h"
 
+#include "base/clock.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+#define DRIFT 5000 /* two clocks part by at most 1 s in this many */
 
 static void
 thin(struct lag *l)
@@ -20,19 +24,16 @@ thin(struct lag *l)
 void
 lag_beacon(struct lag *l, const struct beacon *b)
 {
-    struct beacon *last = l->count > 0 ? &l->pending[l->count - 1] : NULL;
-
+    /* no WAL since, or a crash took back what was not flushed: the newer time holds for this LSN */
+    while (l->count > 0 && b->lsn <= l->pending[l->count - 1].lsn && b->mono_us > l->pending[l->count - 1].mono_us)
+        l->count--;
     if (b->lsn <= l->position && l->count == 0) {
         if (b->mono_us > l->covered.mono_us || l->covered.lsn == 0)
             l->covered = *b;
         return;
     }
-    if (last != NULL && b->lsn <= last->lsn) {
-        /* no WAL since: the newer time holds for the same LSN */
-        if (b->lsn == last->lsn)
-            *last = *b;
-        return;
-    }
+    if (l->count > 0 && b->lsn <= l->pending[l->count - 1].lsn)
+        return; /* told again after a cut */
     if (l->count == BEACONS_MAX)
         thin(l);
     l->pending[l->count++] = *b;
@@ -76,6 +77,21 @@ lag_restart(struct lag *l)
     l->covered = (struct beacon){0};
 }
 
+/* After another boot: the beacon's monotonic time that gives its wall clock's age from now on. */
+static void
+rebase(struct beacon *b, int64_t now_us, int64_t wall_us)
+{
+    b->mono_us = now_us - (wall_us - b->wall_us);
+}
+
+void
+lag_rebase(struct lag *l, int64_t now_us, int64_t wall_us)
+{
+    rebase(&l->covered, now_us, wall_us);
+    for (size_t i = 0; i < l->count; i++)
+        rebase(&l->pending[i], now_us, wall_us);
+}
+
 bool
 lag_age(const struct lag *l, int64_t now_us, int64_t *ret_age_us)
 {
@@ -91,36 +107,27 @@ offset_restart(struct clock_offset *o)
     o->count = 0;
 }
 
-void
+bool
 offset_sample(struct clock_offset *o, int64_t sent_us, int64_t far_us, int64_t far_wall_us, int64_t now_us,
               int64_t wall_us)
 {
-    int64_t round_trip_us = now_us - sent_us;
-    size_t i = o->count % OFFSET_SAMPLES;
+    int64_t round_trip_us = now_us - sent_us, offset_us = far_us - (sent_us + round_trip_us / 2);
+    int64_t error_us = o->error_us + (now_us - o->at_us) / DRIFT, apart_us = offset_us - o->offset_us;
+    bool other;
 
     if (round_trip_us < 0)
-        return; /* not an answer to a PING of ours */
-    o->sample[i].round_trip_us = round_trip_us;
-    o->sample[i].offset_us = far_us - (sent_us + round_trip_us / 2);
-    o->sample[i].wall_offset_us = far_wall_us - (wall_us - round_trip_us / 2);
+        return false; /* not an answer to a PING of ours */
+    other = o->known && (apart_us < 0 ? -apart_us : apart_us) > error_us + round_trip_us / 2 + SECOND_US;
+    if (!o->known || other || round_trip_us / 2 <= error_us) {
+        o->known = true;
+        o->offset_us = offset_us;
+        o->error_us = round_trip_us / 2;
+        o->at_us = now_us;
+    }
     o->count++;
-}
-
-bool
-offset_best(const struct clock_offset *o, int64_t *ret_offset_us, int64_t *ret_round_trip_us,
-            int64_t *ret_wall_offset_us)
-{
-    size_t taken = o->count < OFFSET_SAMPLES ? o->count : OFFSET_SAMPLES, best = 0;
-
-    if (taken == 0)
-        return false;
-    for (size_t i = 1; i < taken; i++)
-        if (o->sample[i].round_trip_us < o->sample[best].round_trip_us)
-            best = i;
-    *ret_offset_us = o->sample[best].offset_us;
-    *ret_round_trip_us = o->sample[best].round_trip_us;
-    *ret_wall_offset_us = o->sample[best].wall_offset_us;
-    return true;
+    o->round_trip_us = round_trip_us;
+    o->wall_offset_us = (far_wall_us - far_us) - (wall_us - now_us) + o->offset_us;
+    return other;
 }
 
 size_t
@@ -133,13 +140,6 @@ lag_record_save(const struct lag_record *r, const char *boot_id, char out[LAG_RE
                      r->flushed.mono_us, r->applied.lsn, r->applied.wall_us, r->applied.mono_us);
 
     return (size_t)n;
-}
-
-/* After another boot: the beacon's monotonic time that gives its wall clock's age from now on. */
-static void
-rebase(struct beacon *b, int64_t now_us, int64_t wall_us)
-{
-    b->mono_us = now_us - (wall_us - b->wall_us);
 }
 
 bool

@@ -72,7 +72,8 @@ receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello, 
         lag_restart(&r->received);
         lag_restart(&r->flushed);
         lag_restart(&r->applied);
-        r->remembered = false;
+        r->stamped = (struct beacon){0};
+        r->offset = (struct clock_offset){0};
         snprintf(r->from, sizeof r->from, "%s", hello->from);
     }
     offset_restart(&r->offset);
@@ -84,11 +85,7 @@ receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello, 
 void
 receiver_close(struct receiver *r)
 {
-    int64_t round_trip_us, wall_offset_us;
-
     r->out = NULL;
-    if (offset_best(&r->offset, &r->remembered_offset_us, &round_trip_us, &wall_offset_us))
-        r->remembered = true; /* clocks of one boot keep their distance */
 }
 
 bool
@@ -143,6 +140,19 @@ take_ping(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wal
     return 0;
 }
 
+static void
+take_pong(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wall_us)
+{
+    if (offset_sample(&r->offset, f->pong.sent_us, f->pong.mono_us, f->pong.wall_us, now_us, wall_us)) {
+        lag_rebase(&r->received, f->pong.mono_us, f->pong.wall_us);
+        lag_rebase(&r->flushed, f->pong.mono_us, f->pong.wall_us);
+        lag_rebase(&r->applied, f->pong.mono_us, f->pong.wall_us);
+        r->stamped = (struct beacon){0};
+    }
+    r->postgres = f->pong.postgres;
+    r->postgres_us = f->pong.sent_us;
+}
+
 int
 receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wall_us)
 {
@@ -162,9 +172,7 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
     case FRAME_PING:
         return take_ping(r, f, now_us, wall_us);
     case FRAME_PONG:
-        offset_sample(&r->offset, f->pong.sent_us, f->pong.mono_us, f->pong.wall_us, now_us, wall_us);
-        r->postgres = f->pong.postgres;
-        r->postgres_us = f->pong.sent_us;
+        take_pong(r, f, now_us, wall_us);
         return 0;
     case FRAME_DRAINED:
         r->drained = true;
@@ -200,10 +208,12 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
                          .applied = applied,
                          .xmin = xmin,
                          .catalog_xmin = catalog_xmin,
-                         .standby_connected = standby_connected,
-                         .received_beacon = r->received.covered,
-                         .flushed_beacon = r->flushed.covered,
-                         .applied_beacon = r->applied.covered};
+                         .standby_connected = standby_connected};
+    if (r->offset.count > 0) { /* before the first PONG: is it still the clock that these are of? */
+        f.ack.received_beacon = r->received.covered;
+        f.ack.flushed_beacon = r->flushed.covered;
+        f.ack.applied_beacon = r->applied.covered;
+    }
     if (r->out == NULL || (r->said_any && ack_equal(&f.ack, &r->said)))
         return;
     if (frame_put(r->out, &f) < 0)
@@ -268,24 +278,14 @@ receiver_tell_pool(struct receiver *r, const struct epoch_origin *origin)
 bool
 receiver_primary_us(const struct receiver *r, int64_t now_us, int64_t *ret_us)
 {
-    int64_t offset_us, round_trip_us, wall_offset_us;
-
-    if (offset_best(&r->offset, &offset_us, &round_trip_us, &wall_offset_us)) {
-        *ret_us = now_us + offset_us;
-        return true;
-    }
-    if (r->remembered) {
-        *ret_us = now_us + r->remembered_offset_us;
-        return true;
-    }
-    return false;
+    *ret_us = now_us + r->offset.offset_us;
+    return r->offset.known;
 }
 
 void
-receiver_remember(struct receiver *r, const struct lag_record *record)
+receiver_remember(struct receiver *r, const struct lag_record *record, int64_t now_us)
 {
-    r->remembered = true;
-    r->remembered_offset_us = record->offset_us;
+    r->offset = (struct clock_offset){.known = true, .offset_us = record->offset_us, .at_us = now_us};
     snprintf(r->from, sizeof r->from, "%s", record->primary);
     r->flushed.covered = record->flushed;
     r->applied.covered = record->applied;
@@ -295,10 +295,7 @@ receiver_remember(struct receiver *r, const struct lag_record *record)
 void
 receiver_record(const struct receiver *r, struct lag_record *ret_record)
 {
-    int64_t offset_us = 0;
-
-    receiver_primary_us(r, 0, &offset_us);
     *ret_record = (struct lag_record){
-        .flushed = r->flushed.covered, .applied = r->applied.covered, .offset_us = offset_us};
+        .flushed = r->flushed.covered, .applied = r->applied.covered, .offset_us = r->offset.offset_us};
     snprintf(ret_record->primary, sizeof ret_record->primary, "%s", r->from);
 }

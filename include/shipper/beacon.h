@@ -37,26 +37,28 @@ void lag_take(struct lag *l, const struct beacon *covered);
 
 /* Another primary's clock: forget what it said, keep the position. */
 void lag_restart(struct lag *l);
+/* The same primary after another boot, its clocks say now_us and wall_us: the wall clock has to date what it said. */
+void lag_rebase(struct lag *l, int64_t now_us, int64_t wall_us);
 
 /* Age of the newest covered beacon at `now_us` of the primary's monotonic clock; false: unknown. */
 bool lag_age(const struct lag *l, int64_t now_us, int64_t *ret_age_us);
 
-/* The far side's monotonic clock as seen from here: far = here + offset. */
-#define OFFSET_SAMPLES 16
+/*
+ * The far side's monotonic clock as seen from here: far = here + offset. A PING that came back tells
+ * it to half its round trip, and a full line delays one way only. So the best sample is kept, over
+ * connections, until drift may have made it worse than a new one.
+ */
 struct clock_offset {
-    struct {
-        int64_t round_trip_us, offset_us, wall_offset_us;
-    } sample[OFFSET_SAMPLES];
-    size_t count; /* ever taken */
+    bool known;
+    int64_t offset_us, error_us, at_us; /* the best sample, what it may be wrong by, when it was taken */
+    size_t count;                       /* samples of this connection; the next two are the last one's */
+    int64_t round_trip_us, wall_offset_us;
 };
 
-void offset_restart(struct clock_offset *o);
-/* One PING that came back: the far clocks were read halfway. */
-void offset_sample(struct clock_offset *o, int64_t sent_us, int64_t far_us, int64_t far_wall_us, int64_t now_us,
+void offset_restart(struct clock_offset *o); /* another connection */
+/* One PING that came back. True: this is not the clock that the far side had before; it was booted, or we were. */
+bool offset_sample(struct clock_offset *o, int64_t sent_us, int64_t far_us, int64_t far_wall_us, int64_t now_us,
                    int64_t wall_us);
-/* The sample with the smallest round trip of the last OFFSET_SAMPLES; false before the first. */
-bool offset_best(const struct clock_offset *o, int64_t *ret_offset_us, int64_t *ret_round_trip_us,
-                 int64_t *ret_wall_offset_us);
 
 /*
  * Kept across a restart, so that lag goes on growing: one line of text.

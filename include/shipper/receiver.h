@@ -45,8 +45,6 @@ struct receiver {
     struct lag received, flushed, applied;
     struct beacon stamped; /* the newest beacon that came */
     struct clock_offset offset;
-    bool remembered; /* an offset from before: good until the first PONG */
-    int64_t remembered_offset_us;
     uint64_t wal_bytes, wire_bytes, frames;
 };
 
@@ -85,7 +83,7 @@ int receiver_tell_pool(struct receiver *r, const struct epoch_origin *origin);
 bool receiver_primary_us(const struct receiver *r, int64_t now_us, int64_t *ret_us);
 
 /* What is kept across restarts (beacon.h). */
-void receiver_remember(struct receiver *r, const struct lag_record *record);
+void receiver_remember(struct receiver *r, const struct lag_record *record, int64_t now_us);
 void receiver_record(const struct receiver *r, struct lag_record *ret_record);
 
 #endif

@@ -107,21 +107,66 @@ test_beacon_thinned_list_errs_only_towards_older(void **state)
 }
 
 static void
-test_beacon_offset_uses_the_smallest_round_trip(void **state)
+test_beacon_a_crash_takes_back_what_was_not_flushed(void **state)
+{
+    (void)state;
+    beacon(100, 1 * S);
+    lag_reach(&lag, 100);
+    beacon(150, 2 * S);
+    beacon(900, 3 * S); /* inserted, never flushed */
+    beacon(200, 5 * S); /* the server is back */
+    lag_reach(&lag, 150);
+    assert_int_equal(age(6 * S), 4 * S);
+    lag_reach(&lag, 200);
+    assert_int_equal(age(6 * S), 1 * S);
+    beacon(200, 6 * S);
+    assert_int_equal(age(6 * S), 0);
+    beacon(150, 2 * S); /* told again */
+    assert_int_equal(age(6 * S), 0);
+}
+
+static void
+test_beacon_offset_keeps_the_best_sample_on_a_full_line(void **state)
 {
     struct clock_offset o = {0};
-    int64_t offset_us, round_trip_us, wall_us;
 
     (void)state;
-    assert_false(offset_best(&o, &offset_us, &round_trip_us, &wall_us));
-    offset_sample(&o, 1000, 501050, 0, 1400, 0);
-    offset_sample(&o, 2000, 502050, 0, 2100, 0);
-    offset_sample(&o, 3000, 503900, 0, 4000, 0);
-    assert_true(offset_best(&o, &offset_us, &round_trip_us, &wall_us));
-    assert_int_equal(offset_us, 500000);
-    assert_int_equal(round_trip_us, 100);
-    offset_sample(&o, 5000, 1, 0, 4000, 0); /* from the future: ignored */
-    assert_int_equal(o.count, 3);
+    assert_false(offset_sample(&o, 1000, 501050, 0, 1400, 0));
+    assert_false(offset_sample(&o, 2000, 502050, 0, 2100, 0));
+    assert_int_equal(o.offset_us, 500000);
+    for (int i = 1; i <= 60; i++) { /* there at once, 4 s back */
+        assert_false(offset_sample(&o, i * S, i * S + 500050, 0, (i + 4) * S, 0));
+        assert_int_equal(o.round_trip_us, 4 * S);
+        assert_int_equal(o.offset_us, 500000);
+    }
+    offset_restart(&o);
+    assert_int_equal(o.count, 0);
+    assert_false(offset_sample(&o, 600 * S, 600 * S + 500090, 0, 600 * S + 180, 0)); /* fresh, and as good as drift allows */
+    assert_int_equal(o.offset_us, 500000);
+    assert_int_equal(o.error_us, 90);
+    assert_false(offset_sample(&o, 800 * S, 1, 0, 700 * S, 0)); /* from the future: ignored */
+    assert_int_equal(o.count, 1);
+}
+
+static void
+test_beacon_another_boot_is_dated_by_the_wall_clock(void **state)
+{
+    struct clock_offset o = {0};
+
+    (void)state;
+    beacon(100, 90000 * S); /* wall 91000 */
+    lag_reach(&lag, 100);
+    beacon(200, 90001 * S);
+    assert_false(offset_sample(&o, 10 * S, 90001 * S, 91001 * S, 10 * S, 91001 * S));
+    /* 60 s later the primary is back, up for 20 s; its clock of before would call everything new */
+    assert_true(offset_sample(&o, 70 * S, 20 * S, 91061 * S, 70 * S, 91061 * S));
+    lag_rebase(&lag, 20 * S, 91061 * S);
+    assert_int_equal(o.offset_us, -50 * S);
+    assert_int_equal(age(20 * S), 61 * S);
+    lag_reach(&lag, 200);
+    assert_int_equal(age(20 * S), 60 * S);
+    beacon(200, 20 * S);
+    assert_int_equal(age(20 * S), 0);
 }
 
 static void
@@ -164,7 +209,9 @@ main(void)
         cmocka_unit_test_setup(test_beacon_lag_grows_from_the_cut_idle_or_busy, setup),
         cmocka_unit_test_setup(test_beacon_same_lsn_takes_the_newer_time, setup),
         cmocka_unit_test_setup(test_beacon_thinned_list_errs_only_towards_older, setup),
-        cmocka_unit_test_setup(test_beacon_offset_uses_the_smallest_round_trip, setup),
+        cmocka_unit_test_setup(test_beacon_a_crash_takes_back_what_was_not_flushed, setup),
+        cmocka_unit_test_setup(test_beacon_offset_keeps_the_best_sample_on_a_full_line, setup),
+        cmocka_unit_test_setup(test_beacon_another_boot_is_dated_by_the_wall_clock, setup),
         cmocka_unit_test_setup(test_beacon_record_goes_on_after_a_restart, setup),
     };
 

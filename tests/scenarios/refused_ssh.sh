@@ -1,0 +1,185 @@
+#!/bin/bash
+# What SSH, keys, files and sockets may get wrong: each is refused in words that name the thing and
+# the next step, and when it is put right shipping goes on by itself.
+. "$(dirname "$0")/lib.sh"
+
+reason() { field 1 .links[0].reason; } # why the primary's agent does not ship
+tells() { # REGEX: so does the status; the log has it, too
+    expect 20 'reason | grep -qE "'"$1"'"'
+    says 1 "$1" || fail "the log does not say '$1'"
+}
+shipping() { # it goes on by itself, and nothing is missing
+    expect 20 '[ "$(field 1 .links[0].state)" = up ]'
+    sql1 "insert into marks values ($((++marks)))" >/dev/null
+    expect 20 '[ "$(sql2 "select max(n) from marks")" = '$marks' ]'
+}
+hang_up() { pkill -P "$(cat "$DC2_SSHD_PID")"; } # the sessions, not the listener
+restart() { # N: with another config or key
+    kill_agent "$1" TERM
+    start_agent "$1"
+}
+refuses_to_start() { # N REGEX: exit 2 and the reason
+    local said code
+    said=$(walferry "$1" agent 2>&1)
+    code=$?
+    [ $code = 2 ] || fail "exit $code instead of 2: $said"
+    grep -qE "$2" <<<"$said" || fail "'$2' is not said: $said"
+}
+put() { as sh -c 'cat >"$1"' sh "$1"; } # FILE: from stdin, as its owner
+
+start_pool
+marks=0
+sql1 "create table marks (n int)" >/dev/null
+shipping
+keys=$WALFERRY_DEMO/dc2/ssh/authorized_keys
+bound=$(cat "$keys")
+
+step "key refused"
+: | put "$keys"
+hang_up
+tells 'does not accept key'
+reason | grep -q "$WALFERRY_DEMO/dc1/ssh/id_ed25519" || fail "the key file is not named: $(reason)"
+put "$keys" <<<"$bound"
+shipping
+
+step "key not bound"
+sed 's/.*\(ssh-ed25519\)/\1/' <<<"$bound" | put "$keys"
+hang_up
+tells 'not bound|command|ended'
+put "$keys" <<<"$bound"
+shipping
+
+step "the key is bound to another member"
+sed 's/--from dc1-a/--from dc2-a/' <<<"$bound" | put "$keys"
+hang_up
+tells 'bound to --from|--from'
+put "$keys" <<<"$bound"
+shipping
+
+step "the login shell prints"
+sed 's/command="/command="echo Welcome to dc2; exec /' <<<"$bound" | put "$keys"
+hang_up
+tells 'printed "Welcome to dc2'
+put "$keys" <<<"$bound"
+shipping
+
+step "the other agent is not running"
+kill_agent 2
+tells 'the agent of dc2-a is not running.*start it'
+start_agent 2
+shipping
+
+step "changed host key"
+as mv "$WALFERRY_DEMO/dc2/ssh/host" "$WALFERRY_DEMO/dc2/ssh/host.right"
+as ssh-keygen -q -t ed25519 -N '' -f "$WALFERRY_DEMO/dc2/ssh/host" <<<y >/dev/null
+restart_sshd() {
+    local pid
+    pid=$(cat "$DC2_SSHD_PID")
+    hang_up
+    as kill "$pid"
+    expect 10 "gone $pid"
+    as /usr/sbin/sshd -f "$WALFERRY_DEMO/dc2/ssh/sshd_config" -E "$WALFERRY_DEMO/dc2/sshd.log"
+    expect 10 'test -s "$DC2_SSHD_PID"'
+}
+restart_sshd
+tells 'host key.*SHA256'
+as mv "$WALFERRY_DEMO/dc2/ssh/host.right" "$WALFERRY_DEMO/dc2/ssh/host"
+restart_sshd
+shipping
+
+step "an identity that others may read"
+as chmod 644 "$WALFERRY_DEMO/dc1/ssh/id_ed25519"
+refuses_to_start 1 'identity .*/id_ed25519 can be read by others.*chmod 600'
+as chmod 600 "$WALFERRY_DEMO/dc1/ssh/id_ed25519"
+
+step "a config that others may write"
+as chmod 666 "$CONFIG"
+refuses_to_start 1 'pool.ini.*writ'
+as chmod 600 "$CONFIG"
+
+step "config errors of each kind"
+good=$(cat "$CONFIG")
+wrong() { # SED REGEX
+    sed "$1" <<<"$good" | put "$CONFIG"
+    refuses_to_start 1 "$2"
+}
+wrong 's/^home .*/&\nhorse = 1/' 'pool.ini:[0-9]+: \[pool\] horse: unknown key; allowed:'
+wrong '/^home /d' 'pool.ini:[0-9]+: \[pool\].*home'
+wrong 's/^home .*/home = dc9/' 'pool.ini:[0-9]+: \[pool\] home'
+wrong 's/^home .*/&\nhome = dc1/' 'pool.ini:[0-9]+: \[pool\] home.*twice'
+wrong 's/^home .*/&\nshutdown_wait = soon/' 'pool.ini:[0-9]+: \[pool\] shutdown_wait.*allowed'
+wrong 's/^host_key .*/host_key = SHA256:short/' 'pool.ini:[0-9]+: \[member dc1-a\] host_key'
+wrong 's/^\[member dc2-a\]/[member dc1-a]/' 'pool.ini:[0-9]+: \[member dc1-a\].*twice'
+wrong 's/^spool .*/spool = relative/' 'pool.ini:[0-9]+: \[member dc1-a\] spool'
+wrong 's/^site .*/  &/' 'pool.ini:[0-9]+: .*begins with a space'
+wrong 's/^\[pool\]/[pond]/' 'pool.ini:1: .*unknown section'
+put "$CONFIG" <<<"$good"
+as "$WALFERRY" agent --config "$WALFERRY_DEMO/nowhere.ini" --member dc1-a 2>/dev/null
+[ $? = 2 ] || fail "a config that is not there does not exit 2"
+as "$WALFERRY" agent --config "$CONFIG" --member dc7-a 2>/dev/null
+[ $? = 2 ] || fail "an unknown member does not exit 2"
+[ "$(field 1 .links[0].state)" = up ] || fail "the agent that runs was disturbed"
+
+step "a second agent on the same spool"
+said=$(walferry 2 agent 2>&1) && fail "it starts"
+grep -qE "spool.*(another|lock|in use)" <<<"$said" || fail "the reason is missing: $said"
+shipping
+
+step "an RSA key"
+as ssh-keygen -q -t rsa -b 2048 -m PEM -N '' -f "$WALFERRY_DEMO/dc1/ssh/id_rsa"
+{ echo "$bound"; sed "s|ssh-ed25519.*|$(cat "$WALFERRY_DEMO/dc1/ssh/id_rsa.pub")|" <<<"$bound"; } | put "$keys"
+sed "s|dc1/ssh/id_ed25519|dc1/ssh/id_rsa|" <<<"$good" | put "$CONFIG"
+restart 1
+expect 20 '[ "$(field 1 .links[0].state)" = up ] || reason | grep -q "RSA.*libssh2"'
+put "$CONFIG" <<<"$good"
+put "$keys" <<<"$bound"
+restart 1
+shipping
+
+# Perl is in every Debian. poke SOCKET COUNT BYTES: COUNT connections that send BYTES and then wait
+# until they are dropped; prints how many were, within 15 s.
+poke() {
+    as perl -MSocket -e '
+        my ($path, $count, $bytes) = @ARGV;
+        my @open;
+        for (1 .. $count) {
+            socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die;
+            next unless connect($s, pack_sockaddr_un($path));
+            local $SIG{PIPE} = "IGNORE";
+            syswrite($s, pack("H*", $bytes)) if length $bytes;
+            push @open, $s;
+        }
+        my ($dropped, $until) = ($count - @open, time + 15);
+        while (@open && time < $until) {
+            my $set = "";
+            vec($set, fileno($_), 1) = 1 for @open;
+            last unless select($set, undef, undef, 1) >= 0;
+            @open = grep { !(vec($set, fileno($_), 1) && !(sysread($_, my $x, 65536) > 0) && ++$dropped) } @open;
+        }
+        print "$dropped\n";' "$@"
+}
+sub_count() { # SOCKET COUNT BYTES: all are dropped, and WAL flows meanwhile
+    poke "$@" >"/tmp/wf-$$.poke" &
+    local pid=$!
+    shipping
+    wait "$pid"
+    [ "$(cat "/tmp/wf-$$.poke")" = "$2" ] || fail "$(cat "/tmp/wf-$$.poke") of $2 connections to $1 were dropped"
+    rm -f "/tmp/wf-$$.poke"
+}
+inlet=$WALFERRY_DEMO/dc2/run/inlet relay=$WALFERRY_DEMO/dc2/run/.s.PGSQL.5432
+step "garbage and slow-loris on the inlet"
+sub_count "$inlet" 3 ffffffffffffffff
+sub_count "$inlet" 70 ""
+step "garbage and slow-loris on the relay"
+sub_count "$relay" 3 ffffffffffffffff
+sub_count "$relay" 20 ""
+sub_count "$relay" 3 00000010000300
+[ "$(sql2 "select status from pg_stat_wal_receiver")" = streaming ] || expect 10 '[ "$(sql2 "select status from pg_stat_wal_receiver")" = streaming ]'
+if [ "$(id -u)" = 0 ]; then
+    step "another user on the relay"
+    runuser -u nobody -- "$PGBIN/psql" -X "host=$WALFERRY_DEMO/dc2/run port=5432 replication=1 user=walferry" -c IDENTIFY_SYSTEM >/dev/null 2>&1 &&
+        fail "nobody is let in"
+fi
+shipping
+same_rows
+pass
