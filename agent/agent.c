@@ -127,9 +127,17 @@ judge_alarm(struct agent *a)
 {
     const struct postgres_sample *s = postgres_sample(a->postgres);
     bool up = postgres_state(a->postgres) == POSTGRES_UP;
+    const struct identity *live = postgres_identity(a->postgres), *held = &a->spool.identity;
     char text[AGENT_ALARM_MAX] = "";
 
-    if (a->rival.epoch.number != 0 && a->rival.epoch.number >= a->pool.epoch.number)
+    if (held->system_identifier != 0 && live->system_identifier != 0 &&
+        live->system_identifier != held->system_identifier)
+        snprintf(text, sizeof text,
+                 "another database cluster: PostgreSQL here has system identifier %" PRIu64 ", the spool %s belongs to "
+                 "%" PRIu64 "; nothing is shipped. Put the right data directory back, or begin a new pool with empty "
+                 "spools on all members",
+                 live->system_identifier, a->spool.path, held->system_identifier);
+    else if (a->rival.epoch.number != 0 && a->rival.epoch.number >= a->pool.epoch.number)
         snprintf(text, sizeof text,
                  "two primaries: epoch %" PRIu64 " is claimed by %s and by %s; nothing is shipped. Decide which one is "
                  "right, stop the other's PostgreSQL and agent, and make it a standby again",
@@ -445,8 +453,13 @@ answer_greeting(struct agent *a, struct session *s, const struct hello *h, int64
 static void
 spool_failed(struct agent *a, int64_t now_us)
 {
-    char reason[FAIL_MESSAGE_MAX];
+    char reason[FAIL_MESSAGE_MAX], have[24], need[24];
+    uint64_t room, needed = a->spool.identity.segment_bytes;
 
+    snprintf(reason, sizeof reason, "%s", fail_message());
+    if (durable_free(a->spool.dir, &room) == 0 && room < needed)
+        fail(ERR_LOCAL, "%s; %s are free, %s are needed: make room on the file system of %s, it then goes on by itself",
+             reason, text_bytes(have, sizeof have, room), text_bytes(need, sizeof need, needed), a->spool.path);
     snprintf(reason, sizeof reason, "%s", fail_message());
     if (strcmp(a->spool_error, reason) != 0)
         log_error("%s; nothing is accepted until that is mended, what is here is still served", reason);
@@ -635,8 +648,9 @@ keep_house(struct agent *a, int64_t wall_us)
     const struct identity *identity = postgres_identity(a->postgres);
     const char *error;
 
-    if (a->role == ROLE_PRIMARY && identity->system_identifier != 0 && spool_adopt(&a->spool, identity) < 0)
-        set_alarm(a, fail_message());
+    if (a->role == ROLE_PRIMARY && identity->system_identifier != 0 && a->alarm[0] == '\0' &&
+        spool_adopt(&a->spool, identity) < 0)
+        log_warning("%s", fail_message());
     save_lag(a);
     prune(a, wall_us);
     if (a->failover.phase == FAILOVER_IDLE) {

@@ -30,7 +30,7 @@ link_init(struct link *l, const char *member, const struct lane_target *target, 
     snprintf(l->member, sizeof l->member, "%s", member);
     snprintf(l->reason, sizeof l->reason, "not started");
     sender_init(&l->sender, codec);
-    l->source = source_new(conninfo, slot, slot);
+    l->source = source_new(conninfo, slot, slot, pgdata);
     if (l->source == NULL)
         return fail(ERR_LOCAL, "out of memory for a link");
     code = lane_init(&l->lane, target);
@@ -190,7 +190,8 @@ take_wal(struct link *l, int64_t now_us)
             source_failed(l, now_us);
         if (got <= 0)
             return 0;
-        set_source_reason(l, "");
+        if (item.kind == SOURCE_WAL)
+            set_source_reason(l, "");
         if (item.kind == SOURCE_HISTORY)
             code = sender_history(&l->sender, item.timeline, item.bytes, item.length);
         else
@@ -223,12 +224,14 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
             source_failed(l, now_us);
             return 0;
         }
+        l->source_due_us = now_us;
     }
     if (source_run(l->source, loop, now_us) < 0 || source_report(l->source, &position, now_us) < 0) {
         source_failed(l, now_us);
         return 0;
     }
-    if (source_streaming(l->source))
+    /* walsender begins to stream before it looks whether it has the WAL */
+    if (source_streaming(l->source) && now_us - l->source_due_us >= SOURCE_RETRY_US)
         set_source_reason(l, "");
     return take_wal(l, now_us);
 }

@@ -144,6 +144,43 @@ pgwal_close(struct pgwal *w)
     *w = (struct pgwal){.dir = -1, .fd = -1};
 }
 
+struct oldest {
+    uint32_t segment_bytes;
+    lsn_t from, start; /* LSN_UNKNOWN: none yet */
+};
+
+static int
+visit_oldest(void *context, const struct durable_entry *entry)
+{
+    struct oldest *o = context;
+    timeline_t timeline;
+    lsn_t start;
+
+    if (segment_parse(entry->name, o->segment_bytes, &timeline, &start) && start >= o->from &&
+        (o->start == LSN_UNKNOWN || start < o->start))
+        o->start = start;
+    return 0;
+}
+
+int
+pgwal_oldest(const char *pgdata, uint32_t segment_bytes, lsn_t from, lsn_t *ret_oldest)
+{
+    struct oldest o = {.segment_bytes = segment_bytes, .from = segment_start(from, segment_bytes)};
+    char path[512];
+    int dir, code;
+
+    snprintf(path, sizeof path, "%s/pg_wal", pgdata);
+    if (durable_dir(path, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", path);
+    code = durable_list(dir, visit_oldest, &o) < 0 ? fail_sys(ERR_LOCAL, "cannot list %s", path) : 0;
+    durable_close(dir);
+    if (code == 0 && o.start == LSN_UNKNOWN)
+        code = fail(ERR_LOCAL, "%s has no segment from " LSN_FORMAT " on", path, LSN_ARGS(o.from));
+    if (code == 0)
+        *ret_oldest = o.start;
+    return code;
+}
+
 int
 pgwal_read(struct pgwal *w, timeline_t timeline, lsn_t lsn, void *out, size_t n)
 {

@@ -153,6 +153,26 @@ take_pong(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wal
     r->postgres_us = f->pong.sent_us;
 }
 
+/*
+ * Of a timeline that does not follow what is held here, nothing is kept: it is either a branch that
+ * died, which nobody needs, or, made since HELLO, the server's own.
+ */
+static int
+take_history(struct receiver *r, const struct frame *f)
+{
+    timeline_t timeline = f->history.timeline;
+    int code;
+
+    if (!history_valid(f->history.text, f->history.length, timeline))
+        return fail(ERR_PEER, "the history of timeline %u that came is no history file", timeline);
+    if (timeline > r->spool->timeline) {
+        code = spool_check_history(r->spool, timeline, f->history.text, f->history.length);
+        if (code < 0)
+            return code == ERR_CORRUPT && timeline < r->primary_timeline ? 0 : code;
+    }
+    return spool_put_history(r->spool, timeline, f->history.text, f->history.length);
+}
+
 int
 receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wall_us)
 {
@@ -163,9 +183,7 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
     case FRAME_WAL:
         return take_wal(r, f, now_us);
     case FRAME_HISTORY:
-        if (!history_valid(f->history.text, f->history.length, f->history.timeline))
-            return fail(ERR_PEER, "the history of timeline %u that came is no history file", f->history.timeline);
-        return spool_put_history(r->spool, f->history.timeline, f->history.text, f->history.length);
+        return take_history(r, f);
     case FRAME_BEACON:
         take_beacon(r, &f->beacon);
         return 0;

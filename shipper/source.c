@@ -17,6 +17,7 @@
 #include "base/fail.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "shipper/pgwal.h"
 
 #include <libpq-fe.h>
 #include <stdio.h>
@@ -44,6 +45,7 @@ enum source_state {
 struct source {
     char *conninfo;
     char slot[64];
+    const char *pgdata;
     PGconn *conn;
     enum source_state state;
     PostgresPollingStatusType polling;
@@ -55,6 +57,7 @@ struct source {
     lsn_t lsn;                  /* start, then the next byte expected */
     lsn_t server_lsn;           /* all it had when it was asked */
     bool fresh;                 /* started at 0: from the slot's need */
+    bool heard; /* something came in the stream: the server has the WAL that was asked for */
     bool write_pending;
     bool broken;           /* no more comes or goes, but libpq may hold messages */
     char *message;         /* of libpq, alive until the next source_next */
@@ -68,7 +71,7 @@ struct source {
 };
 
 struct source *
-source_new(const char *conninfo, const char *application_name, const char *slot)
+source_new(const char *conninfo, const char *application_name, const char *slot, const char *pgdata)
 {
     struct source *s = calloc(1, sizeof *s);
 
@@ -79,6 +82,7 @@ source_new(const char *conninfo, const char *application_name, const char *slot)
         return NULL;
     }
     snprintf(s->slot, sizeof s->slot, "%s", slot);
+    s->pgdata = pgdata;
     return s;
 }
 
@@ -180,7 +184,7 @@ source_start(struct source *s, const struct identity *expected, timeline_t timel
     s->lsn = lsn;
     s->fresh = lsn == LSN_UNKNOWN;
     s->sqlstate[0] = '\0';
-    s->said_any = false;
+    s->said_any = s->heard = false;
     s->said = (struct source_position){0};
     s->due_us = now_us + ANSWER_US;
     s->conn = PQconnectStart(s->conninfo);
@@ -194,24 +198,40 @@ source_start(struct source *s, const struct identity *expected, timeline_t timel
     return 0;
 }
 
+/* Which WAL is gone, and that only a new copy helps; false: none is, as far as pg_wal can be read. */
+static bool
+describe_gone(const struct source *s, char *out, size_t size)
+{
+    lsn_t from = s->lsn, oldest = LSN_UNKNOWN;
+
+    if (s->pgdata != NULL && pgwal_oldest(s->pgdata, s->expected.segment_bytes, from, &oldest) == 0 && oldest <= from)
+        return false;
+    if (oldest != LSN_UNKNOWN)
+        snprintf(out, size, "WAL from " LSN_FORMAT " to " LSN_FORMAT " is gone", LSN_ARGS(from), LSN_ARGS(oldest));
+    else
+        snprintf(out, size, "WAL from " LSN_FORMAT " to the primary's oldest segment is gone", LSN_ARGS(from));
+    return true;
+}
+
 /* What an error of START_REPLICATION, or in the midst of the stream, means for a DBA. */
 static int
 explain(const struct source *s, const char *text)
 {
-    char where[LSN_TEXT_SIZE];
+    char where[LSN_TEXT_SIZE], gone[120], drop[200] = "";
+    bool lacks = describe_gone(s, gone, sizeof gone);
 
     snprintf(where, sizeof where, LSN_FORMAT, LSN_ARGS(s->lsn));
-    if (strcmp(s->sqlstate, "58P01") == 0)
+    if (s->slot[0] != '\0') /* an invalidated one keeps no WAL for the new copy */
+        snprintf(drop, sizeof drop,
+                 "; run select pg_drop_replication_slot('%s') on the primary, the agent there makes the slot anew", s->slot);
+    if (strcmp(s->sqlstate, "58P01") == 0 && lacks)
         return fail(ERR_PEER,
-                    "the primary has no WAL from %s on (timeline %u) any more: %s; WAL from there to its oldest "
-                    "segment is gone, make a new copy of the standby with pg_basebackup and empty its spool",
-                    where, s->timeline, text);
+                    "%s (timeline %u): %s%s; make a new copy of the standby with pg_basebackup and empty its spool",
+                    gone, s->timeline, text, drop);
     if (strcmp(s->sqlstate, "55000") == 0 && s->slot[0] != '\0')
-        return fail(ERR_PEER,
-                    "the slot %s cannot be used: %s; if it was invalidated (max_slot_wal_keep_size), WAL from %s to "
-                    "the primary's oldest segment is gone: run select pg_drop_replication_slot('%s') on the primary, "
-                    "then make a new copy of the standby with pg_basebackup and empty its spool",
-                    s->slot, text, where, s->slot);
+        return fail(ERR_PEER, "the slot %s cannot be used, max_slot_wal_keep_size is the usual cause: %s; %s%s%s",
+                    s->slot, text, lacks ? gone : "no WAL is missing yet", drop,
+                    lacks ? "; make a new copy of the standby with pg_basebackup and empty its spool" : "");
     if (s->state == SOURCE_TIMELINE_END)
         return fail(ERR_PEER, "PostgreSQL ended the stream at %s on timeline %u: %s", where, s->timeline, text);
     return fail(ERR_PEER, "PostgreSQL refuses to stream from %s on timeline %u: %s", where, s->timeline, text);
@@ -562,6 +582,7 @@ next_message(struct source *s, struct source_item *ret_item)
             return end_of_copy(s);
         if (length < 0)
             return lost(s, "the stream broke");
+        s->heard = true;
         if (s->message[0] == 'w')
             return take_wal(s, length, ret_item);
         if (s->message[0] == 'k' && length >= 18 && s->message[17] != 0)
@@ -600,13 +621,15 @@ later(lsn_t a, lsn_t b)
     return a > b ? a : b;
 }
 
-/* What may be said of p: never less than before, and nothing that this server does not have. Its
- * slot would follow, and WAL that is still to come would not be kept. */
+/* What may be said of p: never less than before, and nothing that this server does not have, or has
+ * no longer. Its slot would follow, and WAL that is still to come would not be kept. */
 static lsn_t
 sayable(const struct source *s, lsn_t p, lsn_t said)
 {
     lsn_t most = later(s->server_lsn, s->lsn);
 
+    if (!s->heard)
+        return said;
     return later(p < most ? p : most, said);
 }
 

@@ -6,7 +6,7 @@
  * recovery would end: the last record whose header, chain and CRC are right. Source of the
  * rules: src/backend/access/transam/xlogreader.c, src/include/access/xlogrecord.h, xlog_internal.h.
  *
- * Never used while a postmaster lives (pgwal_open looks at postmaster.pid).
+ * Never read while a postmaster lives (pgwal_open looks at postmaster.pid).
  */
 #ifndef SHIPPER_PGWAL_H
 #define SHIPPER_PGWAL_H
@@ -37,6 +37,9 @@ int pgwal_end(struct pgwal *w, timeline_t timeline, lsn_t from, lsn_t *ret_end);
 
 /* Up to n bytes at lsn, not past a segment's end; ERR_LOCAL when it is not there. */
 int pgwal_read(struct pgwal *w, timeline_t timeline, lsn_t lsn, void *out, size_t n);
+
+/* The start of the lowest segment at or above `from`'s that is there, of any timeline; also beside a living server. */
+int pgwal_oldest(const char *pgdata, uint32_t segment_bytes, lsn_t from, lsn_t *ret_oldest);
 
 /* 1: a postmaster runs on this data directory, 0: none, ERR_LOCAL: unreadable. Also used by others. */
 int pgwal_postmaster_alive(const char *pgdata);

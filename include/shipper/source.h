@@ -48,8 +48,9 @@ struct source_item {
 
 struct source; /* source.c: a PGconn and a state */
 
-/* conninfo: libpq keywords without replication/application_name, which are added here. */
-struct source *source_new(const char *conninfo, const char *application_name, const char *slot);
+/* conninfo: libpq keywords without replication/application_name, which are added here. pgdata: where
+ * to look how far WAL is gone, when it is; NULL: nowhere; must outlive the source. */
+struct source *source_new(const char *conninfo, const char *application_name, const char *slot, const char *pgdata);
 void source_free(struct source *s); /* closes; accepts NULL */
 
 /* Begin to connect and stream; lsn is a segment start, or 0: from the slot's restart_lsn's segment

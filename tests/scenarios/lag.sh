@@ -193,7 +193,7 @@ demo heal
 comes_near 30
 
 step "the line is slow: the truth while the backlog grows and goes"
-demo wan 20 2
+demo wan 20 0.3
 honest; honest
 expect 15 'look; ! below 2 flushed'
 honest

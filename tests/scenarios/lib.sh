@@ -14,6 +14,7 @@ RANDOM=$SEED
 STARTED=$SECONDS
 STEP="before the first step"
 PASSED=
+BEFORE_DOWN= # a command: what a scenario undoes itself before its pool is removed
 
 long() { [ "${WALFERRY_LONG:-}" = 1 ]; }
 step() { STEP=$*; [ -z "${VERBOSE:-}" ] || echo "# $((SECONDS - STARTED)) s: $*"; }
@@ -43,7 +44,9 @@ pass() {
 }
 
 cleanup() {
-    [ -z "${WALFERRY_DEMO:-}" ] || [ -n "${KEEP:-}" ] || "$ROOT/conf/demo.sh" down >/dev/null 2>&1
+    [ -n "${WALFERRY_DEMO:-}" ] && [ -z "${KEEP:-}" ] || return 0
+    eval "$BEFORE_DOWN"
+    "$ROOT/conf/demo.sh" down >/dev/null 2>&1
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
