@@ -24,7 +24,7 @@ bool
 ack_equal(const struct ack *a, const struct ack *b)
 {
     return a->timeline == b->timeline && a->received == b->received && a->flushed == b->flushed &&
-           a->applied == b->applied && a->xmin == b->xmin && a->catalog_xmin == b->catalog_xmin &&
+           a->applied == b->applied && a->compared == b->compared && a->xmin == b->xmin && a->catalog_xmin == b->catalog_xmin &&
            a->standby_connected == b->standby_connected && beacon_equal(&a->received_beacon, &b->received_beacon) &&
            beacon_equal(&a->flushed_beacon, &b->flushed_beacon) && beacon_equal(&a->applied_beacon, &b->applied_beacon);
 }
@@ -163,6 +163,7 @@ put_ack(struct buf *out, const struct ack *a)
     buf_put_u64(out, a->received);
     buf_put_u64(out, a->flushed);
     buf_put_u64(out, a->applied);
+    buf_put_u64(out, a->compared);
     buf_put_u64(out, a->xmin);
     buf_put_u64(out, a->catalog_xmin);
     buf_put_u8(out, a->standby_connected);
@@ -178,6 +179,7 @@ get_ack(struct reader *r, struct ack *a)
     a->received = reader_u64(r);
     a->flushed = reader_u64(r);
     a->applied = reader_u64(r);
+    a->compared = reader_u64(r);
     a->xmin = reader_u64(r);
     a->catalog_xmin = reader_u64(r);
     a->standby_connected = reader_u8(r) == 1;

@@ -1093,10 +1093,11 @@ command_ended(struct lane *l)
     if (signal_shown[0] != '\0')
         return fail(ERR_PEER, "the command at %s was killed by signal %s: %s", s->place, signal_shown,
                     shown[0] != '\0' ? shown : "it said nothing");
-    return fail(ERR_PEER, "the command at %s ended with status %d: %s", s->place, status,
-                shown[0] != '\0' ? shown
-                : status == 127  ? "it was not found: is its path right in authorized_keys?"
-                                 : "it said nothing");
+    return fail(ERR_PEER, "the command at %s ended with status %d: %s%s", s->place, status,
+                shown[0] != '\0' ? shown : "it said nothing",
+                status == 2 || status == 127 /* usage, not found */
+                    ? "; is the key bound to walferry receive in authorized_keys there, with its whole path?"
+                    : "");
 }
 
 /* The exit status comes behind the output's end, if the command really ends. */

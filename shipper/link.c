@@ -126,6 +126,8 @@ foreign_greeting(const struct link *l)
     char shown[200];
     size_t length = buf_used(&l->lane.in) < 120 ? buf_used(&l->lane.in) : 120;
 
+    while (length > 0 && strchr("\r\n", buf_data(&l->lane.in)[length - 1]) != NULL)
+        length--;
     text_escape(shown, sizeof shown, buf_data(&l->lane.in), length);
     return fail(ERR_PEER,
                 "the far host printed \"%s\" instead of walferry's greeting: its login shell or a start-up file "
@@ -207,12 +209,15 @@ static int
 run_source(struct link *l, const struct loop *loop, int64_t now_us)
 {
     const struct ack *far = &l->sender.far;
-    struct source_position position = {.write = far->received,
-                                       .flush = far->flushed,
-                                       .apply = far->applied,
-                                       .xmin = far->xmin,
-                                       .catalog_xmin = far->catalog_xmin};
+    struct source_position position = {.xmin = far->xmin, .catalog_xmin = far->catalog_xmin};
 
+    /* a server that was put back to an older state has other bytes behind it: a commit of its must
+     * not be confirmed by what its predecessor had shipped */
+    if (l->sender.far_compared) {
+        position.write = far->received;
+        position.flush = far->flushed;
+        position.apply = far->applied;
+    }
     if (!l->source_allowed || l->drain.state != DRAIN_NONE) {
         source_stop(l->source);
         return 0;

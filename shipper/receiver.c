@@ -64,6 +64,7 @@ receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello, 
         return code;
     r->out = out;
     r->said_any = false;
+    r->compared = f.accept.lsn;
     r->drained = false;
     r->postgres = PONG_POSTGRES_UNKNOWN;
     r->primary_timeline = hello->timeline;
@@ -114,6 +115,7 @@ take_wal(struct receiver *r, const struct frame *f, int64_t now_us)
     code = spool_append(r->spool, f->wal.timeline, f->wal.lsn, bytes, f->wal.decoded_bytes, now_us);
     if (code < 0)
         return code;
+    r->compared = f->wal.lsn + f->wal.decoded_bytes;
     r->wal_bytes += f->wal.decoded_bytes;
     r->wire_bytes += f->bytes;
     r->frames++;
@@ -224,6 +226,7 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
                          .received = r->spool->available, /* a torn tail is not received */
                          .flushed = r->spool->flushed,
                          .applied = applied,
+                         .compared = r->compared,
                          .xmin = xmin,
                          .catalog_xmin = catalog_xmin,
                          .standby_connected = standby_connected};

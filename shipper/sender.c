@@ -36,7 +36,7 @@ sender_open(struct sender *s, struct buf *out, const struct hello *hello, int64_
     s->out = out;
     s->state = SENDER_GREETING;
     s->refused = false;
-    s->drain_asked = false;
+    s->drain_asked = s->far_compared = false;
     s->greeted_us = s->heard_us = s->pinged_us = now_us;
     offset_restart(&s->offset);
     return 0;
@@ -99,6 +99,7 @@ take_ack(struct sender *s, const struct ack *a)
         return fail(ERR_PEER, "an ACK came before ACCEPT");
     if (a->flushed > a->received)
         return fail(ERR_PEER, "an ACK says that more is flushed than received");
+    s->far_compared = a->compared >= a->flushed;
     s->far = *a;
     s->far.received = later(before.received, a->received); /* a new timeline's segment comes again */
     s->far.flushed = later(before.flushed, a->flushed);

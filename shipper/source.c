@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PROVEN_US         SECOND_US       /* a walsender without the WAL ends at once */
 #define ANSWER_US         (5 * SECOND_US) /* for the connection, and for each command */
 #define FEEDBACK_US       (10 * SECOND_US)
 #define POSTGRES_EPOCH_US INT64_C(946684800000000) /* 2000-01-01 in Unix time */
@@ -57,7 +58,8 @@ struct source {
     lsn_t lsn;                  /* start, then the next byte expected */
     lsn_t server_lsn;           /* all it had when it was asked */
     bool fresh;                 /* started at 0: from the slot's need */
-    bool heard; /* something came in the stream: the server has the WAL that was asked for */
+    bool heard;                 /* something came in the stream: the server has the WAL that was asked for */
+    int64_t streams_us;         /* since then it streams */
     bool write_pending;
     bool broken;           /* no more comes or goes, but libpq may hold messages */
     char *message;         /* of libpq, alive until the next source_next */
@@ -454,6 +456,7 @@ take_results(struct source *s)
             PQclear(result);
             s->state = SOURCE_STREAMING;
             s->said_us = 0;
+            s->streams_us = clock_us();
         } else if (PQresultStatus(result) == PGRES_FATAL_ERROR) {
             code = error_is_fine(s, result) ? 0 : server_error(s, result);
             PQclear(result);
@@ -624,11 +627,11 @@ later(lsn_t a, lsn_t b)
 /* What may be said of p: never less than before, and nothing that this server does not have, or has
  * no longer. Its slot would follow, and WAL that is still to come would not be kept. */
 static lsn_t
-sayable(const struct source *s, lsn_t p, lsn_t said)
+sayable(const struct source *s, bool proven, lsn_t p, lsn_t said)
 {
     lsn_t most = later(s->server_lsn, s->lsn);
 
-    if (!s->heard)
+    if (!proven)
         return said;
     return later(p < most ? p : most, said);
 }
@@ -646,9 +649,10 @@ source_report(struct source *s, const struct source_position *p, int64_t now_us)
 {
     uint8_t bytes[64];
     struct buf b = {.bytes = bytes, .size = sizeof bytes};
-    struct source_position next = {.write = sayable(s, p->write, s->said.write),
-                                   .flush = sayable(s, p->flush, s->said.flush),
-                                   .apply = sayable(s, p->apply, s->said.apply),
+    bool proven = s->heard || now_us - s->streams_us >= PROVEN_US;
+    struct source_position next = {.write = sayable(s, proven, p->write, s->said.write),
+                                   .flush = sayable(s, proven, p->flush, s->said.flush),
+                                   .apply = sayable(s, proven, p->apply, s->said.apply),
                                    .xmin = p->xmin,
                                    .catalog_xmin = p->catalog_xmin};
     uint64_t stamp = (uint64_t)(clock_wall_us() - POSTGRES_EPOCH_US);

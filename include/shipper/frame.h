@@ -20,8 +20,10 @@
  *            u64 fork LSN of that epoch, string reason (shown to the DBA on both sides)
  *   WAL      u32 timeline, u64 LSN of the first byte, u8 codec (0 none, 1 one zstd frame),
  *            u32 decoded length (1 .. FRAME_WAL_MAX), rest: the bytes
- *   ACK      u32 timeline, u64 received, u64 flushed, u64 applied (0 unknown), u64 xmin,
- *            u64 catalog xmin (epoch << 32 | xid; 0 none), u8 1 if the standby is connected
+ *   ACK      u32 timeline, u64 received, u64 flushed, u64 applied (0 unknown), u64 compared (end of
+ *            the WAL that came in this session: up to there both sides hold the same bytes), u64 xmin,
+ *            u64 catalog xmin (epoch << 32 | xid; 0 none), u8 1 if the standby is connected, three
+ *            beacons: the newest ones that received, flushed and applied cover (LSN 0: none)
  *   BEACON   u64 LSN, u64 primary's wall clock, u64 primary's monotonic clock (microseconds)
  *   PING     u64 sender's monotonic clock
  *   PONG     u64 that same value, u64 answerer's monotonic clock, u64 its wall clock,
@@ -104,7 +106,7 @@ struct beacon {
 
 struct ack {
     timeline_t timeline;
-    lsn_t received, flushed, applied;
+    lsn_t received, flushed, applied, compared;
     uint64_t xmin, catalog_xmin;
     bool standby_connected;
     struct beacon received_beacon, flushed_beacon, applied_beacon; /* the newest ones covered; lsn 0: none */

@@ -29,6 +29,7 @@ struct receiver {
     uint64_t far_digest;
     int64_t heard_us, pinged_us, opened_us;
 
+    lsn_t compared;  /* end of the WAL that came in this session */
     struct ack said; /* the last ACK */
     bool said_any;
 

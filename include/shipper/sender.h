@@ -37,6 +37,7 @@ struct sender {
 
     struct ack far;    /* the last ACK; positions never go back over connections */
     bool far_known;    /* an ACK came in this life */
+    bool far_compared; /* all that is flushed there was compared in this session: it is our WAL */
     bool far_changed;  /* since the caller last looked: it clears this */
     bool pool_news;    /* a POOL came: look at `pool`, clear this */
     struct epoch_origin pool;

@@ -60,7 +60,7 @@ samples(struct frame *f)
     f[n++] = (struct frame){.type = FRAME_REFUSE,
                             .refuse = {.kind = REFUSE_EPOCH, .origin = origin, .reason = "epoch 4"}};
     f[n++] = (struct frame){.type = FRAME_ACK,
-                            .ack = {.timeline = 1,
+                            .ack = {.timeline = 1, .compared = 0x5000060,
                                     .received = 3,
                                     .flushed = 2,
                                     .applied = 1,

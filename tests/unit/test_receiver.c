@@ -351,6 +351,30 @@ test_receiver_acknowledges_only_what_is_flushed(void **state)
 }
 
 static void
+test_receiver_tells_how_far_a_session_has_compared(void **state)
+{
+    (void)state;
+    shake_hands(1, "", FIRST);
+    assert_int_equal(ship(FIRST, FIRST + 5000), 0);
+    flush_all();
+    receiver_close(&receiver);
+    sender_close(&sender);
+    shake_hands(1, "", FIRST);
+    receiver_report(&receiver, 0, 0, 0, false);
+    assert_int_equal(carry_back(), 0);
+    assert_int_equal(sender.far.flushed, FIRST + 5000);
+    assert_false(sender.far_compared);
+    assert_int_equal(ship(FIRST, FIRST + 4999), 0);
+    receiver_report(&receiver, 0, 0, 0, false);
+    assert_int_equal(carry_back(), 0);
+    assert_false(sender.far_compared);
+    assert_int_equal(ship(FIRST + 4999, FIRST + 5000), 0);
+    receiver_report(&receiver, 0, 0, 0, false);
+    assert_int_equal(carry_back(), 0);
+    assert_true(sender.far_compared);
+}
+
+static void
 test_receiver_covers_no_beacon_early(void **state)
 {
     struct beacon b = {FIRST + 5001, 10, 20};
@@ -425,6 +449,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_receiver_refuses_other_bytes, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_refuses_frames_out_of_place, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_acknowledges_only_what_is_flushed, make, drop),
+        cmocka_unit_test_setup_teardown(test_receiver_tells_how_far_a_session_has_compared, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_covers_no_beacon_early, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_resumes_from_every_prefix, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_gives_up_a_silent_sender, make, drop),

@@ -91,6 +91,24 @@ ack(lsn_t received, lsn_t flushed, lsn_t applied, struct beacon covered)
 }
 
 static void
+test_sender_trusts_a_far_spool_once_it_is_compared(void **state)
+{
+    struct frame f = {.type = FRAME_ACK, .ack = {.timeline = 1, .received = 0x1000900, .flushed = 0x1000800}};
+
+    (void)state;
+    accept_at(0x1000000);
+    f.ack.compared = 0x1000700; /* what lies behind may be of another life of this server */
+    assert_int_equal(give(&f), 0);
+    assert_false(sender.far_compared);
+    f.ack.compared = 0x1000800;
+    assert_int_equal(give(&f), 0);
+    assert_true(sender.far_compared);
+    sender_close(&sender);
+    accept_at(0x1000000);
+    assert_false(sender.far_compared);
+}
+
+static void
 assert_says(int code, int expected, const char *words)
 {
     assert_int_equal(code, expected);
@@ -281,6 +299,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_sender_refuses_frames_out_of_place, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_believes_no_ack_that_contradicts_itself, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_keeps_positions_over_connections, make, drop),
+        cmocka_unit_test_setup_teardown(test_sender_trusts_a_far_spool_once_it_is_compared, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_believes_beacons_only_when_acknowledged, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_takes_no_wal_when_full, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_keeps_time, make, drop),
