@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fail.h"
+#include "base/local.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -10,42 +11,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define REQUEST_BYTES_MAX 4096
 #define ANSWER_BYTES_MAX  (1u << 20)
 #define REQUEST_US        (10 * SECOND_US)
 
-static int
-make_address(struct sockaddr_un *address, char path[108], const char *run)
-{
-    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if ((size_t)snprintf(path, 108, "%s/control", run) >= sizeof address->sun_path)
-        return fail(ERR_USAGE, "the socket path %s/control is too long; choose a shorter run directory", run);
-    memcpy(address->sun_path, path, strlen(path) + 1);
-    return 0;
-}
-
 int
 control_open(struct control *c, const char *run)
 {
-    struct sockaddr_un address;
-    int code;
-
     *c = (struct control){.fd = -1, .next_id = 1};
     for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
         c->client[i].fd = -1;
-    code = make_address(&address, c->path, run);
-    if (code < 0)
-        return code;
-    c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    unlink(c->path); /* the spool's lock says that no other agent is using it */
-    if (c->fd < 0 || bind(c->fd, (struct sockaddr *)&address, sizeof address) < 0 || chmod(c->path, 0600) < 0 ||
-        listen(c->fd, 16) < 0)
-        return fail_sys(ERR_LOCAL, "cannot listen on %s", c->path);
-    return 0;
+    snprintf(c->path, sizeof c->path, "%s/control", run);
+    return local_listen(c->path, 16, &c->fd);
 }
 
 static void
@@ -71,15 +50,6 @@ control_close(struct control *c)
     c->fd = -1;
 }
 
-static bool
-is_ours(int fd)
-{
-    struct ucred who;
-    socklen_t size = sizeof who;
-
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && (who.uid == geteuid() || who.uid == 0);
-}
-
 static void
 accept_clients(struct control *c, int64_t now_us)
 {
@@ -91,7 +61,7 @@ accept_clients(struct control *c, int64_t now_us)
         for (size_t i = 0; i < CONTROL_CLIENTS_MAX && k == NULL; i++)
             if (c->client[i].fd < 0)
                 k = &c->client[i];
-        if (k == NULL || !is_ours(fd)) {
+        if (k == NULL || !local_peer_is_ours(fd)) {
             close(fd);
             continue;
         }
@@ -250,21 +220,16 @@ send_request(int fd, json_t *request)
 int
 control_ask(const char *run, json_t *request, void (*each)(void *context, json_t *line), void *context)
 {
-    struct sockaddr_un address;
-    char path[108], *text = NULL;
+    char path[LOCAL_PATH_SIZE], *text = NULL;
     size_t size = 0;
     FILE *stream = NULL;
-    int code = make_address(&address, path, run), fd;
+    int code, fd;
 
+    snprintf(path, sizeof path, "%s/control", run);
+    code = local_connect(path, &fd);
     if (code < 0) {
         json_decref(request);
         return code;
-    }
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        json_decref(request);
-        code = fail_sys(ERR_PEER, "no agent answers on %s", path);
-        goto out;
     }
     code = send_request(fd, request);
     if (code < 0)

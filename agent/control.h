@@ -10,6 +10,7 @@
 #define AGENT_CONTROL_H
 
 #include "base/buf.h"
+#include "base/local.h"
 #include "base/loop.h"
 
 #include <jansson.h>
@@ -28,7 +29,7 @@ struct control_client {
 
 struct control {
     int fd;
-    char path[108];
+    char path[LOCAL_PATH_SIZE];
     struct control_client client[CONTROL_CLIENTS_MAX];
     uint64_t next_id;
 };

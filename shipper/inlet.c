@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/fail.h"
+#include "base/local.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -16,8 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define GREETING_US (10 * SECOND_US)
@@ -40,35 +39,13 @@ struct session {
     bool stalled; /* the spool waits for a flush: read no further */
 };
 
-static int
-make_address(struct sockaddr_un *address, const char *path)
-{
-    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof address->sun_path)
-        return fail(ERR_USAGE, "the socket path %s has over %zu bytes; choose a shorter run directory", path,
-                    sizeof address->sun_path - 1);
-    memcpy(address->sun_path, path, strlen(path) + 1);
-    return 0;
-}
-
 int
 inlet_open(struct inlet *i, const char *run, struct receiver *receiver)
 {
-    struct sockaddr_un address;
-    int code;
-
     *i = (struct inlet){.fd = -1, .receiver = receiver};
     snprintf(i->reason, sizeof i->reason, "no agent of another site has connected yet");
     snprintf(i->path, sizeof i->path, "%s/inlet", run);
-    code = make_address(&address, i->path);
-    if (code < 0)
-        return code;
-    i->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    unlink(i->path); /* the spool's lock says that no other agent is using it */
-    if (i->fd < 0 || bind(i->fd, (struct sockaddr *)&address, sizeof address) < 0 || chmod(i->path, 0600) < 0 ||
-        listen(i->fd, 16) < 0)
-        return fail_sys(ERR_LOCAL, "cannot listen on %s", i->path);
-    return 0;
+    return local_listen(i->path, 16, &i->fd);
 }
 
 static void
@@ -109,15 +86,6 @@ inlet_close(struct inlet *i)
     close_fd(&i->fd);
 }
 
-static bool
-is_ours(int fd)
-{
-    struct ucred who;
-    socklen_t size = sizeof who;
-
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && (who.uid == geteuid() || who.uid == 0);
-}
-
 static void
 accept_sessions(struct inlet *i, int64_t now_us)
 {
@@ -129,7 +97,10 @@ accept_sessions(struct inlet *i, int64_t now_us)
 
         while (n < INLET_SESSIONS_MAX && i->session[n] != NULL)
             n++;
-        if (n < INLET_SESSIONS_MAX && is_ours(fd))
+        if (n == INLET_SESSIONS_MAX && !i->full)
+            log_warning("inlet: all %d places are taken, more sessions are turned away", INLET_SESSIONS_MAX);
+        i->full = n == INLET_SESSIONS_MAX;
+        if (n < INLET_SESSIONS_MAX && local_peer_is_ours(fd))
             s = malloc(sizeof *s);
         if (s == NULL) {
             close(fd);
@@ -454,20 +425,13 @@ inlet_hand_over(const char *run, const char *from)
     struct msghdr m = {
         .msg_iov = &io, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     const int fds[2] = {STDIN_FILENO, STDOUT_FILENO};
-    struct sockaddr_un address;
     int code, fd;
 
     snprintf(name, sizeof name, "%s", from);
     snprintf(path, sizeof path, "%s/inlet", run);
-    code = make_address(&address, path);
+    code = local_connect(path, &fd);
     if (code < 0)
         return code;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        code = fail_sys(ERR_PEER, "no agent listens on %s", path);
-        close_fd(&fd);
-        return code;
-    }
     control.header = (struct cmsghdr){
         .cmsg_len = CMSG_LEN(sizeof fds), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
     memcpy(CMSG_DATA(&control.header), fds, sizeof fds);

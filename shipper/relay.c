@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/durable.h"
 #include "base/fail.h"
+#include "base/local.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "pgwire.h"
@@ -52,72 +53,12 @@ struct relay_client {
     struct relay_standby standby;
 };
 
-static int
-make_address(struct sockaddr_un *address, char path[108], const char *run)
-{
-    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if ((size_t)snprintf(path, 108, "%s/.s.PGSQL.5432", run) >= sizeof address->sun_path)
-        return fail(ERR_USAGE,
-                    "the socket path %s/.s.PGSQL.5432 is too long; choose a shorter run directory",
-                    run);
-    memcpy(address->sun_path, path, strlen(path) + 1);
-    return 0;
-}
-
-/* A socket that nobody listens on is a dead agent's; anything else there is not ours to remove. */
-static int
-clear_path(const struct sockaddr_un *address, int fd)
-{
-    struct stat st;
-
-    if (lstat(address->sun_path, &st) < 0)
-        return errno == ENOENT ? 0 : fail_sys(ERR_LOCAL, "cannot look at %s", address->sun_path);
-    if (!S_ISSOCK(st.st_mode))
-        return fail(ERR_LOCAL, "%s is in the way: it is no socket; remove it", address->sun_path);
-    if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 ||
-        errno != ECONNREFUSED)
-        return fail(ERR_LOCAL,
-                    "something else listens on %s; give the agent a run directory of its own",
-                    address->sun_path);
-    if (unlink(address->sun_path) < 0)
-        return fail_sys(ERR_LOCAL, "cannot remove %s", address->sun_path);
-    return 0;
-}
-
-static int
-new_socket(void)
-{
-    return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-}
-
 int
 relay_open(struct relay *r, const char *run, struct spool *spool)
 {
-    struct sockaddr_un address;
-    char path[sizeof r->path];
-    int code, fd, probe;
-
     *r = (struct relay){.fd = -1, .spool = spool};
-    code = make_address(&address, path, run);
-    if (code < 0)
-        return code;
-    probe = new_socket();
-    code = clear_path(&address, probe);
-    if (probe >= 0)
-        close(probe);
-    if (code < 0)
-        return code;
-    fd = new_socket();
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
-        chmod(path, 0600) < 0 || listen(fd, RELAY_CLIENTS_MAX) < 0) {
-        fail_sys(ERR_LOCAL, "cannot listen on %s", path);
-        if (fd >= 0)
-            close(fd);
-        return ERR_LOCAL;
-    }
-    r->fd = fd;
-    memcpy(r->path, path, sizeof r->path);
-    return 0;
+    snprintf(r->path, sizeof r->path, "%s/.s.PGSQL.5432", run);
+    return local_listen(r->path, RELAY_CLIENTS_MAX, &r->fd);
 }
 
 static int
@@ -208,16 +149,6 @@ relay_close(struct relay *r)
     r->fd = -1;
 }
 
-static bool
-is_ours(int fd)
-{
-    struct ucred who;
-    socklen_t size = sizeof who;
-
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 &&
-           (who.uid == geteuid() || who.uid == 0);
-}
-
 /* One message and the door: for those who cannot become clients. */
 static void
 turn_away(int fd, const char *sqlstate, const char *message)
@@ -279,7 +210,7 @@ accept_clients(struct relay *r, int64_t now_us)
     while ((fd = accept4(r->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
         size_t place;
 
-        if (!is_ours(fd)) {
+        if (!local_peer_is_ours(fd)) {
             turn_away(fd, "28000", "only the agent's own user may use its relay");
             continue;
         }

@@ -15,6 +15,7 @@
 #define SHIPPER_INLET_H
 
 #include "base/buf.h"
+#include "base/local.h"
 #include "base/loop.h"
 #include "shipper/receiver.h"
 
@@ -26,8 +27,9 @@ struct session; /* inlet.c */
 
 struct inlet {
     int fd; /* listening */
-    char path[108];
+    char path[LOCAL_PATH_SIZE];
     struct session *session[INLET_SESSIONS_MAX];
+    bool full; /* the last one that came found no place */
     struct session *live; /* feeds the receiver; NULL: none */
     struct receiver *receiver;
     int64_t since_us; /* up since, or down since; 0: never was up */

@@ -22,6 +22,7 @@
 #define SHIPPER_RELAY_H
 
 #include "base/buf.h"
+#include "base/local.h"
 #include "base/loop.h"
 #include "shipper/spool.h"
 
@@ -45,7 +46,7 @@ struct relay_client; /* relay.c */
 
 struct relay {
     int fd; /* listening, -1 when closed */
-    char path[108];
+    char path[LOCAL_PATH_SIZE];
     struct spool *spool; /* borrowed */
     struct relay_client *client[RELAY_CLIENTS_MAX];
     /* asked for by a walreceiver while the spool was empty; timeline 0: nobody asked */

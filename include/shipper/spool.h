@@ -12,7 +12,6 @@
  *   TTTTTTTTXXXXXXXXYYYYYYYY.partial   the growing one; its size is the truth of what was written
  *   TTTTTTTTXXXXXXXXYYYYYYYY.damaged   a partial one whose flush failed: its pages may never reach the
  *                                      disk, so its bytes go into a new file before it is used again
- *   TTTTTTTTXXXXXXXXYYYYYYYY.damaged   one that could not be flushed, until spool_recover
  *   TTTTTTTTXXXXXXXXYYYYYYYY.new       a copy under way; removed when one is found at the start
  *   TTTTTTTT.history                   timeline history files
  *   identity                           "system_identifier N\nsegment_bytes N\npostgres_major N\n"

@@ -28,7 +28,7 @@ max_wal_size = 8GB
 checkpoint_timeout = 1h
 max_wal_senders = 10"
 cleanup() {
-    [ -z "${TUNNEL:-}" ] || kill "$TUNNEL" 2>/dev/null
+    [ -z "${TUNNEL:-}" ] || pkill -P "$TUNNEL" || kill "$TUNNEL" 2>/dev/null
     [ -z "${NATIVE:-}" ] || native -m immediate stop
     "$ROOT/conf/demo.sh" down
 }

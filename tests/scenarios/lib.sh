@@ -7,7 +7,10 @@ set -u
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 NAME=$(basename "$0" .sh)
-export WALFERRY_BUILD=${WALFERRY_BUILD:-$ROOT/build/test}
+WALFERRY_BUILD=${WALFERRY_BUILD:-$ROOT/build/test}
+case $WALFERRY_BUILD in /*) ;; *) WALFERRY_BUILD=$PWD/$WALFERRY_BUILD ;; esac
+export WALFERRY_BUILD
+cd / # psql complains of a folder that its user may not enter
 export ASAN_OPTIONS=${ASAN_OPTIONS:-abort_on_error=1:detect_leaks=1} UBSAN_OPTIONS=print_stacktrace=1
 SEED=${SEED:-$RANDOM}
 RANDOM=$SEED

@@ -9,6 +9,6 @@
 
 #include <cmocka.h>
 
-#undef fail /* cmocka's; ours is base/fail.h's, and fail_msg is left for tests */
+#undef fail /* cmocka's; ours is base/fail.h's. fail_msg goes with it: tests print and assert instead */
 
 #endif
