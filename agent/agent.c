@@ -24,11 +24,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define SPOOL_RETRY_US    (2 * SECOND_US)
-#define FEEDBACK_KEEP_US  (300 * SECOND_US) /* a standby away for longer holds back no vacuum */
-#define HOUSEKEEPING_US   (1 * SECOND_US)
-#define LAG_FILE          "lag"
-#define SETTINGS_FILE     "walferry.conf"
+#define SPOOL_RETRY_US   (2 * SECOND_US)
+#define FEEDBACK_KEEP_US (300 * SECOND_US) /* a standby away for longer holds back no vacuum */
+#define HOUSEKEEPING_US  (1 * SECOND_US)
+#define LAG_FILE         "lag"
+#define SETTINGS_FILE    "walferry.conf"
 
 struct note {
     int dir;
@@ -59,7 +59,8 @@ sample_is_fresh(const struct agent *a, int64_t now_us)
 {
     const struct postgres_sample *s = postgres_sample(a->postgres);
 
-    return postgres_state(a->postgres) == POSTGRES_UP && s != NULL && now_us - s->mono_us < 2 * SECOND_US;
+    return postgres_state(a->postgres) == POSTGRES_UP && s != NULL &&
+           now_us - s->mono_us < 2 * SECOND_US;
 }
 
 enum pong_postgres
@@ -132,40 +133,50 @@ judge_alarm(struct agent *a)
 
     if (held->system_identifier != 0 && live->system_identifier != 0 &&
         live->system_identifier != held->system_identifier)
-        snprintf(text, sizeof text,
-                 "another database cluster: PostgreSQL here has system identifier %" PRIu64 ", the spool %s belongs to "
-                 "%" PRIu64 "; nothing is shipped. Put the right data directory back, or begin a new pool with empty "
-                 "spools on all members",
-                 live->system_identifier, a->spool.path, held->system_identifier);
+        snprintf(
+            text, sizeof text,
+            "another database cluster: PostgreSQL here has system identifier %" PRIu64
+            ", the spool %s belongs to "
+            "%" PRIu64
+            "; nothing is shipped. Put the right data directory back, or begin a new pool with empty "
+            "spools on all members",
+            live->system_identifier, a->spool.path, held->system_identifier);
     else if (a->rival.epoch.number != 0 && a->rival.epoch.number >= a->pool.epoch.number)
         snprintf(text, sizeof text,
-                 "two primaries: epoch %" PRIu64 " is claimed by %s and by %s; nothing is shipped. Decide which one is "
+                 "two primaries: epoch %" PRIu64
+                 " is claimed by %s and by %s; nothing is shipped. Decide which one is "
                  "right, stop the other's PostgreSQL and agent, and make it a standby again",
                  a->pool.epoch.number, a->pool.epoch.member, a->rival.epoch.member);
     else if (a->role == ROLE_FENCED && !up)
         snprintf(text, sizeof text,
-                 "%s is the primary since epoch %" PRIu64 "; this member was. Its PostgreSQL is down: leave it down until "
+                 "%s is the primary since epoch %" PRIu64
+                 "; this member was. Its PostgreSQL is down: leave it down until "
                  "it is a standby again (a new copy of %s)",
                  a->pool.epoch.member, a->pool.epoch.number, a->pool.epoch.member);
     else if (a->role == ROLE_FENCED && pool_was_primary(&a->pool, a->self->name))
         snprintf(text, sizeof text,
-                 "two writable primaries: %s is the primary since epoch %" PRIu64 ", and the PostgreSQL of this former "
+                 "two writable primaries: %s is the primary since epoch %" PRIu64
+                 ", and the PostgreSQL of this former "
                  "primary accepts writes that will be lost; stop it now: %s",
-                 a->pool.epoch.member, a->pool.epoch.number, a->self->stop[0] != '\0' ? a->self->stop : "pg_ctl stop");
+                 a->pool.epoch.member, a->pool.epoch.number,
+                 a->self->stop[0] != '\0' ? a->self->stop : "pg_ctl stop");
     else if (a->role == ROLE_FENCED)
-        snprintf(text, sizeof text,
-                 "two writable primaries: PostgreSQL here was promoted outside of walferry, but %s is the primary of epoch "
-                 "%" PRIu64 ". What was acknowledged stays in %s. Stop one of them now",
-                 a->pool.epoch.member, a->pool.epoch.number, a->spool.path);
+        snprintf(
+            text, sizeof text,
+            "two writable primaries: PostgreSQL here was promoted outside of walferry, but %s is the primary of epoch "
+            "%" PRIu64 ". What was acknowledged stays in %s. Stop one of them now",
+            a->pool.epoch.member, a->pool.epoch.number, a->spool.path);
     else if (a->role == ROLE_PRIMARY && up && s->in_recovery)
-        snprintf(text, sizeof text,
-                 "pool.state says that this member is the primary, but its PostgreSQL is in recovery; nothing is "
-                 "shipped. Was it rebuilt as a standby? Then remove %s/pool.state and restart this agent",
-                 a->spool.path);
+        snprintf(
+            text, sizeof text,
+            "pool.state says that this member is the primary, but its PostgreSQL is in recovery; nothing is "
+            "shipped. Was it rebuilt as a standby? Then remove %s/pool.state and restart this agent",
+            a->spool.path);
     else if (a->role == ROLE_PROMOTING && a->failover.phase == FAILOVER_IDLE)
-        snprintf(text, sizeof text,
-                 "a failover to this member stands at step %d of %d: run walferry failover again, it goes on",
-                 (int)a->pool.step, (int)FAILOVER_PROMOTE);
+        snprintf(
+            text, sizeof text,
+            "a failover to this member stands at step %d of %d: run walferry failover again, it goes on",
+            (int)a->pool.step, (int)FAILOVER_PROMOTE);
     set_alarm(a, text);
 }
 
@@ -185,8 +196,8 @@ judge(struct agent *a, int64_t wall_us)
     }
     a->role = judge_role(a);
     if (a->role != before)
-        log_info("role: %s (epoch %" PRIu64 ", primary %s)", role_name(a->role), a->pool.epoch.number,
-                 a->pool.epoch.number > 0 ? a->pool.epoch.member : "unknown");
+        log_info("role: %s (epoch %" PRIu64 ", primary %s)", role_name(a->role),
+                 a->pool.epoch.number, a->pool.epoch.number > 0 ? a->pool.epoch.member : "unknown");
     if (a->role == ROLE_PRIMARY && s != NULL && !s->in_recovery && s->timeline != 0 &&
         s->timeline != a->pool.timeline) {
         a->pool.timeline = s->timeline;
@@ -211,7 +222,9 @@ load_history(struct agent *a, timeline_t timeline)
     if (timeline > 1) {
         history_name(name, timeline);
         snprintf(path, sizeof path, "%s/pg_wal", a->self->pgdata);
-        got = durable_dir(path, &dir) < 0 ? -1 : durable_load(dir, name, a->history, HISTORY_BYTES_MAX + 1);
+        got = durable_dir(path, &dir) < 0
+                  ? -1
+                  : durable_load(dir, name, a->history, HISTORY_BYTES_MAX + 1);
         durable_close(dir);
         if (got < 0)
             return fail_sys(ERR_LOCAL, "cannot read %s/%s", path, name);
@@ -271,15 +284,18 @@ learn_epoch(struct agent *a, const struct epoch_origin *origin, const char *tell
         break;
     }
     if (origin->timeline != 0 && origin->timeline <= a->pool.timeline) {
-        log_warning("%s tells of epoch %" PRIu64 " (primary %s) on timeline %u, which is not after ours (%u): not "
+        log_warning("%s tells of epoch %" PRIu64
+                    " (primary %s) on timeline %u, which is not after ours (%u): not "
                     "believed",
-                    teller, origin->epoch.number, origin->epoch.member, origin->timeline, a->pool.timeline);
+                    teller, origin->epoch.number, origin->epoch.member, origin->timeline,
+                    a->pool.timeline);
         return;
     }
     pool_adopt(&a->pool, origin, wall_us);
     if (agent_save_pool(a) == 0)
-        log_warning("epoch %" PRIu64 ": %s is the primary, told by %s%s", origin->epoch.number, origin->epoch.member,
-                    teller, a->role == ROLE_PRIMARY ? "; this member was, and stops shipping" : "");
+        log_warning("epoch %" PRIu64 ": %s is the primary, told by %s%s", origin->epoch.number,
+                    origin->epoch.member, teller,
+                    a->role == ROLE_PRIMARY ? "; this member was, and stops shipping" : "");
 }
 
 /* A stopping server waits for its walsenders: not for ever, if the line is slow. */
@@ -292,11 +308,14 @@ may_hold_walsender(const struct agent *a, const struct link *l, int64_t now_us)
     if (a->stopping_us == 0 || now_us - a->stopping_us < a->config->shutdown_wait_us)
         return true;
     if (l->source_allowed && source_active(l->source))
-        log_warning("link to %s: PostgreSQL has waited %s for its WAL to be shipped and is let go: about %s stay "
-                    "unshipped until it is back",
-                    l->member, text_duration(wait, sizeof wait, a->config->shutdown_wait_us),
-                    text_bytes(bytes, sizeof bytes,
-                               s != NULL && s->flush > l->sender.far.flushed ? s->flush - l->sender.far.flushed : 0));
+        log_warning(
+            "link to %s: PostgreSQL has waited %s for its WAL to be shipped and is let go: about %s stay "
+            "unshipped until it is back",
+            l->member, text_duration(wait, sizeof wait, a->config->shutdown_wait_us),
+            text_bytes(bytes, sizeof bytes,
+                       s != NULL && s->flush > l->sender.far.flushed
+                           ? s->flush - l->sender.far.flushed
+                           : 0));
     return false;
 }
 
@@ -341,9 +360,8 @@ stamp_beacon(struct agent *a)
 
 /* ---- receiving ---- */
 
-static void
-refuse(struct agent *a, struct session *s, enum refuse_kind kind, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+static void refuse(struct agent *a, struct session *s, enum refuse_kind kind, const char *format,
+                   ...) __attribute__((format(printf, 4, 5)));
 
 static void
 refuse(struct agent *a, struct session *s, enum refuse_kind kind, const char *format, ...)
@@ -374,14 +392,16 @@ believe_epoch(struct agent *a, struct session *s, const struct hello *h, int64_t
         return false;
     case POOL_CONFLICT:
         a->rival = theirs;
-        refuse(a, s, REFUSE_CONFLICT, "two primaries: epoch %" PRIu64 " is claimed by %s here and by %s there",
+        refuse(a, s, REFUSE_CONFLICT,
+               "two primaries: epoch %" PRIu64 " is claimed by %s here and by %s there",
                h->epoch.number, a->pool.epoch.member, h->epoch.member);
         return false;
     case POOL_SAME:
         break;
     case POOL_HIGHER:
         if (strcmp(h->from, h->epoch.member) != 0) {
-            refuse(a, s, REFUSE_OPERATOR, "%s tells of an epoch of %s: only a primary may", h->from, h->epoch.member);
+            refuse(a, s, REFUSE_OPERATOR, "%s tells of an epoch of %s: only a primary may", h->from,
+                   h->epoch.member);
             return false;
         }
         if (receiver_judge(&a->receiver, h) < 0 && a->role != ROLE_PRIMARY) {
@@ -393,21 +413,24 @@ believe_epoch(struct agent *a, struct session *s, const struct hello *h, int64_t
         break;
     }
     if (pool_judge(&a->pool, &h->epoch) != POOL_SAME) {
-        refuse(a, s, REFUSE_OPERATOR, "epoch %" PRIu64 " of %s is not believed here", h->epoch.number, h->from);
+        refuse(a, s, REFUSE_OPERATOR, "epoch %" PRIu64 " of %s is not believed here",
+               h->epoch.number, h->from);
         return false;
     }
     if (sample != NULL && !sample->in_recovery) {
-        refuse(a, s, REFUSE_OPERATOR,
-               "the PostgreSQL of %s is writable (a former primary, or promoted by hand): stop it and bring it back "
-               "as a standby",
-               a->self->name);
+        refuse(
+            a, s, REFUSE_OPERATOR,
+            "the PostgreSQL of %s is writable (a former primary, or promoted by hand): stop it and bring it back "
+            "as a standby",
+            a->self->name);
         return false;
     }
     return true;
 }
 
 static void
-answer_greeting(struct agent *a, struct session *s, const struct hello *h, int64_t now_us, int64_t wall_us)
+answer_greeting(struct agent *a, struct session *s, const struct hello *h, int64_t now_us,
+                int64_t wall_us)
 {
     const struct identity *local = postgres_identity(a->postgres);
     const struct postgres_sample *sample = postgres_sample(a->postgres);
@@ -419,15 +442,19 @@ answer_greeting(struct agent *a, struct session *s, const struct hello *h, int64
     if (ours == 0 && postgres_read_control(a->self->pgdata, &control) == 0)
         ours = control.system_identifier;
     if (strcmp(h->pool, a->config->name) != 0) {
-        refuse(a, s, REFUSE_OPERATOR, "this agent serves pool %s, not %s", a->config->name, h->pool);
+        refuse(a, s, REFUSE_OPERATOR, "this agent serves pool %s, not %s", a->config->name,
+               h->pool);
     } else if (strcmp(h->to, a->self->name) != 0) {
-        refuse(a, s, REFUSE_OPERATOR, "this is %s, not %s: compare the ssh addresses of both in the pool's file",
+        refuse(a, s, REFUSE_OPERATOR,
+               "this is %s, not %s: compare the ssh addresses of both in the pool's file",
                a->self->name, h->to);
     } else if (config_member(a->config, h->from) == NULL) {
-        refuse(a, s, REFUSE_OPERATOR, "%s is no member of the pool's file on %s", h->from, a->self->name);
+        refuse(a, s, REFUSE_OPERATOR, "%s is no member of the pool's file on %s", h->from,
+               a->self->name);
     } else if (ours != 0 && ours != h->identity.system_identifier) {
         refuse(a, s, REFUSE_OPERATOR,
-               "another database cluster: the system identifier of %s is %" PRIu64 ", the PostgreSQL of %s has %" PRIu64
+               "another database cluster: the system identifier of %s is %" PRIu64
+               ", the PostgreSQL of %s has %" PRIu64
                "; its data directory is no copy of this pool's",
                h->from, h->identity.system_identifier, a->self->name, ours);
     } else if (believe_epoch(a, s, h, wall_us)) {
@@ -436,7 +463,8 @@ answer_greeting(struct agent *a, struct session *s, const struct hello *h, int64
         } else if (receiver_judge(&a->receiver, h) < 0) {
             refuse(a, s, REFUSE_OPERATOR, "%s", fail_message());
         } else {
-            if (wanted == LSN_UNKNOWN && sample != NULL && sample->in_recovery && sample->replay != LSN_UNKNOWN) {
+            if (wanted == LSN_UNKNOWN && sample != NULL && sample->in_recovery &&
+                sample->replay != LSN_UNKNOWN) {
                 wanted = sample->replay; /* what a fresh spool's standby will ask for first */
                 wanted_timeline = sample->timeline;
             }
@@ -458,11 +486,15 @@ spool_failed(struct agent *a, int64_t now_us)
 
     snprintf(reason, sizeof reason, "%s", fail_message());
     if (durable_free(a->spool.dir, &room) == 0 && room < needed)
-        fail(ERR_LOCAL, "%s; %s are free, %s are needed: make room on the file system of %s, it then goes on by itself",
-             reason, text_bytes(have, sizeof have, room), text_bytes(need, sizeof need, needed), a->spool.path);
+        fail(
+            ERR_LOCAL,
+            "%s; %s are free, %s are needed: make room on the file system of %s, it then goes on by itself",
+            reason, text_bytes(have, sizeof have, room), text_bytes(need, sizeof need, needed),
+            a->spool.path);
     snprintf(reason, sizeof reason, "%s", fail_message());
     if (strcmp(a->spool_error, reason) != 0)
-        log_error("%s; nothing is accepted until that is mended, what is here is still served", reason);
+        log_error("%s; nothing is accepted until that is mended, what is here is still served",
+                  reason);
     snprintf(a->spool_error, sizeof a->spool_error, "%s", reason);
     a->spool_retry_us = now_us + SPOOL_RETRY_US;
     inlet_end(&a->inlet, reason);
@@ -494,7 +526,8 @@ job_flush(void *job)
 static void
 begin_flush(struct agent *a, int64_t now_us)
 {
-    if (!worker_busy(&a->flusher) && !a->spool.damaged && spool_flush_begin(&a->spool, &a->flush, now_us))
+    if (!worker_busy(&a->flusher) && !a->spool.damaged &&
+        spool_flush_begin(&a->spool, &a->flush, now_us))
         worker_submit(&a->flusher, job_flush, &a->flush);
 }
 
@@ -519,8 +552,8 @@ run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
     if (standby.connected)
         a->feedback_us = now_us;
     feedback = now_us - a->feedback_us < FEEDBACK_KEEP_US;
-    receiver_report(&a->receiver, agent_applied(a), feedback ? standby.xmin : 0, feedback ? standby.catalog_xmin : 0,
-                    standby.connected);
+    receiver_report(&a->receiver, agent_applied(a), feedback ? standby.xmin : 0,
+                    feedback ? standby.catalog_xmin : 0, standby.connected);
     inlet_push(&a->inlet);
     retry_spool(a, now_us);
 }
@@ -580,7 +613,8 @@ load_lag(struct agent *a)
     }
 }
 
-/* What nobody needs any more: the local standby has it (or is the primary now), and keep has passed. */
+/* What nobody needs any more: the local standby has it (or is the primary now), and keep has
+ * passed. */
 static void
 prune(struct agent *a, int64_t wall_us)
 {
@@ -607,8 +641,9 @@ keep_settings(struct agent *a)
     const struct postgres_sample *s = postgres_sample(a->postgres);
     char text[256];
 
-    if (!a->config->synchronous || a->role != ROLE_PRIMARY || a->links == 0 || s == NULL || s->in_recovery ||
-        postgres_state(a->postgres) != POSTGRES_UP || s->synchronous_standby_names[0] != '\0')
+    if (!a->config->synchronous || a->role != ROLE_PRIMARY || a->links == 0 || s == NULL ||
+        s->in_recovery || postgres_state(a->postgres) != POSTGRES_UP ||
+        s->synchronous_standby_names[0] != '\0')
         return;
     if (a->link[0].state != LINK_SHIPPING || a->link[0].sender.far.flushed < s->flush)
         return;
@@ -621,13 +656,15 @@ keep_settings(struct agent *a)
         log_info("the link to %s is level: commits wait for it from now on", a->link[0].member);
 }
 
-/* A slot for every link from the first start on: it keeps the WAL while the far side gets its copy. */
+/* A slot for every link from the first start on: it keeps the WAL while the far side gets its copy.
+ */
 static void
 keep_slots(struct agent *a)
 {
     const struct postgres_sample *s = postgres_sample(a->postgres);
 
-    if (a->role != ROLE_PRIMARY || s == NULL || s->in_recovery || postgres_state(a->postgres) != POSTGRES_UP)
+    if (a->role != ROLE_PRIMARY || s == NULL || s->in_recovery ||
+        postgres_state(a->postgres) != POSTGRES_UP)
         return;
     for (size_t i = 0; i < a->links; i++) {
         size_t k = 0;
@@ -702,7 +739,8 @@ answer_requests(struct agent *a, int64_t now_us)
         } else if (command != NULL && strcmp(command, "failover") == 0) {
             failover_request(a, client, request, now_us);
         } else {
-            control_text(&a->control, client, "this agent does not know that command: is its version older?");
+            control_text(&a->control, client,
+                         "this agent does not know that command: is its version older?");
             control_done(&a->control, client, 1);
         }
         json_decref(request);
@@ -724,8 +762,8 @@ open_links(struct agent *a)
         if (m == a->self || strcmp(m->site, a->self->site) == 0)
             continue;
         config_slot_name(a->slot_name[count], m->name);
-        code = link_init(&a->link[count], m->name, &m->target, a->conninfo, a->slot_name[count], a->self->pgdata,
-                         a->codec);
+        code = link_init(&a->link[count], m->name, &m->target, a->conninfo, a->slot_name[count],
+                         a->self->pgdata, a->codec);
         if (code < 0)
             return code;
         count++;
@@ -739,14 +777,16 @@ check_cluster(const struct agent *a)
 {
     struct identity control;
 
-    if (a->spool.identity.system_identifier == 0 || postgres_read_control(a->self->pgdata, &control) < 0 ||
+    if (a->spool.identity.system_identifier == 0 ||
+        postgres_read_control(a->self->pgdata, &control) < 0 ||
         control.system_identifier == a->spool.identity.system_identifier)
         return 0;
     return fail(ERR_USAGE,
-                "the spool %s belongs to another database cluster (system identifier %" PRIu64 ", %s has %" PRIu64
+                "the spool %s belongs to another database cluster (system identifier %" PRIu64
+                ", %s has %" PRIu64
                 "): correct spool or pgdata of [member %s], or give it an empty spool",
-                a->spool.path, a->spool.identity.system_identifier, a->self->pgdata, control.system_identifier,
-                a->self->name);
+                a->spool.path, a->spool.identity.system_identifier, a->self->pgdata,
+                control.system_identifier, a->self->name);
 }
 
 static int
@@ -777,7 +817,8 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     a->scratch = malloc(FRAME_WAL_MAX);
     a->history = malloc(HISTORY_BYTES_MAX + 1);
     a->postgres = postgres_new(self->postgres);
-    if (a->codec == NULL || a->note == NULL || a->scratch == NULL || a->history == NULL || a->postgres == NULL)
+    if (a->codec == NULL || a->note == NULL || a->scratch == NULL || a->history == NULL ||
+        a->postgres == NULL)
         return fail(ERR_LOCAL, "out of memory");
     code = spool_open(&a->spool, self->spool);
     if (code == 0)
@@ -804,7 +845,8 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     if (code < 0)
         return code;
     if (a->spool.damaged)
-        snprintf(a->spool_error, sizeof a->spool_error, "%s could not be flushed when it was opened", a->spool.path);
+        snprintf(a->spool_error, sizeof a->spool_error,
+                 "%s could not be flushed when it was opened", a->spool.path);
     load_lag(a);
     a->running = true;
     return 0;
@@ -927,8 +969,8 @@ command_agent(const struct config *config, const struct member *self, const stru
     srandom((unsigned)clock_us());
     code = signals < 0 ? fail_sys(ERR_LOCAL, "signalfd") : agent_open(&a, config, self);
     if (code == 0) {
-        log_info("walferry %s: agent of %s in pool %s, spool %s", WALFERRY_VERSION, self->name, config->name,
-                 self->spool);
+        log_info("walferry %s: agent of %s in pool %s, spool %s", WALFERRY_VERSION, self->name,
+                 config->name, self->spool);
         notify_ready();
         code = agent_loop(&a, signals);
     }

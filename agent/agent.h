@@ -23,7 +23,7 @@
 #define AGENT_ALARM_MAX 512
 
 enum role {
-    ROLE_UNKNOWN,   /* PostgreSQL was never seen and nothing is on disk */
+    ROLE_UNKNOWN, /* PostgreSQL was never seen and nothing is on disk */
     ROLE_PRIMARY,
     ROLE_STANDBY,
     ROLE_PROMOTING, /* a failover to this member is under way */
@@ -50,8 +50,8 @@ struct failover {
     lsn_t rescued;                /* progress of a drain, to tell a slow one from a dead one */
     int64_t step_us[FAILOVER_PROMOTE + 1];
     bool loss_known;
-    bool command_asked;           /* a command of this step is with PostgreSQL */
-    size_t next_member;           /* FAILOVER_SLOTS */
+    bool command_asked; /* a command of this step is with PostgreSQL */
+    size_t next_member; /* FAILOVER_SLOTS */
     lsn_t drain_to;
 };
 
@@ -62,7 +62,7 @@ struct agent {
     const struct member *self;
     bool running; /* everything was opened */
     enum role role;
-    char alarm[AGENT_ALARM_MAX];    /* "" : all is well */
+    char alarm[AGENT_ALARM_MAX];        /* "" : all is well */
     char spool_error[FAIL_MESSAGE_MAX]; /* why the spool takes nothing now; "" : it does */
     int64_t spool_retry_us;
     int64_t started_us;
@@ -103,7 +103,8 @@ json_t *agent_report(const struct agent *a, int64_t now_us);
 const struct identity *agent_identity(const struct agent *a);
 enum pong_postgres agent_postgres_word(const struct agent *a, int64_t now_us);
 
-/* Save pool.state; 0 or the error, which is also logged. A state is on disk before it is acted on. */
+/* Save pool.state; 0 or the error, which is also logged. A state is on disk before it is acted on.
+ */
 int agent_save_pool(struct agent *a);
 
 /* What the local standby has applied, by its own word or its relay client's. 0: unknown. */

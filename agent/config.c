@@ -560,7 +560,8 @@ read_line(char *out, int size, void *context)
     p->line++;
     assert(size > CONFIG_LINE_MAX + 1);
     if (length > CONFIG_LINE_MAX) {
-        complain(&p->to, p->line, NULL, "the line has %zu bytes; allowed: %d", length, CONFIG_LINE_MAX);
+        complain(&p->to, p->line, NULL, "the line has %zu bytes; allowed: %d", length,
+                 CONFIG_LINE_MAX);
         length = 0;
     }
     memcpy(out, p->at, length);

@@ -4,9 +4,9 @@
  * Keys and defaults: conf/pool.ini is the commented example of every key. All errors are found in
  * one pass, each one line "FILE:LINE: [section] key: what is wrong; what is allowed". Refused: an
  * unknown or duplicate section or key, a value out of range, a missing key, an indented line (inih
- * would continue the value above), a line over CONFIG_LINE_MAX bytes, a socket path that would pass 107 bytes,
- * two directories on one host that are the same or lie in a pgdata, a file that group or others may
- * write, fewer than 2 or more than MEMBERS_MAX members, members all at one site.
+ * would continue the value above), a line over CONFIG_LINE_MAX bytes, a socket path that would pass
+ * 107 bytes, two directories on one host that are the same or lie in a pgdata, a file that group or
+ * others may write, fewer than 2 or more than MEMBERS_MAX members, members all at one site.
  */
 #ifndef AGENT_CONFIG_H
 #define AGENT_CONFIG_H
@@ -25,9 +25,11 @@
 struct member {
     char name[MEMBER_NAME_SIZE];
     char site[MEMBER_NAME_SIZE];
-    struct lane_target target; /* from ssh, host_key, known_hosts; identity is config_self's to fill */
-    char identity[256];        /* this member's own private key, for dialing out */
-    char postgres[256];        /* conninfo, name='value' ...: host is a socket directory or a numeric address */
+    struct lane_target
+        target;         /* from ssh, host_key, known_hosts; identity is config_self's to fill */
+    char identity[256]; /* this member's own private key, for dialing out */
+    char postgres[256]; /* conninfo, name='value' ...: host is a socket directory or a numeric
+                           address */
     char pgdata[256];
     char bindir[256];
     char start[256], stop[256]; /* "" : pg_ctl on pgdata */
@@ -71,7 +73,8 @@ int config_self(struct config *c, const char *option, const struct member **ret_
  */
 int config_check_local(const struct config *c, const struct member *self, FILE *errors);
 
-/* "walferry_" and the member's name with '-' as '_': slot and application_name of the link to it. */
+/* "walferry_" and the member's name with '-' as '_': slot and application_name of the link to it.
+ */
 #define SLOT_NAME_SIZE 48
 void config_slot_name(char out[SLOT_NAME_SIZE], const char *member);
 

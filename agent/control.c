@@ -87,7 +87,8 @@ read_request(struct control_client *k)
     newline = memchr(buf_data(&k->in), '\n', buf_used(&k->in));
     if (newline == NULL)
         return true;
-    k->request = json_loadb((const char *)buf_data(&k->in), (size_t)(newline - buf_data(&k->in)), 0, NULL);
+    k->request =
+        json_loadb((const char *)buf_data(&k->in), (size_t)(newline - buf_data(&k->in)), 0, NULL);
     buf_clear(&k->in);
     k->due_us = NEVER_US;
     return json_is_object(k->request);
@@ -106,7 +107,8 @@ run_client(struct control_client *k, short ready, int64_t now_us)
             return false;
     }
     while (buf_used(&k->out) > 0) {
-        ssize_t put = send(k->fd, buf_data(&k->out), buf_used(&k->out), MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t put =
+            send(k->fd, buf_data(&k->out), buf_used(&k->out), MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (put < 0)
             return errno == EAGAIN || errno == EINTR;
@@ -218,7 +220,8 @@ send_request(int fd, json_t *request)
 }
 
 int
-control_ask(const char *run, json_t *request, void (*each)(void *context, json_t *line), void *context)
+control_ask(const char *run, json_t *request, void (*each)(void *context, json_t *line),
+            void *context)
 {
     char path[LOCAL_PATH_SIZE], *text = NULL;
     size_t size = 0;

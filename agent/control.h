@@ -44,13 +44,15 @@ bool control_request(struct control *c, uint64_t *ret_id, json_t **ret_request);
 
 /* Write a line to a client, if it is still there. Takes over the reference. */
 void control_answer(struct control *c, uint64_t id, json_t *line);
-void control_text(struct control *c, uint64_t id, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void control_text(struct control *c, uint64_t id, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void control_done(struct control *c, uint64_t id, int code);
 
 /*
  * The client's half: ask the agent of `run`, give every line to `each`, until done. Takes over
  * `request`. The command's exit code; ERR_PEER when no agent answers (message names the socket).
  */
-int control_ask(const char *run, json_t *request, void (*each)(void *context, json_t *line), void *context);
+int control_ask(const char *run, json_t *request, void (*each)(void *context, json_t *line),
+                void *context);
 
 #endif

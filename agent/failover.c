@@ -23,10 +23,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DOWN_US     (2 * SECOND_US)  /* for a try to connect, and one more */
+#define DOWN_US     (2 * SECOND_US) /* for a try to connect, and one more */
 #define STARTING_US (10 * SECOND_US)
 #define ASK_US      (3 * SECOND_US)  /* of silence: then it counts as an answer */
-#define ASK_MAX_US  (30 * SECOND_US) /* a slow line brings the PONG behind the WAL that is on its way */
+#define ASK_MAX_US  (30 * SECOND_US) /* a slow line: the PONG comes behind the WAL on its way */
 #define RESCUE_US   (15 * SECOND_US) /* without progress */
 #define SETTING_US  (5 * SECOND_US)
 #define DRAIN_US    (30 * SECOND_US) /* without progress */
@@ -83,8 +83,10 @@ ready_to_promote(struct agent *a)
     char command[600];
 
     if (postgres_state(a->postgres) != POSTGRES_UP || s == NULL) {
-        stop(a, "refused: the PostgreSQL of %s is not answering (%s); start it and run this again: %s", a->self->name,
-             postgres_reason(a->postgres), start_command(a, command, sizeof command));
+        stop(a,
+             "refused: the PostgreSQL of %s is not answering (%s); start it and run this again: %s",
+             a->self->name, postgres_reason(a->postgres),
+             start_command(a, command, sizeof command));
         return false;
     }
     if (!s->in_recovery && a->pool.step == FAILOVER_NONE) {
@@ -92,8 +94,8 @@ ready_to_promote(struct agent *a)
         return false;
     }
     if (a->role != ROLE_STANDBY && a->role != ROLE_PROMOTING) {
-        stop(a, "refused: %s is %s, only a standby can take over; %s", a->self->name, role_name(a->role),
-             a->alarm[0] != '\0' ? a->alarm : "see walferry status");
+        stop(a, "refused: %s is %s, only a standby can take over; %s", a->self->name,
+             role_name(a->role), a->alarm[0] != '\0' ? a->alarm : "see walferry status");
         return false;
     }
     if (a->spool.damaged) {
@@ -115,12 +117,15 @@ tell_loss(struct agent *a, int64_t now_us)
         say(a, "loss: none; everything that %s had in pg_wal is here", r->from);
         return;
     }
-    if (!receiver_primary_us(r, now_us, &primary_us) || !lag_age(&r->flushed, primary_us, &age_us)) {
+    if (!receiver_primary_us(r, now_us, &primary_us) ||
+        !lag_age(&r->flushed, primary_us, &age_us)) {
         say(a, "loss: unknown; no beacon of the primary was ever covered here");
         return;
     }
-    say(a, "loss: at most what was committed in the last %s: everything before %s (primary's clock) is here",
-        text_duration(age, sizeof age, age_us), text_time(when, sizeof when, r->flushed.covered.wall_us));
+    say(a,
+        "loss: at most what was committed in the last %s: everything before %s (primary's clock) is here",
+        text_duration(age, sizeof age, age_us),
+        text_time(when, sizeof when, r->flushed.covered.wall_us));
 }
 
 void
@@ -154,8 +159,8 @@ run_waiting(struct agent *a, int64_t now_us)
         return;
     f->since_us = now_us;
     if (a->pool.step != FAILOVER_NONE) {
-        say(a, "going on with the failover of epoch %" PRIu64 " at step %d of %d", a->pool.epoch.number,
-            (int)a->pool.step, (int)FAILOVER_PROMOTE);
+        say(a, "going on with the failover of epoch %" PRIu64 " at step %d of %d",
+            a->pool.epoch.number, (int)a->pool.step, (int)FAILOVER_PROMOTE);
         f->phase = f->dry_run ? FAILOVER_IDLE : FAILOVER_RUNNING;
         if (f->dry_run)
             control_done(&a->control, f->client, 0);
@@ -174,10 +179,13 @@ begin_steps(struct agent *a, int64_t now_us)
 
     tell_loss(a, now_us);
     if (f->dry_run) {
-        say(a, "would do: epoch %" PRIu64 " for %s; %s; wait until its PostgreSQL has flushed all up to " LSN_FORMAT
-               "; slots for the members that come back; promote. Nothing was changed",
+        say(a,
+            "would do: epoch %" PRIu64
+            " for %s; %s; wait until its PostgreSQL has flushed all up to " LSN_FORMAT
+            "; slots for the members that come back; promote. Nothing was changed",
             a->pool.epoch.number + 1, a->self->name,
-            a->config->synchronous ? "empty synchronous_standby_names" : "no synchronous commit to switch off",
+            a->config->synchronous ? "empty synchronous_standby_names"
+                                   : "no synchronous commit to switch off",
             LSN_ARGS(a->spool.written));
         control_done(&a->control, f->client, 0);
         f->phase = FAILOVER_IDLE;
@@ -199,28 +207,34 @@ run_asking(struct agent *a, int64_t now_us)
         switch (r->postgres) {
         case PONG_POSTGRES_ANSWERS:
             if (f->force) {
-                say(a, "the primary %s answers; going on because of --force: it stays writable until it is stopped, "
-                       "and what it commits from now on will be lost",
+                say(a,
+                    "the primary %s answers; going on because of --force: it stays writable until it is stopped, "
+                    "and what it commits from now on will be lost",
                     r->from);
                 begin_steps(a, now_us);
             } else if (f->dry_run) {
                 say(a, "the primary %s answers: without --force this would be refused", r->from);
                 begin_steps(a, now_us);
             } else {
-                stop(a, "refused: the primary %s answers, its PostgreSQL accepts connections. If it must go all the "
-                        "same, stop it first, or run: walferry failover --force",
-                     r->from);
+                stop(
+                    a,
+                    "refused: the primary %s answers, its PostgreSQL accepts connections. If it must go all the "
+                    "same, stop it first, or run: walferry failover --force",
+                    r->from);
             }
             return;
         case PONG_POSTGRES_DEAD:
             if (f->dry_run) {
-                say(a, "the PostgreSQL of %s is dead, its agent lives: what is left in its pg_wal would be shipped "
-                       "first, then nothing is lost",
+                say(a,
+                    "the PostgreSQL of %s is dead, its agent lives: what is left in its pg_wal would be shipped "
+                    "first, then nothing is lost",
                     r->from);
                 begin_steps(a, now_us);
                 return;
             }
-            say(a, "the PostgreSQL of %s is dead, its agent lives: shipping what is left in its pg_wal", r->from);
+            say(a,
+                "the PostgreSQL of %s is dead, its agent lives: shipping what is left in its pg_wal",
+                r->from);
             f->phase = FAILOVER_RESCUING;
             f->since_us = now_us;
             f->rescued = a->spool.written;
@@ -228,7 +242,9 @@ run_asking(struct agent *a, int64_t now_us)
             inlet_push(&a->inlet);
             return;
         case PONG_POSTGRES_SILENT:
-            say(a, "the agent of %s answers, its PostgreSQL does not, though its postmaster is there", r->from);
+            say(a,
+                "the agent of %s answers, its PostgreSQL does not, though its postmaster is there",
+                r->from);
             begin_steps(a, now_us);
             return;
         case PONG_POSTGRES_UNKNOWN:
@@ -241,8 +257,9 @@ run_asking(struct agent *a, int64_t now_us)
     if (r->heard_us == 0)
         say(a, "the primary does not answer and was not heard of since this agent started");
     else
-        say(a, "the primary %s does not answer; last heard of %s ago. A cut line looks the same from here: make sure "
-               "that it is not serving clients",
+        say(a,
+            "the primary %s does not answer; last heard of %s ago. A cut line looks the same from here: make sure "
+            "that it is not serving clients",
             r->from, text_duration(ago, sizeof ago, now_us - r->heard_us));
     begin_steps(a, now_us);
 }
@@ -305,7 +322,8 @@ step_exposed(struct agent *a, int64_t now_us)
     if (!f->entered) {
         f->entered = true;
         if (durable_replace(a->spool.dir, "walferry.conf", empty, sizeof empty - 1) < 0) {
-            stop(a, "cannot write %s/walferry.conf: %s; mend that and run this again", a->spool.path, strerror(errno));
+            stop(a, "cannot write %s/walferry.conf: %s; mend that and run this again",
+                 a->spool.path, strerror(errno));
             return false;
         }
         if (s->synchronous_standby_names[0] == '\0')
@@ -320,8 +338,9 @@ step_exposed(struct agent *a, int64_t now_us)
         return true;
     if (now_us - f->since_us < SETTING_US)
         return false;
-    say(a, "synchronous_standby_names is still '%s': it is set elsewhere than in %s/walferry.conf; commits will wait "
-           "until you empty it",
+    say(a,
+        "synchronous_standby_names is still '%s': it is set elsewhere than in %s/walferry.conf; commits will wait "
+        "until you empty it",
         s->synchronous_standby_names, a->spool.path);
     return true;
 }
@@ -366,10 +385,14 @@ step_drain(struct agent *a, int64_t now_us)
         f->since_us = now_us;
     }
     if (now_us - f->since_us >= DRAIN_US)
-        stop(a, "the PostgreSQL of %s has flushed WAL up to " LSN_FORMAT ", the spool holds it up to " LSN_FORMAT
-                ", and nothing moves%s; nothing was promoted, run this again when that is mended",
+        stop(a,
+             "the PostgreSQL of %s has flushed WAL up to " LSN_FORMAT
+             ", the spool holds it up to " LSN_FORMAT
+             ", and nothing moves%s; nothing was promoted, run this again when that is mended",
              a->self->name, LSN_ARGS(flushed), LSN_ARGS(a->spool.available),
-             standby.connected ? "" : ": its walreceiver does not connect to the relay (see primary_conninfo)");
+             standby.connected
+                 ? ""
+                 : ": its walreceiver does not connect to the relay (see primary_conninfo)");
     return false;
 }
 
@@ -390,9 +413,11 @@ step_slots(struct agent *a, int64_t now_us)
     if (f->next_member == a->links)
         return true;
     if (!f->command_asked)
-        f->command_asked = postgres_ask(a->postgres, POSTGRES_MAKE_SLOT, a->slot_name[f->next_member]);
+        f->command_asked =
+            postgres_ask(a->postgres, POSTGRES_MAKE_SLOT, a->slot_name[f->next_member]);
     if (now_us - f->since_us >= SLOT_US) {
-        say(a, "no slot for %s: PostgreSQL does not answer in time", a->link[f->next_member].member);
+        say(a, "no slot for %s: PostgreSQL does not answer in time",
+            a->link[f->next_member].member);
         return true;
     }
     return false;
@@ -438,8 +463,10 @@ step_promote(struct agent *a, int64_t now_us)
         return false;
     }
     if (now_us - f->since_us >= PROMOTE_US)
-        stop(a, "PostgreSQL was told to promote and is still in recovery after %d s; see its log, and run this again",
-             (int)(PROMOTE_US / SECOND_US));
+        stop(
+            a,
+            "PostgreSQL was told to promote and is still in recovery after %d s; see its log, and run this again",
+            (int)(PROMOTE_US / SECOND_US));
     return false;
 }
 
@@ -460,11 +487,11 @@ finish(struct agent *a, int64_t now_us)
     for (int i = FAILOVER_EPOCH; i <= FAILOVER_PROMOTE; i++)
         text_duration(part[i], sizeof part[i], f->step_us[i]);
     origin = &a->pool.change[a->pool.changes - 1].origin;
-    say(a, "done: %s is the primary of epoch %" PRIu64 ", timeline %u, forked at " LSN_FORMAT, a->self->name,
-        a->pool.epoch.number, origin->timeline, LSN_ARGS(origin->fork));
+    say(a, "done: %s is the primary of epoch %" PRIu64 ", timeline %u, forked at " LSN_FORMAT,
+        a->self->name, a->pool.epoch.number, origin->timeline, LSN_ARGS(origin->fork));
     say(a, "it took %s: epoch %s, synchronous commit %s, drain %s, slots %s, promote %s",
-        text_duration(whole, sizeof whole, now_us - f->started_us), part[FAILOVER_EPOCH], part[FAILOVER_EXPOSED],
-        part[FAILOVER_DRAIN], part[FAILOVER_SLOTS], part[FAILOVER_PROMOTE]);
+        text_duration(whole, sizeof whole, now_us - f->started_us), part[FAILOVER_EPOCH],
+        part[FAILOVER_EXPOSED], part[FAILOVER_DRAIN], part[FAILOVER_SLOTS], part[FAILOVER_PROMOTE]);
     control_done(&a->control, f->client, 0);
     f->phase = FAILOVER_IDLE;
 }
@@ -576,18 +603,22 @@ confirmed(const struct member *self)
 static json_t *
 make_request(const struct options *options, bool dry_run)
 {
-    return json_pack("{s:s s:b s:b}", "command", "failover", "force", options->force, "dry_run", dry_run);
+    return json_pack("{s:s s:b s:b}", "command", "failover", "force", options->force, "dry_run",
+                     dry_run);
 }
 
 int
-command_failover(const struct config *config, const struct member *self, const struct options *options)
+command_failover(const struct config *config, const struct member *self,
+                 const struct options *options)
 {
     int code;
 
     (void)config;
     if (!options->yes && !options->dry_run) {
         if (!isatty(STDIN_FILENO)) {
-            fprintf(stderr, "walferry failover: there is no terminal to ask on; use --yes, or --dry-run to see\n");
+            fprintf(
+                stderr,
+                "walferry failover: there is no terminal to ask on; use --yes, or --dry-run to see\n");
             return 2;
         }
         code = control_ask(self->run, make_request(options, true), show_line, NULL);
@@ -601,9 +632,11 @@ command_failover(const struct config *config, const struct member *self, const s
     code = control_ask(self->run, make_request(options, options->dry_run), show_line, NULL);
 out:
     if (code < 0) {
-        fprintf(stderr, "walferry failover: %s; start the agent of %s first (systemctl start walferry@%s), then run "
-                        "this again\n",
-                fail_message(), self->name, config->name);
+        fprintf(
+            stderr,
+            "walferry failover: %s; start the agent of %s first (systemctl start walferry@%s), then run "
+            "this again\n",
+            fail_message(), self->name, config->name);
         return 1;
     }
     return code;

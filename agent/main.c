@@ -55,7 +55,7 @@ struct command {
     int (*run)(const struct config *, const struct member *, const struct options *);
     unsigned options; /* that it takes */
     unsigned needs;   /* ... and cannot do without */
-    int args; /* that it needs; negative: at most so many */
+    int args;         /* that it needs; negative: at most so many */
     const char *synopsis, *help;
 };
 

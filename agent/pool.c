@@ -64,9 +64,9 @@ change_to_json(const struct pool_change *c)
     char fork[LSN_TEXT_SIZE];
 
     snprintf(fork, sizeof fork, LSN_FORMAT, LSN_ARGS(c->origin.fork));
-    return json_pack("{s:I s:s s:I s:s s:I}", "number", (json_int_t)c->origin.epoch.number, "member",
-                     c->origin.epoch.member, "timeline", (json_int_t)c->origin.timeline, "fork", fork,
-                     "wall_us", (json_int_t)c->wall_us);
+    return json_pack("{s:I s:s s:I s:s s:I}", "number", (json_int_t)c->origin.epoch.number,
+                     "member", c->origin.epoch.member, "timeline", (json_int_t)c->origin.timeline,
+                     "fork", fork, "wall_us", (json_int_t)c->wall_us);
 }
 
 static bool
@@ -76,8 +76,8 @@ change_from_json(const json_t *json, struct pool_change *ret_change)
     json_int_t number, timeline, wall_us;
     const char *member, *fork;
 
-    if (json_unpack((json_t *)(uintptr_t)json, "{s:I s:s s:I s:s s:I}", "number", &number, "member", &member,
-                    "timeline", &timeline, "fork", &fork, "wall_us", &wall_us) < 0)
+    if (json_unpack((json_t *)(uintptr_t)json, "{s:I s:s s:I s:s s:I}", "number", &number, "member",
+                    &member, "timeline", &timeline, "fork", &fork, "wall_us", &wall_us) < 0)
         return false;
     if (number < 1 || timeline < 0 || timeline > UINT32_MAX || strlen(member) >= MEMBER_NAME_SIZE ||
         !lsn_parse(fork, &c.origin.fork))
@@ -98,8 +98,9 @@ pool_from_json(const json_t *json, struct pool *ret_pool)
     json_int_t timeline = json_integer_value(json_object_get(json, "timeline"));
     json_int_t step = json_integer_value(json_object_get(json, "step"));
 
-    if (!json_is_array(changes) || json_array_size(changes) == 0 || json_array_size(changes) > POOL_CHANGES_MAX ||
-        timeline < 0 || timeline > UINT32_MAX || step < FAILOVER_NONE || step > FAILOVER_PROMOTE)
+    if (!json_is_array(changes) || json_array_size(changes) == 0 ||
+        json_array_size(changes) > POOL_CHANGES_MAX || timeline < 0 || timeline > UINT32_MAX ||
+        step < FAILOVER_NONE || step > FAILOVER_PROMOTE)
         return false;
     for (size_t i = 0; i < json_array_size(changes); i++)
         if (!change_from_json(json_array_get(changes, i), &p.change[p.changes++]))
@@ -127,8 +128,10 @@ pool_load(struct pool *p, int dir)
     good = json != NULL && pool_from_json(json, p);
     json_decref(json);
     if (!good)
-        return fail(ERR_CORRUPT, "pool.state is not one of walferry's: restore it from another member's pool (walferry "
-                                 "status shows the epoch there) or remove it if this member is new");
+        return fail(
+            ERR_CORRUPT,
+            "pool.state is not one of walferry's: restore it from another member's pool (walferry "
+            "status shows the epoch there) or remove it if this member is new");
     return 0;
 }
 
@@ -136,8 +139,8 @@ int
 pool_save(const struct pool *p, int dir)
 {
     json_t *changes = json_array();
-    json_t *json = json_pack("{s:I s:I s:o}", "timeline", (json_int_t)p->timeline, "step", (json_int_t)p->step,
-                             "changes", changes);
+    json_t *json = json_pack("{s:I s:I s:o}", "timeline", (json_int_t)p->timeline, "step",
+                             (json_int_t)p->step, "changes", changes);
     char *text;
     int result;
 

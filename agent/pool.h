@@ -30,8 +30,8 @@ struct pool_change {
 };
 
 struct pool {
-    struct epoch epoch;  /* number 0: nothing known yet */
-    timeline_t timeline; /* the primary's, as last seen */
+    struct epoch epoch;                          /* number 0: nothing known yet */
+    timeline_t timeline;                         /* the primary's, as last seen */
     struct pool_change change[POOL_CHANGES_MAX]; /* oldest first; the last one began `epoch` */
     size_t changes;
     enum failover_step step; /* FAILOVER_NONE: no role change is under way */

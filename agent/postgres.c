@@ -37,7 +37,7 @@ struct postgres {
     struct identity identity;
     struct postgres_sample sample, coming;
     bool sampled;
-    PGresult *result; /* of the query that runs */
+    PGresult *result;      /* of the query that runs */
     char said_sqlstate[6]; /* between queries, unasked: why the session ends */
     char said[400];
     enum postgres_command command; /* that waits or runs, if one is asked */
@@ -95,7 +95,8 @@ disconnect(struct postgres *p, int64_t now_us)
     if (p->asked) {
         p->asked = false;
         p->done = p->failed = true;
-        snprintf(p->error, sizeof p->error, "the connection to PostgreSQL was lost meanwhile: %s", p->reason);
+        snprintf(p->error, sizeof p->error, "the connection to PostgreSQL was lost meanwhile: %s",
+                 p->reason);
     }
 }
 
@@ -138,14 +139,16 @@ state_behind(const struct postgres *p, const char *sqlstate, const char *message
     if (strstr(message, "starting up") != NULL || strstr(message, "recovery mode") != NULL)
         return POSTGRES_STARTING;
     /* in another language: what was up before is on its way down */
-    return p->state == POSTGRES_UP || p->state == POSTGRES_STOPPING ? POSTGRES_STOPPING : POSTGRES_STARTING;
+    return p->state == POSTGRES_UP || p->state == POSTGRES_STOPPING ? POSTGRES_STOPPING
+                                                                    : POSTGRES_STARTING;
 }
 
 /* The connection is of no use any more. The server's own last words come before libpq's. */
 static int
 lost(struct postgres *p, int64_t now_us)
 {
-    const char *sqlstate = p->result != NULL ? PQresultErrorField(p->result, PG_DIAG_SQLSTATE) : NULL;
+    const char *sqlstate =
+        p->result != NULL ? PQresultErrorField(p->result, PG_DIAG_SQLSTATE) : NULL;
     const char *message = p->conn != NULL ? PQerrorMessage(p->conn) : "out of memory";
     char text[400];
     int news;
@@ -156,7 +159,8 @@ lost(struct postgres *p, int64_t now_us)
         sqlstate = p->said_sqlstate;
         message = p->said;
     }
-    news = set_state(p, state_behind(p, sqlstate != NULL ? sqlstate : "", message), one_line(message, text, sizeof text));
+    news = set_state(p, state_behind(p, sqlstate != NULL ? sqlstate : "", message),
+                     one_line(message, text, sizeof text));
     disconnect(p, now_us);
     return news;
 }
@@ -224,7 +228,8 @@ take_sample(struct postgres *p, const PGresult *r)
     if (!s->in_recovery)
         s->replay = LSN_UNKNOWN;
     s->replay_paused = PQgetvalue(r, 0, 4)[0] == 't';
-    snprintf(s->synchronous_standby_names, sizeof s->synchronous_standby_names, "%s", PQgetvalue(r, 0, 5));
+    snprintf(s->synchronous_standby_names, sizeof s->synchronous_standby_names, "%s",
+             PQgetvalue(r, 0, 5));
     s->timeline = (timeline_t)strtoul(PQgetvalue(r, 0, 6), NULL, 16);
     s->slots = 0;
     take_slots(s, PQgetvalue(r, 0, 7));
@@ -246,7 +251,8 @@ take_facts(struct postgres *p, const PGresult *r)
 
 /* What to type when the role lacks a right; "" when something else is wrong. */
 static const char *
-missing_right(const struct postgres *p, enum work work, const char *sqlstate, char *out, size_t size)
+missing_right(const struct postgres *p, enum work work, const char *sqlstate, char *out,
+              size_t size)
 {
     static const char *const grants[] = {
         [POSTGRES_PROMOTE] = "GRANT EXECUTE ON FUNCTION pg_promote TO",
@@ -255,7 +261,8 @@ missing_right(const struct postgres *p, enum work work, const char *sqlstate, ch
         [POSTGRES_MAKE_SLOT] = "ALTER ROLE",
     };
     const char *grant = work == WORK_COMMAND ? grants[p->command] : "GRANT pg_monitor TO";
-    const char *behind = work == WORK_COMMAND && p->command == POSTGRES_MAKE_SLOT ? " REPLICATION" : "";
+    const char *behind =
+        work == WORK_COMMAND && p->command == POSTGRES_MAKE_SLOT ? " REPLICATION" : "";
 
     out[0] = '\0';
     if (sqlstate != NULL && strcmp(sqlstate, "42501") == 0)
@@ -271,7 +278,8 @@ is_so_already(enum postgres_command command, const char *sqlstate)
         return false;
     if (command == POSTGRES_MAKE_SLOT)
         return strcmp(sqlstate, "42710") == 0;
-    return (command == POSTGRES_PROMOTE || command == POSTGRES_REPLAY_RESUME) && strcmp(sqlstate, "55000") == 0;
+    return (command == POSTGRES_PROMOTE || command == POSTGRES_REPLAY_RESUME) &&
+           strcmp(sqlstate, "55000") == 0;
 }
 
 static void
@@ -295,7 +303,8 @@ query_over(struct postgres *p, int64_t now_us)
     char text[300], grant[160], error[500];
     int news = 0;
 
-    if (!good && (PQstatus(p->conn) == CONNECTION_BAD || (sqlstate != NULL && strncmp(sqlstate, "57P", 3) == 0)))
+    if (!good && (PQstatus(p->conn) == CONNECTION_BAD ||
+                  (sqlstate != NULL && strncmp(sqlstate, "57P", 3) == 0)))
         return lost(p, now_us);
     snprintf(error, sizeof error, "%s%s", one_line(message, text, sizeof text),
              missing_right(p, work, sqlstate, grant, sizeof grant));
@@ -422,7 +431,9 @@ postgres_watch(const struct postgres *p, struct loop *l)
         events |= POLLOUT;
     if (p->conn != NULL)
         loop_watch(l, PQsocket(p->conn), events);
-    loop_due(l, p->work != WORK_NONE ? p->work_us + ANSWER_US : p->asked && p->conn != NULL ? 0 : p->due_us);
+    loop_due(l, p->work != WORK_NONE          ? p->work_us + ANSWER_US
+                : p->asked && p->conn != NULL ? 0
+                                              : p->due_us);
 }
 
 enum postgres_state
@@ -465,8 +476,8 @@ postgres_ask(struct postgres *p, enum postgres_command command, const char *argu
         snprintf(p->query, sizeof p->query, "select pg_catalog.pg_reload_conf()");
         break;
     case POSTGRES_MAKE_SLOT: /* a slot's name has only a-z, 0-9 and _ : nothing to quote */
-        snprintf(p->query, sizeof p->query, "select pg_catalog.pg_create_physical_replication_slot('%s', true)",
-                 argument);
+        snprintf(p->query, sizeof p->query,
+                 "select pg_catalog.pg_create_physical_replication_slot('%s', true)", argument);
         break;
     }
     p->command = command;
@@ -500,7 +511,8 @@ postgres_read_control(const char *pgdata, struct identity *ret_identity)
         return code;
     }
     /* ControlFileData begins with the system identifier, in this machine's byte order */
-    if (durable_read(fd, &i.system_identifier, sizeof i.system_identifier, 0) != (ssize_t)sizeof i.system_identifier)
+    if (durable_read(fd, &i.system_identifier, sizeof i.system_identifier, 0) !=
+        (ssize_t)sizeof i.system_identifier)
         code = fail(ERR_LOCAL, "%s/global/pg_control is too short", pgdata);
     if (code == 0 && durable_load(dir, "PG_VERSION", version, sizeof version) < 0)
         code = fail_sys(ERR_LOCAL, "cannot read %s/PG_VERSION", pgdata);

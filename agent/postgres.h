@@ -3,8 +3,8 @@
  * connection, and the few things it asks of it.
  *
  * A sample is taken every POSTGRES_SAMPLE_US: the clocks are read first, then one query. A server
- * that is away is dialled again twice a second. Nothing here blocks the loop; a query that takes over
- * 5 s is given up and the connection closed (the server then counts as not answering).
+ * that is away is dialled again twice a second. Nothing here blocks the loop; a query that takes
+ * over 5 s is given up and the connection closed (the server then counts as not answering).
  *
  * The database role needs LOGIN REPLICATION, pg_monitor, and EXECUTE on pg_promote,
  * pg_wal_replay_resume and pg_reload_conf; a missing right is named with the GRANT that gives it.
@@ -26,7 +26,8 @@ enum postgres_state {
     POSTGRES_UNKNOWN,  /* not asked yet */
     POSTGRES_DOWN,     /* no connection: refused, no socket */
     POSTGRES_STARTING, /* 57P03: starting up, not yet accepting */
-    POSTGRES_STOPPING, /* 57P01, or 57P03 "shutting down": lift limits, let the walsender go in time */
+    POSTGRES_STOPPING, /* 57P01, or 57P03 "shutting down": lift limits, let the walsender go in time
+                        */
     POSTGRES_UP,
 };
 
@@ -39,28 +40,33 @@ struct postgres_slot {
 struct postgres_sample {
     int64_t wall_us, mono_us; /* read before the query: a beacon's time */
     bool in_recovery;
-    timeline_t timeline;      /* pg_control_checkpoint's on a standby is old: the WAL file's on a primary, the replay's else */
-    lsn_t insert;             /* primary: pg_current_wal_insert_lsn; else 0 */
-    lsn_t flush;              /* primary: pg_current_wal_flush_lsn; else pg_last_wal_receive_lsn */
-    lsn_t replay;             /* standby: pg_last_wal_replay_lsn; else 0 */
+    timeline_t timeline; /* pg_control_checkpoint's on a standby is old: the WAL file's on a
+                            primary, the replay's else */
+    lsn_t insert;        /* primary: pg_current_wal_insert_lsn; else 0 */
+    lsn_t flush;         /* primary: pg_current_wal_flush_lsn; else pg_last_wal_receive_lsn */
+    lsn_t replay;        /* standby: pg_last_wal_replay_lsn; else 0 */
     bool replay_paused;
-    char synchronous_standby_names[256]; /* as SHOW gives it, cut */
+    char synchronous_standby_names[256];           /* as SHOW gives it, cut */
     struct postgres_slot slot[POSTGRES_SLOTS_MAX]; /* primary: physical slots named walferry_% */
     size_t slots;
 };
 
 struct postgres; /* postgres.c */
 
-struct postgres *postgres_new(const char *conninfo); /* application_name 'walferry' is added; NULL: no memory */
+struct postgres *
+postgres_new(const char *conninfo); /* application_name 'walferry' is added; NULL: no memory */
 void postgres_free(struct postgres *p);
 
 void postgres_watch(const struct postgres *p, struct loop *l);
-/* Go on. 1 when a new sample or state is there, else 0. Failures are states, see postgres_reason. */
+/* Go on. 1 when a new sample or state is there, else 0. Failures are states, see postgres_reason.
+ */
 int postgres_run(struct postgres *p, const struct loop *l, int64_t now_us);
 
 enum postgres_state postgres_state(const struct postgres *p);
-const char *postgres_reason(const struct postgres *p); /* why it is not UP, one sentence; "" if it is */
-/* The last sample; NULL before the first. Age it by mono_us: it stays after the server went away. */
+const char *
+postgres_reason(const struct postgres *p); /* why it is not UP, one sentence; "" if it is */
+/* The last sample; NULL before the first. Age it by mono_us: it stays after the server went away.
+ */
 const struct postgres_sample *postgres_sample(const struct postgres *p);
 /* Static facts, read once per connection; system_identifier 0 before the first. */
 const struct identity *postgres_identity(const struct postgres *p);
@@ -70,10 +76,11 @@ const struct identity *postgres_identity(const struct postgres *p);
  * postgres_done is true once, with NULL or the error's text (valid until the next command).
  */
 enum postgres_command {
-    POSTGRES_PROMOTE,        /* select pg_promote(wait => false) */
-    POSTGRES_REPLAY_RESUME,  /* select pg_wal_replay_resume() */
-    POSTGRES_RELOAD,         /* select pg_reload_conf() */
-    POSTGRES_MAKE_SLOT,      /* pg_create_physical_replication_slot(argument, true); there already is fine */
+    POSTGRES_PROMOTE,       /* select pg_promote(wait => false) */
+    POSTGRES_REPLAY_RESUME, /* select pg_wal_replay_resume() */
+    POSTGRES_RELOAD,        /* select pg_reload_conf() */
+    POSTGRES_MAKE_SLOT,     /* pg_create_physical_replication_slot(argument, true); there already is
+                               fine */
 };
 bool postgres_ask(struct postgres *p, enum postgres_command command, const char *argument);
 bool postgres_done(struct postgres *p, const char **ret_error);

@@ -18,7 +18,8 @@ refuse(const char *reason)
     struct epoch_origin none = {0};
     struct buf out;
 
-    if (buf_init(&out, 2 * FRAME_REASON_MAX) < 0 || frame_put_refuse(&out, REFUSE_OPERATOR, &none, reason) < 0 ||
+    if (buf_init(&out, 2 * FRAME_REASON_MAX) < 0 ||
+        frame_put_refuse(&out, REFUSE_OPERATOR, &none, reason) < 0 ||
         write(STDOUT_FILENO, buf_data(&out), buf_used(&out)) < 0)
         return 1;
     buf_release(&out);
@@ -27,24 +28,27 @@ refuse(const char *reason)
 }
 
 int
-command_receive(const struct config *config, const struct member *self, const struct options *options)
+command_receive(const struct config *config, const struct member *self,
+                const struct options *options)
 {
     char reason[FRAME_REASON_MAX];
 
     if (getenv("SSH_ORIGINAL_COMMAND") == NULL) {
-        snprintf(reason, sizeof reason,
-                 "the key of %s is not bound on the host of %s: its line in authorized_keys must begin with "
-                 "restrict,command=\"walferry receive --config %s --member %s --from %s\"",
-                 options->from, self->name, config->file, self->name, options->from);
+        snprintf(
+            reason, sizeof reason,
+            "the key of %s is not bound on the host of %s: its line in authorized_keys must begin with "
+            "restrict,command=\"walferry receive --config %s --member %s --from %s\"",
+            options->from, self->name, config->file, self->name, options->from);
         return refuse(reason);
     }
     if (config_member(config, options->from) == NULL) {
-        snprintf(reason, sizeof reason, "--from %s in authorized_keys of %s names no member of %s", options->from,
-                 self->name, config->file);
+        snprintf(reason, sizeof reason, "--from %s in authorized_keys of %s names no member of %s",
+                 options->from, self->name, config->file);
         return refuse(reason);
     }
     if (inlet_hand_over(self->run, options->from) < 0) {
-        snprintf(reason, sizeof reason, "the agent of %s is not running (%s); start it there: systemctl start walferry@%s",
+        snprintf(reason, sizeof reason,
+                 "the agent of %s is not running (%s); start it there: systemctl start walferry@%s",
                  self->name, fail_message(), config->name);
         return refuse(reason);
     }

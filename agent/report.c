@@ -39,7 +39,8 @@ text_json(const char *text)
 
 /* One of received, flushed, applied: where it is, how far behind in bytes and in seconds. */
 static json_t *
-position_json(lsn_t position, lsn_t primary, const struct lag *lag, bool clock_known, int64_t primary_us)
+position_json(lsn_t position, lsn_t primary, const struct lag *lag, bool clock_known,
+              int64_t primary_us)
 {
     int64_t age_us = 0;
     bool known = clock_known && lag_age(lag, primary_us, &age_us);
@@ -48,10 +49,11 @@ position_json(lsn_t position, lsn_t primary, const struct lag *lag, bool clock_k
 
     if (position != LSN_UNKNOWN && primary != LSN_UNKNOWN)
         behind = json_integer(primary > position ? (json_int_t)(primary - position) : 0);
-    return json_pack("{s:o s:o s:o s:o}", "lsn", lsn_json(position), "behind_bytes", behind, "lag_seconds",
-                     seconds_json(known, age_us), "as_of",
-                     lag->covered.lsn != LSN_UNKNOWN ? json_string(text_time(when, sizeof when, lag->covered.wall_us))
-                                                     : json_null());
+    return json_pack("{s:o s:o s:o s:o}", "lsn", lsn_json(position), "behind_bytes", behind,
+                     "lag_seconds", seconds_json(known, age_us), "as_of",
+                     lag->covered.lsn != LSN_UNKNOWN
+                         ? json_string(text_time(when, sizeof when, lag->covered.wall_us))
+                         : json_null());
 }
 
 static const char *
@@ -66,8 +68,9 @@ static json_t *
 postgres_json(const struct agent *a)
 {
     const struct postgres_sample *s = postgres_sample(a->postgres);
-    json_t *json = json_pack("{s:s s:o s:i}", "state", postgres_state_name(postgres_state(a->postgres)), "reason",
-                             text_json(postgres_reason(a->postgres)), "major", agent_identity(a)->postgres_major);
+    json_t *json = json_pack(
+        "{s:s s:o s:i}", "state", postgres_state_name(postgres_state(a->postgres)), "reason",
+        text_json(postgres_reason(a->postgres)), "major", agent_identity(a)->postgres_major);
 
     if (s == NULL)
         return json;
@@ -77,7 +80,8 @@ postgres_json(const struct agent *a)
     json_object_set_new(json, "flush", lsn_json(s->flush));
     json_object_set_new(json, "replay", lsn_json(s->replay));
     json_object_set_new(json, "replay_paused", json_boolean(s->replay_paused));
-    json_object_set_new(json, "synchronous_standby_names", json_string(s->synchronous_standby_names));
+    json_object_set_new(json, "synchronous_standby_names",
+                        json_string(s->synchronous_standby_names));
     return json;
 }
 
@@ -108,21 +112,26 @@ link_json(const struct agent *a, const struct link *l, int64_t now_us)
     const struct postgres_sample *sample = postgres_sample(a->postgres);
     bool fresh = sample != NULL && !sample->in_recovery && now_us - sample->mono_us < FRESH_US;
     lsn_t primary = fresh ? sample->flush : LSN_UNKNOWN;
-    json_t *json = json_pack("{s:s s:s s:o s:o s:o s:o s:o s:b}", "to", l->member, "state", link_state_name(l->state),
-                             "since_seconds", seconds_json(true, now_us - l->since_us), "reason", text_json(l->reason),
-                             "source_reason", text_json(l->source_reason), "round_trip_seconds",
-                             round_trip_json(&s->offset), "clock_offset_seconds", clock_offset_json(&s->offset),
-                             "standby_connected", s->far.standby_connected);
+    json_t *json = json_pack(
+        "{s:s s:s s:o s:o s:o s:o s:o s:b}", "to", l->member, "state", link_state_name(l->state),
+        "since_seconds", seconds_json(true, now_us - l->since_us), "reason", text_json(l->reason),
+        "source_reason", text_json(l->source_reason), "round_trip_seconds",
+        round_trip_json(&s->offset), "clock_offset_seconds", clock_offset_json(&s->offset),
+        "standby_connected", s->far.standby_connected);
 
     json_object_set_new(json, "sent", lsn_json(l->state == LINK_SHIPPING ? s->sent : LSN_UNKNOWN));
-    json_object_set_new(json, "received", position_json(s->far.received, primary, &s->received, true, now_us));
-    json_object_set_new(json, "flushed", position_json(s->far.flushed, primary, &s->flushed, true, now_us));
-    json_object_set_new(json, "applied", position_json(s->far.applied, primary, &s->applied, true, now_us));
+    json_object_set_new(json, "received",
+                        position_json(s->far.received, primary, &s->received, true, now_us));
+    json_object_set_new(json, "flushed",
+                        position_json(s->far.flushed, primary, &s->flushed, true, now_us));
+    json_object_set_new(json, "applied",
+                        position_json(s->far.applied, primary, &s->applied, true, now_us));
     json_object_set_new(json, "wal_bytes", json_integer((json_int_t)s->wal_bytes));
     json_object_set_new(json, "wire_bytes", json_integer((json_int_t)s->wire_bytes));
     json_object_set_new(json, "connections_lost", json_integer((json_int_t)l->ended));
-    json_object_set_new(json, "config_differs",
-                        json_boolean(l->state == LINK_SHIPPING && s->far_digest != a->config->digest));
+    json_object_set_new(
+        json, "config_differs",
+        json_boolean(l->state == LINK_SHIPPING && s->far_digest != a->config->digest));
     return json;
 }
 
@@ -139,9 +148,11 @@ receiving_reason_json(const struct agent *a)
     case PONG_POSTGRES_ANSWERS:
         break;
     case PONG_POSTGRES_SILENT:
-        return json_sprintf("the PostgreSQL of %s does not answer its agent; look at its log there", r->from);
+        return json_sprintf("the PostgreSQL of %s does not answer its agent; look at its log there",
+                            r->from);
     case PONG_POSTGRES_DEAD:
-        return json_sprintf("the PostgreSQL of %s is down; start it there, or run walferry failover here", r->from);
+        return json_sprintf(
+            "the PostgreSQL of %s is down; start it there, or run walferry failover here", r->from);
     }
     return json_null();
 }
@@ -153,25 +164,35 @@ receiving_json(const struct agent *a, int64_t now_us)
     int64_t primary_us = 0;
     bool clock_known = receiver_primary_us(r, now_us, &primary_us);
     bool live = receiver_live(r);
-    lsn_t primary = clock_known && primary_us - r->stamped.mono_us < FRESH_US ? r->stamped.lsn : LSN_UNKNOWN;
+    lsn_t primary =
+        clock_known && primary_us - r->stamped.mono_us < FRESH_US ? r->stamped.lsn : LSN_UNKNOWN;
     struct relay_standby standby;
     json_t *json;
 
     relay_standby(&a->relay, &standby);
-    json = json_pack("{s:o s:s s:o s:o s:o s:b}", "from", text_json(r->from), "state", live ? "up" : "down", "reason",
-                     receiving_reason_json(a), "round_trip_seconds", round_trip_json(&r->offset),
-                     "clock_offset_seconds", clock_offset_json(&r->offset), "standby_connected", standby.connected);
-    json_object_set_new(json, "since_seconds", seconds_json(a->inlet.since_us != 0, now_us - a->inlet.since_us));
-    json_object_set_new(json, "heard_seconds_ago", seconds_json(r->heard_us != 0, now_us - r->heard_us));
+    json = json_pack("{s:o s:s s:o s:o s:o s:b}", "from", text_json(r->from), "state",
+                     live ? "up" : "down", "reason", receiving_reason_json(a), "round_trip_seconds",
+                     round_trip_json(&r->offset), "clock_offset_seconds",
+                     clock_offset_json(&r->offset), "standby_connected", standby.connected);
+    json_object_set_new(json, "since_seconds",
+                        seconds_json(a->inlet.since_us != 0, now_us - a->inlet.since_us));
+    json_object_set_new(json, "heard_seconds_ago",
+                        seconds_json(r->heard_us != 0, now_us - r->heard_us));
     json_object_set_new(json, "primary", lsn_json(r->stamped.lsn));
-    json_object_set_new(json, "received",
-                        position_json(a->spool.written, primary, &r->received, clock_known, primary_us));
-    json_object_set_new(json, "flushed", position_json(a->spool.flushed, primary, &r->flushed, clock_known, primary_us));
-    json_object_set_new(json, "applied", position_json(agent_applied(a), primary, &r->applied, clock_known, primary_us));
+    json_object_set_new(
+        json, "received",
+        position_json(a->spool.written, primary, &r->received, clock_known, primary_us));
+    json_object_set_new(
+        json, "flushed",
+        position_json(a->spool.flushed, primary, &r->flushed, clock_known, primary_us));
+    json_object_set_new(
+        json, "applied",
+        position_json(agent_applied(a), primary, &r->applied, clock_known, primary_us));
     json_object_set_new(json, "wal_bytes", json_integer((json_int_t)r->wal_bytes));
     json_object_set_new(json, "wire_bytes", json_integer((json_int_t)r->wire_bytes));
     json_object_set_new(json, "connections_lost", json_integer((json_int_t)a->inlet.ended));
-    json_object_set_new(json, "config_differs", json_boolean(live && r->far_digest != a->config->digest));
+    json_object_set_new(json, "config_differs",
+                        json_boolean(live && r->far_digest != a->config->digest));
     return json;
 }
 
@@ -182,13 +203,16 @@ spool_json(const struct agent *a)
     uint64_t room = 0;
     bool room_known = durable_free(s->dir, &room) == 0;
 
-    return json_pack("{s:s s:i s:o s:o s:o s:o s:o s:o}", "path", s->path, "timeline", (int)s->timeline, "start",
-                     lsn_json(s->start), "received", lsn_json(s->written), "flushed", lsn_json(s->flushed),
-                     "available", lsn_json(s->available), "free_bytes",
-                     room_known ? json_integer((json_int_t)room) : json_null(), "error", text_json(a->spool_error));
+    return json_pack("{s:s s:i s:o s:o s:o s:o s:o s:o}", "path", s->path, "timeline",
+                     (int)s->timeline, "start", lsn_json(s->start), "received",
+                     lsn_json(s->written), "flushed", lsn_json(s->flushed), "available",
+                     lsn_json(s->available), "free_bytes",
+                     room_known ? json_integer((json_int_t)room) : json_null(), "error",
+                     text_json(a->spool_error));
 }
 
-/* What a disaster now could cost: the smallest of the links' lags on the primary, ours on a standby. */
+/* What a disaster now could cost: the smallest of the links' lags on the primary, ours on a
+ * standby. */
 static json_t *
 exposure_json(const struct agent *a, int64_t now_us)
 {
@@ -197,7 +221,8 @@ exposure_json(const struct agent *a, int64_t now_us)
 
     if (a->role == ROLE_PRIMARY) {
         for (size_t i = 0; i < a->links; i++) {
-            if (!lag_age(&a->link[i].sender.flushed, now_us, &age_us) || (known && age_us >= best_us))
+            if (!lag_age(&a->link[i].sender.flushed, now_us, &age_us) ||
+                (known && age_us >= best_us))
                 continue;
             best_us = age_us;
             known = true;
@@ -216,13 +241,14 @@ members_json(const struct agent *a)
 
     for (size_t i = 0; i < a->config->members; i++) {
         const struct member *m = &a->config->member[i];
-        const char *role = m == a->self                                     ? role_name(a->role)
-                           : a->pool.epoch.number == 0                      ? "unknown"
-                           : strcmp(m->name, a->pool.epoch.member) == 0     ? "primary"
-                           : pool_was_primary(&a->pool, m->name)            ? "former primary"
-                                                                            : "standby";
+        const char *role = m == a->self                                 ? role_name(a->role)
+                           : a->pool.epoch.number == 0                  ? "unknown"
+                           : strcmp(m->name, a->pool.epoch.member) == 0 ? "primary"
+                           : pool_was_primary(&a->pool, m->name)        ? "former primary"
+                                                                        : "standby";
 
-        json_array_append_new(members, json_pack("{s:s s:s s:s}", "name", m->name, "site", m->site, "role", role));
+        json_array_append_new(
+            members, json_pack("{s:s s:s s:s}", "name", m->name, "site", m->site, "role", role));
     }
     return members;
 }
@@ -240,20 +266,23 @@ agent_report(const struct agent *a, int64_t now_us)
     for (size_t i = 0; i < a->links; i++)
         if (a->role != ROLE_STANDBY && a->role != ROLE_UNKNOWN)
             json_array_append_new(links, link_json(a, &a->link[i], now_us));
-    json = json_pack("{s:s s:s s:s s:s s:s s:s s:i s:o}", "version", WALFERRY_VERSION, "pool", a->config->name,
-                     "member", a->self->name, "site", a->self->site, "role", role_name(a->role), "system_identifier",
-                     system_identifier, "timeline", (int)a->pool.timeline, "alarm", text_json(a->alarm));
+    json = json_pack("{s:s s:s s:s s:s s:s s:s s:i s:o}", "version", WALFERRY_VERSION, "pool",
+                     a->config->name, "member", a->self->name, "site", a->self->site, "role",
+                     role_name(a->role), "system_identifier", system_identifier, "timeline",
+                     (int)a->pool.timeline, "alarm", text_json(a->alarm));
     json_object_set_new(json, "epoch",
-                        json_pack("{s:I s:o s:i s:o}", "number", (json_int_t)a->pool.epoch.number, "member",
-                                  text_json(a->pool.epoch.member), "timeline", (int)origin.timeline, "fork",
-                                  lsn_json(origin.fork)));
+                        json_pack("{s:I s:o s:i s:o}", "number", (json_int_t)a->pool.epoch.number,
+                                  "member", text_json(a->pool.epoch.member), "timeline",
+                                  (int)origin.timeline, "fork", lsn_json(origin.fork)));
     json_object_set_new(json, "failover_step", json_integer(a->pool.step));
     json_object_set_new(json, "members", members_json(a));
     json_object_set_new(json, "exposure_seconds", exposure_json(a, now_us));
     json_object_set_new(json, "postgres", postgres_json(a));
     json_object_set_new(json, "links", links);
     json_object_set_new(json, "receiving",
-                        a->role == ROLE_PRIMARY || a->role == ROLE_FENCED ? json_null() : receiving_json(a, now_us));
+                        a->role == ROLE_PRIMARY || a->role == ROLE_FENCED
+                            ? json_null()
+                            : receiving_json(a, now_us));
     json_object_set_new(json, "spool", spool_json(a));
     return json;
 }

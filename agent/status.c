@@ -53,8 +53,8 @@ print_position(const json_t *stream, const char *name)
     char behind[24], lag[32];
 
     printf("  %-9s %-16s %10s behind   lag %-14s as of %s\n", name, string_of(p, "lsn", "unknown"),
-           bytes_of(p, "behind_bytes", behind, sizeof behind), seconds_of(p, "lag_seconds", lag, sizeof lag),
-           string_of(p, "as_of", "unknown"));
+           bytes_of(p, "behind_bytes", behind, sizeof behind),
+           seconds_of(p, "lag_seconds", lag, sizeof lag), string_of(p, "as_of", "unknown"));
 }
 
 static void
@@ -67,47 +67,53 @@ print_stream(const json_t *stream, const char *direction, const char *peer)
     snprintf(round_trip, sizeof round_trip, "unknown");
     if (json_is_number(rtt))
         snprintf(round_trip, sizeof round_trip, "%.1f ms", json_number_value(rtt) * 1000);
-    printf("link %s %s: %s for %s, round trip %s, %s of WAL in %s\n", direction, string_of(stream, peer, "nobody yet"),
-           string_of(stream, "state", "?"), seconds_of(stream, "since_seconds", since, sizeof since), round_trip,
-           bytes_of(stream, "wal_bytes", wal, sizeof wal), bytes_of(stream, "wire_bytes", wire, sizeof wire));
+    printf("link %s %s: %s for %s, round trip %s, %s of WAL in %s\n", direction,
+           string_of(stream, peer, "nobody yet"), string_of(stream, "state", "?"),
+           seconds_of(stream, "since_seconds", since, sizeof since), round_trip,
+           bytes_of(stream, "wal_bytes", wal, sizeof wal),
+           bytes_of(stream, "wire_bytes", wire, sizeof wire));
     if (reason != NULL)
         printf("  why: %s\n", reason);
     reason = string_of(stream, "source_reason", NULL);
     if (reason != NULL)
         printf("  no WAL to ship: %s\n", reason);
     if (json_is_true(json_object_get(stream, "config_differs")))
-        printf("  the pool's file differs between the two members: compare and restart the agents\n");
+        printf(
+            "  the pool's file differs between the two members: compare and restart the agents\n");
     print_position(stream, "received");
     print_position(stream, "flushed");
     print_position(stream, "applied");
     if (!json_is_true(json_object_get(stream, "standby_connected")) &&
         strcmp(string_of(stream, "state", ""), "up") == 0)
-        printf("  the standby's PostgreSQL is not connected to its relay; WAL is kept in the spool for it\n");
+        printf(
+            "  the standby's PostgreSQL is not connected to its relay; WAL is kept in the spool for it\n");
 }
 
 static void
 print_status(const json_t *json)
 {
-    const json_t *epoch = json_object_get(json, "epoch"), *postgres = json_object_get(json, "postgres");
+    const json_t *epoch = json_object_get(json, "epoch"),
+                 *postgres = json_object_get(json, "postgres");
     const json_t *receiving = json_object_get(json, "receiving"), *member, *link;
     const char *reason = string_of(postgres, "reason", NULL);
     char exposure[32];
     size_t i;
 
     printf("pool %s: epoch %lld, primary %s, timeline %lld\n", string_of(json, "pool", "?"),
-           (long long)json_integer_value(json_object_get(epoch, "number")), string_of(epoch, "member", "unknown"),
+           (long long)json_integer_value(json_object_get(epoch, "number")),
+           string_of(epoch, "member", "unknown"),
            (long long)json_integer_value(json_object_get(json, "timeline")));
-    json_array_foreach(json_object_get(json, "members"), i, member)
-        printf("  %-16s site %-12s %s%s\n", string_of(member, "name", "?"), string_of(member, "site", "?"),
-               string_of(member, "role", "?"),
-               strcmp(string_of(member, "name", ""), string_of(json, "member", "-")) == 0 ? "   <- here" : "");
+    json_array_foreach(json_object_get(json, "members"), i, member) printf(
+        "  %-16s site %-12s %s%s\n", string_of(member, "name", "?"), string_of(member, "site", "?"),
+        string_of(member, "role", "?"),
+        strcmp(string_of(member, "name", ""), string_of(json, "member", "-")) == 0 ? "   <- here"
+                                                                                   : "");
     printf("exposure: %s\n", seconds_of(json, "exposure_seconds", exposure, sizeof exposure));
     if (string_of(json, "alarm", NULL) != NULL)
         printf("ALARM: %s\n", string_of(json, "alarm", ""));
-    printf("PostgreSQL here: %s%s%s\n", string_of(postgres, "state", "?"), reason != NULL ? ", " : "",
-           reason != NULL ? reason : "");
-    json_array_foreach(json_object_get(json, "links"), i, link)
-        print_stream(link, "to", "to");
+    printf("PostgreSQL here: %s%s%s\n", string_of(postgres, "state", "?"),
+           reason != NULL ? ", " : "", reason != NULL ? reason : "");
+    json_array_foreach(json_object_get(json, "links"), i, link) print_stream(link, "to", "to");
     if (json_is_object(receiving))
         print_stream(receiving, "from", "from");
     reason = string_of(json_object_get(json, "spool"), "error", NULL);
@@ -124,8 +130,10 @@ print_line(const json_t *json)
     if (stream == NULL)
         stream = json_object_get(json, "receiving");
     printf("%s %s %s exposure %s link %s flushed %s (%s behind) applied %s (lag %s)%s%s\n",
-           text_time(when, sizeof when, clock_wall_us()), string_of(json, "member", "?"), string_of(json, "role", "?"),
-           seconds_of(json, "exposure_seconds", exposure, sizeof exposure), string_of(stream, "state", "none"),
+           text_time(when, sizeof when, clock_wall_us()), string_of(json, "member", "?"),
+           string_of(json, "role", "?"),
+           seconds_of(json, "exposure_seconds", exposure, sizeof exposure),
+           string_of(stream, "state", "none"),
            string_of(json_object_get(stream, "flushed"), "lsn", "unknown"),
            bytes_of(json_object_get(stream, "flushed"), "behind_bytes", behind, sizeof behind),
            string_of(json_object_get(stream, "applied"), "lsn", "unknown"),
@@ -148,7 +156,8 @@ show(void *context, json_t *json)
 }
 
 int
-command_status(const struct config *config, const struct member *self, const struct options *options)
+command_status(const struct config *config, const struct member *self,
+               const struct options *options)
 {
     struct options shown = *options;
     int code;
@@ -158,8 +167,10 @@ command_status(const struct config *config, const struct member *self, const str
             printf("\033[H\033[2J");
         code = control_ask(self->run, json_pack("{s:s}", "command", "status"), show, &shown);
         if (code < 0)
-            fprintf(stderr, "walferry status: %s; is the agent of %s running? (systemctl start walferry@%s)\n",
-                    fail_message(), self->name, config->name);
+            fprintf(
+                stderr,
+                "walferry status: %s; is the agent of %s running? (systemctl start walferry@%s)\n",
+                fail_message(), self->name, config->name);
         if (!options->watch || ferror(stdout))
             return code == 0 ? 0 : 1;
         poll(NULL, 0, options->watch_s * 1000);

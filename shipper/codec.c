@@ -17,7 +17,8 @@ codec_release(struct codec *c)
 }
 
 int
-codec_compress(struct codec *c, void *out, size_t room, const void *bytes, size_t n, size_t *ret_size)
+codec_compress(struct codec *c, void *out, size_t room, const void *bytes, size_t n,
+               size_t *ret_size)
 {
     size_t size;
 
@@ -41,6 +42,7 @@ codec_decompress(struct codec *c, void *out, size_t decoded, const void *bytes, 
     if (ZSTD_isError(size))
         return fail(ERR_PEER, "compressed WAL cannot be decoded: %s", ZSTD_getErrorName(size));
     if (size != decoded)
-        return fail(ERR_PEER, "compressed WAL decodes to %zu bytes, %zu were announced", size, decoded);
+        return fail(ERR_PEER, "compressed WAL decodes to %zu bytes, %zu were announced", size,
+                    decoded);
     return 0;
 }

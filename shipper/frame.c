@@ -24,9 +24,11 @@ bool
 ack_equal(const struct ack *a, const struct ack *b)
 {
     return a->timeline == b->timeline && a->received == b->received && a->flushed == b->flushed &&
-           a->applied == b->applied && a->compared == b->compared && a->xmin == b->xmin && a->catalog_xmin == b->catalog_xmin &&
-           a->standby_connected == b->standby_connected && beacon_equal(&a->received_beacon, &b->received_beacon) &&
-           beacon_equal(&a->flushed_beacon, &b->flushed_beacon) && beacon_equal(&a->applied_beacon, &b->applied_beacon);
+           a->applied == b->applied && a->compared == b->compared && a->xmin == b->xmin &&
+           a->catalog_xmin == b->catalog_xmin && a->standby_connected == b->standby_connected &&
+           beacon_equal(&a->received_beacon, &b->received_beacon) &&
+           beacon_equal(&a->flushed_beacon, &b->flushed_beacon) &&
+           beacon_equal(&a->applied_beacon, &b->applied_beacon);
 }
 
 static void
@@ -56,7 +58,8 @@ get_hello(struct reader *r, struct hello *h)
         return fail(ERR_PEER, "the far side does not speak walferry's protocol");
     h->protocol = reader_u16(r);
     if (!r->failed && h->protocol != FRAME_PROTOCOL)
-        return fail(ERR_PEER, "protocol %u is spoken there, %u here: install the same version of walferry",
+        return fail(ERR_PEER,
+                    "protocol %u is spoken there, %u here: install the same version of walferry",
                     h->protocol, FRAME_PROTOCOL);
     reader_copy_string(r, h->pool, sizeof h->pool);
     h->identity.system_identifier = reader_u64(r);
@@ -267,7 +270,8 @@ frame_next(const struct buf *in, struct frame *ret_frame)
     if (r.failed)
         return 0;
     if (length < 1 || length > FRAME_BYTES_MAX)
-        return fail(ERR_PEER, "a frame of %u bytes came, 1 to %u are allowed", length, FRAME_BYTES_MAX);
+        return fail(ERR_PEER, "a frame of %u bytes came, 1 to %u are allowed", length,
+                    FRAME_BYTES_MAX);
     if (r.left < length)
         return 0;
     r.left = length;
@@ -388,7 +392,8 @@ frame_put(struct buf *out, const struct frame *frame)
 }
 
 int
-frame_put_wal(struct buf *out, struct codec *codec, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n)
+frame_put_wal(struct buf *out, struct codec *codec, timeline_t timeline, lsn_t lsn,
+              const void *bytes, size_t n)
 {
     size_t before = buf_used(out), size;
     uint8_t *at = buf_reserve(out, WAL_HEADER_BYTES + n);
@@ -397,7 +402,8 @@ frame_put_wal(struct buf *out, struct codec *codec, timeline_t timeline, lsn_t l
     assert(n > 0 && n <= FRAME_WAL_MAX);
     if (at == NULL)
         return ERR_AGAIN;
-    code = codec_compress(codec, at + WAL_HEADER_BYTES, n, bytes, n, &size); /* in place, header after */
+    code = codec_compress(codec, at + WAL_HEADER_BYTES, n, bytes, n,
+                          &size); /* in place, header after */
     if (code < 0)
         return code;
     buf_put_u32(out, 0);
@@ -415,7 +421,8 @@ frame_put_wal(struct buf *out, struct codec *codec, timeline_t timeline, lsn_t l
 }
 
 int
-frame_put_refuse(struct buf *out, enum refuse_kind kind, const struct epoch_origin *origin, const char *reason)
+frame_put_refuse(struct buf *out, enum refuse_kind kind, const struct epoch_origin *origin,
+                 const char *reason)
 {
     struct frame f = {.type = FRAME_REFUSE,
                       .refuse = {.kind = kind, .origin = *origin, .reason = reason}};

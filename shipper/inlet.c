@@ -1,6 +1,7 @@
 /*
  * See inlet.h. A session's life: connected -> handed (descriptors are here) -> greeted (HELLO is
- * here, the agent judges) -> live, or refused: then what is in `out` is still written before it ends.
+ * here, the agent judges) -> live, or refused: then what is in `out` is still written before it
+ * ends.
  */
 #include "shipper/inlet.h"
 
@@ -19,12 +20,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define GREETING_US (10 * SECOND_US)
-#define LEAVING_US  (2 * SECOND_US)
-#define PIPE_BYTES  (1 << 20)
+#define GREETING_US     (10 * SECOND_US)
+#define LEAVING_US      (2 * SECOND_US)
+#define PIPE_BYTES      (1 << 20)
 #define FRAMES_PER_TURN 64
 
-enum session_state { SESSION_CONNECTED, SESSION_HANDED, SESSION_GREETED, SESSION_LIVE, SESSION_LEAVING };
+enum session_state {
+    SESSION_CONNECTED,
+    SESSION_HANDED,
+    SESSION_GREETED,
+    SESSION_LIVE,
+    SESSION_LEAVING
+};
 
 struct session {
     enum session_state state;
@@ -98,7 +105,8 @@ accept_sessions(struct inlet *i, int64_t now_us)
         while (n < INLET_SESSIONS_MAX && i->session[n] != NULL)
             n++;
         if (n == INLET_SESSIONS_MAX && !i->full)
-            log_warning("inlet: all %d places are taken, more sessions are turned away", INLET_SESSIONS_MAX);
+            log_warning("inlet: all %d places are taken, more sessions are turned away",
+                        INLET_SESSIONS_MAX);
         i->full = n == INLET_SESSIONS_MAX;
         if (n < INLET_SESSIONS_MAX && local_peer_is_ours(fd))
             s = malloc(sizeof *s);
@@ -120,14 +128,17 @@ take_descriptors(struct session *s)
         char bytes[CMSG_SPACE(sizeof(int) * 8)];
     } control;
     struct iovec io = {.iov_base = s->from, .iov_len = sizeof s->from};
-    struct msghdr m = {
-        .msg_iov = &io, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct msghdr m = {.msg_iov = &io,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof control.bytes};
     ssize_t got = recvmsg(s->fd, &m, MSG_CMSG_CLOEXEC);
     int fds[8];
     size_t count = 0;
 
     if (got < 0)
-        return errno == EAGAIN || errno == EINTR ? ERR_AGAIN : fail_sys(ERR_PEER, "walferry receive is gone");
+        return errno == EAGAIN || errno == EINTR ? ERR_AGAIN
+                                                 : fail_sys(ERR_PEER, "walferry receive is gone");
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c != NULL; c = CMSG_NXTHDR(&m, c)) {
         size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 
@@ -136,7 +147,8 @@ take_descriptors(struct session *s)
         for (size_t k = 0; k < n && count < 8; k++)
             memcpy(&fds[count++], CMSG_DATA(c) + k * sizeof(int), sizeof(int));
     }
-    if (got == 0 || count != 2 || s->from[got - 1] != '\0' || (m.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0) {
+    if (got == 0 || count != 2 || s->from[got - 1] != '\0' ||
+        (m.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0) {
         for (size_t k = 0; k < count; k++)
             close(fds[k]);
         return fail(ERR_PEER, "a process that is no walferry receive connected to the inlet");
@@ -225,7 +237,8 @@ take_frames(struct inlet *i, struct session *s, int64_t now_us, int64_t wall_us)
 }
 
 static int
-run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t now_us, int64_t wall_us)
+run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t now_us,
+            int64_t wall_us)
 {
     int code = 0, ended = 0;
 
@@ -260,7 +273,8 @@ run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t no
     if (code == 0 && s->state == SESSION_LEAVING && buf_used(&s->output) == 0)
         return fail(ERR_PEER, "left");
     if (code == 0 && now_us >= s->due_us)
-        return fail(ERR_PEER, "no HELLO from %s within 10 s", s->from[0] != '\0' ? s->from : "a session");
+        return fail(ERR_PEER, "no HELLO from %s within 10 s",
+                    s->from[0] != '\0' ? s->from : "a session");
     return code;
 }
 
@@ -303,10 +317,11 @@ inlet_greeting(struct inlet *i, struct session **ret_session, const struct hello
             char reason[256];
             struct epoch_origin none = {0};
 
-            snprintf(reason, sizeof reason,
-                     "HELLO says %s, but the key is bound to --from %s: correct authorized_keys on this host, or "
-                     "the identity of that member",
-                     s->hello.from, s->from);
+            snprintf(
+                reason, sizeof reason,
+                "HELLO says %s, but the key is bound to --from %s: correct authorized_keys on this host, or "
+                "the identity of that member",
+                s->hello.from, s->from);
             inlet_refuse(i, s, REFUSE_OPERATOR, &none, reason);
             continue;
         }
@@ -326,8 +341,8 @@ leave(struct session *s)
 }
 
 void
-inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind, const struct epoch_origin *origin,
-             const char *reason)
+inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind,
+             const struct epoch_origin *origin, const char *reason)
 {
     if (i->live == NULL) {
         if (strcmp(i->reason, reason) != 0)
@@ -339,8 +354,8 @@ inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind, const st
 }
 
 int
-inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn_t wanted, uint64_t config_digest,
-             int64_t now_us)
+inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn_t wanted,
+             uint64_t config_digest, int64_t now_us)
 {
     int code;
 
@@ -350,7 +365,8 @@ inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn
             return fail(ERR_PEER, "an older session of %s comes after a newer one", s->from);
         inlet_end(i, "a newer session takes its place");
     }
-    code = receiver_accept(i->receiver, &s->output, &s->hello, wanted_timeline, wanted, config_digest, now_us);
+    code = receiver_accept(i->receiver, &s->output, &s->hello, wanted_timeline, wanted,
+                           config_digest, now_us);
     if (code < 0)
         return code;
     s->incarnation = s->hello.incarnation;
@@ -359,7 +375,8 @@ inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn
     i->live = s;
     i->since_us = now_us;
     i->reason[0] = '\0';
-    log_info("link from %s: up, %s", s->from, spool_empty(i->receiver->spool) ? "the spool is fresh" : "going on");
+    log_info("link from %s: up, %s", s->from,
+             spool_empty(i->receiver->spool) ? "the spool is fresh" : "going on");
     return 0;
 }
 
@@ -422,8 +439,10 @@ inlet_hand_over(const char *run, const char *from)
     } control = {0};
     char name[MEMBER_NAME_SIZE] = "", path[128], byte;
     struct iovec io = {.iov_base = name, .iov_len = sizeof name};
-    struct msghdr m = {
-        .msg_iov = &io, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct msghdr m = {.msg_iov = &io,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof control.bytes};
     const int fds[2] = {STDIN_FILENO, STDOUT_FILENO};
     int code, fd;
 

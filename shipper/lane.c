@@ -1,17 +1,18 @@
 /*
- * See lane.h. The road up is one step function per state (look up, connect, shake hands, authenticate,
- * start); each returns 0 when the next state is reached, or ERR_AGAIN. Up there, pump moves bytes.
+ * See lane.h. The road up is one step function per state (look up, connect, shake hands,
+ * authenticate, start); each returns 0 when the next state is reached, or ERR_AGAIN. Up there, pump
+ * moves bytes.
  *
- * libssh2's own rule decides the order of pump: a call that stopped in the middle of sending a packet
- * (EAGAIN, direction OUTBOUND) is repeated with the same bytes and length before anything else is
- * asked of the session; `half_sent` remembers which call that was, `piece` holds its bytes still. All
- * reads ask for LANE_READ_BYTES, of either stream: a read may stop (EAGAIN) with a window adjustment on
- * its way that counts the size asked for, and a next read of another size would book another number.
- * libssh2 then silently throws away what it thinks is beyond its window.
+ * libssh2's own rule decides the order of pump: a call that stopped in the middle of sending a
+ * packet (EAGAIN, direction OUTBOUND) is repeated with the same bytes and length before anything
+ * else is asked of the session; `half_sent` remembers which call that was, `piece` holds its bytes
+ * still. All reads ask for LANE_READ_BYTES, of either stream: a read may stop (EAGAIN) with a
+ * window adjustment on its way that counts the size asked for, and a next read of another size
+ * would book another number. libssh2 then silently throws away what it thinks is beyond its window.
  *
  * Which of the server's host keys is pinned cannot be seen from a fingerprint. A key that does not
- * match is therefore followed by a new connection that offers the other types only, until the server
- * has none left; the type that matched is remembered for the next time.
+ * match is therefore followed by a new connection that offers the other types only, until the
+ * server has none left; the type that matched is remembered for the next time.
  *
  * A session is closed without talking: its socket is replaced by a void that takes every byte and
  * gives none, so that no call of libssh2 can ask to be repeated and all of it can be freed at once.
@@ -40,19 +41,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PIECE_BYTES       32700 /* libssh2's largest channel packet */
-#define WINDOW_BYTES      (2u << 20)
-#define PACKET_BYTES      32768
-#define IDENTITY_MAX      16384
-#define COMPLAINT_BYTES   512
-#define EXIT_STATUS_US    SECOND_US /* how long after the output's end the exit status may take */
-#define FINGERPRINT_SIZE  64
-#define SHA256_BYTES      32
-#define RSA_SHA2_VERSION  0x010b00 /* the first libssh2 that signs with rsa-sha2 */
+#define PIECE_BYTES      32700 /* libssh2's largest channel packet */
+#define WINDOW_BYTES     (2u << 20)
+#define PACKET_BYTES     32768
+#define IDENTITY_MAX     16384
+#define COMPLAINT_BYTES  512
+#define EXIT_STATUS_US   SECOND_US /* how long after the output's end the exit status may take */
+#define FINGERPRINT_SIZE 64
+#define SHA256_BYTES     32
+#define RSA_SHA2_VERSION 0x010b00 /* the first libssh2 that signs with rsa-sha2 */
 
 /* CTR before GCM also where both are known: libssh2 1.11's GCM takes a third more of our CPU. */
-static const char CIPHERS[] = "aes128-ctr,aes256-ctr,aes192-ctr,aes128-gcm@openssh.com,aes256-gcm@openssh.com,"
-                              "chacha20-poly1305@openssh.com";
+static const char CIPHERS[] =
+    "aes128-ctr,aes256-ctr,aes192-ctr,aes128-gcm@openssh.com,aes256-gcm@openssh.com,"
+    "chacha20-poly1305@openssh.com";
 static const char MACS[] = "hmac-sha2-256,hmac-sha2-512,hmac-sha2-256-etm@openssh.com,"
                            "hmac-sha2-512-etm@openssh.com";
 
@@ -133,8 +135,8 @@ lane_init(struct lane *l, const struct lane_target *target)
     }
     l->session = s;
     s->fd = -1;
-    snprintf(s->place, sizeof s->place, strchr(target->host, ':') != NULL ? "[%s]:%s" : "%s:%s", target->host,
-             target->port);
+    snprintf(s->place, sizeof s->place, strchr(target->host, ':') != NULL ? "[%s]:%s" : "%s:%s",
+             target->host, target->port);
     code = buf_init(&l->in, LANE_IN_BYTES);
     if (code == 0)
         code = buf_init(&l->out, LANE_OUT_BYTES);
@@ -186,7 +188,8 @@ decode_base64(uint8_t *out, size_t size, const char *text)
 }
 
 static void
-encode_base64(char *out, const uint8_t *bytes, size_t n) /* no padding, as ssh-keygen -l prints it */
+encode_base64(char *out, const uint8_t *bytes,
+              size_t n) /* no padding, as ssh-keygen -l prints it */
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     uint32_t bits = 0;
@@ -205,10 +208,11 @@ encode_base64(char *out, const uint8_t *bytes, size_t n) /* no padding, as ssh-k
 static int
 refuse_encrypted(const char *file)
 {
-    return fail(ERR_USAGE,
-                "identity %s is protected by a passphrase, and nobody is there to type it: make a key without one "
-                "(ssh-keygen -t ed25519 -N '' -f FILE) or take it off (ssh-keygen -p -N '' -f %s)",
-                file, file);
+    return fail(
+        ERR_USAGE,
+        "identity %s is protected by a passphrase, and nobody is there to type it: make a key without one "
+        "(ssh-keygen -t ed25519 -N '' -f FILE) or take it off (ssh-keygen -p -N '' -f %s)",
+        file, file);
 }
 
 /* A string with its length before it, copied and terminated; "" when it does not fit. */
@@ -225,7 +229,8 @@ read_field(struct reader *r, char *out, size_t size)
     out[n] = '\0';
 }
 
-/* OpenSSH's PROTOCOL.key: magic, cipher, kdf, kdf options, count, public half (its type first), ... */
+/* OpenSSH's PROTOCOL.key: magic, cipher, kdf, kdf options, count, public half (its type first), ...
+ */
 static int
 check_openssh_key(struct lane_session *s, const char *file, const char *text)
 {
@@ -244,14 +249,16 @@ check_openssh_key(struct lane_session *s, const char *file, const char *text)
     reader_u32(&r); /* the public half's length */
     read_field(&r, type, sizeof type);
     if (r.failed || memcmp(found, magic, sizeof magic) != 0)
-        return fail(ERR_USAGE, "identity %s is damaged: it is no private key in OpenSSH's format", file);
+        return fail(ERR_USAGE, "identity %s is damaged: it is no private key in OpenSSH's format",
+                    file);
     if (strcmp(cipher, "none") != 0)
         return refuse_encrypted(file);
     if (strncmp(type, "sk-", 3) == 0)
-        return fail(ERR_USAGE,
-                    "identity %s needs a hardware token, and nobody is there to touch it: make another key with "
-                    "ssh-keygen -t ed25519 -N ''",
-                    file);
+        return fail(
+            ERR_USAGE,
+            "identity %s needs a hardware token, and nobody is there to touch it: make another key with "
+            "ssh-keygen -t ed25519 -N ''",
+            file);
     s->identity_rsa = strcmp(type, "ssh-rsa") == 0;
     return 0;
 }
@@ -259,17 +266,22 @@ check_openssh_key(struct lane_session *s, const char *file, const char *text)
 static int
 check_identity_text(struct lane_session *s, const char *file)
 {
-    static const uint8_t rsa_oid[] = {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01}; /* PKCS #8 */
+    static const uint8_t rsa_oid[] = {0x2a, 0x86, 0x48, 0x86, 0xf7,
+                                      0x0d, 0x01, 0x01, 0x01}; /* PKCS #8 */
     static const char begin[] = "-----BEGIN ";
     const char *label = strstr(s->identity, begin);
     const char *body = label != NULL ? strstr(label, "PRIVATE KEY-----") : NULL;
     uint8_t start[64];
     size_t bytes;
 
-    if (body == NULL && (strncmp(s->identity, "ssh-", 4) == 0 || strncmp(s->identity, "ecdsa-", 6) == 0))
-        return fail(ERR_USAGE, "identity %s is a public key: name the private one, without .pub", file);
+    if (body == NULL &&
+        (strncmp(s->identity, "ssh-", 4) == 0 || strncmp(s->identity, "ecdsa-", 6) == 0))
+        return fail(ERR_USAGE, "identity %s is a public key: name the private one, without .pub",
+                    file);
     if (body == NULL)
-        return fail(ERR_USAGE, "identity %s is not a private key: make one with ssh-keygen -t ed25519 -N ''", file);
+        return fail(ERR_USAGE,
+                    "identity %s is not a private key: make one with ssh-keygen -t ed25519 -N ''",
+                    file);
     label += sizeof begin - 1;
     body += strlen("PRIVATE KEY-----");
     if (strncmp(label, "OPENSSH ", 8) == 0)
@@ -277,7 +289,8 @@ check_identity_text(struct lane_session *s, const char *file)
     if (strncmp(label, "ENCRYPTED ", 10) == 0 || strstr(body, "Proc-Type: 4,ENCRYPTED") != NULL)
         return refuse_encrypted(file);
     bytes = decode_base64(start, sizeof start, body);
-    s->identity_rsa = strncmp(label, "RSA ", 4) == 0 || memmem(start, bytes, rsa_oid, sizeof rsa_oid) != NULL;
+    s->identity_rsa =
+        strncmp(label, "RSA ", 4) == 0 || memmem(start, bytes, rsa_oid, sizeof rsa_oid) != NULL;
     return 0;
 }
 
@@ -304,8 +317,9 @@ read_identity(struct lane_session *s, const char *file)
         return fail(ERR_USAGE, "identity %s can be read by others (mode %04o): chmod 600 %s", file,
                     (unsigned)(st.st_mode & 07777), file);
     if (st.st_uid != geteuid() && st.st_uid != 0)
-        return fail(ERR_USAGE, "identity %s belongs to another user (uid %u): chown it to the agent's user", file,
-                    (unsigned)st.st_uid);
+        return fail(ERR_USAGE,
+                    "identity %s belongs to another user (uid %u): chown it to the agent's user",
+                    file, (unsigned)st.st_uid);
     return check_identity_text(s, file);
 }
 
@@ -333,7 +347,8 @@ void_receive(libssh2_socket_t fd, void *bytes, size_t n, int flags, void **abstr
 static int step_authenticate(struct lane *l);
 static int step_start(struct lane *l);
 
-/* Calls that stopped half-way own memory which only they free: each is repeated and ends, in the void. */
+/* Calls that stopped half-way own memory which only they free: each is repeated and ends, in the
+ * void. */
 static void
 end_ssh(struct lane *l)
 {
@@ -344,7 +359,8 @@ end_ssh(struct lane *l)
         return;
 #if LIBSSH2_VERSION_NUM >= 0x010b01
     libssh2_session_callback_set2(s->ssh, LIBSSH2_CALLBACK_SEND, (libssh2_cb_generic *)void_send);
-    libssh2_session_callback_set2(s->ssh, LIBSSH2_CALLBACK_RECV, (libssh2_cb_generic *)void_receive);
+    libssh2_session_callback_set2(s->ssh, LIBSSH2_CALLBACK_RECV,
+                                  (libssh2_cb_generic *)void_receive);
 #else
     libssh2_session_callback_set(s->ssh, LIBSSH2_CALLBACK_SEND, (void *)void_send);
     libssh2_session_callback_set(s->ssh, LIBSSH2_CALLBACK_RECV, (void *)void_receive);
@@ -442,15 +458,18 @@ ssh_failed(struct lane *l, int error)
         return fail(ERR_LOCAL, "out of memory during %s with %s", step_name(l->state), s->place);
     if (socket_gone(error) && l->state == LANE_UP)
         return fail(ERR_PEER, "the connection to %s was lost: %s", s->place,
-                    s->complaint_bytes > 0 ? text_escape(shown, sizeof shown, s->complaint, s->complaint_bytes)
-                                           : "its sshd or the line has ended it");
+                    s->complaint_bytes > 0
+                        ? text_escape(shown, sizeof shown, s->complaint, s->complaint_bytes)
+                        : "its sshd or the line has ended it");
     if (socket_gone(error))
-        return fail(ERR_PEER,
-                    "%s closed the connection during %s: the log of its sshd says why (often MaxStartups, "
-                    "AllowUsers, a firewall, or no SSH server on this port)",
-                    s->place, step_name(l->state));
+        return fail(
+            ERR_PEER,
+            "%s closed the connection during %s: the log of its sshd says why (often MaxStartups, "
+            "AllowUsers, a firewall, or no SSH server on this port)",
+            s->place, step_name(l->state));
     libssh2_session_last_error(s->ssh, &text, &length, 0);
-    return fail(ERR_PEER, "SSH to %s failed during %s: %s (libssh2 error %d)", s->place, step_name(l->state),
+    return fail(ERR_PEER, "SSH to %s failed during %s: %s (libssh2 error %d)", s->place,
+                step_name(l->state),
                 text_escape(shown, sizeof shown, text, text == NULL ? 0 : (size_t)length), error);
 }
 
@@ -461,13 +480,18 @@ timed_out(const struct lane *l)
 
     switch (l->state) {
     case LANE_RESOLVING:
-        return fail(ERR_PEER, "the name %s was not resolved within 5 s: look at the resolver, or use a numeric address",
-                    l->target->host);
+        return fail(
+            ERR_PEER,
+            "the name %s was not resolved within 5 s: look at the resolver, or use a numeric address",
+            l->target->host);
     case LANE_CONNECTING:
-        return fail(ERR_PEER, "no answer from %s within 5 s: the host or the line is down, or a firewall drops packets",
-                    place);
+        return fail(
+            ERR_PEER,
+            "no answer from %s within 5 s: the host or the line is down, or a firewall drops packets",
+            place);
     case LANE_HANDSHAKE:
-        return fail(ERR_PEER, "%s takes connections but does not answer as an SSH server within 5 s", place);
+        return fail(ERR_PEER,
+                    "%s takes connections but does not answer as an SSH server within 5 s", place);
     case LANE_DOWN:
     case LANE_AUTHENTICATING:
     case LANE_STARTING:
@@ -481,17 +505,20 @@ static void
 look_up(void *job)
 {
     struct lookup *q = job;
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
 
     q->error = getaddrinfo(q->host, q->port, &hints, &q->found);
 }
 
-/* Numeric addresses are there at once; a name that is still being looked up from before is waited for. */
+/* Numeric addresses are there at once; a name that is still being looked up from before is waited
+ * for. */
 static int
 begin_lookup(struct lane *l)
 {
     struct lane_session *s = l->session;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
     int error = getaddrinfo(l->target->host, l->target->port, &hints, &s->addresses);
 
     lane_set_state(l, LANE_RESOLVING);
@@ -533,13 +560,15 @@ begin_connect(struct lane *l)
     for (; a != NULL; a = a->ai_next)
         left++;
     a = s->address;
-    s->address_due_us = s->now_us + (l->due_us - s->now_us) / left; /* a silent one must not eat the others' time */
+    s->address_due_us =
+        s->now_us + (l->due_us - s->now_us) / left; /* a silent one must not eat the others' time */
     lane_set_state(l, LANE_CONNECTING);
     s->fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (s->fd < 0)
         return errno == EAFNOSUPPORT ? fail_sys(ERR_PEER, "cannot connect to %s", s->place)
                                      : fail_sys(ERR_LOCAL, "cannot make a socket");
-    setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* a delay is all that is lost without it */
+    setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on,
+               sizeof on); /* a delay is all that is lost without it */
     if (connect(s->fd, a->ai_addr, a->ai_addrlen) == 0 || errno == EINPROGRESS)
         return 0;
     return fail_sys(ERR_PEER, "cannot connect to %s", s->place);
@@ -550,7 +579,9 @@ connect_failed(const struct lane_session *s, int error)
 {
     errno = error;
     if (error == ECONNREFUSED)
-        return fail(ERR_PEER, "%s refuses connections: no sshd listens there, or a firewall answers for it", s->place);
+        return fail(ERR_PEER,
+                    "%s refuses connections: no sshd listens there, or a firewall answers for it",
+                    s->place);
     return fail_sys(ERR_PEER, "cannot connect to %s", s->place);
 }
 
@@ -558,7 +589,8 @@ static int
 check_connect(struct lane *l)
 {
     struct lane_session *s = l->session;
-    struct pollfd p = {.fd = s->fd, .events = POLLOUT}; /* not the loop's: that may speak of an earlier socket */
+    struct pollfd p = {.fd = s->fd,
+                       .events = POLLOUT}; /* not the loop's: that may speak of an earlier socket */
     socklen_t size = sizeof(int);
     int error = 0;
 
@@ -611,7 +643,8 @@ keep_supported(LIBSSH2_SESSION *ssh, int method, const char *wanted, char *out, 
         n = strcspn(wanted, ",");
         for (int i = 0; i < count; i++)
             if (strlen(names[i]) == n && strncmp(names[i], wanted, n) == 0)
-                used += (size_t)snprintf(out + used, size - used, "%s%s", used > 0 ? "," : "", names[i]);
+                used += (size_t)snprintf(out + used, size - used, "%s%s", used > 0 ? "," : "",
+                                         names[i]);
     }
     if (count > 0)
         libssh2_free(ssh, names);
@@ -646,7 +679,8 @@ begin_handshake(struct lane *l)
         prefer(s->ssh, LIBSSH2_METHOD_CRYPT_SC, CIPHERS) != 0 ||
         prefer(s->ssh, LIBSSH2_METHOD_MAC_CS, MACS) != 0 ||
         prefer(s->ssh, LIBSSH2_METHOD_MAC_SC, MACS) != 0)
-        return fail(ERR_LOCAL, "this libssh2 (%s) lacks ciphers or MACs that we need", libssh2_version(0));
+        return fail(ERR_LOCAL, "this libssh2 (%s) lacks ciphers or MACs that we need",
+                    libssh2_version(0));
     return 0;
 }
 
@@ -685,13 +719,14 @@ no_common_algorithm(struct lane_session *s)
     join_offers(s, host_keys, sizeof host_keys);
     keep_supported(s->ssh, LIBSSH2_METHOD_CRYPT_CS, CIPHERS, ciphers, sizeof ciphers);
     keep_supported(s->ssh, LIBSSH2_METHOD_MAC_CS, MACS, macs, sizeof macs);
-    return fail(ERR_PEER,
-                "no common algorithms with %s: libssh2 %s here offers Ciphers %s, MACs %s, HostKeyAlgorithms %s, and "
-                "key exchange by curve25519, nistp and diffie-hellman: allow one of each in that host's sshd_config%s",
-                s->place, libssh2_version(0), ciphers, macs, host_keys,
-                libssh2_version(RSA_SHA2_VERSION) == NULL
-                    ? ", or use libssh2 1.11 here, which also knows AES-GCM, chacha20 and -etm MACs"
-                    : "");
+    return fail(
+        ERR_PEER,
+        "no common algorithms with %s: libssh2 %s here offers Ciphers %s, MACs %s, HostKeyAlgorithms %s, and "
+        "key exchange by curve25519, nistp and diffie-hellman: allow one of each in that host's sshd_config%s",
+        s->place, libssh2_version(0), ciphers, macs, host_keys,
+        libssh2_version(RSA_SHA2_VERSION) == NULL
+            ? ", or use libssh2 1.11 here, which also knows AES-GCM, chacha20 and -etm MACs"
+            : "");
 }
 
 static void
@@ -728,9 +763,10 @@ load_known_hosts(LIBSSH2_KNOWNHOSTS *hosts, const char *name)
         return fail_sys(ERR_USAGE, "cannot open known_hosts %s", name);
     while (code == 0 && (n = getline(&line, &size, file)) > 0) {
         if (strncmp(line, "@revoked", 8) == 0)
-            code = fail(ERR_USAGE,
-                        "known_hosts %s has an @revoked line, which is not understood here: pin the key with host_key",
-                        name);
+            code = fail(
+                ERR_USAGE,
+                "known_hosts %s has an @revoked line, which is not understood here: pin the key with host_key",
+                name);
         else if (line[0] != '@')
             libssh2_knownhost_readline(hosts, line, (size_t)n, LIBSSH2_KNOWNHOST_FILE_OPENSSH);
     }
@@ -750,8 +786,9 @@ check_known_hosts(struct lane *l, const char *key, size_t key_bytes, int *ret_fo
         return fail(ERR_LOCAL, "out of memory for known_hosts");
     code = load_known_hosts(hosts, l->target->known_hosts);
     if (code == 0)
-        *ret_found = libssh2_knownhost_checkp(hosts, l->target->host, atoi(l->target->port), key, key_bytes,
-                                              LIBSSH2_KNOWNHOST_TYPE_PLAIN | LIBSSH2_KNOWNHOST_KEYENC_RAW, NULL);
+        *ret_found = libssh2_knownhost_checkp(
+            hosts, l->target->host, atoi(l->target->port), key, key_bytes,
+            LIBSSH2_KNOWNHOST_TYPE_PLAIN | LIBSSH2_KNOWNHOST_KEYENC_RAW, NULL);
     libssh2_knownhost_free(hosts);
     return code;
 }
@@ -765,23 +802,27 @@ host_key_refused(struct lane *l, const struct host_key_type *type, const char *s
 
     snprintf(entry, sizeof entry, strcmp(t->port, "22") == 0 ? "%s" : "[%s]:%s", t->host, t->port);
     if (t->known_hosts[0] == '\0')
-        return fail(ERR_PEER,
-                    "%s shows another host key than the pinned one: host_key is %s, it shows %s (%s); if the host was "
-                    "reinstalled, put the new fingerprint into host_key, if not, somebody may stand between",
-                    place, t->host_key, shown, type->name);
+        return fail(
+            ERR_PEER,
+            "%s shows another host key than the pinned one: host_key is %s, it shows %s (%s); if the host was "
+            "reinstalled, put the new fingerprint into host_key, if not, somebody may stand between",
+            place, t->host_key, shown, type->name);
     if (known)
-        return fail(ERR_PEER,
-                    "%s shows another host key than known_hosts %s has for it: it shows %s (%s), the file's is seen "
-                    "with ssh-keygen -lF '%s' -f %s; if the host was reinstalled, replace it there, if not, "
-                    "somebody may stand between",
-                    place, t->known_hosts, shown, type->name, entry, t->known_hosts);
-    return fail(ERR_PEER,
-                "%s is not in known_hosts %s: it shows %s (%s); compare that on the host itself (ssh-keygen -lf "
-                "/etc/ssh/ssh_host_*_key.pub) and then add it: ssh-keyscan -p %s %s >> %s",
-                place, t->known_hosts, shown, type->name, t->port, t->host, t->known_hosts);
+        return fail(
+            ERR_PEER,
+            "%s shows another host key than known_hosts %s has for it: it shows %s (%s), the file's is seen "
+            "with ssh-keygen -lF '%s' -f %s; if the host was reinstalled, replace it there, if not, "
+            "somebody may stand between",
+            place, t->known_hosts, shown, type->name, entry, t->known_hosts);
+    return fail(
+        ERR_PEER,
+        "%s is not in known_hosts %s: it shows %s (%s); compare that on the host itself (ssh-keygen -lf "
+        "/etc/ssh/ssh_host_*_key.pub) and then add it: ssh-keyscan -p %s %s >> %s",
+        place, t->known_hosts, shown, type->name, t->port, t->host, t->known_hosts);
 }
 
-/* Not the pinned key: again, with the types that were not shown yet. The first refusal is the one told. */
+/* Not the pinned key: again, with the types that were not shown yet. The first refusal is the one
+ * told. */
 static int
 try_other_host_keys(struct lane *l, size_t type)
 {
@@ -852,32 +893,35 @@ key_refused(const struct lane *l)
     const struct lane_target *t = l->target;
 
     if (l->session->identity_rsa && libssh2_version(RSA_SHA2_VERSION) == NULL)
-        return fail(ERR_PEER,
-                    "the server at %s does not accept the RSA key %s for user %s: libssh2 %s here signs RSA keys with "
-                    "SHA-1 only, which OpenSSH 8.8 and later refuse: use an ed25519 or ecdsa key "
-                    "(ssh-keygen -t ed25519 -N ''), or libssh2 1.11",
-                    l->session->place, t->identity, t->user, libssh2_version(0));
-    return fail(ERR_PEER,
-                "the server at %s does not accept key %s for user %s: put its public half into that user's "
-                "authorized_keys",
-                l->session->place, t->identity, t->user);
+        return fail(
+            ERR_PEER,
+            "the server at %s does not accept the RSA key %s for user %s: libssh2 %s here signs RSA keys with "
+            "SHA-1 only, which OpenSSH 8.8 and later refuse: use an ed25519 or ecdsa key "
+            "(ssh-keygen -t ed25519 -N ''), or libssh2 1.11",
+            l->session->place, t->identity, t->user, libssh2_version(0));
+    return fail(
+        ERR_PEER,
+        "the server at %s does not accept key %s for user %s: put its public half into that user's "
+        "authorized_keys",
+        l->session->place, t->identity, t->user);
 }
 
 static int
 step_authenticate(struct lane *l)
 {
     struct lane_session *s = l->session;
-    int rc = libssh2_userauth_publickey_frommemory(s->ssh, l->target->user, strlen(l->target->user), NULL, 0,
-                                                   s->identity, s->identity_bytes, NULL);
+    int rc = libssh2_userauth_publickey_frommemory(s->ssh, l->target->user, strlen(l->target->user),
+                                                   NULL, 0, s->identity, s->identity_bytes, NULL);
 
     if (rc == LIBSSH2_ERROR_EAGAIN)
         return ERR_AGAIN;
     if (rc == LIBSSH2_ERROR_AUTHENTICATION_FAILED)
         return key_refused(l);
     if (rc == LIBSSH2_ERROR_FILE)
-        return fail(ERR_USAGE,
-                    "libssh2 %s cannot use identity %s: make another key with ssh-keygen -t ed25519 -N ''",
-                    libssh2_version(0), l->target->identity);
+        return fail(
+            ERR_USAGE,
+            "libssh2 %s cannot use identity %s: make another key with ssh-keygen -t ed25519 -N ''",
+            libssh2_version(0), l->target->identity);
     if (rc != 0)
         return ssh_failed(l, rc);
     forget_identity(s);
@@ -892,19 +936,22 @@ step_start(struct lane *l)
     int rc;
 
     if (s->channel == NULL) {
-        s->channel = libssh2_channel_open_ex(s->ssh, "session", strlen("session"), WINDOW_BYTES, PACKET_BYTES, NULL, 0);
+        s->channel = libssh2_channel_open_ex(s->ssh, "session", strlen("session"), WINDOW_BYTES,
+                                             PACKET_BYTES, NULL, 0);
         rc = s->channel == NULL ? libssh2_session_last_errno(s->ssh) : 0;
         if (rc == LIBSSH2_ERROR_EAGAIN)
             return ERR_AGAIN;
         if (s->channel == NULL)
             return ssh_failed(l, rc);
     }
-    rc = libssh2_channel_process_startup(s->channel, "exec", strlen("exec"), LANE_COMMAND, strlen(LANE_COMMAND));
+    rc = libssh2_channel_process_startup(s->channel, "exec", strlen("exec"), LANE_COMMAND,
+                                         strlen(LANE_COMMAND));
     if (rc == LIBSSH2_ERROR_EAGAIN)
         return ERR_AGAIN;
     if (rc == LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED)
-        return fail(ERR_PEER, "%s lets user %s in but starts no command for it: look at its sshd's log", s->place,
-                    l->target->user);
+        return fail(ERR_PEER,
+                    "%s lets user %s in but starts no command for it: look at its sshd's log",
+                    s->place, l->target->user);
     if (rc != 0)
         return ssh_failed(l, rc);
     s->more = true; /* the first output may have come in with the answer */
@@ -997,7 +1044,8 @@ read_output(struct lane *l)
     s->half_sent = HALF_SENT_NOTHING;
     if (buf_room(&l->in) < LANE_READ_BYTES)
         return 0;
-    n = libssh2_channel_read(s->channel, (char *)buf_reserve(&l->in, LANE_READ_BYTES), LANE_READ_BYTES);
+    n = libssh2_channel_read(s->channel, (char *)buf_reserve(&l->in, LANE_READ_BYTES),
+                             LANE_READ_BYTES);
     if (n == LIBSSH2_ERROR_EAGAIN) {
         s->half_sent = stopped_sending(s) ? HALF_SENT_READ : HALF_SENT_NOTHING;
         return 0;
@@ -1055,7 +1103,8 @@ write_piece(struct lane *l)
 
     if (s->piece_bytes == 0) {
         s->piece_bytes = buf_used(&l->out) < PIECE_BYTES ? buf_used(&l->out) : PIECE_BYTES;
-        memcpy(s->piece, buf_data(&l->out), s->piece_bytes); /* buf_reserve moves bytes, libssh2's must not move */
+        memcpy(s->piece, buf_data(&l->out),
+               s->piece_bytes); /* buf_reserve moves bytes, libssh2's must not move */
     }
     n = libssh2_channel_write(s->channel, (const char *)s->piece, s->piece_bytes);
     if (n == LIBSSH2_ERROR_EAGAIN || n == 0) {
@@ -1082,7 +1131,8 @@ command_ended(struct lane *l)
     char shown[COMPLAINT_BYTES + 64], signal_shown[32] = "", *signal_name = NULL;
     size_t signal_bytes = 0;
 
-    libssh2_channel_get_exit_signal(s->channel, &signal_name, &signal_bytes, NULL, NULL, NULL, NULL);
+    libssh2_channel_get_exit_signal(s->channel, &signal_name, &signal_bytes, NULL, NULL, NULL,
+                                    NULL);
     if (signal_name != NULL) {
         text_escape(signal_shown, sizeof signal_shown, signal_name, signal_bytes);
         libssh2_free(s->ssh, signal_name);
@@ -1091,13 +1141,14 @@ command_ended(struct lane *l)
         s->complaint_bytes--;
     text_escape(shown, sizeof shown, s->complaint, s->complaint_bytes);
     if (signal_shown[0] != '\0')
-        return fail(ERR_PEER, "the command at %s was killed by signal %s: %s", s->place, signal_shown,
-                    shown[0] != '\0' ? shown : "it said nothing");
-    return fail(ERR_PEER, "the command at %s ended with status %d: %s%s", s->place, status,
-                shown[0] != '\0' ? shown : "it said nothing",
-                status == 2 || status == 127 /* usage, not found */
-                    ? "; is the key bound to walferry receive in authorized_keys there, with its whole path?"
-                    : "");
+        return fail(ERR_PEER, "the command at %s was killed by signal %s: %s", s->place,
+                    signal_shown, shown[0] != '\0' ? shown : "it said nothing");
+    return fail(
+        ERR_PEER, "the command at %s ended with status %d: %s%s", s->place, status,
+        shown[0] != '\0' ? shown : "it said nothing",
+        status == 2 || status == 127 /* usage, not found */
+            ? "; is the key bound to walferry receive in authorized_keys there, with its whole path?"
+            : "");
 }
 
 /* The exit status comes behind the output's end, if the command really ends. */
@@ -1110,7 +1161,8 @@ end_lane(struct lane *l)
         s->ended = true;
         s->end_due_us = s->now_us + EXIT_STATUS_US;
     }
-    if (libssh2_channel_wait_closed(s->channel) == LIBSSH2_ERROR_EAGAIN && s->now_us < s->end_due_us)
+    if (libssh2_channel_wait_closed(s->channel) == LIBSSH2_ERROR_EAGAIN &&
+        s->now_us < s->end_due_us)
         return 0;
     return command_ended(l);
 }
@@ -1138,7 +1190,8 @@ pump(struct lane *l, const struct loop *loop)
     bool wrote = false;
     int code;
 
-    if (loop_ready(loop, s->fd) == 0 && !s->more && !s->ended && (s->blocked || buf_used(&l->out) == 0))
+    if (loop_ready(loop, s->fd) == 0 && !s->more && !s->ended &&
+        (s->blocked || buf_used(&l->out) == 0))
         return 0;
     code = repeat_half_sent(l);
     if (code < 0 || s->half_sent != HALF_SENT_NOTHING)
@@ -1235,7 +1288,8 @@ lane_unacknowledged(struct lane *l)
 
     if (l->state < LANE_HANDSHAKE || ioctl(s->fd, SIOCOUTQ, &bytes) < 0)
         return -1;
-    if (getsockopt(s->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_bytes_acked > s->acked) {
+    if (getsockopt(s->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+        info.tcpi_bytes_acked > s->acked) {
         s->acked = info.tcpi_bytes_acked;
         l->progress_us = s->now_us;
     }

@@ -17,8 +17,8 @@
 #define ITEMS_PER_TURN  32 /* 4 MB: other rooms of the loop have their turn, too */
 
 int
-link_init(struct link *l, const char *member, const struct lane_target *target, const char *conninfo,
-          const char *slot, const char *pgdata, struct codec *codec)
+link_init(struct link *l, const char *member, const struct lane_target *target,
+          const char *conninfo, const char *slot, const char *pgdata, struct codec *codec)
 {
     int code;
 
@@ -129,10 +129,11 @@ foreign_greeting(const struct link *l)
     while (length > 0 && strchr("\r\n", buf_data(&l->lane.in)[length - 1]) != NULL)
         length--;
     text_escape(shown, sizeof shown, buf_data(&l->lane.in), length);
-    return fail(ERR_PEER,
-                "the far host printed \"%s\" instead of walferry's greeting: its login shell or a start-up file "
-                "(.bashrc, motd) prints, or the key is not bound to walferry receive in authorized_keys",
-                shown);
+    return fail(
+        ERR_PEER,
+        "the far host printed \"%s\" instead of walferry's greeting: its login shell or a start-up file "
+        "(.bashrc, motd) prints, or the key is not bound to walferry receive in authorized_keys",
+        shown);
 }
 
 static int
@@ -225,13 +226,15 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
     if (!source_active(l->source)) {
         if (now_us < l->source_due_us)
             return 0;
-        if (source_start(l->source, &l->identity, l->sender.sent_timeline, l->sender.sent, now_us) < 0) {
+        if (source_start(l->source, &l->identity, l->sender.sent_timeline, l->sender.sent, now_us) <
+            0) {
             source_failed(l, now_us);
             return 0;
         }
         l->source_due_us = now_us;
     }
-    if (source_run(l->source, loop, now_us) < 0 || source_report(l->source, &position, now_us) < 0) {
+    if (source_run(l->source, loop, now_us) < 0 ||
+        source_report(l->source, &position, now_us) < 0) {
         source_failed(l, now_us);
         return 0;
     }
@@ -283,7 +286,8 @@ ship_rest(struct link *l)
 
     while (l->sender.sent < d->end && sender_wants(&l->sender)) {
         lsn_t left = d->end - l->sender.sent;
-        int got = pgwal_read(&d->wal, d->timeline, l->sender.sent, chunk, left < sizeof chunk ? left : sizeof chunk);
+        int got = pgwal_read(&d->wal, d->timeline, l->sender.sent, chunk,
+                             left < sizeof chunk ? left : sizeof chunk);
         int code;
 
         if (got <= 0) {
@@ -328,11 +332,13 @@ run_drain(struct link *l)
 static int
 check_alive(struct link *l, int64_t now_us)
 {
-    int64_t heard_us = l->sender.heard_us > l->lane.progress_us ? l->sender.heard_us : l->lane.progress_us;
+    int64_t heard_us =
+        l->sender.heard_us > l->lane.progress_us ? l->sender.heard_us : l->lane.progress_us;
 
     lane_unacknowledged(&l->lane); /* moves progress_us when the far host took bytes */
     if (now_us - heard_us >= DEAD_US)
-        return fail(ERR_PEER, "nothing heard and nothing taken for 5 s: the line or the far host is gone");
+        return fail(ERR_PEER,
+                    "nothing heard and nothing taken for 5 s: the line or the far host is gone");
     return 0;
 }
 
@@ -359,8 +365,8 @@ ship(struct link *l, const struct loop *loop, int64_t now_us, int64_t wall_us)
 }
 
 void
-link_run(struct link *l, const struct loop *loop, const struct hello *hello, const char *stop_reason, int64_t now_us,
-         int64_t wall_us)
+link_run(struct link *l, const struct loop *loop, const struct hello *hello,
+         const char *stop_reason, int64_t now_us, int64_t wall_us)
 {
     int code = 0;
 

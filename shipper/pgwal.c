@@ -24,13 +24,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RECORD_HEADER 24
-#define RECORD_CRC_AT 20
-#define INFO_CONTINUES   0x0001 /* XLP_FIRST_IS_CONTRECORD */
-#define INFO_OVERWRITES  0x0008 /* XLP_FIRST_IS_OVERWRITE_CONTRECORD */
-#define XLOG_SWITCH      0x40
-#define ALIGN8(n)        (((n) + 7) & ~(uint64_t)7)
-#define MAGIC_MIN        0xD100
+#define RECORD_HEADER   24
+#define RECORD_CRC_AT   20
+#define INFO_CONTINUES  0x0001 /* XLP_FIRST_IS_CONTRECORD */
+#define INFO_OVERWRITES 0x0008 /* XLP_FIRST_IS_OVERWRITE_CONTRECORD */
+#define XLOG_SWITCH     0x40
+#define ALIGN8(n)       (((n) + 7) & ~(uint64_t)7)
+#define MAGIC_MIN       0xD100
 
 struct walk {
     struct pgwal *wal;
@@ -127,7 +127,8 @@ pgwal_open(struct pgwal *w, const char *pgdata, uint32_t segment_bytes)
     if (alive < 0)
         return alive;
     if (alive > 0)
-        return fail(ERR_PEER, "a postmaster runs on %s: its walsender is the way to its WAL", pgdata);
+        return fail(ERR_PEER, "a postmaster runs on %s: its walsender is the way to its WAL",
+                    pgdata);
     snprintf(path, sizeof path, "%s/pg_wal", pgdata);
     if (durable_dir(path, &w->dir) < 0)
         return fail_sys(ERR_LOCAL, "cannot open %s", path);
@@ -172,7 +173,8 @@ pgwal_oldest(const char *pgdata, uint32_t segment_bytes, lsn_t from, lsn_t *ret_
     snprintf(path, sizeof path, "%s/pg_wal", pgdata);
     if (durable_dir(path, &dir) < 0)
         return fail_sys(ERR_LOCAL, "cannot open %s", path);
-    code = durable_list(dir, visit_oldest, &o) < 0 ? fail_sys(ERR_LOCAL, "cannot list %s", path) : 0;
+    code =
+        durable_list(dir, visit_oldest, &o) < 0 ? fail_sys(ERR_LOCAL, "cannot list %s", path) : 0;
     durable_close(dir);
     if (code == 0 && o.start == LSN_UNKNOWN)
         code = fail(ERR_LOCAL, "%s has no segment from " LSN_FORMAT " on", path, LSN_ARGS(o.from));
@@ -209,7 +211,8 @@ page_header(const struct walk *k, lsn_t page)
     return page % k->wal->segment_bytes == 0 ? 40 : 24;
 }
 
-/* The page of lsn in memory, if it is one that this server wrote there; false: the log ends before. */
+/* The page of lsn in memory, if it is one that this server wrote there; false: the log ends before.
+ */
 static bool
 load_page(struct walk *k, lsn_t lsn)
 {
@@ -244,7 +247,8 @@ walk_bytes(struct walk *k, lsn_t *at, uint64_t n, uint64_t behind, uint32_t *crc
         size_t offset, piece;
 
         if (*at % WAL_PAGE_BYTES == 0) {
-            if (!load_page(k, *at) || (u16_at(k->page + 2) & INFO_CONTINUES) == 0 || u32_at(k->page + 16) != n + behind)
+            if (!load_page(k, *at) || (u16_at(k->page + 2) & INFO_CONTINUES) == 0 ||
+                u32_at(k->page + 16) != n + behind)
                 return false;
             *at += page_header(k, *at);
         }
@@ -275,7 +279,8 @@ walk_record(struct walk *k, lsn_t at, lsn_t previous, lsn_t *ret_end)
     if (!load_page(k, at))
         return false;
     length = u32_at(k->page + at % WAL_PAGE_BYTES); /* never cut: records start at multiples of 8 */
-    if (length < RECORD_HEADER || !walk_bytes(k, &end, RECORD_HEADER, length - RECORD_HEADER, NULL, header))
+    if (length < RECORD_HEADER ||
+        !walk_bytes(k, &end, RECORD_HEADER, length - RECORD_HEADER, NULL, header))
         return false;
     if (previous != 0 ? u64_at(header + 8) != previous : u64_at(header + 8) >= at)
         return false;
@@ -350,7 +355,8 @@ pgwal_end(struct pgwal *w, timeline_t timeline, lsn_t from, lsn_t *ret_end)
         return 0;
     }
     if (!first_record(&k, from, &at))
-        return fail(ERR_LOCAL, "pg_wal/%s has no record that begins in it: its end cannot be told", name);
+        return fail(ERR_LOCAL, "pg_wal/%s has no record that begins in it: its end cannot be told",
+                    name);
     for (;;) {
         if (!next_place(&k, &at))
             break;

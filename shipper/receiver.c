@@ -23,25 +23,31 @@ receiver_judge(const struct receiver *r, const struct hello *hello)
 {
     const struct identity *ours = &r->spool->identity;
 
-    if (ours->system_identifier != 0 && ours->system_identifier != hello->identity.system_identifier)
-        return fail(ERR_CORRUPT,
-                    "another database cluster: its system identifier is %llu, this spool holds %llu; check that "
-                    "both members of the pool are copies of one cluster, and that pgdata and spool are the right ones",
-                    (unsigned long long)hello->identity.system_identifier,
-                    (unsigned long long)ours->system_identifier);
+    if (ours->system_identifier != 0 &&
+        ours->system_identifier != hello->identity.system_identifier)
+        return fail(
+            ERR_CORRUPT,
+            "another database cluster: its system identifier is %llu, this spool holds %llu; check that "
+            "both members of the pool are copies of one cluster, and that pgdata and spool are the right ones",
+            (unsigned long long)hello->identity.system_identifier,
+            (unsigned long long)ours->system_identifier);
     if (ours->system_identifier != 0 && ours->segment_bytes != hello->identity.segment_bytes)
-        return fail(ERR_CORRUPT, "its wal_segment_size is %u bytes, this spool holds segments of %u",
+        return fail(ERR_CORRUPT,
+                    "its wal_segment_size is %u bytes, this spool holds segments of %u",
                     hello->identity.segment_bytes, ours->segment_bytes);
-    if (hello->timeline > 1 && !history_valid(hello->history, hello->history_bytes, hello->timeline))
-        return fail(ERR_PEER, "the history of timeline %u that came is no history file", hello->timeline);
+    if (hello->timeline > 1 &&
+        !history_valid(hello->history, hello->history_bytes, hello->timeline))
+        return fail(ERR_PEER, "the history of timeline %u that came is no history file",
+                    hello->timeline);
     if (r->spool->damaged)
-        return fail(ERR_LOCAL, "the spool %s could not be flushed and is not repaired yet", r->spool->path);
+        return fail(ERR_LOCAL, "the spool %s could not be flushed and is not repaired yet",
+                    r->spool->path);
     return spool_check_history(r->spool, hello->timeline, hello->history, hello->history_bytes);
 }
 
 int
-receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello, timeline_t wanted_timeline,
-                lsn_t wanted, uint64_t config_digest, int64_t now_us)
+receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
+                timeline_t wanted_timeline, lsn_t wanted, uint64_t config_digest, int64_t now_us)
 {
     struct frame f = {.type = FRAME_ACCEPT, .accept = {.config_digest = config_digest}};
     int code = spool_adopt(r->spool, &hello->identity);
@@ -102,7 +108,8 @@ take_wal(struct receiver *r, const struct frame *f, int64_t now_us)
     int code;
 
     if (f->wal.codec != 0) {
-        code = codec_decompress(r->codec, r->scratch, f->wal.decoded_bytes, f->wal.bytes, f->wal.length);
+        code = codec_decompress(r->codec, r->scratch, f->wal.decoded_bytes, f->wal.bytes,
+                                f->wal.length);
         if (code < 0)
             return code;
         bytes = r->scratch;
@@ -134,9 +141,11 @@ take_beacon(struct receiver *r, const struct beacon *b)
 static int
 take_ping(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wall_us)
 {
-    struct frame answer = {
-        .type = FRAME_PONG,
-        .pong = {.sent_us = f->ping.sent_us, .mono_us = now_us, .wall_us = wall_us, .postgres = PONG_POSTGRES_UNKNOWN}};
+    struct frame answer = {.type = FRAME_PONG,
+                           .pong = {.sent_us = f->ping.sent_us,
+                                    .mono_us = now_us,
+                                    .wall_us = wall_us,
+                                    .postgres = PONG_POSTGRES_UNKNOWN}};
 
     frame_put(r->out, &answer);
     return 0;
@@ -145,7 +154,8 @@ take_ping(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wal
 static void
 take_pong(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wall_us)
 {
-    if (offset_sample(&r->offset, f->pong.sent_us, f->pong.mono_us, f->pong.wall_us, now_us, wall_us)) {
+    if (offset_sample(&r->offset, f->pong.sent_us, f->pong.mono_us, f->pong.wall_us, now_us,
+                      wall_us)) {
         lag_rebase(&r->received, f->pong.mono_us, f->pong.wall_us);
         lag_rebase(&r->flushed, f->pong.mono_us, f->pong.wall_us);
         lag_rebase(&r->applied, f->pong.mono_us, f->pong.wall_us);
@@ -198,11 +208,13 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
         r->drained = true;
         r->drained_done = f->drained.done;
         r->drained_end = f->drained.end;
-        text_escape(r->drained_reason, sizeof r->drained_reason, f->drained.reason, strlen(f->drained.reason));
+        text_escape(r->drained_reason, sizeof r->drained_reason, f->drained.reason,
+                    strlen(f->drained.reason));
         return 0;
     case FRAME_GOODBYE:
-        return fail(ERR_PEER, "%s ends the link: %s", r->from,
-                    text_escape(reason, sizeof reason, f->goodbye.reason, strlen(f->goodbye.reason)));
+        return fail(
+            ERR_PEER, "%s ends the link: %s", r->from,
+            text_escape(reason, sizeof reason, f->goodbye.reason, strlen(f->goodbye.reason)));
     case FRAME_HELLO:
     case FRAME_ACCEPT:
     case FRAME_REFUSE:
@@ -215,7 +227,8 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
 }
 
 void
-receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catalog_xmin, bool standby_connected)
+receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catalog_xmin,
+                bool standby_connected)
 {
     struct frame f = {.type = FRAME_ACK};
 
@@ -306,7 +319,8 @@ receiver_primary_us(const struct receiver *r, int64_t now_us, int64_t *ret_us)
 void
 receiver_remember(struct receiver *r, const struct lag_record *record, int64_t now_us)
 {
-    r->offset = (struct clock_offset){.known = true, .offset_us = record->offset_us, .at_us = now_us};
+    r->offset =
+        (struct clock_offset){.known = true, .offset_us = record->offset_us, .at_us = now_us};
     snprintf(r->from, sizeof r->from, "%s", record->primary);
     r->flushed.covered = record->flushed;
     r->applied.covered = record->applied;
@@ -316,7 +330,8 @@ receiver_remember(struct receiver *r, const struct lag_record *record, int64_t n
 void
 receiver_record(const struct receiver *r, struct lag_record *ret_record)
 {
-    *ret_record = (struct lag_record){
-        .flushed = r->flushed.covered, .applied = r->applied.covered, .offset_us = r->offset.offset_us};
+    *ret_record = (struct lag_record){.flushed = r->flushed.covered,
+                                      .applied = r->applied.covered,
+                                      .offset_us = r->offset.offset_us};
     snprintf(ret_record->primary, sizeof ret_record->primary, "%s", r->from);
 }

@@ -1,4 +1,5 @@
-/* See sender.h. The far side's words are checked here; what they mean for the pool is not judged. */
+/* See sender.h. The far side's words are checked here; what they mean for the pool is not judged.
+ */
 #include "shipper/sender.h"
 
 #include "base/clock.h"
@@ -101,7 +102,8 @@ take_ack(struct sender *s, const struct ack *a)
         return fail(ERR_PEER, "an ACK says that more is flushed than received");
     s->far_compared = a->compared >= a->flushed;
     s->far = *a;
-    s->far.received = later(before.received, a->received); /* a new timeline's segment comes again */
+    s->far.received =
+        later(before.received, a->received); /* a new timeline's segment comes again */
     s->far.flushed = later(before.flushed, a->flushed);
     s->far.applied = later(before.applied, a->applied);
     if (!s->far_known || !ack_equal(&before, &s->far))
@@ -143,7 +145,8 @@ sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wa
     case FRAME_PING:
         return take_ping(s, f, now_us, wall_us);
     case FRAME_PONG:
-        offset_sample(&s->offset, f->pong.sent_us, f->pong.mono_us, f->pong.wall_us, now_us, wall_us);
+        offset_sample(&s->offset, f->pong.sent_us, f->pong.mono_us, f->pong.wall_us, now_us,
+                      wall_us);
         return 0;
     case FRAME_POOL:
         s->pool = f->pool;
@@ -153,8 +156,9 @@ sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wa
         s->drain_asked = true;
         return 0;
     case FRAME_GOODBYE:
-        return fail(ERR_PEER, "the far side ends the link: %s",
-                    text_escape(reason, sizeof reason, f->goodbye.reason, strlen(f->goodbye.reason)));
+        return fail(
+            ERR_PEER, "the far side ends the link: %s",
+            text_escape(reason, sizeof reason, f->goodbye.reason, strlen(f->goodbye.reason)));
     case FRAME_HELLO:
     case FRAME_WAL:
     case FRAME_BEACON:
@@ -201,16 +205,18 @@ sender_history(struct sender *s, timeline_t timeline, const char *text, size_t l
                       .history = {.timeline = timeline, .text = text, .length = length}};
 
     if (length > HISTORY_BYTES_MAX)
-        return fail(ERR_LOCAL, "the history file of timeline %u has %zu bytes, at most %d can be sent", timeline,
-                    length, HISTORY_BYTES_MAX);
+        return fail(ERR_LOCAL,
+                    "the history file of timeline %u has %zu bytes, at most %d can be sent",
+                    timeline, length, HISTORY_BYTES_MAX);
     return frame_put(s->out, &f);
 }
 
 int
 sender_drained(struct sender *s, bool done, timeline_t timeline, lsn_t end, const char *reason)
 {
-    struct frame f = {.type = FRAME_DRAINED,
-                      .drained = {.done = done, .timeline = timeline, .end = end, .reason = reason}};
+    struct frame f = {
+        .type = FRAME_DRAINED,
+        .drained = {.done = done, .timeline = timeline, .end = end, .reason = reason}};
 
     return frame_put(s->out, &f);
 }
@@ -219,7 +225,8 @@ void
 sender_beacon(struct sender *s, const struct beacon *b)
 {
     s->stamped = *b;
-    lag_beacon(&s->flushed, b); /* kept until acknowledged as flushed: then the others know of it, too */
+    lag_beacon(&s->flushed,
+               b); /* kept until acknowledged as flushed: then the others know of it, too */
     put_beacon(s, b);
 }
 

@@ -58,13 +58,13 @@ struct source {
     lsn_t lsn;                  /* start, then the next byte expected */
     lsn_t server_lsn;           /* all it had when it was asked */
     bool fresh;                 /* started at 0: from the slot's need */
-    bool heard;                 /* something came in the stream: the server has the WAL that was asked for */
-    int64_t streams_us;         /* since then it streams */
+    bool heard; /* something came in the stream: the server has the WAL that was asked for */
+    int64_t streams_us; /* since then it streams */
     bool write_pending;
-    bool broken;           /* no more comes or goes, but libpq may hold messages */
-    char *message;         /* of libpq, alive until the next source_next */
-    PGresult *result;      /* of the command that runs: the last one with something in it */
-    PGresult *history;     /* to be given away, or given and alive until the next source_next */
+    bool broken;       /* no more comes or goes, but libpq may hold messages */
+    char *message;     /* of libpq, alive until the next source_next */
+    PGresult *result;  /* of the command that runs: the last one with something in it */
+    PGresult *history; /* to be given away, or given and alive until the next source_next */
     bool history_given;
     char sqlstate[6];
     struct source_position said;
@@ -79,7 +79,8 @@ source_new(const char *conninfo, const char *application_name, const char *slot,
 
     if (s == NULL)
         return NULL;
-    if (asprintf(&s->conninfo, "%s replication=true application_name=%s", conninfo, application_name) < 0) {
+    if (asprintf(&s->conninfo, "%s replication=true application_name=%s", conninfo,
+                 application_name) < 0) {
         free(s);
         return NULL;
     }
@@ -151,7 +152,8 @@ lost(const struct source *s, const char *doing)
 {
     char text[300];
 
-    return fail(ERR_PEER, "PostgreSQL: %s: %s", doing, one_line(PQerrorMessage(s->conn), text, sizeof text));
+    return fail(ERR_PEER, "PostgreSQL: %s: %s", doing,
+                one_line(PQerrorMessage(s->conn), text, sizeof text));
 }
 
 static int
@@ -178,7 +180,8 @@ take_notice(void *context, const PGresult *notice)
 }
 
 int
-source_start(struct source *s, const struct identity *expected, timeline_t timeline, lsn_t lsn, int64_t now_us)
+source_start(struct source *s, const struct identity *expected, timeline_t timeline, lsn_t lsn,
+             int64_t now_us)
 {
     source_stop(s);
     s->expected = *expected;
@@ -200,18 +203,22 @@ source_start(struct source *s, const struct identity *expected, timeline_t timel
     return 0;
 }
 
-/* Which WAL is gone, and that only a new copy helps; false: none is, as far as pg_wal can be read. */
+/* Which WAL is gone, and that only a new copy helps; false: none is, as far as pg_wal can be read.
+ */
 static bool
 describe_gone(const struct source *s, char *out, size_t size)
 {
     lsn_t from = s->lsn, oldest = LSN_UNKNOWN;
 
-    if (s->pgdata != NULL && pgwal_oldest(s->pgdata, s->expected.segment_bytes, from, &oldest) == 0 && oldest <= from)
+    if (s->pgdata != NULL &&
+        pgwal_oldest(s->pgdata, s->expected.segment_bytes, from, &oldest) == 0 && oldest <= from)
         return false;
     if (oldest != LSN_UNKNOWN)
-        snprintf(out, size, "WAL from " LSN_FORMAT " to " LSN_FORMAT " is gone", LSN_ARGS(from), LSN_ARGS(oldest));
+        snprintf(out, size, "WAL from " LSN_FORMAT " to " LSN_FORMAT " is gone", LSN_ARGS(from),
+                 LSN_ARGS(oldest));
     else
-        snprintf(out, size, "WAL from " LSN_FORMAT " to the primary's oldest segment is gone", LSN_ARGS(from));
+        snprintf(out, size, "WAL from " LSN_FORMAT " to the primary's oldest segment is gone",
+                 LSN_ARGS(from));
     return true;
 }
 
@@ -224,19 +231,26 @@ explain(const struct source *s, const char *text)
 
     snprintf(where, sizeof where, LSN_FORMAT, LSN_ARGS(s->lsn));
     if (s->slot[0] != '\0') /* an invalidated one keeps no WAL for the new copy */
-        snprintf(drop, sizeof drop,
-                 "; run select pg_drop_replication_slot('%s') on the primary, the agent there makes the slot anew", s->slot);
+        snprintf(
+            drop, sizeof drop,
+            "; run select pg_drop_replication_slot('%s') on the primary, the agent there makes the slot anew",
+            s->slot);
     if (strcmp(s->sqlstate, "58P01") == 0 && lacks)
-        return fail(ERR_PEER,
-                    "%s (timeline %u): %s%s; make a new copy of the standby with pg_basebackup and empty its spool",
-                    gone, s->timeline, text, drop);
+        return fail(
+            ERR_PEER,
+            "%s (timeline %u): %s%s; make a new copy of the standby with pg_basebackup and empty its spool",
+            gone, s->timeline, text, drop);
     if (strcmp(s->sqlstate, "55000") == 0 && s->slot[0] != '\0')
-        return fail(ERR_PEER, "the slot %s cannot be used, max_slot_wal_keep_size is the usual cause: %s; %s%s%s",
-                    s->slot, text, lacks ? gone : "no WAL is missing yet", drop,
-                    lacks ? "; make a new copy of the standby with pg_basebackup and empty its spool" : "");
+        return fail(
+            ERR_PEER,
+            "the slot %s cannot be used, max_slot_wal_keep_size is the usual cause: %s; %s%s%s",
+            s->slot, text, lacks ? gone : "no WAL is missing yet", drop,
+            lacks ? "; make a new copy of the standby with pg_basebackup and empty its spool" : "");
     if (s->state == SOURCE_TIMELINE_END)
-        return fail(ERR_PEER, "PostgreSQL ended the stream at %s on timeline %u: %s", where, s->timeline, text);
-    return fail(ERR_PEER, "PostgreSQL refuses to stream from %s on timeline %u: %s", where, s->timeline, text);
+        return fail(ERR_PEER, "PostgreSQL ended the stream at %s on timeline %u: %s", where,
+                    s->timeline, text);
+    return fail(ERR_PEER, "PostgreSQL refuses to stream from %s on timeline %u: %s", where,
+                s->timeline, text);
 }
 
 static int
@@ -263,21 +277,25 @@ take_identity(struct source *s, const PGresult *result)
     const char *text;
 
     if (PQntuples(result) != 1 || PQnfields(result) < 3)
-        return fail(ERR_PEER, "PostgreSQL answers IDENTIFY_SYSTEM with %d rows of %d fields", PQntuples(result),
-                    PQnfields(result));
+        return fail(ERR_PEER, "PostgreSQL answers IDENTIFY_SYSTEM with %d rows of %d fields",
+                    PQntuples(result), PQnfields(result));
     text = PQgetvalue(result, 0, 0);
     system_identifier = strtoull(text, NULL, 10);
     if (s->expected.system_identifier != 0 && system_identifier != s->expected.system_identifier)
-        return fail(ERR_PEER, "another database cluster: PostgreSQL's system identifier is %llu, %llu is expected",
-                    system_identifier, (unsigned long long)s->expected.system_identifier);
+        return fail(
+            ERR_PEER,
+            "another database cluster: PostgreSQL's system identifier is %llu, %llu is expected",
+            system_identifier, (unsigned long long)s->expected.system_identifier);
     s->server_timeline = (timeline_t)strtoul(PQgetvalue(result, 0, 1), NULL, 10);
     if (!lsn_parse(PQgetvalue(result, 0, 2), &s->server_lsn) || s->server_timeline == 0)
         return fail(ERR_PEER, "PostgreSQL's answer to IDENTIFY_SYSTEM cannot be read");
     if (s->timeline == 0)
         s->timeline = s->known_upto = s->server_timeline;
     if (s->timeline > s->server_timeline)
-        return fail(ERR_PEER, "the far side holds timeline %u, the PostgreSQL here is on the older timeline %u",
-                    s->timeline, s->server_timeline);
+        return fail(
+            ERR_PEER,
+            "the far side holds timeline %u, the PostgreSQL here is on the older timeline %u",
+            s->timeline, s->server_timeline);
     return send_query(s, SOURCE_SIZE, "SHOW wal_segment_size");
 }
 
@@ -288,7 +306,8 @@ send_start(struct source *s)
 
     if (s->slot[0] != '\0')
         snprintf(slot, sizeof slot, "SLOT \"%s\" ", s->slot);
-    snprintf(query, sizeof query, "START_REPLICATION %s" LSN_FORMAT " TIMELINE %u", slot, LSN_ARGS(s->lsn), s->timeline);
+    snprintf(query, sizeof query, "START_REPLICATION %s" LSN_FORMAT " TIMELINE %u", slot,
+             LSN_ARGS(s->lsn), s->timeline);
     return send_query(s, SOURCE_START, query);
 }
 
@@ -334,7 +353,8 @@ take_slot_lsn(struct source *s, const PGresult *result)
     start_at_server(s);
     if (PQntuples(result) == 1 && PQnfields(result) == 3 && !PQgetisnull(result, 0, 1) &&
         lsn_parse(PQgetvalue(result, 0, 1), &lsn) && lsn != LSN_UNKNOWN) {
-        timeline_t timeline = (timeline_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10); /* null: "" */
+        timeline_t timeline =
+            (timeline_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10); /* null: "" */
 
         s->lsn = segment_start(lsn, s->expected.segment_bytes);
         if (timeline != 0 && timeline < s->server_timeline)
@@ -354,12 +374,13 @@ take_size(struct source *s, const PGresult *result)
     bytes = strtoull(PQgetvalue(result, 0, 0), &unit, 10);
     bytes *= strcmp(unit, "GB") == 0 ? 1u << 30 : strcmp(unit, "MB") == 0 ? 1u << 20 : 1;
     if (bytes > SEGMENT_BYTES_MAX || !segment_bytes_valid((uint32_t)bytes))
-        return fail(ERR_PEER, "PostgreSQL's wal_segment_size cannot be read: %.20s", PQgetvalue(result, 0, 0));
+        return fail(ERR_PEER, "PostgreSQL's wal_segment_size cannot be read: %.20s",
+                    PQgetvalue(result, 0, 0));
     if (s->expected.segment_bytes == 0)
         s->expected.segment_bytes = (uint32_t)bytes;
     if (bytes != s->expected.segment_bytes)
-        return fail(ERR_PEER, "PostgreSQL's wal_segment_size is %s, %u bytes are expected", PQgetvalue(result, 0, 0),
-                    s->expected.segment_bytes);
+        return fail(ERR_PEER, "PostgreSQL's wal_segment_size is %s, %u bytes are expected",
+                    PQgetvalue(result, 0, 0), s->expected.segment_bytes);
     if (s->slot[0] == '\0')
         return slot_is_there(s);
     snprintf(query, sizeof query, "CREATE_REPLICATION_SLOT \"%s\" PHYSICAL RESERVE_WAL", s->slot);
@@ -370,8 +391,9 @@ take_size(struct source *s, const PGresult *result)
 static int
 shut_down(const struct source *s)
 {
-    return fail(ERR_PEER, "PostgreSQL ended the stream at " LSN_FORMAT " on timeline %u: it shuts down", LSN_ARGS(s->lsn),
-                s->timeline);
+    return fail(ERR_PEER,
+                "PostgreSQL ended the stream at " LSN_FORMAT " on timeline %u: it shuts down",
+                LSN_ARGS(s->lsn), s->timeline);
 }
 
 /* After a timeline's end: (next timeline, its start). */
@@ -447,7 +469,8 @@ take_results(struct source *s)
         if (result == NULL) {
             result = s->result;
             s->result = NULL;
-            if (result == NULL && (s->state == SOURCE_IDENTIFY || s->state == SOURCE_SIZE || s->state == SOURCE_SLOT_LSN))
+            if (result == NULL && (s->state == SOURCE_IDENTIFY || s->state == SOURCE_SIZE ||
+                                   s->state == SOURCE_SLOT_LSN))
                 return lost(s, "no answer");
             code = command_over(s, result);
             if (result != s->history)
@@ -472,7 +495,8 @@ take_results(struct source *s)
     return 0;
 }
 
-/* In the midst of the stream, libpq may still hold WAL: it goes first, source_next says the rest. */
+/* In the midst of the stream, libpq may still hold WAL: it goes first, source_next says the rest.
+ */
 static int
 broke(struct source *s)
 {
@@ -520,7 +544,8 @@ source_run(struct source *s, const struct loop *l, int64_t now_us)
         return 0;
     ready = loop_ready(l, PQsocket(s->conn));
     if (waits_for_answer(s) && now_us >= s->due_us)
-        return fail(ERR_PEER, "PostgreSQL does not answer the request for WAL within %d s", (int)(ANSWER_US / SECOND_US));
+        return fail(ERR_PEER, "PostgreSQL does not answer the request for WAL within %d s",
+                    (int)(ANSWER_US / SECOND_US));
     if (s->state == SOURCE_CONNECTING) {
         int code = ready != 0 ? go_on_connecting(s) : 0; /* not watched yet: in the next turn */
 
@@ -549,8 +574,8 @@ take_wal(struct source *s, int length, struct source_item *ret_item)
     if (r.failed || r.left == 0)
         return fail(ERR_PEER, "PostgreSQL sends WAL in a message of %d bytes", length);
     if (lsn != s->lsn)
-        return fail(ERR_PEER, "PostgreSQL sends WAL from " LSN_FORMAT ", " LSN_FORMAT " is next", LSN_ARGS(lsn),
-                    LSN_ARGS(s->lsn));
+        return fail(ERR_PEER, "PostgreSQL sends WAL from " LSN_FORMAT ", " LSN_FORMAT " is next",
+                    LSN_ARGS(lsn), LSN_ARGS(s->lsn));
     *ret_item = (struct source_item){.kind = SOURCE_WAL,
                                      .timeline = s->timeline,
                                      .lsn = lsn,
@@ -565,7 +590,8 @@ take_wal(struct source *s, int length, struct source_item *ret_item)
 static int
 end_of_copy(struct source *s)
 {
-    PQputCopyEnd(s->conn, NULL); /* refused by libpq when an error ended the stream: the result tells */
+    PQputCopyEnd(s->conn,
+                 NULL); /* refused by libpq when an error ended the stream: the result tells */
     s->write_pending = PQflush(s->conn) > 0;
     s->state = SOURCE_TIMELINE_END;
     s->broken = false; /* why it broke may be in that result */
@@ -639,7 +665,8 @@ sayable(const struct source *s, bool proven, lsn_t p, lsn_t said)
 static int
 put(struct source *s, struct buf *b)
 {
-    if (PQputCopyData(s->conn, (const char *)buf_data(b), (int)buf_used(b)) < 0 && PQstatus(s->conn) == CONNECTION_BAD)
+    if (PQputCopyData(s->conn, (const char *)buf_data(b), (int)buf_used(b)) < 0 &&
+        PQstatus(s->conn) == CONNECTION_BAD)
         return broke(s);
     return 0; /* refused when the server has ended the stream: what it said is read next */
 }
@@ -656,7 +683,8 @@ source_report(struct source *s, const struct source_position *p, int64_t now_us)
                                    .xmin = p->xmin,
                                    .catalog_xmin = p->catalog_xmin};
     uint64_t stamp = (uint64_t)(clock_wall_us() - POSTGRES_EPOCH_US);
-    bool moved = !s->said_any || next.write != s->said.write || next.flush != s->said.flush || next.apply != s->said.apply;
+    bool moved = !s->said_any || next.write != s->said.write || next.flush != s->said.flush ||
+                 next.apply != s->said.apply;
     bool feedback = next.xmin != s->said.xmin || next.catalog_xmin != s->said.catalog_xmin ||
                     (next.xmin != 0 && now_us - s->feedback_us >= FEEDBACK_US);
 
@@ -704,7 +732,8 @@ source_watch(const struct source *s, struct loop *l, bool want_input)
     if (s->state == SOURCE_CONNECTING)
         events = s->polling == PGRES_POLLING_READING ? POLLIN : POLLOUT;
     else
-        events = (short)((want_input || s->state != SOURCE_STREAMING ? POLLIN : 0) | (s->write_pending ? POLLOUT : 0));
+        events = (short)((want_input || s->state != SOURCE_STREAMING ? POLLIN : 0) |
+                         (s->write_pending ? POLLOUT : 0));
     loop_watch(l, PQsocket(s->conn), events);
     if (waits_for_answer(s))
         loop_due(l, s->due_us);

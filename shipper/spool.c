@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define FILE_NAME_SIZE 40
-#define POSITION_SIZE  sizeof ((struct flush *)0)->position
+#define POSITION_SIZE  sizeof((struct flush *)0)->position
 #define PARTIAL        ".partial"
 #define FRESH          ".new" /* a copy that is not finished */
 #define DAMAGED        ".damaged"
@@ -57,12 +57,14 @@ segment_end(const struct spool *s, lsn_t lsn)
 
 /* A file's name taken apart: a segment, complete or not. */
 static bool
-parse_file(const struct spool *s, const char *name, timeline_t *ret_timeline, lsn_t *ret_start, bool *ret_partial)
+parse_file(const struct spool *s, const char *name, timeline_t *ret_timeline, lsn_t *ret_start,
+           bool *ret_partial)
 {
     char stem[FILE_NAME_SIZE];
     size_t length = strlen(name);
 
-    *ret_partial = length > 24 && (strcmp(name + 24, PARTIAL) == 0 || strcmp(name + 24, DAMAGED) == 0);
+    *ret_partial =
+        length > 24 && (strcmp(name + 24, PARTIAL) == 0 || strcmp(name + 24, DAMAGED) == 0);
     if (length != 24 && !*ret_partial)
         return false;
     memcpy(stem, name, 24);
@@ -83,8 +85,9 @@ visit_nameless(void *context, const struct durable_entry *entry)
     snprintf(stem, sizeof stem, "%.24s", entry->name);
     if (!segment_parse(stem, SEGMENT_BYTES_MIN, &timeline, &start))
         return 0;
-    return fail(ERR_CORRUPT, "%s/%s is there, but no file \"identity\" that says whose it is; move it away", s->path,
-                entry->name);
+    return fail(ERR_CORRUPT,
+                "%s/%s is there, but no file \"identity\" that says whose it is; move it away",
+                s->path, entry->name);
 }
 
 static int
@@ -101,7 +104,8 @@ load_identity(struct spool *s)
     }
     if (got < 0)
         return fail_sys(ERR_LOCAL, "cannot read %s/identity", s->path);
-    if (sscanf(text, "system_identifier %" SCNu64 " segment_bytes %" SCNu32 " postgres_major %" SCNu16,
+    if (sscanf(text,
+               "system_identifier %" SCNu64 " segment_bytes %" SCNu32 " postgres_major %" SCNu16,
                &i.system_identifier, &i.segment_bytes, &i.postgres_major) != 3 ||
         !segment_bytes_valid(i.segment_bytes) || i.system_identifier == 0)
         return fail(ERR_CORRUPT, "%s/identity is not one of walferry's", s->path);
@@ -112,12 +116,12 @@ load_identity(struct spool *s)
 /* One pass over the directory. */
 struct scan {
     const struct spool *s;
-    timeline_t timeline;     /* look at its files; 0: only for the highest one */
+    timeline_t timeline; /* look at its files; 0: only for the highest one */
     timeline_t highest;
     bool any, any_complete;
-    lsn_t first;             /* start of the lowest file */
-    lsn_t last_complete;     /* start of the highest complete one */
-    lsn_t growing;           /* where a partial file belongs */
+    lsn_t first;                /* start of the lowest file */
+    lsn_t last_complete;        /* start of the highest complete one */
+    lsn_t growing;              /* where a partial file belongs */
     char stale[FILE_NAME_SIZE]; /* one that is left over, "" when there is none */
 };
 
@@ -136,7 +140,8 @@ visit(void *context, const struct durable_entry *entry)
     }
     if (entry->bytes > scan->s->identity.segment_bytes ||
         (!partial && entry->bytes != scan->s->identity.segment_bytes))
-        return fail(ERR_CORRUPT, "%s/%s has %" PRIu64 " bytes, segments of this pool have %u; move it away",
+        return fail(ERR_CORRUPT,
+                    "%s/%s has %" PRIu64 " bytes, segments of this pool have %u; move it away",
                     scan->s->path, entry->name, entry->bytes, scan->s->identity.segment_bytes);
     if (timeline > scan->highest)
         scan->highest = timeline;
@@ -216,7 +221,8 @@ timeline_before(const struct spool *s, const char *text, size_t length, lsn_t en
     return s->timeline;
 }
 
-/* Down from the newest byte, over timelines, to the first that is held; below it nothing may be left. */
+/* Down from the newest byte, over timelines, to the first that is held; below it nothing may be
+ * left. */
 static int
 find_start(struct spool *s)
 {
@@ -244,9 +250,12 @@ find_start(struct spool *s)
     if (code == 0 && scan.any && scan.first < start) {
         char missing[SEGMENT_NAME_SIZE];
 
-        segment_name(missing, timeline, start - s->identity.segment_bytes, s->identity.segment_bytes);
-        return fail(ERR_CORRUPT, "a hole: %s/%s is missing, older segments are there; put it back or move them away",
-                    s->path, missing);
+        segment_name(missing, timeline, start - s->identity.segment_bytes,
+                     s->identity.segment_bytes);
+        return fail(
+            ERR_CORRUPT,
+            "a hole: %s/%s is missing, older segments are there; put it back or move them away",
+            s->path, missing);
     }
     return code;
 }
@@ -264,15 +273,16 @@ load_position(const struct spool *s, lsn_t *ret_flushed, bool *ret_same_boot)
     *ret_same_boot = false;
     if (got < 0 && errno != ENOENT && errno != EFBIG)
         return fail_sys(ERR_LOCAL, "cannot read %s/position", s->path);
-    if (got < 0 || sscanf(text, "boot %63s timeline %" SCNu32 " flushed %" SCNx32 "/%" SCNx32, boot, &timeline, &high,
-                          &low) != 4)
+    if (got < 0 || sscanf(text, "boot %63s timeline %" SCNu32 " flushed %" SCNx32 "/%" SCNx32, boot,
+                          &timeline, &high, &low) != 4)
         return 0; /* the tail is not trusted, no more */
     *ret_same_boot = s->boot_id[0] != '\0' && strcmp(boot, s->boot_id) == 0;
     if (timeline == s->timeline) {
         *ret_flushed = (lsn_t)high << 32 | low;
         return 0;
     }
-    /* killed just behind a switch: the new timeline's file got its name with all before the fork flushed */
+    /* killed just behind a switch: the new timeline's file got its name with all before the fork
+     * flushed */
     if (timeline < s->timeline) {
         timeline_t next;
 
@@ -318,14 +328,16 @@ open_tail(struct spool *s, lsn_t recorded, bool same_boot)
         if (errno == ENOENT && durable_open(s->dir, damaged, DURABLE_WRITE, &s->fd) == 0)
             s->damaged = true;
         else
-            return errno == ENOENT ? ERR_AGAIN : fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, partial);
+            return errno == ENOENT ? ERR_AGAIN
+                                   : fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, partial);
     }
     if (durable_size(s->fd, &bytes) < 0)
         return fail_sys(ERR_LOCAL, "cannot read %s/%s", s->path, partial);
     if (!s->damaged && durable_data(s->fd) < 0) {
         (void)!durable_rename(s->dir, partial, damaged);
         s->damaged = true;
-    } else if (!s->damaged && durable_remove(s->dir, damaged) < 0) { /* this one is made from its bytes */
+    } else if (!s->damaged &&
+               durable_remove(s->dir, damaged) < 0) { /* this one is made from its bytes */
         return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, damaged);
     }
     s->fd_start = s->written;
@@ -371,7 +383,8 @@ find_positions(struct spool *s)
         return code;
     s->written = scan.any_complete ? scan.last_complete + s->identity.segment_bytes : scan.first;
     s->flushed = s->available = s->written;
-    if (durable_sync_dir(s->dir) < 0) /* a killed process may have left a name that is only in memory */
+    if (durable_sync_dir(s->dir) <
+        0) /* a killed process may have left a name that is only in memory */
         return fail_sys(ERR_LOCAL, "cannot flush the directory %s", s->path);
     code = load_position(s, &recorded, &same_boot);
     if (code == 0)
@@ -382,9 +395,10 @@ find_positions(struct spool *s)
         code = find_start(s);
     s->recorded = recorded;
     if (code == 0 && recorded > s->written) {
-        log_warning("%s ends at " LSN_FORMAT ", but up to " LSN_FORMAT
-                    " was flushed once: the disk lost it, or files were taken away; it has to come again",
-                    s->path, LSN_ARGS(s->written), LSN_ARGS(recorded));
+        log_warning(
+            "%s ends at " LSN_FORMAT ", but up to " LSN_FORMAT
+            " was flushed once: the disk lost it, or files were taken away; it has to come again",
+            s->path, LSN_ARGS(s->written), LSN_ARGS(recorded));
         code = distrust(s); /* or the old record would vouch for what comes */
     }
     return code;
@@ -401,9 +415,13 @@ spool_open(struct spool *s, const char *path)
     if (durable_dir(path, &s->dir) < 0)
         return fail_sys(ERR_LOCAL, "cannot open the spool %s", path);
     if (durable_lock(s->dir, "lock", &s->lock) < 0) {
-        code = errno == EWOULDBLOCK
-                   ? fail(ERR_LOCAL, "another agent uses the spool %s (its lock file is held): stop that one first", path)
-                   : fail_sys(ERR_LOCAL, "cannot lock %s/lock", path);
+        code =
+            errno == EWOULDBLOCK
+                ? fail(
+                      ERR_LOCAL,
+                      "another agent uses the spool %s (its lock file is held): stop that one first",
+                      path)
+                : fail_sys(ERR_LOCAL, "cannot lock %s/lock", path);
         spool_close(s);
         return code;
     }
@@ -442,18 +460,21 @@ spool_adopt(struct spool *s, const struct identity *identity)
 
     if (s->identity.system_identifier != 0) {
         if (s->identity.system_identifier != identity->system_identifier)
-            return fail(ERR_CORRUPT,
-                        "the spool %s holds WAL of another database cluster: system identifier %" PRIu64 ", not %" PRIu64,
-                        s->path, s->identity.system_identifier, identity->system_identifier);
+            return fail(
+                ERR_CORRUPT,
+                "the spool %s holds WAL of another database cluster: system identifier %" PRIu64
+                ", not %" PRIu64,
+                s->path, s->identity.system_identifier, identity->system_identifier);
         if (s->identity.segment_bytes != identity->segment_bytes)
             return fail(ERR_CORRUPT, "the spool %s holds segments of %u bytes, not %u", s->path,
                         s->identity.segment_bytes, identity->segment_bytes);
         s->identity.postgres_major = identity->postgres_major;
         return 0;
     }
-    length = snprintf(text, sizeof text,
-                      "system_identifier %" PRIu64 "\nsegment_bytes %" PRIu32 "\npostgres_major %" PRIu16 "\n",
-                      identity->system_identifier, identity->segment_bytes, identity->postgres_major);
+    length = snprintf(
+        text, sizeof text,
+        "system_identifier %" PRIu64 "\nsegment_bytes %" PRIu32 "\npostgres_major %" PRIu16 "\n",
+        identity->system_identifier, identity->segment_bytes, identity->postgres_major);
     if (durable_replace(s->dir, "identity", text, (size_t)length) < 0)
         return fail_sys(ERR_LOCAL, "cannot write %s/identity", s->path);
     s->identity = *identity;
@@ -473,7 +494,8 @@ spool_history(const struct spool *s, timeline_t timeline, char *out, size_t size
     if (got < 0 && errno == ENOENT)
         return ERR_AGAIN;
     if (got < 0)
-        return fail_sys(errno == EFBIG ? ERR_CORRUPT : ERR_LOCAL, "cannot read %s/%s", s->path, name);
+        return fail_sys(errno == EFBIG ? ERR_CORRUPT : ERR_LOCAL, "cannot read %s/%s", s->path,
+                        name);
     return (int)got;
 }
 
@@ -485,15 +507,16 @@ spool_put_history(struct spool *s, timeline_t timeline, const char *text, size_t
     int got;
 
     if (length > HISTORY_BYTES_MAX)
-        return fail(ERR_PEER, "the history of timeline %u has %zu bytes, more than %d", timeline, length,
-                    HISTORY_BYTES_MAX);
+        return fail(ERR_PEER, "the history of timeline %u has %zu bytes, more than %d", timeline,
+                    length, HISTORY_BYTES_MAX);
     got = spool_history(s, timeline, there, sizeof there);
     history_name(name, timeline);
     if (got >= 0 && ((size_t)got != length || memcmp(there, text, length) != 0))
-        return fail(ERR_CORRUPT,
-                    "the history of timeline %u differs from %s/%s: two servers made a timeline of that number; compare "
-                    "both files and decide which server is right",
-                    timeline, s->path, name);
+        return fail(
+            ERR_CORRUPT,
+            "the history of timeline %u differs from %s/%s: two servers made a timeline of that number; compare "
+            "both files and decide which server is right",
+            timeline, s->path, name);
     if (got >= 0)
         return 0;
     if (got != ERR_AGAIN)
@@ -505,9 +528,11 @@ spool_put_history(struct spool *s, timeline_t timeline, const char *text, size_t
 
 /* Both texts name the same switch point for every ancestor that ours knows. */
 static bool
-same_ancestors(const char *ours, size_t our_length, const char *theirs, size_t their_length, timeline_t last)
+same_ancestors(const char *ours, size_t our_length, const char *theirs, size_t their_length,
+               timeline_t last)
 {
-    for (timeline_t t = history_next(ours, our_length, 0, last); t < last; t = history_next(ours, our_length, t, last)) {
+    for (timeline_t t = history_next(ours, our_length, 0, last); t < last;
+         t = history_next(ours, our_length, t, last)) {
         lsn_t our_end, their_end;
 
         if (!history_switch_point(ours, our_length, t, &our_end) ||
@@ -527,25 +552,28 @@ spool_check_history(const struct spool *s, timeline_t timeline, const char *text
     if (spool_empty(s))
         return 0;
     if (timeline < s->timeline)
-        return fail(ERR_CORRUPT,
-                    "the server is on timeline %u, this spool holds timeline %u already: a former primary, or restored "
-                    "from an older state",
-                    timeline, s->timeline);
+        return fail(
+            ERR_CORRUPT,
+            "the server is on timeline %u, this spool holds timeline %u already: a former primary, or restored "
+            "from an older state",
+            timeline, s->timeline);
     our_length = spool_history(s, s->timeline, ours, sizeof ours);
     if (our_length < 0 && our_length != ERR_AGAIN)
         return our_length;
     if (timeline == s->timeline) {
         if (our_length > 0 && ((size_t)our_length != length || memcmp(ours, text, length) != 0))
-            return fail(ERR_CORRUPT,
-                        "the history of timeline %u differs from the one in the spool %s: two servers made a timeline "
-                        "of that number",
-                        timeline, s->path);
+            return fail(
+                ERR_CORRUPT,
+                "the history of timeline %u differs from the one in the spool %s: two servers made a timeline "
+                "of that number",
+                timeline, s->path);
         return 0;
     }
     if (!history_switch_point(text, length, s->timeline, &fork) ||
         (our_length > 0 && !same_ancestors(ours, (size_t)our_length, text, length, s->timeline)))
-        return fail(ERR_CORRUPT, "timeline %u does not descend from timeline %u, which this spool holds", timeline,
-                    s->timeline);
+        return fail(ERR_CORRUPT,
+                    "timeline %u does not descend from timeline %u, which this spool holds",
+                    timeline, s->timeline);
     if (fork < s->flushed)
         return fail(ERR_CORRUPT,
                     "timeline %u forked from timeline %u at " LSN_FORMAT ", before " LSN_FORMAT
@@ -575,7 +603,8 @@ void
 spool_resume(const struct spool *s, timeline_t *ret_timeline, lsn_t *ret_lsn)
 {
     *ret_timeline = s->timeline;
-    *ret_lsn = segment_start(s->available, s->identity.segment_bytes); /* a torn tail comes again, too */
+    *ret_lsn =
+        segment_start(s->available, s->identity.segment_bytes); /* a torn tail comes again, too */
 }
 
 int
@@ -583,7 +612,8 @@ spool_begin(struct spool *s, timeline_t timeline, lsn_t lsn)
 {
     assert(spool_empty(s) && segment_bytes_valid(s->identity.segment_bytes));
     if (lsn != segment_start(lsn, s->identity.segment_bytes))
-        return fail(ERR_PEER, "WAL for an empty spool starts at " LSN_FORMAT ", which is no segment's start",
+        return fail(ERR_PEER,
+                    "WAL for an empty spool starts at " LSN_FORMAT ", which is no segment's start",
                     LSN_ARGS(lsn));
     s->timeline = timeline;
     s->start = s->written = s->flushed = s->available = lsn;
@@ -624,7 +654,9 @@ compare(struct spool *s, lsn_t lsn, const uint8_t *bytes, size_t n)
     int code = open_for_read(s, s->timeline, start);
 
     if (code == ERR_AGAIN)
-        return fail(ERR_PEER, "WAL from " LSN_FORMAT " comes again, which this spool holds no longer", LSN_ARGS(lsn));
+        return fail(ERR_PEER,
+                    "WAL from " LSN_FORMAT " comes again, which this spool holds no longer",
+                    LSN_ARGS(lsn));
     if (code < 0)
         return code;
     for (size_t at = 0; at < n;) {
@@ -640,10 +672,12 @@ compare(struct spool *s, lsn_t lsn, const uint8_t *bytes, size_t n)
 
             segment_name(name, s->timeline, start, s->identity.segment_bytes);
             if (lsn + at + same < s->available || s->fd < 0 || start != s->fd_start)
-                return fail(ERR_CORRUPT,
-                            "other bytes at an acknowledged position: segment %s, offset %" PRIu64 " (" LSN_FORMAT
-                            "). The primary was restored from an older state, or is another server; nothing was changed",
-                            name, lsn + at + same - start, LSN_ARGS(lsn + at + same));
+                return fail(
+                    ERR_CORRUPT,
+                    "other bytes at an acknowledged position: segment %s, offset %" PRIu64
+                    " (" LSN_FORMAT
+                    "). The primary was restored from an older state, or is another server; nothing was changed",
+                    name, lsn + at + same - start, LSN_ARGS(lsn + at + same));
             if (durable_write(s->fd, bytes + at + same, piece - same, lsn + at + same - start) < 0)
                 return fail_sys(ERR_LOCAL, "cannot write %s/%s" PARTIAL, s->path, name);
         }
@@ -682,7 +716,8 @@ static int
 append(struct spool *s, const uint8_t *bytes, size_t n)
 {
     lsn_t offset;
-    int code = s->fd < 0 || s->written == s->fd_start + s->identity.segment_bytes ? open_next(s) : 0;
+    int code =
+        s->fd < 0 || s->written == s->fd_start + s->identity.segment_bytes ? open_next(s) : 0;
 
     if (code < 0)
         return code;
@@ -703,8 +738,8 @@ append(struct spool *s, const uint8_t *bytes, size_t n)
  * are flushed: at least `needed` of them, up to `most` as far as they can be read.
  */
 static int
-copy_partial(const struct spool *s, timeline_t timeline, lsn_t start, int from, uint64_t needed, uint64_t most,
-             int *ret_fd, uint64_t *ret_copied)
+copy_partial(const struct spool *s, timeline_t timeline, lsn_t start, int from, uint64_t needed,
+             uint64_t most, int *ret_fd, uint64_t *ret_copied)
 {
     static uint8_t chunk[COMPARE_BYTES];
     char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], fresh[FILE_NAME_SIZE];
@@ -726,8 +761,9 @@ copy_partial(const struct spool *s, timeline_t timeline, lsn_t start, int from, 
             break;
     }
     if (code == 0 && at < needed)
-        code = fail(ERR_LOCAL, "cannot copy %s/%s: only %" PRIu64 " of %" PRIu64 " flushed bytes can be read", s->path,
-                    name, at, needed);
+        code = fail(ERR_LOCAL,
+                    "cannot copy %s/%s: only %" PRIu64 " of %" PRIu64 " flushed bytes can be read",
+                    s->path, name, at, needed);
     if (code == 0 && (durable_data(fd) < 0 || durable_rename(s->dir, fresh, partial) < 0))
         code = fail_sys(ERR_LOCAL, "cannot flush %s/%s", s->path, fresh);
     if (code < 0) {
@@ -755,13 +791,16 @@ check_switch(const struct spool *s, timeline_t timeline, lsn_t lsn, lsn_t *ret_f
         return code;
     history_switch_point(text, (size_t)length, s->timeline, ret_fork); /* checked just now */
     if (history_next(text, (size_t)length, s->timeline, timeline) != timeline)
-        return fail(ERR_PEER, "WAL of timeline %u comes, timeline %u lies between it and timeline %u, which is held here",
-                    timeline, history_next(text, (size_t)length, s->timeline, timeline), s->timeline);
+        return fail(
+            ERR_PEER,
+            "WAL of timeline %u comes, timeline %u lies between it and timeline %u, which is held here",
+            timeline, history_next(text, (size_t)length, s->timeline, timeline), s->timeline);
     if (*ret_fork > s->available || lsn > *ret_fork)
         return fail(ERR_PEER,
                     "a hole: WAL of timeline %u comes from " LSN_FORMAT ", it begins at " LSN_FORMAT
                     ", timeline %u is held up to " LSN_FORMAT,
-                    timeline, LSN_ARGS(lsn), LSN_ARGS(*ret_fork), s->timeline, LSN_ARGS(s->available));
+                    timeline, LSN_ARGS(lsn), LSN_ARGS(*ret_fork), s->timeline,
+                    LSN_ARGS(s->available));
     return 0;
 }
 
@@ -779,18 +818,23 @@ switch_timeline(struct spool *s, timeline_t timeline, lsn_t lsn, const uint8_t *
         return ERR_AGAIN; /* the old timeline's bytes first */
     start = segment_start(fork, s->identity.segment_bytes);
     if (lsn < start)
-        return fail(ERR_PEER, "WAL of timeline %u comes from " LSN_FORMAT ", its first segment begins at " LSN_FORMAT,
+        return fail(ERR_PEER,
+                    "WAL of timeline %u comes from " LSN_FORMAT
+                    ", its first segment begins at " LSN_FORMAT,
                     timeline, LSN_ARGS(lsn), LSN_ARGS(start));
     if (lsn < fork)
-        code = compare(s, lsn, bytes, fork - lsn < n ? (size_t)(fork - lsn) : n); /* before anything changes */
+        code = compare(s, lsn, bytes,
+                       fork - lsn < n ? (size_t)(fork - lsn) : n); /* before anything changes */
     if (code == 0 && fork > start)
         code = open_for_read(s, s->timeline, start);
     if (code == 0)
-        code = copy_partial(s, timeline, start, fork > start ? s->read_fd : -1, fork - start, fork - start, &fd, &copied);
+        code = copy_partial(s, timeline, start, fork > start ? s->read_fd : -1, fork - start,
+                            fork - start, &fd, &copied);
     if (code < 0)
-        return code == ERR_AGAIN ? fail(ERR_CORRUPT, "the segment of " LSN_FORMAT " is missing in %s", LSN_ARGS(start),
-                                        s->path)
-                                 : code;
+        return code == ERR_AGAIN
+                   ? fail(ERR_CORRUPT, "the segment of " LSN_FORMAT " is missing in %s",
+                          LSN_ARGS(start), s->path)
+                   : code;
     durable_close(s->fd);
     durable_close(s->retired_fd);
     s->retired_fd = -1;
@@ -804,14 +848,16 @@ switch_timeline(struct spool *s, timeline_t timeline, lsn_t lsn, const uint8_t *
 }
 
 int
-spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n, int64_t now_us)
+spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n,
+             int64_t now_us)
 {
     const uint8_t *at = bytes;
 
     (void)now_us;
     assert(!spool_empty(s));
     if (s->damaged)
-        return fail(ERR_LOCAL, "the spool %s could not be flushed and is not repaired yet", s->path);
+        return fail(ERR_LOCAL, "the spool %s could not be flushed and is not repaired yet",
+                    s->path);
     if (timeline != s->timeline) {
         int code = switch_timeline(s, timeline, lsn, at, n);
 
@@ -819,8 +865,8 @@ spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes,
             return code;
     }
     if (lsn > s->available) /* also in a torn tail, which has to be compared first */
-        return fail(ERR_PEER, "a hole: WAL from " LSN_FORMAT " comes, " LSN_FORMAT " is next", LSN_ARGS(lsn),
-                    LSN_ARGS(s->available));
+        return fail(ERR_PEER, "a hole: WAL from " LSN_FORMAT " comes, " LSN_FORMAT " is next",
+                    LSN_ARGS(lsn), LSN_ARGS(s->available));
     while (n > 0) {
         lsn_t end = lsn < s->written ? s->written : segment_end(s, lsn);
         size_t piece;
@@ -906,7 +952,8 @@ spool_flush_run(struct flush *f)
         return;
     }
     /* an older position is only a smaller promise: a full disk must not stop what was flushed */
-    if (f->position[0] != '\0' && durable_replace(f->dir, "position", f->position, strlen(f->position)) < 0)
+    if (f->position[0] != '\0' &&
+        durable_replace(f->dir, "position", f->position, strlen(f->position)) < 0)
         f->position[0] = '\0';
 }
 
@@ -920,7 +967,8 @@ spool_flush_end(struct spool *s, const struct flush *f)
 
         s->damaged = true;
         s->available = s->flushed; /* what is read above it may not be what was written */
-        segment_name(name, s->timeline, s->flush_retired ? s->retired_start : s->fd_start, s->identity.segment_bytes);
+        segment_name(name, s->timeline, s->flush_retired ? s->retired_start : s->fd_start,
+                     s->identity.segment_bytes);
         errno = f->error;
         return fail_sys(ERR_LOCAL, "cannot %s %s/%s" PARTIAL, f->failed, s->path, name);
     }
@@ -962,7 +1010,8 @@ spool_recover(struct spool *s)
         durable_open(s->dir, partial, DURABLE_READ, &old) < 0 &&
         durable_open(s->dir, name, DURABLE_READ, &old) < 0)
         old = -1;
-    code = copy_partial(s, s->timeline, start, old, s->flushed - start, s->identity.segment_bytes, &fd, &copied);
+    code = copy_partial(s, s->timeline, start, old, s->flushed - start, s->identity.segment_bytes,
+                        &fd, &copied);
     durable_close(old);
     if (code == 0 && durable_remove(s->dir, damaged) < 0) {
         code = fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, damaged);
@@ -1027,7 +1076,8 @@ spool_read(struct spool *s, timeline_t timeline, lsn_t lsn, void *out, size_t n)
         return code;
     got = durable_read(s->read_fd, out, n, lsn - start);
     if (got < 0)
-        return fail_sys(ERR_LOCAL, "cannot read the segment of " LSN_FORMAT " in %s", LSN_ARGS(lsn), s->path);
+        return fail_sys(ERR_LOCAL, "cannot read the segment of " LSN_FORMAT " in %s", LSN_ARGS(lsn),
+                        s->path);
     return (int)got;
 }
 
@@ -1046,7 +1096,8 @@ visit_first(void *context, const struct durable_entry *entry)
     lsn_t start;
     bool partial;
 
-    if (!parse_file(first->s, entry->name, &timeline, &start, &partial) || timeline != first->timeline)
+    if (!parse_file(first->s, entry->name, &timeline, &start, &partial) ||
+        timeline != first->timeline)
         return 0;
     if (!first->found || start < first->start)
         first->start = start;
@@ -1086,7 +1137,8 @@ visit_oldest(void *context, const struct durable_entry *entry)
     bool partial;
     size_t i;
 
-    if (!parse_file(o->s, entry->name, &timeline, &start, &partial) || (partial && timeline == o->s->timeline))
+    if (!parse_file(o->s, entry->name, &timeline, &start, &partial) ||
+        (partial && timeline == o->s->timeline))
         return 0;
     for (i = o->count; i > 0 && start < o->at[i - 1].start; i--)
         if (i < PRUNE_MAX)
@@ -1114,7 +1166,8 @@ spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wall_us
         return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
     if (needed_from > growing)
         needed_from = growing;
-    for (size_t i = 0; i < o.count; i++) { /* always the oldest: a younger one before it would leave a hole */
+    for (size_t i = 0; i < o.count;
+         i++) { /* always the oldest: a younger one before it would leave a hole */
         lsn_t end = o.at[i].start + s->identity.segment_bytes;
 
         if (end > needed_from || o.at[i].modified_us > wall_us - keep_us)
@@ -1141,7 +1194,8 @@ fetchable(const char *name)
     lsn_t start;
 
     /* the smallest segments have the most names: whoever has larger ones has fewer files */
-    return history_parse_name(name, &timeline) || segment_parse(name, SEGMENT_BYTES_MIN, &timeline, &start);
+    return history_parse_name(name, &timeline) ||
+           segment_parse(name, SEGMENT_BYTES_MIN, &timeline, &start);
 }
 
 static int

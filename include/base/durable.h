@@ -20,15 +20,16 @@ enum durable_mode { DURABLE_READ, DURABLE_WRITE /* read and write, must exist */
 int durable_open(int dir, const char *name, enum durable_mode mode, int *ret_fd);
 void durable_close(int fd); /* accepts -1 */
 
-ssize_t durable_read(int fd, void *bytes, size_t n, uint64_t offset); /* all of n, or up to the end */
+ssize_t durable_read(int fd, void *bytes, size_t n,
+                     uint64_t offset); /* all of n, or up to the end */
 int durable_write(int fd, const void *bytes, size_t n, uint64_t offset); /* all, or -1 */
-int durable_data(int fd);                                             /* fdatasync */
+int durable_data(int fd);                                                /* fdatasync */
 int durable_size(int fd, uint64_t *ret_bytes);
 int durable_truncate(int fd, uint64_t bytes);
 
 int durable_sync_dir(int dir);
 int durable_rename(int dir, const char *from, const char *to); /* and the directory's sync */
-int durable_remove(int dir, const char *name);                 /* and the directory's sync; absent is fine */
+int durable_remove(int dir, const char *name); /* and the directory's sync; absent is fine */
 
 /* write a temporary file "name.tmp", fsync, rename, fsync the directory */
 int durable_replace(int dir, const char *name, const void *bytes, size_t n);
@@ -42,11 +43,13 @@ struct durable_entry {
     int64_t modified_us; /* wall clock */
 };
 /* Each regular file once, any order; visit returns 0 to go on, else durable_list returns that. */
-int durable_list(int dir, int (*visit)(void *context, const struct durable_entry *entry), void *context);
+int durable_list(int dir, int (*visit)(void *context, const struct durable_entry *entry),
+                 void *context);
 
 int durable_free(int dir, uint64_t *ret_bytes); /* what the file system still has for us */
 
-/* An exclusive lock on a file made for it, held until the process ends or durable_close; EWOULDBLOCK. */
+/* An exclusive lock on a file made for it, held until the process ends or durable_close;
+ * EWOULDBLOCK. */
 int durable_lock(int dir, const char *name, int *ret_fd);
 
 #endif

@@ -14,9 +14,10 @@
 #define FAIL_MESSAGE_MAX 1024
 
 enum fail_code {
-    ERR_AGAIN = -1,   /* nothing wrong: come back when poll says so */
-    ERR_PEER = -2,    /* the other side is gone or broke the protocol: drop the session, dial again */
-    ERR_LOCAL = -3,   /* our disk, permission or space: stop accepting, stay alive, retry on a timer */
+    ERR_AGAIN = -1, /* nothing wrong: come back when poll says so */
+    ERR_PEER = -2,  /* the other side is gone or broke the protocol: drop the session, dial again */
+    ERR_LOCAL =
+        -3, /* our disk, permission or space: stop accepting, stay alive, retry on a timer */
     ERR_CORRUPT = -4, /* what we hold contradicts itself: refuse, name it, wait for the operator */
     ERR_USAGE = -5,   /* bad arguments or config: exit 2 at start, never later */
 };

@@ -14,10 +14,10 @@
 typedef uint64_t lsn_t;
 typedef uint32_t timeline_t;
 
-#define LSN_UNKNOWN      UINT64_C(0) /* PostgreSQL's InvalidXLogRecPtr */
-#define LSN_FORMAT       "%X/%X"
-#define LSN_ARGS(lsn)    (unsigned)((lsn) >> 32), (unsigned)(lsn)
-#define LSN_TEXT_SIZE    18
+#define LSN_UNKNOWN       UINT64_C(0) /* PostgreSQL's InvalidXLogRecPtr */
+#define LSN_FORMAT        "%X/%X"
+#define LSN_ARGS(lsn)     (unsigned)((lsn) >> 32), (unsigned)(lsn)
+#define LSN_TEXT_SIZE     18
 #define SEGMENT_NAME_SIZE 25 /* 24 hex digits and a 0 */
 #define HISTORY_NAME_SIZE 17 /* 8 hex digits, ".history" and a 0 */
 #define SEGMENT_BYTES_MIN (UINT32_C(1) << 20)
@@ -29,10 +29,12 @@ bool lsn_parse(const char *text, lsn_t *ret_lsn); /* "16/B374D848", nothing behi
 
 bool segment_bytes_valid(uint32_t segment_bytes); /* a power of two, 1 MB to 1 GB */
 lsn_t segment_start(lsn_t lsn, uint32_t segment_bytes);
-void segment_name(char out[SEGMENT_NAME_SIZE], timeline_t timeline, lsn_t lsn, uint32_t segment_bytes);
+void segment_name(char out[SEGMENT_NAME_SIZE], timeline_t timeline, lsn_t lsn,
+                  uint32_t segment_bytes);
 
 /* A 24-digit segment name and nothing else; start is its first LSN. */
-bool segment_parse(const char *name, uint32_t segment_bytes, timeline_t *ret_timeline, lsn_t *ret_start);
+bool segment_parse(const char *name, uint32_t segment_bytes, timeline_t *ret_timeline,
+                   lsn_t *ret_start);
 
 void history_name(char out[HISTORY_NAME_SIZE], timeline_t timeline);
 bool history_parse_name(const char *name, timeline_t *ret_timeline);

@@ -13,7 +13,8 @@
  */
 const char *text_escape(char *out, size_t size, const void *bytes, size_t length);
 
-/* "0 B", "512 kB", "1.4 GB" (units of 1024, PostgreSQL's names); unit room: 16 bytes. Returns out. */
+/* "0 B", "512 kB", "1.4 GB" (units of 1024, PostgreSQL's names); unit room: 16 bytes. Returns out.
+ */
 const char *text_bytes(char *out, size_t size, uint64_t bytes);
 
 /* "0.2 s", "12 s", "3 min 20 s", "2 h 5 min", "3 d 4 h"; room: 24 bytes. Returns out. */

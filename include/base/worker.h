@@ -20,11 +20,12 @@ struct worker {
     bool started, busy, stop;
 };
 
-int worker_init(struct worker *w);    /* ERR_LOCAL */
+int worker_init(struct worker *w);     /* ERR_LOCAL */
 void worker_release(struct worker *w); /* waits for the running job; accepts a zeroed struct */
 int worker_fd(const struct worker *w);
 bool worker_busy(const struct worker *w); /* a job was submitted and worker_done has not said so */
-void worker_submit(struct worker *w, void (*run)(void *job), void *job); /* asserts it is not busy */
+void worker_submit(struct worker *w, void (*run)(void *job),
+                   void *job);      /* asserts it is not busy */
 bool worker_done(struct worker *w); /* true once, when the submitted job has ended */
 
 #endif

@@ -37,28 +37,31 @@ void lag_take(struct lag *l, const struct beacon *covered);
 
 /* Another primary's clock: forget what it said, keep the position. */
 void lag_restart(struct lag *l);
-/* The same primary after another boot, its clocks say now_us and wall_us: the wall clock has to date what it said. */
+/* The same primary after another boot, its clocks say now_us and wall_us: the wall clock has to
+ * date what it said. */
 void lag_rebase(struct lag *l, int64_t now_us, int64_t wall_us);
 
 /* Age of the newest covered beacon at `now_us` of the primary's monotonic clock; false: unknown. */
 bool lag_age(const struct lag *l, int64_t now_us, int64_t *ret_age_us);
 
 /*
- * The far side's monotonic clock as seen from here: far = here + offset. A PING that came back tells
- * it to half its round trip, and a full line delays one way only. So the best sample is kept, over
- * connections, until drift may have made it worse than a new one.
+ * The far side's monotonic clock as seen from here: far = here + offset. A PING that came back
+ * tells it to half its round trip, and a full line delays one way only. So the best sample is kept,
+ * over connections, until drift may have made it worse than a new one.
  */
 struct clock_offset {
     bool known;
-    int64_t offset_us, error_us, at_us; /* the best sample, what it may be wrong by, when it was taken */
-    size_t count;                       /* samples of this connection; the next two are the last one's */
+    int64_t offset_us, error_us,
+        at_us;    /* the best sample, what it may be wrong by, when it was taken */
+    size_t count; /* samples of this connection; the next two are the last one's */
     int64_t round_trip_us, wall_offset_us;
 };
 
 void offset_restart(struct clock_offset *o); /* another connection */
-/* One PING that came back. True: this is not the clock that the far side had before; it was booted, or we were. */
-bool offset_sample(struct clock_offset *o, int64_t sent_us, int64_t far_us, int64_t far_wall_us, int64_t now_us,
-                   int64_t wall_us);
+/* One PING that came back. True: this is not the clock that the far side had before; it was booted,
+ * or we were. */
+bool offset_sample(struct clock_offset *o, int64_t sent_us, int64_t far_us, int64_t far_wall_us,
+                   int64_t now_us, int64_t wall_us);
 
 /*
  * Kept across a restart, so that lag goes on growing: one line of text.
@@ -69,10 +72,11 @@ bool offset_sample(struct clock_offset *o, int64_t sent_us, int64_t far_us, int6
 struct lag_record {
     char primary[MEMBER_NAME_SIZE]; /* whose clock it is */
     struct beacon flushed, applied; /* lsn 0: unknown */
-    int64_t offset_us;              /* primary's monotonic clock minus ours; 0 on the primary itself */
+    int64_t offset_us; /* primary's monotonic clock minus ours; 0 on the primary itself */
 };
 #define LAG_RECORD_MAX 512
 size_t lag_record_save(const struct lag_record *r, const char *boot_id, char out[LAG_RECORD_MAX]);
-bool lag_record_load(struct lag_record *r, const char *text, const char *boot_id, int64_t now_us, int64_t wall_us);
+bool lag_record_load(struct lag_record *r, const char *text, const char *boot_id, int64_t now_us,
+                     int64_t wall_us);
 
 #endif

@@ -18,8 +18,10 @@ struct codec {
 
 void codec_release(struct codec *c); /* accepts a zeroed struct */
 
-/* Size in out, or 0 when it would not be smaller than n (store it as it is). ERR_LOCAL: no memory. */
-int codec_compress(struct codec *c, void *out, size_t room, const void *bytes, size_t n, size_t *ret_size);
+/* Size in out, or 0 when it would not be smaller than n (store it as it is). ERR_LOCAL: no memory.
+ */
+int codec_compress(struct codec *c, void *out, size_t room, const void *bytes, size_t n,
+                   size_t *ret_size);
 
 /* Exactly `decoded` bytes into out; ERR_PEER for anything else. */
 int codec_decompress(struct codec *c, void *out, size_t decoded, const void *bytes, size_t n);

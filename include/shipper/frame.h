@@ -21,8 +21,8 @@
  *   WAL      u32 timeline, u64 LSN of the first byte, u8 codec (0 none, 1 one zstd frame),
  *            u32 decoded length (1 .. FRAME_WAL_MAX), rest: the bytes
  *   ACK      u32 timeline, u64 received, u64 flushed, u64 applied (0 unknown), u64 compared (end of
- *            the WAL that came in this session: up to there both sides hold the same bytes), u64 xmin,
- *            u64 catalog xmin (epoch << 32 | xid; 0 none), u8 1 if the standby is connected, three
+ *            the WAL that came in this session: up to there both sides hold the same bytes), u64
+ * xmin, u64 catalog xmin (epoch << 32 | xid; 0 none), u8 1 if the standby is connected, three
  *            beacons: the newest ones that received, flushed and applied cover (LSN 0: none)
  *   BEACON   u64 LSN, u64 primary's wall clock, u64 primary's monotonic clock (microseconds)
  *   PING     u64 sender's monotonic clock
@@ -109,7 +109,8 @@ struct ack {
     lsn_t received, flushed, applied, compared;
     uint64_t xmin, catalog_xmin;
     bool standby_connected;
-    struct beacon received_beacon, flushed_beacon, applied_beacon; /* the newest ones covered; lsn 0: none */
+    struct beacon received_beacon, flushed_beacon,
+        applied_beacon; /* the newest ones covered; lsn 0: none */
 };
 
 bool ack_equal(const struct ack *a, const struct ack *b);
@@ -173,10 +174,12 @@ int frame_put(struct buf *out, const struct frame *frame);
 
 /* WAL of 1 to FRAME_WAL_MAX bytes, compressed if that makes it smaller (codec borrowed). */
 struct codec;
-int frame_put_wal(struct buf *out, struct codec *codec, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n);
+int frame_put_wal(struct buf *out, struct codec *codec, timeline_t timeline, lsn_t lsn,
+                  const void *bytes, size_t n);
 
 /* A message and nothing else: short forms of the above for those who refuse or leave. */
-int frame_put_refuse(struct buf *out, enum refuse_kind kind, const struct epoch_origin *origin, const char *reason);
+int frame_put_refuse(struct buf *out, enum refuse_kind kind, const struct epoch_origin *origin,
+                     const char *reason);
 int frame_put_goodbye(struct buf *out, const char *reason);
 
 #endif

@@ -29,12 +29,13 @@ struct inlet {
     int fd; /* listening */
     char path[LOCAL_PATH_SIZE];
     struct session *session[INLET_SESSIONS_MAX];
-    bool full; /* the last one that came found no place */
+    bool full;            /* the last one that came found no place */
     struct session *live; /* feeds the receiver; NULL: none */
     struct receiver *receiver;
-    int64_t since_us; /* up since, or down since; 0: never was up */
-    uint64_t ended; /* sessions that ended after they were accepted */
-    char reason[1024]; /* why the last live session ended or the last HELLO was refused; "" while one lives */
+    int64_t since_us;  /* up since, or down since; 0: never was up */
+    uint64_t ended;    /* sessions that ended after they were accepted */
+    char reason[1024]; /* why the last live session ended or the last HELLO was refused; "" while
+                          one lives */
 };
 
 int inlet_open(struct inlet *i, const char *run, struct receiver *receiver); /* ERR_LOCAL */
@@ -47,10 +48,10 @@ int inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wal
 
 /* A session that said HELLO and waits for the answer; false when there is none. */
 bool inlet_greeting(struct inlet *i, struct session **ret_session, const struct hello **ret_hello);
-int inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn_t wanted, uint64_t config_digest,
-                 int64_t now_us);
-void inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind, const struct epoch_origin *origin,
-                  const char *reason);
+int inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn_t wanted,
+                 uint64_t config_digest, int64_t now_us);
+void inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind,
+                  const struct epoch_origin *origin, const char *reason);
 
 /* End the live session, telling why. */
 void inlet_end(struct inlet *i, const char *reason);

@@ -20,8 +20,8 @@
  * which host, what was expected, and what to do: host key differs (both fingerprints SHA256:...),
  * key refused (user, key file), RSA key with libssh2 older than 1.11, no common algorithms (which
  * side lacks what), host not found, timeout, command failed with status N. ERR_USAGE for our own
- * files: identity missing or unreadable or readable by others or not ours, not a private key, with a
- * passphrase; known_hosts unreadable. fail_message() outlives lane_close.
+ * files: identity missing or unreadable or readable by others or not ours, not a private key, with
+ * a passphrase; known_hosts unreadable. fail_message() outlives lane_close.
  */
 #ifndef SHIPPER_LANE_H
 #define SHIPPER_LANE_H
@@ -32,11 +32,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LANE_COMMAND     "walferry receive"
-#define LANE_CONNECT_US  (5 * SECOND_US)
-#define LANE_OUT_BYTES   (4u << 20)
-#define LANE_IN_BYTES    (256u << 10)
-#define LANE_READ_BYTES  (32u << 10) /* `in` counts as full when it has less room than this */
+#define LANE_COMMAND    "walferry receive"
+#define LANE_CONNECT_US (5 * SECOND_US)
+#define LANE_OUT_BYTES  (4u << 20)
+#define LANE_IN_BYTES   (256u << 10)
+#define LANE_READ_BYTES (32u << 10) /* `in` counts as full when it has less room than this */
 
 struct lane_target {
     char user[64];
@@ -71,14 +71,14 @@ int lane_init(struct lane *l, const struct lane_target *target); /* buffers; sta
 void lane_release(struct lane *l); /* may wait for a name that is just being looked up */
 
 int lane_open(struct lane *l, int64_t now_us); /* begin getting up; ERR_USAGE for our own files */
-void lane_close(struct lane *l);               /* to LANE_DOWN at once, never waits; buffers cleared */
+void lane_close(struct lane *l); /* to LANE_DOWN at once, never waits; buffers cleared */
 
 void lane_watch(const struct lane *l, struct loop *loop);
 /* Go on with whatever is possible. 0, or an error after which the caller calls lane_close. */
 int lane_run(struct lane *l, const struct loop *loop, int64_t now_us);
 
-/* Bytes the kernel has not yet seen acknowledged by the far host (TCP_INFO / SIOCOUTQ), for dead-peer
- * detection; progress_us moves when this number shrinks. -1 when not connected. */
+/* Bytes the kernel has not yet seen acknowledged by the far host (TCP_INFO / SIOCOUTQ), for
+ * dead-peer detection; progress_us moves when this number shrinks. -1 when not connected. */
 int lane_unacknowledged(struct lane *l);
 
 #endif

@@ -28,7 +28,8 @@ enum link_state {
 
 enum drain_state { DRAIN_NONE, DRAIN_LOOKING, DRAIN_SHIPPING };
 
-/* The rest of a dead server's log: where it ends is looked up by a worker, then it is read and sent. */
+/* The rest of a dead server's log: where it ends is looked up by a worker, then it is read and
+ * sent. */
 struct drain {
     enum drain_state state;
     struct worker worker;
@@ -44,14 +45,15 @@ struct link {
     char member[MEMBER_NAME_SIZE]; /* the far one */
     const char *pgdata;            /* borrowed */
     enum link_state state;
-    int64_t since_us; /* in this state */
+    int64_t since_us;             /* in this state */
     char reason[LINK_REASON_MAX]; /* why it does not ship; "" when it does */
     struct lane lane;
     struct sender sender;
     struct codec *codec; /* borrowed */
     struct source *source;
-    bool source_allowed; /* the agent lets go of a stopping server by clearing it */
-    char source_reason[LINK_REASON_MAX]; /* why no WAL comes though the link is up; "" when it does */
+    bool source_allowed;                 /* the agent lets go of a stopping server by clearing it */
+    char source_reason[LINK_REASON_MAX]; /* why no WAL comes though the link is up; "" when it does
+                                          */
     int64_t source_due_us;
     int64_t due_us, backoff_us;
     bool more; /* WAL may be waiting inside libpq, where poll does not see it */
@@ -61,14 +63,15 @@ struct link {
     struct identity identity;
 };
 
-/* All strings borrowed for life; conninfo is the server to stream from, slot also its application_name. */
-int link_init(struct link *l, const char *member, const struct lane_target *target, const char *conninfo,
-              const char *slot, const char *pgdata, struct codec *codec);
+/* All strings borrowed for life; conninfo is the server to stream from, slot also its
+ * application_name. */
+int link_init(struct link *l, const char *member, const struct lane_target *target,
+              const char *conninfo, const char *slot, const char *pgdata, struct codec *codec);
 void link_release(struct link *l);
 
 /* hello NULL: the agent does not want it now, stop_reason says why. */
-void link_run(struct link *l, const struct loop *loop, const struct hello *hello, const char *stop_reason,
-              int64_t now_us, int64_t wall_us);
+void link_run(struct link *l, const struct loop *loop, const struct hello *hello,
+              const char *stop_reason, int64_t now_us, int64_t wall_us);
 void link_watch(const struct link *l, struct loop *loop);
 
 #endif

@@ -30,18 +30,20 @@ void pgwal_close(struct pgwal *w);
 
 /*
  * The end of valid WAL of `timeline`, walking from the first record at or after `from` (a segment's
- * start; a record may reach into it). ERR_LOCAL when the segment of `from` is not there. Bounded work per call is not
- * promised: one gigabyte takes about a second; call it in a worker.
+ * start; a record may reach into it). ERR_LOCAL when the segment of `from` is not there. Bounded
+ * work per call is not promised: one gigabyte takes about a second; call it in a worker.
  */
 int pgwal_end(struct pgwal *w, timeline_t timeline, lsn_t from, lsn_t *ret_end);
 
 /* Up to n bytes at lsn, not past a segment's end; ERR_LOCAL when it is not there. */
 int pgwal_read(struct pgwal *w, timeline_t timeline, lsn_t lsn, void *out, size_t n);
 
-/* The start of the lowest segment at or above `from`'s that is there, of any timeline; also beside a living server. */
+/* The start of the lowest segment at or above `from`'s that is there, of any timeline; also beside
+ * a living server. */
 int pgwal_oldest(const char *pgdata, uint32_t segment_bytes, lsn_t from, lsn_t *ret_oldest);
 
-/* 1: a postmaster runs on this data directory, 0: none, ERR_LOCAL: unreadable. Also used by others. */
+/* 1: a postmaster runs on this data directory, 0: none, ERR_LOCAL: unreadable. Also used by others.
+ */
 int pgwal_postmaster_alive(const char *pgdata);
 
 #endif

@@ -33,8 +33,8 @@ struct receiver {
     struct ack said; /* the last ACK */
     bool said_any;
 
-    /* the far PostgreSQL, as the last PONG told it; true at some time after postgres_us, when it was
-     * asked (the line may have held the PONG for long) */
+    /* the far PostgreSQL, as the last PONG told it; true at some time after postgres_us, when it
+     * was asked (the line may have held the PONG for long) */
     enum pong_postgres postgres;
     int64_t postgres_us;
     bool drained; /* DRAINED came: look and clear */
@@ -61,15 +61,18 @@ int receiver_judge(const struct receiver *r, const struct hello *hello);
  * Start a session that was judged: adopt identity and history, say ACCEPT. wanted_* is where an
  * empty spool shall start (0, 0: where the slot does).
  */
-int receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello, timeline_t wanted_timeline,
-                    lsn_t wanted, uint64_t config_digest, int64_t now_us);
+int receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
+                    timeline_t wanted_timeline, lsn_t wanted, uint64_t config_digest,
+                    int64_t now_us);
 void receiver_close(struct receiver *r);
 bool receiver_live(const struct receiver *r);
 
 int receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wall_us);
 
-/* Say ACK if a position moved since the last one. standby_* are the local standby's; applied 0 unknown. */
-void receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catalog_xmin, bool standby_connected);
+/* Say ACK if a position moved since the last one. standby_* are the local standby's; applied 0
+ * unknown. */
+void receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catalog_xmin,
+                     bool standby_connected);
 
 /* PING each second; nothing heard for 5 s is ERR_PEER. */
 int receiver_tick(struct receiver *r, int64_t now_us);
@@ -80,7 +83,8 @@ void receiver_ping(struct receiver *r, int64_t now_us);
 int receiver_ask_drain(struct receiver *r);
 int receiver_tell_pool(struct receiver *r, const struct epoch_origin *origin);
 
-/* The primary's monotonic clock now; false before the first PONG of this life and without a record. */
+/* The primary's monotonic clock now; false before the first PONG of this life and without a record.
+ */
 bool receiver_primary_us(const struct receiver *r, int64_t now_us, int64_t *ret_us);
 
 /* What is kept across restarts (beacon.h). */

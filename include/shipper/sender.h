@@ -19,9 +19,9 @@
 #include <stdbool.h>
 
 enum sender_state {
-    SENDER_IDLE,      /* no connection */
-    SENDER_GREETING,  /* HELLO is out */
-    SENDER_ACCEPTED,  /* WAL may flow from resume_lsn on */
+    SENDER_IDLE,     /* no connection */
+    SENDER_GREETING, /* HELLO is out */
+    SENDER_ACCEPTED, /* WAL may flow from resume_lsn on */
 };
 
 struct sender {
@@ -33,7 +33,8 @@ struct sender {
     timeline_t resume_timeline; /* what ACCEPT said */
     lsn_t resume_lsn;
     timeline_t sent_timeline;
-    lsn_t sent; /* end of the last WAL put into out on this connection; resume_lsn before the first */
+    lsn_t
+        sent; /* end of the last WAL put into out on this connection; resume_lsn before the first */
 
     struct ack far;    /* the last ACK; positions never go back over connections */
     bool far_known;    /* an ACK came in this life */
@@ -41,8 +42,9 @@ struct sender {
     bool far_changed;  /* since the caller last looked: it clears this */
     bool pool_news;    /* a POOL came: look at `pool`, clear this */
     struct epoch_origin pool;
-    bool drain_asked;  /* DRAIN came: ship what the dead server left, then sender_drained; clear this */
-    bool refused;      /* ended by REFUSE: look at refusal and refusal_origin; cleared by sender_open */
+    bool drain_asked; /* DRAIN came: ship what the dead server left, then sender_drained; clear this
+                       */
+    bool refused; /* ended by REFUSE: look at refusal and refusal_origin; cleared by sender_open */
     enum refuse_kind refusal;
     struct epoch_origin refusal_origin;
     uint64_t far_digest;

@@ -10,10 +10,9 @@
  * Files, flat in one directory (0700, files 0600):
  *   TTTTTTTTXXXXXXXXYYYYYYYY           a complete, flushed segment
  *   TTTTTTTTXXXXXXXXYYYYYYYY.partial   the growing one; its size is the truth of what was written
- *   TTTTTTTTXXXXXXXXYYYYYYYY.damaged   a partial one whose flush failed: its pages may never reach the
- *                                      disk, so its bytes go into a new file before it is used again
- *   TTTTTTTTXXXXXXXXYYYYYYYY.new       a copy under way; removed when one is found at the start
- *   TTTTTTTT.history                   timeline history files
+ *   TTTTTTTTXXXXXXXXYYYYYYYY.damaged   a partial one whose flush failed: its pages may never reach
+ * the disk, so its bytes go into a new file before it is used again TTTTTTTTXXXXXXXXYYYYYYYY.new a
+ * copy under way; removed when one is found at the start TTTTTTTT.history timeline history files
  *   identity                           "system_identifier N\nsegment_bytes N\npostgres_major N\n"
  *   position                           "boot ID\ntimeline N\nflushed X/X\n": at most a second old;
  *                                      boot is "-" while the tail is not known good
@@ -56,14 +55,14 @@
 #include <stdint.h>
 
 struct flush {
-    int fd, dir;            /* fd -1: nothing to flush, only the position is due */
+    int fd, dir; /* fd -1: nothing to flush, only the position is due */
     lsn_t upto;
-    bool sync_dir;          /* the file is new: its name has to survive, too */
-    char from[40];          /* the file's name now */
-    char to[40];            /* a full segment gets its name; "" : it is not full */
-    char position[128];     /* what to write into the position file, "" : nothing now */
-    int error;              /* 0, or errno of what failed */
-    const char *failed;     /* which of the steps */
+    bool sync_dir;      /* the file is new: its name has to survive, too */
+    char from[40];      /* the file's name now */
+    char to[40];        /* a full segment gets its name; "" : it is not full */
+    char position[128]; /* what to write into the position file, "" : nothing now */
+    int error;          /* 0, or errno of what failed */
+    const char *failed; /* which of the steps */
 };
 
 struct spool {
@@ -72,7 +71,7 @@ struct spool {
     struct identity identity; /* zero until adopted */
     timeline_t timeline;      /* of the positions; 0: empty */
     lsn_t start, written, flushed, available;
-    bool damaged;   /* a flush failed: spool_recover before anything is accepted */
+    bool damaged; /* a flush failed: spool_recover before anything is accepted */
     /* private below */
     int fd;         /* the growing segment, -1 when none */
     lsn_t fd_start; /* its first LSN */
@@ -81,8 +80,9 @@ struct spool {
     lsn_t retired_start;
     bool retired_new;
     bool flushing;      /* a struct flush is out */
-    bool flush_retired; /* ... and it is of the retired one (which may still have been growing then) */
-    lsn_t recorded; /* what the position file says */
+    bool flush_retired; /* ... and it is of the retired one (which may still have been growing then)
+                         */
+    lsn_t recorded;     /* what the position file says */
     int64_t recorded_us;
     char boot_id[40];
     int read_fd; /* the file last read from, kept open for the relay; -1 when none */
@@ -109,14 +109,17 @@ int spool_begin(struct spool *s, timeline_t timeline, lsn_t lsn);
 
 /*
  * Would WAL of a server now on `timeline`, whose history is `text`, continue what we hold? 0, or
- * ERR_CORRUPT "forked at X before our flushed Y", "behind ours", "history differs". Changes nothing.
+ * ERR_CORRUPT "forked at X before our flushed Y", "behind ours", "history differs". Changes
+ * nothing.
  */
-int spool_check_history(const struct spool *s, timeline_t timeline, const char *text, size_t length);
+int spool_check_history(const struct spool *s, timeline_t timeline, const char *text,
+                        size_t length);
 
 /* Keep a history file; the same bytes again are fine, others are refused (ERR_CORRUPT). */
 int spool_put_history(struct spool *s, timeline_t timeline, const char *text, size_t length);
 
-/* Text of a history file into out (HISTORY_BYTES_MAX and a 0); its length, or ERR_AGAIN if absent. */
+/* Text of a history file into out (HISTORY_BYTES_MAX and a 0); its length, or ERR_AGAIN if absent.
+ */
 int spool_history(const struct spool *s, timeline_t timeline, char *out, size_t size);
 
 /*
@@ -127,7 +130,8 @@ int spool_history(const struct spool *s, timeline_t timeline, char *out, size_t 
  * fill; then, and when the old timeline is not flushed up to the switch point, ERR_AGAIN: flush and
  * come again with the same bytes.
  */
-int spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n, int64_t now_us);
+int spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n,
+                 int64_t now_us);
 
 bool spool_flush_begin(struct spool *s, struct flush *f, int64_t now_us);
 void spool_flush_run(struct flush *f);
@@ -146,7 +150,8 @@ int spool_trust_tail(struct spool *s);
 int spool_read(struct spool *s, timeline_t timeline, lsn_t lsn, void *out, size_t n);
 
 /* Where `timeline` ends: true and the LSN if it is an ancestor of the spool's timeline. */
-bool spool_switch_point(const struct spool *s, timeline_t timeline, lsn_t *ret_end, timeline_t *ret_next);
+bool spool_switch_point(const struct spool *s, timeline_t timeline, lsn_t *ret_end,
+                        timeline_t *ret_next);
 
 /* The first LSN a reader of `timeline` can ask for; false when none is held. */
 bool spool_first(const struct spool *s, timeline_t timeline, lsn_t *ret_first);

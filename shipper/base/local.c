@@ -17,8 +17,9 @@ make_address(struct sockaddr_un *address, const char *path)
 {
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof address->sun_path)
-        return fail(ERR_USAGE, "the socket path %s has over %d bytes; choose a shorter run directory",
-                    path, LOCAL_PATH_SIZE - 1);
+        return fail(ERR_USAGE,
+                    "the socket path %s has over %d bytes; choose a shorter run directory", path,
+                    LOCAL_PATH_SIZE - 1);
     memcpy(address->sun_path, path, strlen(path) + 1);
     return 0;
 }
@@ -48,7 +49,9 @@ clear_path(const struct sockaddr_un *address)
         return fail(ERR_LOCAL, "%s is in the way: it is no socket; remove it", path);
     if (try_connect(address, &fd) == 0) {
         close(fd);
-        return fail(ERR_LOCAL, "something else listens on %s; give the agent a run directory of its own", path);
+        return fail(ERR_LOCAL,
+                    "something else listens on %s; give the agent a run directory of its own",
+                    path);
     }
     if (errno != ECONNREFUSED)
         return fail_sys(ERR_LOCAL, "cannot tell whether anybody listens on %s", path);
@@ -67,8 +70,8 @@ local_listen(const char *path, int backlog, int *ret_fd)
     if (code < 0)
         return code;
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || chmod(path, 0600) < 0 ||
-        listen(fd, backlog) < 0) {
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+        chmod(path, 0600) < 0 || listen(fd, backlog) < 0) {
         code = fail_sys(ERR_LOCAL, "cannot listen on %s", path);
         if (fd >= 0)
             close(fd);

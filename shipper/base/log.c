@@ -21,7 +21,9 @@ void
 log_write(enum log_level level, const char *format, ...)
 {
     char text[LOG_LINE_MAX], safe[LOG_LINE_MAX], line[LOG_LINE_MAX + 128], when[32];
-    const char *word = level == LOG_LEVEL_ERROR ? "ERROR" : level == LOG_LEVEL_WARNING ? "WARNING" : "INFO";
+    const char *word = level == LOG_LEVEL_ERROR     ? "ERROR"
+                       : level == LOG_LEVEL_WARNING ? "WARNING"
+                                                    : "INFO";
     va_list args;
     int length;
 

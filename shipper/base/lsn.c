@@ -96,8 +96,8 @@ segment_parse(const char *name, uint32_t segment_bytes, timeline_t *ret_timeline
 {
     uint32_t timeline, high, low;
 
-    if (strlen(name) != 24 || !parse_digits(name, 8, &timeline) || !parse_digits(name + 8, 8, &high) ||
-        !parse_digits(name + 16, 8, &low))
+    if (strlen(name) != 24 || !parse_digits(name, 8, &timeline) ||
+        !parse_digits(name + 8, 8, &high) || !parse_digits(name + 16, 8, &low))
         return false;
     if (timeline == 0 || low >= (UINT64_C(1) << 32) / segment_bytes)
         return false;

@@ -2,10 +2,11 @@
  * flush: what it costs to make a piece of WAL durable, by the way its file was prepared.
  *
  * In comes a directory on the disk in question; out goes a table: for pieces of 8 kB and 128 kB the
- * median and the 95th percentile of one write plus fdatasync, in microseconds, for a file that grows
- * by plain appends, one whose extents were reserved without changing its size (fallocate KEEP_SIZE)
- * and one that was filled with zeros and flushed before; and the ratio of the medians to the first.
- * The kinds take turns, piece by piece, so that a slow minute of the disk meets all three alike.
+ * median and the 95th percentile of one write plus fdatasync, in microseconds, for a file that
+ * grows by plain appends, one whose extents were reserved without changing its size (fallocate
+ * KEEP_SIZE) and one that was filled with zeros and flushed before; and the ratio of the medians to
+ * the first. The kinds take turns, piece by piece, so that a slow minute of the disk meets all
+ * three alike.
  *
  *   bench_flush DIRECTORY [ROUNDS]       a measurement, no test: exit 1 only if it cannot measure
  */
@@ -23,7 +24,8 @@
 
 enum kind { KIND_APPEND, KIND_RESERVED, KIND_ZEROED, KIND_COUNT };
 
-static const char *const kind_name[KIND_COUNT] = {"plain append", "reserved, KEEP_SIZE", "filled with zeros"};
+static const char *const kind_name[KIND_COUNT] = {"plain append", "reserved, KEEP_SIZE",
+                                                  "filled with zeros"};
 static int64_t taken_us[KIND_COUNT][ROUNDS_MAX];
 static char bytes[128u << 10];
 
@@ -111,8 +113,9 @@ measure(const char *directory, size_t piece, size_t rounds)
     }
     plain = (double)taken_us[KIND_APPEND][rounds / 2];
     for (int k = 0; k < KIND_COUNT; k++)
-        printf("%4zu kB  %-20s %9lld %9lld %8.2f\n", piece >> 10, kind_name[k], (long long)taken_us[k][rounds / 2],
-               (long long)taken_us[k][rounds * 95 / 100], (double)taken_us[k][rounds / 2] / (plain > 0 ? plain : 1));
+        printf("%4zu kB  %-20s %9lld %9lld %8.2f\n", piece >> 10, kind_name[k],
+               (long long)taken_us[k][rounds / 2], (long long)taken_us[k][rounds * 95 / 100],
+               (double)taken_us[k][rounds / 2] / (plain > 0 ? plain : 1));
 }
 
 int

@@ -1,6 +1,6 @@
 /*
- * fuzz_frame: any bytes at all from another agent. Frames are taken one after the other; a WAL frame
- * that decodes must be encoded again to bytes that decode to the same.
+ * fuzz_frame: any bytes at all from another agent. Frames are taken one after the other; a WAL
+ * frame that decodes must be encoded again to bytes that decode to the same.
  */
 #include "shipper/codec.c"
 #include "shipper/frame.c"
@@ -19,12 +19,14 @@ again(const struct frame *f)
         memcpy(first, f->wal.bytes, f->wal.length);
     else if (codec_decompress(&codec, first, f->wal.decoded_bytes, f->wal.bytes, f->wal.length) < 0)
         return;
-    assert(frame_put_wal(&out, &codec, f->wal.timeline, f->wal.lsn, first, f->wal.decoded_bytes) == 0);
+    assert(frame_put_wal(&out, &codec, f->wal.timeline, f->wal.lsn, first, f->wal.decoded_bytes) ==
+           0);
     assert(frame_next(&out, &twice) == 1 && twice.wal.decoded_bytes == f->wal.decoded_bytes);
     if (twice.wal.codec == 0)
         memcpy(second, twice.wal.bytes, twice.wal.length);
     else
-        assert(codec_decompress(&codec, second, twice.wal.decoded_bytes, twice.wal.bytes, twice.wal.length) == 0);
+        assert(codec_decompress(&codec, second, twice.wal.decoded_bytes, twice.wal.bytes,
+                                twice.wal.length) == 0);
     assert(memcmp(first, second, f->wal.decoded_bytes) == 0);
 }
 

@@ -143,7 +143,8 @@ disk_crash(void)
         n->dropped = false;
         grow(&n->kept, &n->kept_room, n->now_bytes);
         if (n->now_bytes > 0)
-            memcpy(n->kept, n->now, n->now_bytes); /* what is read after a boot is what is on the disk */
+            memcpy(n->kept, n->now,
+                   n->now_bytes); /* what is read after a boot is what is on the disk */
         n->kept_bytes = n->now_bytes;
     }
 }
@@ -384,7 +385,8 @@ durable_list(int dir, int (*visit)(void *context, const struct durable_entry *en
 
     assert(dir == DIR_FD);
     for (size_t i = 0; i < copy.count; i++) {
-        struct durable_entry entry = {.name = copy.at[i].text, .bytes = inode[copy.at[i].inode].now_bytes};
+        struct durable_entry entry = {.name = copy.at[i].text,
+                                      .bytes = inode[copy.at[i].inode].now_bytes};
         int result = visit(context, &entry);
 
         if (result != 0)

@@ -354,15 +354,16 @@ start_sender(void)
 static void
 dial(void)
 {
-    struct hello h = {.protocol = FRAME_PROTOCOL,
-                      .pool = "sim",
-                      .identity = {.system_identifier = 7, .segment_bytes = SEGMENT_BYTES, .postgres_major = 15},
-                      .from = "a",
-                      .to = "b",
-                      .epoch = {.number = 1, .member = "a"},
-                      .incarnation = (uint64_t)w.now_us,
-                      .timeline = 1,
-                      .history = ""};
+    struct hello h = {
+        .protocol = FRAME_PROTOCOL,
+        .pool = "sim",
+        .identity = {.system_identifier = 7, .segment_bytes = SEGMENT_BYTES, .postgres_major = 15},
+        .from = "a",
+        .to = "b",
+        .epoch = {.number = 1, .member = "a"},
+        .incarnation = (uint64_t)w.now_us,
+        .timeline = 1,
+        .history = ""};
 
     if (w.now_us < w.dial_us || w.cut || !w.receiver_up)
         return;
@@ -471,10 +472,11 @@ check_durable(lsn_t upto)
         segment_name(name, 1, start, SEGMENT_BYTES);
         snprintf(partial, sizeof partial, "%s.partial", name);
         snprintf(damaged, sizeof damaged, "%s.damaged", name);
-        if (!disk_survives(name, w.checked - start, truth, n) && !disk_survives(partial, w.checked - start, truth, n) &&
+        if (!disk_survives(name, w.checked - start, truth, n) &&
+            !disk_survives(partial, w.checked - start, truth, n) &&
             !disk_survives(damaged, w.checked - start, truth, n))
-            broke("promise 1: acknowledged up to " LSN_FORMAT ", and a crash now would lose bytes of %s from " LSN_FORMAT
-                  " on",
+            broke("promise 1: acknowledged up to " LSN_FORMAT
+                  ", and a crash now would lose bytes of %s from " LSN_FORMAT " on",
                   LSN_ARGS(upto), name, LSN_ARGS(w.checked));
         w.checked = end;
     }
@@ -514,7 +516,8 @@ check_lag(const struct lag *lag, lsn_t position, const char *whose)
         if (w.truth[i - 1].lsn <= position)
             true_us = w.now_us - w.truth[i - 1].mono_us;
     if (true_us < 0 || told_us < true_us)
-        broke("promise 3: %s tells a lag of %.3f s, it is %.3f s", whose, (double)told_us / 1e6, (double)true_us / 1e6);
+        broke("promise 3: %s tells a lag of %.3f s, it is %.3f s", whose, (double)told_us / 1e6,
+              (double)true_us / 1e6);
 }
 
 static void
@@ -584,7 +587,8 @@ run(uint64_t seed)
     while (w.now_us < FAULTY_US + CALM_US && w.sender.far.flushed < w.primary)
         tick(false);
     if (w.sender.far.flushed < w.primary)
-        broke("promise 4: the primary is at " LSN_FORMAT ", acknowledged is only " LSN_FORMAT " (%s)",
+        broke("promise 4: the primary is at " LSN_FORMAT ", acknowledged is only " LSN_FORMAT
+              " (%s)",
               LSN_ARGS(w.primary), LSN_ARGS(w.sender.far.flushed), fail_message());
     if (w.receiver_up)
         spool_close(&w.spool);

@@ -16,8 +16,7 @@
 #define ARGUMENTS_MAX 24
 #define START_SECONDS 60
 
-static _Noreturn void __attribute__((format(printf, 1, 2)))
-give_up(const char *format, ...)
+static _Noreturn void __attribute__((format(printf, 1, 2))) give_up(const char *format, ...)
 {
     va_list args;
 
@@ -67,7 +66,8 @@ become(const struct server *s, char *const argv[])
     if (user != NULL && (setgid(user->pw_gid) < 0 || setuid(user->pw_uid) < 0))
         _exit(126);
     prctl(PR_SET_PDEATHSIG, SIGQUIT); /* a server quits at once; behind setuid, which resets it */
-    if (log < 0 || null < 0 || chdir("/") < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0)
+    if (log < 0 || null < 0 || chdir("/") < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 ||
+        dup2(log, 2) < 0)
         _exit(126);
     setenv("PGHOST", s->root, 1);
     setenv("PGUSER", "postgres", 1);
@@ -132,7 +132,8 @@ make_folder(struct server *s)
         give_up("cannot make a folder under /tmp");
     snprintf(s->pgdata, sizeof s->pgdata, "%s/data", s->root);
     snprintf(s->log, sizeof s->log, "%s/log", s->root);
-    snprintf(s->conninfo, sizeof s->conninfo, "host=%s port=5432 user=postgres dbname=postgres", s->root);
+    snprintf(s->conninfo, sizeof s->conninfo, "host=%s port=5432 user=postgres dbname=postgres",
+             s->root);
     log = open(s->log, O_CREAT | O_WRONLY, 0600);
     if (log < 0 || (user != NULL && (fchown(log, user->pw_uid, user->pw_gid) < 0 ||
                                      chown(s->root, user->pw_uid, user->pw_gid) < 0)))
@@ -169,13 +170,15 @@ server_make(struct server *s, unsigned segment_mb, const char *settings)
     make_folder(s);
     s->segment_bytes = segment_mb << 20;
     snprintf(size, sizeof size, "--wal-segsize=%u", segment_mb);
-    if (!server_wait(server_spawn(s, "initdb", "-D", s->pgdata, "-U", "postgres", "-A", "trust", "-E", "UTF8",
-                                  "--locale=C.UTF-8", "--data-checksums", "--no-sync", size, NULL)))
+    if (!server_wait(server_spawn(s, "initdb", "-D", s->pgdata, "-U", "postgres", "-A", "trust",
+                                  "-E", "UTF8", "--locale=C.UTF-8", "--data-checksums", "--no-sync",
+                                  size, NULL)))
         give_up("initdb failed, see %s", s->log);
     append_place(s);
-    append(s->pgdata, "postgresql.conf",
-           "listen_addresses = ''\nshared_buffers = 16MB\ndynamic_shared_memory_type = mmap\nfsync = off\n"
-           "autovacuum = off\nmin_wal_size = 32MB\nlog_min_messages = info\n");
+    append(
+        s->pgdata, "postgresql.conf",
+        "listen_addresses = ''\nshared_buffers = 16MB\ndynamic_shared_memory_type = mmap\nfsync = off\n"
+        "autovacuum = off\nmin_wal_size = 32MB\nlog_min_messages = info\n");
     append(s->pgdata, "postgresql.conf", settings);
 }
 
@@ -186,7 +189,8 @@ server_copy(struct server *copy, const struct server *of)
 
     make_folder(copy);
     copy->segment_bytes = of->segment_bytes;
-    if (!server_wait(server_spawn(of, "pg_basebackup", "-D", copy->pgdata, "-c", "fast", "-X", "stream", NULL)))
+    if (!server_wait(server_spawn(of, "pg_basebackup", "-D", copy->pgdata, "-c", "fast", "-X",
+                                  "stream", NULL)))
         give_up("pg_basebackup failed, see %s", of->log);
     append_place(copy);
     snprintf(place, sizeof place, "primary_conninfo = '%s'\n", of->conninfo);

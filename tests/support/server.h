@@ -25,13 +25,15 @@ struct server {
 
 /* initdb; settings are lines for postgresql.conf, "" for none. */
 void server_make(struct server *s, unsigned segment_mb, const char *settings);
-void server_copy(struct server *copy, const struct server *of); /* pg_basebackup; a standby of `of`, not started */
-void server_start(struct server *s);                            /* returns when it answers */
-void server_stop(struct server *s, int signal);                 /* SIGINT fast, SIGQUIT immediate, SIGKILL */
-void server_remove(struct server *s);                           /* ends it, removes its folder; a zeroed one is fine */
+void server_copy(struct server *copy,
+                 const struct server *of);      /* pg_basebackup; a standby of `of`, not started */
+void server_start(struct server *s);            /* returns when it answers */
+void server_stop(struct server *s, int signal); /* SIGINT fast, SIGQUIT immediate, SIGKILL */
+void server_remove(struct server *s); /* ends it, removes its folder; a zeroed one is fine */
 
 /* The first field of the first row, "" for null or none. Valid until the next call. */
-const char *server_sql(const struct server *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+const char *server_sql(const struct server *s, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 lsn_t server_lsn(const struct server *s, const char *expression); /* select expression */
 
 /* A program of PostgreSQL with this server as its environment; stdout and stderr go to the log.
@@ -43,6 +45,7 @@ bool server_wait(pid_t pid);
 ssize_t server_wal(const struct server *s, timeline_t timeline, lsn_t lsn, void *out, size_t n);
 
 /* True when a line of the log has all of text; *ret_line is it (valid until the next call). */
-bool server_log_line(const struct server *s, const char *text, const char **ret_line); /* the last such */
+bool server_log_line(const struct server *s, const char *text,
+                     const char **ret_line); /* the last such */
 
 #endif

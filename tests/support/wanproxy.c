@@ -271,8 +271,9 @@ obey(char *line)
     } else if (strcmp(word, "stats") == 0) {
         answer[0] = '\0';
         for (int i = 0; i < link_count; i++)
-            snprintf(answer + strlen(answer), sizeof answer - strlen(answer), "%d there %" PRIu64 " back %" PRIu64 "\n",
-                     links[i].listen, links[i].bytes[0], links[i].bytes[1]);
+            snprintf(answer + strlen(answer), sizeof answer - strlen(answer),
+                     "%d there %" PRIu64 " back %" PRIu64 "\n", links[i].listen, links[i].bytes[0],
+                     links[i].bytes[1]);
     } else {
         return "what?\n";
     }
@@ -342,14 +343,16 @@ open_link(const char *spec)
     struct sockaddr_in a;
     const int on = 1;
 
-    if (link_count == LINKS_MAX || sscanf(spec, "%d:%d", &links[link_count].listen, &links[link_count].target) != 2) {
+    if (link_count == LINKS_MAX ||
+        sscanf(spec, "%d:%d", &links[link_count].listen, &links[link_count].target) != 2) {
         fprintf(stderr, "wanproxy: LISTEN:TARGET is needed, not %s\n", spec);
         exit(2);
     }
     a = loopback(links[link_count].listen);
     links[link_count].fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     setsockopt(links[link_count].fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(links[link_count].fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(links[link_count].fd, 64) < 0)
+    if (bind(links[link_count].fd, (struct sockaddr *)&a, sizeof a) < 0 ||
+        listen(links[link_count].fd, 64) < 0)
         die(spec);
     link_count++;
 }
@@ -392,7 +395,8 @@ main(int argc, char **argv)
     if (argc >= 4 && strcmp(argv[1], "ctl") == 0)
         return tell(argc, argv);
     if (argc < 3) {
-        fprintf(stderr, "usage: wanproxy CONTROL LISTEN:TARGET ... | wanproxy ctl CONTROL WORD ...\n");
+        fprintf(stderr,
+                "usage: wanproxy CONTROL LISTEN:TARGET ... | wanproxy ctl CONTROL WORD ...\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
@@ -410,19 +414,22 @@ main(int argc, char **argv)
         for (int i = 0; i < CONNS_MAX && !cut; i++) {
             for (int from = 0; from < 2 && conns[i].used; from++) {
                 const struct way *in = &conns[i].way[from], *out = &conns[i].way[1 - from];
-                bool blocked = out->first != NULL && out->first->due_us <= now_us && bytes_per_us == 0;
+                bool blocked =
+                    out->first != NULL && out->first->due_us <= now_us && bytes_per_us == 0;
 
                 if (in->ended && !blocked)
                     continue;
-                p[count++] = (struct pollfd){.fd = conns[i].fd[from],
-                                             .events = (short)((!in->ended && in->queued < limit() ? POLLIN : 0) |
-                                                               (blocked ? POLLOUT : 0))};
+                p[count++] = (struct pollfd){
+                    .fd = conns[i].fd[from],
+                    .events = (short)((!in->ended && in->queued < limit() ? POLLIN : 0) |
+                                      (blocked ? POLLOUT : 0))};
             }
         }
         if (wake_us != NEVER_US && !cut) {
             int64_t left_us = wake_us > clock_us() ? wake_us - clock_us() : 0;
 
-            patience = (struct timespec){.tv_sec = left_us / SECOND_US, .tv_nsec = left_us % SECOND_US * 1000};
+            patience = (struct timespec){.tv_sec = left_us / SECOND_US,
+                                         .tv_nsec = left_us % SECOND_US * 1000};
         }
         if (ppoll(p, count, &patience, NULL) < 0 && errno != EINTR)
             die("poll");

@@ -17,7 +17,8 @@
 static void
 test_lsn_parses_postgres_text(void **state)
 {
-    static const char *const bad[] = {"", "1", "/", "1/", "/1", "1/2 ", "1/2/3", "123456789/0", "1/123456789", "g/0"};
+    static const char *const bad[] = {"",     "1",     "/",           "1/",          "/1",
+                                      "1/2 ", "1/2/3", "123456789/0", "1/123456789", "g/0"};
     lsn_t lsn = 7;
 
     (void)state;
@@ -33,7 +34,8 @@ test_lsn_segment_names_round_trip_at_every_size(void **state)
 {
     (void)state;
     for (uint32_t bytes = SEGMENT_BYTES_MIN; bytes != 0 && bytes <= SEGMENT_BYTES_MAX; bytes *= 2) {
-        static const lsn_t at[] = {0, 0x1000000, 0xFFFFFFFF, 0x100000000, 0x123456789A, UINT64_C(0xFFFFFFFFFFFF)};
+        static const lsn_t at[] = {0,           0x1000000,    0xFFFFFFFF,
+                                   0x100000000, 0x123456789A, UINT64_C(0xFFFFFFFFFFFF)};
 
         for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
             char name[SEGMENT_NAME_SIZE];
@@ -72,7 +74,8 @@ test_lsn_segment_name_is_postgres_own(void **state)
 static void
 test_lsn_history_gives_switch_points(void **state)
 {
-    static const char text[] = "# a comment\n1\t0/50000A0\tno recovery target specified\n\n3\t0/7000000\tbefore 2026\n";
+    static const char text[] =
+        "# a comment\n1\t0/50000A0\tno recovery target specified\n\n3\t0/7000000\tbefore 2026\n";
     lsn_t end;
 
     (void)state;
@@ -115,8 +118,9 @@ test_buf_is_bounded_and_keeps_order(void **state)
     assert_non_null(buf_reserve(&b, 5));
     buf_put_bytes(&b, "abcde", 5);
     assert_int_equal(buf_used(&b), 8);
-    assert_memory_equal(buf_data(&b), "\x04\x05\x06"
-                                      "abcde",
+    assert_memory_equal(buf_data(&b),
+                        "\x04\x05\x06"
+                        "abcde",
                         8);
     assert_int_equal(buf_room(&b), 0);
     buf_release(&b);

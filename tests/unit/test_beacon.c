@@ -141,7 +141,8 @@ test_beacon_offset_keeps_the_best_sample_on_a_full_line(void **state)
     }
     offset_restart(&o);
     assert_int_equal(o.count, 0);
-    assert_false(offset_sample(&o, 600 * S, 600 * S + 500090, 0, 600 * S + 180, 0)); /* fresh, and as good as drift allows */
+    assert_false(offset_sample(&o, 600 * S, 600 * S + 500090, 0, 600 * S + 180,
+                               0)); /* fresh, and as good as drift allows */
     assert_int_equal(o.offset_us, 500000);
     assert_int_equal(o.error_us, 90);
     assert_false(offset_sample(&o, 800 * S, 1, 0, 700 * S, 0)); /* from the future: ignored */

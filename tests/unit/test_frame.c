@@ -53,14 +53,18 @@ static size_t
 samples(struct frame *f)
 {
     size_t n = 0;
-    struct epoch_origin origin = {.epoch = {.number = 4, .member = "dc2-a"}, .timeline = 3, .fork = 0x7000000};
+    struct epoch_origin origin = {
+        .epoch = {.number = 4, .member = "dc2-a"}, .timeline = 3, .fork = 0x7000000};
 
     f[n++] = (struct frame){.type = FRAME_HELLO, .hello = sample_hello()};
-    f[n++] = (struct frame){.type = FRAME_ACCEPT, .accept = {.timeline = 1, .lsn = 0x5000000, .config_digest = 5}};
-    f[n++] = (struct frame){.type = FRAME_REFUSE,
-                            .refuse = {.kind = REFUSE_EPOCH, .origin = origin, .reason = "epoch 4"}};
+    f[n++] = (struct frame){.type = FRAME_ACCEPT,
+                            .accept = {.timeline = 1, .lsn = 0x5000000, .config_digest = 5}};
+    f[n++] =
+        (struct frame){.type = FRAME_REFUSE,
+                       .refuse = {.kind = REFUSE_EPOCH, .origin = origin, .reason = "epoch 4"}};
     f[n++] = (struct frame){.type = FRAME_ACK,
-                            .ack = {.timeline = 1, .compared = 0x5000060,
+                            .ack = {.timeline = 1,
+                                    .compared = 0x5000060,
                                     .received = 3,
                                     .flushed = 2,
                                     .applied = 1,
@@ -72,7 +76,8 @@ samples(struct frame *f)
     f[n++] = (struct frame){
         .type = FRAME_PONG,
         .pong = {.sent_us = 12, .mono_us = 13, .wall_us = 14, .postgres = PONG_POSTGRES_DEAD}};
-    f[n++] = (struct frame){.type = FRAME_HISTORY, .history = {.timeline = 2, .text = "1\t0/1\tx\n", .length = 8}};
+    f[n++] = (struct frame){.type = FRAME_HISTORY,
+                            .history = {.timeline = 2, .text = "1\t0/1\tx\n", .length = 8}};
     f[n++] = (struct frame){.type = FRAME_POOL, .pool = origin};
     f[n++] = (struct frame){.type = FRAME_DRAIN};
     f[n++] = (struct frame){.type = FRAME_DRAINED,
@@ -126,7 +131,8 @@ test_frame_every_truncation_waits_for_more(void **state)
         for (size_t cut = 0; cut < buf_used(&out); cut++) {
             struct buf part;
 
-            assert_int_equal(buf_init(&part, cut + 1), 0); /* exact, so that a sanitizer sees a step too far */
+            assert_int_equal(buf_init(&part, cut + 1),
+                             0); /* exact, so that a sanitizer sees a step too far */
             buf_put_bytes(&part, buf_data(&out), cut);
             assert_int_equal(frame_next(&part, &got), 0);
             buf_release(&part);
@@ -134,7 +140,8 @@ test_frame_every_truncation_waits_for_more(void **state)
     }
 }
 
-/* The length says less than the body needs: refused, except where the rest of a body is free text. */
+/* The length says less than the body needs: refused, except where the rest of a body is free text.
+ */
 static void
 test_frame_every_short_body_is_refused(void **state)
 {
@@ -183,11 +190,11 @@ test_frame_bad_values_are_refused(void **state)
         const char *bytes;
         size_t n;
     } hello_bad[] = {
-        {5, "XXXX", 4},                     /* magic */
-        {9, "\0\2", 2},                     /* protocol */
+        {5, "XXXX", 4}, /* magic */
+        {9, "\0\2", 2}, /* protocol */
         {11, "a-name-that-is-far-too-long-for-a-pool", 38},
-        {16, "\0\0\0\0\0\0\0\0", 8},        /* system identifier */
-        {24, "\0\0\0\7", 4},                /* segment bytes */
+        {16, "\0\0\0\0\0\0\0\0", 8}, /* system identifier */
+        {24, "\0\0\0\7", 4},         /* segment bytes */
     };
 
     (void)state;
@@ -248,7 +255,8 @@ test_frame_wal_there_and_back(void **state)
         if (got.wal.codec == 0)
             memcpy(decoded, got.wal.bytes, n);
         else
-            assert_int_equal(codec_decompress(&codec, decoded, n, got.wal.bytes, got.wal.length), 0);
+            assert_int_equal(codec_decompress(&codec, decoded, n, got.wal.bytes, got.wal.length),
+                             0);
         assert_memory_equal(decoded, bytes, n);
         assert_true(i % 2 == 1 || n < 64 || got.wal.codec == 1);
     }
@@ -293,11 +301,11 @@ test_frame_wal_bad_fields(void **state)
         const char *bytes;
         size_t n;
     } bad[] = {
-        {5, "\0\0\0\0", 4},             /* timeline */
+        {5, "\0\0\0\0", 4},                         /* timeline */
         {9, "\xff\xff\xff\xff\xff\xff\xff\xff", 8}, /* LSN that would wrap */
-        {17, "\2", 1},                  /* codec */
-        {18, "\0\0\0\0", 4},            /* decoded length */
-        {18, "\0\2\0\1", 4},            /* one more than allowed */
+        {17, "\2", 1},                              /* codec */
+        {18, "\0\0\0\0", 4},                        /* decoded length */
+        {18, "\0\2\0\1", 4},                        /* one more than allowed */
     };
 
     (void)state;

@@ -44,8 +44,7 @@ static struct site {
     int port;
 } site;
 
-static void __attribute__((format(printf, 1, 2)))
-shell(const char *format, ...)
+static void __attribute__((format(printf, 1, 2))) shell(const char *format, ...)
 {
     char command[2048];
     va_list args;
@@ -140,7 +139,8 @@ start_sshd(const char *option, int *ret_port)
         close(fd);
         pid = fork_child();
         if (pid == 0) {
-            execl(SSHD_PATH, SSHD_PATH, "-D", "-f", config, "-E", log, "-o", port_option, "-o", option, (char *)NULL);
+            execl(SSHD_PATH, SSHD_PATH, "-D", "-f", config, "-E", log, "-o", port_option, "-o",
+                  option, (char *)NULL);
             _exit(127);
         }
         for (int i = 0; i < 500 && waitpid(pid, NULL, WNOHANG) == 0; i++) {
@@ -161,8 +161,8 @@ make_key(const char *name, const char *type, const char *more, const char *comma
 {
     shell("ssh-keygen -q -t %s %s -N '' -C test -f %s/%s", type, more, site.dir, name);
     if (command != NULL)
-        shell("(printf '%%s' 'restrict,command=\"%s\" '; cat %s/%s.pub) >> %s/authorized_keys", command, site.dir, name,
-              site.dir);
+        shell("(printf '%%s' 'restrict,command=\"%s\" '; cat %s/%s.pub) >> %s/authorized_keys",
+              command, site.dir, name, site.dir);
 }
 
 static void
@@ -192,7 +192,8 @@ set_up(void **state)
     assert_non_null(mkdtemp(site.dir));
     shell("ssh-keygen -q -t ed25519 -N '' -f %s/host_ed25519", site.dir);
     shell("ssh-keygen -q -t ecdsa -N '' -f %s/host_ecdsa", site.dir);
-    snprintf(command, sizeof command, "ssh-keygen -lf %s/host_ed25519.pub | cut -d' ' -f2", site.dir);
+    snprintf(command, sizeof command, "ssh-keygen -lf %s/host_ed25519.pub | cut -d' ' -f2",
+             site.dir);
     read_text(command, site.host_key, sizeof site.host_key);
     snprintf(command, sizeof command, "ssh-keygen -lf %s/host_ecdsa.pub | cut -d' ' -f2", site.dir);
     read_text(command, site.host_key_ecdsa, sizeof site.host_key_ecdsa);
@@ -207,12 +208,15 @@ set_up(void **state)
     make_key("rsa", "rsa", "-b 2048", "cat");
     make_key("rsa_pem", "rsa", "-b 2048 -m PEM", "cat");
     make_key("stranger", "ed25519", "", NULL);
-    shell("printf '%%s\\n' ListenAddress=127.0.0.1 StrictModes=no UsePAM=no PidFile=none LogLevel=VERBOSE "
-          "PasswordAuthentication=no HostKey=%s/host_ed25519 HostKey=%s/host_ecdsa "
-          "AuthorizedKeysFile=%s/authorized_keys MaxStartups=100 >%s/sshd_config",
-          site.dir, site.dir, site.dir, site.dir);
-    shell("cd %s; if " SSHD_PATH " -t -f sshd_config -o PerSourcePenalties=no 2>/dev/null; then " /* since 9.8 */
-          "echo PerSourcePenalties=no >>sshd_config; fi", site.dir);
+    shell(
+        "printf '%%s\\n' ListenAddress=127.0.0.1 StrictModes=no UsePAM=no PidFile=none LogLevel=VERBOSE "
+        "PasswordAuthentication=no HostKey=%s/host_ed25519 HostKey=%s/host_ecdsa "
+        "AuthorizedKeysFile=%s/authorized_keys MaxStartups=100 >%s/sshd_config",
+        site.dir, site.dir, site.dir, site.dir);
+    shell("cd %s; if " SSHD_PATH
+          " -t -f sshd_config -o PerSourcePenalties=no 2>/dev/null; then " /* since 9.8 */
+          "echo PerSourcePenalties=no >>sshd_config; fi",
+          site.dir);
     site.sshd = start_sshd("Compression=no", &site.port);
     return 0;
 }
@@ -430,7 +434,8 @@ test_lane_resolves_a_name_and_tries_every_address(void **state)
     struct lane_target t = target_of("cat");
 
     (void)state;
-    snprintf(t.host, sizeof t.host, "localhost"); /* ::1 first on most machines, where nobody listens */
+    snprintf(t.host, sizeof t.host,
+             "localhost"); /* ::1 first on most machines, where nobody listens */
     assert_up(&t);
 }
 
@@ -488,7 +493,8 @@ test_lane_known_hosts_good(void **state)
           "printf '[127.0.0.1]:%d '; cat %s/host_ed25519.pub) > %s/known",
           site.port, site.dir, site.dir);
     assert_up(&t);
-    shell("(printf '[127.0.0.1]:%d '; cat %s/host_ecdsa.pub) > %s/known", site.port, site.dir, site.dir);
+    shell("(printf '[127.0.0.1]:%d '; cat %s/host_ecdsa.pub) > %s/known", site.port, site.dir,
+          site.dir);
     assert_up(&t);
     shell("ssh-keygen -H -f %s/known >/dev/null 2>&1", site.dir);
     assert_up(&t);
@@ -504,9 +510,11 @@ test_lane_known_hosts_bad(void **state)
     shell("(printf '10.9.8.7 '; cat %s/host_ed25519.pub) > %s/unknown", site.dir, site.dir);
     assert_refused(&t, ERR_PEER, "is not in known_hosts");
     assert_says(site.host_key);
-    shell("(printf '[127.0.0.1]:%d '; cat %s/stranger.pub) > %s/unknown", site.port, site.dir, site.dir);
+    shell("(printf '[127.0.0.1]:%d '; cat %s/stranger.pub) > %s/unknown", site.port, site.dir,
+          site.dir);
     assert_refused(&t, ERR_PEER, "shows another host key than known_hosts");
-    shell("(printf '@revoked [127.0.0.1]:%d '; cat %s/host_ed25519.pub) > %s/unknown", site.port, site.dir, site.dir);
+    shell("(printf '@revoked [127.0.0.1]:%d '; cat %s/host_ed25519.pub) > %s/unknown", site.port,
+          site.dir, site.dir);
     assert_refused(&t, ERR_USAGE, "@revoked");
 }
 
@@ -556,7 +564,8 @@ test_lane_no_common_algorithm_names_our_offers(void **state)
 static void
 test_lane_hardened_server_needs_libssh2_1_11(void **state)
 {
-    static const char *const hardened[] = {"Ciphers=aes256-gcm@openssh.com", "Ciphers=chacha20-poly1305@openssh.com",
+    static const char *const hardened[] = {"Ciphers=aes256-gcm@openssh.com",
+                                           "Ciphers=chacha20-poly1305@openssh.com",
                                            "MACs=hmac-sha2-256-etm@openssh.com"};
 
     (void)state;
@@ -776,7 +785,8 @@ test_lane_idle_or_stalled_does_not_spin(void **state)
     assert_int_equal(bring_up(&l), 0);
     turns_in(&l, SECOND_US / 5);
     assert_in_range(turns_in(&l, SECOND_US / 2), 1, 5);
-    while (buf_room(&l.in) >= LANE_READ_BYTES) { /* a full `in`: more is on its way, and nobody takes it */
+    while (buf_room(&l.in) >=
+           LANE_READ_BYTES) { /* a full `in`: more is on its way, and nobody takes it */
         fill_out(&l, &sent, 20 * MB);
         assert_int_equal(turn(&l, SECOND_US), 0);
     }
@@ -794,7 +804,8 @@ test_lane_idle_or_stalled_does_not_spin(void **state)
     lane_release(&l);
 }
 
-/* One connection each; passes at most down bytes from sshd and up bytes to it, then cuts or is silent. */
+/* One connection each; passes at most down bytes from sshd and up bytes to it, then cuts or is
+ * silent. */
 static pid_t
 start_relay(uint64_t down, uint64_t up, bool cut, int *ret_port)
 {
@@ -859,7 +870,8 @@ test_lane_survives_silence_and_cuts_at_any_byte(void **state)
         else if (cut)
             assert_int_equal(code, ERR_PEER);
         else
-            assert_int_equal(lane_run(&l, &(struct loop){0}, clock_us() + LANE_CONNECT_US), ERR_PEER);
+            assert_int_equal(lane_run(&l, &(struct loop){0}, clock_us() + LANE_CONNECT_US),
+                             ERR_PEER);
         lane_close(&l);
         lane_release(&l);
         stop(pid);

@@ -21,7 +21,8 @@
 
 static struct server server;
 static char copy[64]; /* a folder with the dead server's pg_wal in it */
-static lsn_t from, end, last; /* a segment's start, the end as it is found, the last record's start */
+static lsn_t from, end,
+    last; /* a segment's start, the end as it is found, the last record's start */
 
 static void shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void
@@ -83,7 +84,8 @@ assert_end(lsn_t expected)
     int code = find_end(&found);
 
     if (code < 0 || found != expected)
-        give_up("%d: the end is " LSN_FORMAT ", not " LSN_FORMAT, code, LSN_ARGS(found), LSN_ARGS(expected));
+        give_up("%d: the end is " LSN_FORMAT ", not " LSN_FORMAT, code, LSN_ARGS(found),
+                LSN_ARGS(expected));
 }
 
 /* Where a record of that many bytes ends, page headers between them counted. */
@@ -105,8 +107,10 @@ dump(lsn_t *ret_last, lsn_t *ret_end)
     const char *bin = getenv("PGBIN"), *at;
     FILE *pipe;
 
-    snprintf(command, sizeof command, "%s%s/pg_waldump -p %s/pg_wal -s " LSN_FORMAT " 2>/dev/null | tail -n 1",
-             bin != NULL ? "" : "$(pg_config --bindir)", bin != NULL ? bin : "", copy, LSN_ARGS(from));
+    snprintf(command, sizeof command,
+             "%s%s/pg_waldump -p %s/pg_wal -s " LSN_FORMAT " 2>/dev/null | tail -n 1",
+             bin != NULL ? "" : "$(pg_config --bindir)", bin != NULL ? bin : "", copy,
+             LSN_ARGS(from));
     pipe = popen(command, "r");
     assert_non_null(pipe);
     assert_non_null(fgets(line, sizeof line, pipe));
@@ -128,8 +132,11 @@ make(unsigned segment_mb)
     server_make(&server, segment_mb, "");
     server_start(&server);
     from = segment_start(server_lsn(&server, "pg_current_wal_insert_lsn()"), server.segment_bytes);
-    server_sql(&server, "create table t as select g, repeat(md5(g::text), 40) from generate_series(1, 3000) g");
-    server_sql(&server, "insert into t select g, repeat(md5(g::text), 40) from generate_series(1, 999) g");
+    server_sql(
+        &server,
+        "create table t as select g, repeat(md5(g::text), 40) from generate_series(1, 3000) g");
+    server_sql(&server,
+               "insert into t select g, repeat(md5(g::text), 40) from generate_series(1, 999) g");
     server_stop(&server, SIGKILL);
     fresh_copy();
     dump(&last, &end);
@@ -342,7 +349,8 @@ test_pgwal_reads_not_past_a_segment(void **state)
     (void)state;
     fresh_copy();
     assert_int_equal(pgwal_open(&w, copy, server.segment_bytes), 0);
-    assert_int_equal(pgwal_read(&w, 1, from + server.segment_bytes - 100, bytes, sizeof bytes), 100);
+    assert_int_equal(pgwal_read(&w, 1, from + server.segment_bytes - 100, bytes, sizeof bytes),
+                     100);
     assert_int_equal(pgwal_read(&w, 1, from + 64, bytes, sizeof bytes), sizeof bytes);
     assert_int_equal(pgwal_read(&w, 9, from, bytes, sizeof bytes), ERR_LOCAL);
     pgwal_close(&w);

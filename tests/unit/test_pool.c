@@ -50,7 +50,8 @@ static void
 test_pool_higher_number_is_right(void **state)
 {
     struct pool p = {0};
-    struct epoch_origin a1 = origin(1, "a", 1, 0), b1 = origin(1, "b", 1, 0), b2 = origin(2, "b", 2, 0);
+    struct epoch_origin a1 = origin(1, "a", 1, 0), b1 = origin(1, "b", 1, 0),
+                        b2 = origin(2, "b", 2, 0);
 
     (void)state;
     assert_int_equal(pool_judge(&p, &a1.epoch), POOL_HIGHER);

@@ -99,8 +99,9 @@ make_primary(void **state)
     server_start(&primary);
     server_sql(&primary, "create role walferry login replication");
     server_sql(&primary, "grant pg_monitor to walferry");
-    server_sql(&primary, "grant execute on function pg_catalog.pg_promote, pg_catalog.pg_wal_replay_resume, "
-                         "pg_catalog.pg_reload_conf to walferry");
+    server_sql(&primary,
+               "grant execute on function pg_catalog.pg_promote, pg_catalog.pg_wal_replay_resume, "
+               "pg_catalog.pg_reload_conf to walferry");
     server_sql(&primary, "create role stranger login");
     return 0;
 }
@@ -149,8 +150,10 @@ test_postgres_samples_a_primary(void **state)
         assert_false(s->slot[i].active || s->slot[i].lost);
     }
     assert_int_equal(postgres_identity(p)->segment_bytes, 1 << 20);
-    assert_int_equal(postgres_identity(p)->system_identifier,
-                     strtoull(server_sql(&primary, "select system_identifier from pg_control_system()"), NULL, 10));
+    assert_int_equal(
+        postgres_identity(p)->system_identifier,
+        strtoull(server_sql(&primary, "select system_identifier from pg_control_system()"), NULL,
+                 10));
     assert_int_equal(postgres_identity(p)->postgres_major * 10000 / 10000,
                      strtoul(server_sql(&primary, "show server_version_num"), NULL, 10) / 10000);
     postgres_free(p);
@@ -164,12 +167,14 @@ test_postgres_is_not_led_astray_by_a_search_path(void **state)
     struct postgres *p;
 
     (void)state;
-    server_sql(&primary, "create schema astray; grant usage on schema astray to walferry;"
-                         "create function astray.pg_is_in_recovery() returns bool language sql as 'select true';"
-                         "create function astray.wrong(text, text) returns text language sql as $$select 'wrong'$$;"
-                         "create operator astray.|| (leftarg = text, rightarg = text, function = astray.wrong);"
-                         "create view astray.pg_replication_slots as select 1 as slot_name;"
-                         "alter role walferry set search_path = astray, pg_catalog");
+    server_sql(
+        &primary,
+        "create schema astray; grant usage on schema astray to walferry;"
+        "create function astray.pg_is_in_recovery() returns bool language sql as 'select true';"
+        "create function astray.wrong(text, text) returns text language sql as $$select 'wrong'$$;"
+        "create operator astray.|| (leftarg = text, rightarg = text, function = astray.wrong);"
+        "create view astray.pg_replication_slots as select 1 as slot_name;"
+        "alter role walferry set search_path = astray, pg_catalog");
     server_sql(&primary, "select pg_create_physical_replication_slot('walferry_dc2_a', true)");
     p = open_as(&primary, "walferry");
     assert_false(next_sample(p)->in_recovery);
@@ -187,8 +192,10 @@ test_postgres_samples_many_slots(void **state)
     const struct postgres_sample *s;
 
     (void)state;
-    server_sql(&primary, "select pg_create_physical_replication_slot('walferry_' || repeat('x', 52) || lpad(i::text, 2, '0'), true) "
-                         "from generate_series(1, 8) i");
+    server_sql(
+        &primary,
+        "select pg_create_physical_replication_slot('walferry_' || repeat('x', 52) || lpad(i::text, 2, '0'), true) "
+        "from generate_series(1, 8) i");
     s = next_sample(p);
     assert_int_equal(s->slots, 8);
     for (size_t i = 0; i < s->slots; i++) {
@@ -233,14 +240,16 @@ test_postgres_names_a_missing_right(void **state)
     server_sql(&primary, "revoke execute on function pg_catalog.pg_reload_conf from walferry");
     p = open_as(&primary, "walferry");
     next_sample(p);
-    assert_has(run_command(p, POSTGRES_RELOAD, NULL), "GRANT EXECUTE ON FUNCTION pg_reload_conf TO walferry");
+    assert_has(run_command(p, POSTGRES_RELOAD, NULL),
+               "GRANT EXECUTE ON FUNCTION pg_reload_conf TO walferry");
     server_sql(&primary, "grant execute on function pg_catalog.pg_reload_conf to walferry");
     assert_null(run_command(p, POSTGRES_RELOAD, NULL));
     postgres_free(p);
 
     p = open_as(&primary, "stranger");
     next_sample(p); /* what it may not see of a primary, nobody needs to be granted */
-    assert_has(run_command(p, POSTGRES_RELOAD, NULL), "GRANT EXECUTE ON FUNCTION pg_reload_conf TO stranger");
+    assert_has(run_command(p, POSTGRES_RELOAD, NULL),
+               "GRANT EXECUTE ON FUNCTION pg_reload_conf TO stranger");
     assert_has(run_command(p, POSTGRES_MAKE_SLOT, "walferry_x"), "ALTER ROLE stranger REPLICATION");
     postgres_free(p);
 
@@ -304,7 +313,8 @@ test_postgres_tells_a_slot_that_lost_its_wal(void **state)
     next_sample(p);
     assert_null(run_command(p, POSTGRES_MAKE_SLOT, "walferry_dc2_a"));
     assert_false(next_sample(p)->slot[0].lost);
-    server_sql(&s, "create table t as select repeat(md5(i::text), 31) from generate_series(1, 8000) i");
+    server_sql(&s,
+               "create table t as select repeat(md5(i::text), 31) from generate_series(1, 8000) i");
     server_sql(&s, "checkpoint");
     assert_true(next_sample(p)->slot[0].lost);
     postgres_free(p);
@@ -381,7 +391,10 @@ test_postgres_gives_up_a_server_that_is_silent(void **state)
 
     (void)state;
     next_sample(p);
-    backend = strtol(server_sql(&primary, "select pid from pg_stat_activity where application_name = 'walferry'"), NULL, 10);
+    backend =
+        strtol(server_sql(&primary,
+                          "select pid from pg_stat_activity where application_name = 'walferry'"),
+               NULL, 10);
     assert_true(backend > 1);
     kill((pid_t)backend, SIGSTOP);
     assert_true(postgres_ask(p, POSTGRES_RELOAD, NULL));
@@ -403,9 +416,12 @@ test_postgres_reads_a_data_directory(void **state)
 
     (void)state;
     assert_int_equal(postgres_read_control(primary.pgdata, &i), 0);
-    assert_int_equal(i.system_identifier,
-                     strtoull(server_sql(&primary, "select system_identifier from pg_control_system()"), NULL, 10));
-    assert_int_equal(i.postgres_major, strtoul(server_sql(&primary, "show server_version_num"), NULL, 10) / 10000);
+    assert_int_equal(
+        i.system_identifier,
+        strtoull(server_sql(&primary, "select system_identifier from pg_control_system()"), NULL,
+                 10));
+    assert_int_equal(i.postgres_major,
+                     strtoul(server_sql(&primary, "show server_version_num"), NULL, 10) / 10000);
     assert_int_equal(postgres_read_control("/nowhere", &i), ERR_LOCAL);
     assert_has(fail_message(), "/nowhere");
     assert_int_equal(postgres_read_control(primary.root, &i), ERR_LOCAL);

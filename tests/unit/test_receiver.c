@@ -206,7 +206,8 @@ assert_holds(lsn_t from, lsn_t to)
     static uint8_t here[PIECE], there[PIECE];
 
     while (from < to) {
-        int got = spool_read(&spool, 1, from, here, to - from < PIECE ? (size_t)(to - from) : PIECE);
+        int got =
+            spool_read(&spool, 1, from, here, to - from < PIECE ? (size_t)(to - from) : PIECE);
 
         assert_true(got > 0);
         wal_at(from, there, (size_t)got);
@@ -250,10 +251,12 @@ test_receiver_refuses_another_cluster(void **state)
     assert_int_equal(ship(FIRST, FIRST + 5000), 0);
     flush_all();
     hello.identity.system_identifier = 7002;
-    assert_says(receiver_judge(&receiver, &hello), ERR_CORRUPT, "system identifier is 7002, this spool holds 7001");
+    assert_says(receiver_judge(&receiver, &hello), ERR_CORRUPT,
+                "system identifier is 7002, this spool holds 7001");
     hello = hello_of(1, "");
     hello.identity.segment_bytes = 16 * MB;
-    assert_says(receiver_judge(&receiver, &hello), ERR_CORRUPT, "wal_segment_size is 16777216 bytes");
+    assert_says(receiver_judge(&receiver, &hello), ERR_CORRUPT,
+                "wal_segment_size is 16777216 bytes");
     assert_holds(FIRST, FIRST + 5000);
     assert_int_equal(spool.flushed, FIRST + 5000);
 }
@@ -267,7 +270,8 @@ test_receiver_refuses_a_forked_timeline(void **state)
     shake_hands(1, "", FIRST);
     assert_int_equal(ship(FIRST, FIRST + 5000), 0);
     flush_all();
-    assert_says(receiver_judge(&receiver, &hello), ERR_CORRUPT, "forked from timeline 1 at 0/1001000, before 0/1001388");
+    assert_says(receiver_judge(&receiver, &hello), ERR_CORRUPT,
+                "forked from timeline 1 at 0/1001000, before 0/1001388");
     hello = hello_of(2, "1\t0/1001388\tno reason\n");
     assert_int_equal(receiver_judge(&receiver, &hello), 0);
     hello = hello_of(2, "no history\n");
@@ -311,13 +315,15 @@ test_receiver_refuses_other_bytes(void **state)
 static void
 test_receiver_refuses_frames_out_of_place(void **state)
 {
-    static const enum frame_type wrong[] = {FRAME_HELLO, FRAME_ACCEPT, FRAME_REFUSE, FRAME_ACK, FRAME_POOL, FRAME_DRAIN};
+    static const enum frame_type wrong[] = {FRAME_HELLO, FRAME_ACCEPT, FRAME_REFUSE,
+                                            FRAME_ACK,   FRAME_POOL,   FRAME_DRAIN};
     struct frame f = {.type = FRAME_GOODBYE, .goodbye = {.reason = "fast\tshutdown"}};
 
     (void)state;
     shake_hands(1, "", FIRST);
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
-        assert_says(receiver_frame(&receiver, &(struct frame){.type = wrong[i]}, 0, 0), ERR_PEER, "came from a sender");
+        assert_says(receiver_frame(&receiver, &(struct frame){.type = wrong[i]}, 0, 0), ERR_PEER,
+                    "came from a sender");
     assert_says(receiver_frame(&receiver, &f, 0, 0), ERR_PEER, "dc1-a ends the link: fast");
     assert_null(strchr(fail_message(), '\t'));
     f = (struct frame){.type = FRAME_HISTORY, .history = {.timeline = 2, .text = "x", .length = 1}};
@@ -395,8 +401,8 @@ test_receiver_covers_no_beacon_early(void **state)
 static void
 test_receiver_resumes_from_every_prefix(void **state)
 {
-    static const lsn_t prefix[] = {1,          8191,       8192,        PIECE,         PIECE + 1, MB - 1, MB,
-                                   MB + 1,     MB + 8192,  2 * MB - 1,  2 * MB,        2 * MB + 77};
+    static const lsn_t prefix[] = {1,  8191,   8192,      PIECE,      PIECE + 1, MB - 1,
+                                   MB, MB + 1, MB + 8192, 2 * MB - 1, 2 * MB,    2 * MB + 77};
 
     (void)state;
     for (size_t i = 0; i < 2 * sizeof prefix / sizeof prefix[0]; i++) {
@@ -412,7 +418,8 @@ test_receiver_resumes_from_every_prefix(void **state)
         assert_int_equal(sender.resume_lsn % MB, 0);
         /* not flushed: a full segment may lie before the growing one, both come again */
         if (sender.resume_lsn > cut || cut - sender.resume_lsn > (i % 2 == 0 ? MB : 2 * MB))
-            give_up("cut at " LSN_FORMAT " resumes at " LSN_FORMAT, LSN_ARGS(cut), LSN_ARGS(sender.resume_lsn));
+            give_up("cut at " LSN_FORMAT " resumes at " LSN_FORMAT, LSN_ARGS(cut),
+                    LSN_ARGS(sender.resume_lsn));
         assert_int_equal(ship(sender.resume_lsn, FIRST + 2 * MB + 9000), 0);
         flush_all();
         assert_int_equal(spool.flushed, FIRST + 2 * MB + 9000);
@@ -430,7 +437,8 @@ test_receiver_gives_up_a_silent_sender(void **state)
     (void)state;
     shake_hands(1, "", FIRST);
     assert_int_equal(receiver_tick(&receiver, 5 * SECOND_US - 1), 0);
-    assert_says(receiver_tick(&receiver, 5 * SECOND_US), ERR_PEER, "nothing heard from dc1-a for 5 s");
+    assert_says(receiver_tick(&receiver, 5 * SECOND_US), ERR_PEER,
+                "nothing heard from dc1-a for 5 s");
     receiver_close(&receiver);
     assert_int_equal(receiver_tick(&receiver, 9 * SECOND_US), 0);
     assert_int_equal(receiver_due_us(&receiver), NEVER_US);
@@ -448,8 +456,10 @@ main(void)
         cmocka_unit_test_setup_teardown(test_receiver_refuses_a_hole, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_refuses_other_bytes, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_refuses_frames_out_of_place, make, drop),
-        cmocka_unit_test_setup_teardown(test_receiver_acknowledges_only_what_is_flushed, make, drop),
-        cmocka_unit_test_setup_teardown(test_receiver_tells_how_far_a_session_has_compared, make, drop),
+        cmocka_unit_test_setup_teardown(test_receiver_acknowledges_only_what_is_flushed, make,
+                                        drop),
+        cmocka_unit_test_setup_teardown(test_receiver_tells_how_far_a_session_has_compared, make,
+                                        drop),
         cmocka_unit_test_setup_teardown(test_receiver_covers_no_beacon_early, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_resumes_from_every_prefix, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_gives_up_a_silent_sender, make, drop),

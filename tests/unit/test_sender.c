@@ -75,7 +75,9 @@ accept_at(lsn_t lsn)
     assert_int_equal(sender_open(&sender, &out, &hello, 0), 0);
     assert_int_equal(next(&f), FRAME_HELLO);
     assert_int_equal(
-        give(&(struct frame){.type = FRAME_ACCEPT, .accept = {.timeline = 1, .lsn = lsn, .config_digest = 8}}), 0);
+        give(&(struct frame){.type = FRAME_ACCEPT,
+                             .accept = {.timeline = 1, .lsn = lsn, .config_digest = 8}}),
+        0);
 }
 
 static int
@@ -93,7 +95,8 @@ ack(lsn_t received, lsn_t flushed, lsn_t applied, struct beacon covered)
 static void
 test_sender_trusts_a_far_spool_once_it_is_compared(void **state)
 {
-    struct frame f = {.type = FRAME_ACK, .ack = {.timeline = 1, .received = 0x1000900, .flushed = 0x1000800}};
+    struct frame f = {.type = FRAME_ACK,
+                      .ack = {.timeline = 1, .received = 0x1000900, .flushed = 0x1000800}};
 
     (void)state;
     accept_at(0x1000000);
@@ -129,9 +132,10 @@ test_sender_greets_and_starts_where_told(void **state)
     assert_string_equal(f.hello.from, "dc1-a");
     assert_string_equal(f.hello.to, "dc2-a");
     assert_int_equal(f.hello.identity.system_identifier, 7001);
-    assert_int_equal(give(&(struct frame){.type = FRAME_ACCEPT,
-                                          .accept = {.timeline = 1, .lsn = 3 * MB, .config_digest = 8}}),
-                     0);
+    assert_int_equal(
+        give(&(struct frame){.type = FRAME_ACCEPT,
+                             .accept = {.timeline = 1, .lsn = 3 * MB, .config_digest = 8}}),
+        0);
     assert_true(sender_wants(&sender));
     assert_int_equal(sender.resume_lsn, 3 * MB);
     assert_int_equal(sender.sent, 3 * MB);
@@ -164,7 +168,8 @@ test_sender_tells_why_it_was_refused(void **state)
 static void
 test_sender_refuses_frames_out_of_place(void **state)
 {
-    static const enum frame_type wrong[] = {FRAME_HELLO, FRAME_BEACON, FRAME_HISTORY, FRAME_DRAINED};
+    static const enum frame_type wrong[] = {FRAME_HELLO, FRAME_BEACON, FRAME_HISTORY,
+                                            FRAME_DRAINED};
 
     (void)state;
     assert_int_equal(sender_open(&sender, &out, &hello, 0), 0);
@@ -173,16 +178,17 @@ test_sender_refuses_frames_out_of_place(void **state)
     sender_close(&sender);
     buf_clear(&out);
     accept_at(MB);
-    assert_says(give(&(struct frame){.type = FRAME_ACCEPT, .accept = {.timeline = 1, .lsn = 9 * MB}}), ERR_PEER,
-                "accepts what was not asked");
+    assert_says(
+        give(&(struct frame){.type = FRAME_ACCEPT, .accept = {.timeline = 1, .lsn = 9 * MB}}),
+        ERR_PEER, "accepts what was not asked");
     assert_int_equal(sender.resume_lsn, MB);
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         struct frame f = {.type = wrong[i]};
 
         assert_says(sender_frame(&sender, &f, 0, 0), ERR_PEER, "came from a receiver");
     }
-    assert_says(give(&(struct frame){.type = FRAME_GOODBYE, .goodbye = {.reason = "agent stops"}}), ERR_PEER,
-                "ends the link: agent stops");
+    assert_says(give(&(struct frame){.type = FRAME_GOODBYE, .goodbye = {.reason = "agent stops"}}),
+                ERR_PEER, "ends the link: agent stops");
 }
 
 static void
@@ -190,7 +196,8 @@ test_sender_believes_no_ack_that_contradicts_itself(void **state)
 {
     (void)state;
     accept_at(MB);
-    assert_says(ack(MB + 10, MB + 11, 0, (struct beacon){0}), ERR_PEER, "more is flushed than received");
+    assert_says(ack(MB + 10, MB + 11, 0, (struct beacon){0}), ERR_PEER,
+                "more is flushed than received");
     assert_false(sender.far_known);
     assert_int_equal(sender.far.flushed, 0);
 }
@@ -214,7 +221,8 @@ test_sender_keeps_positions_over_connections(void **state)
 static void
 test_sender_believes_beacons_only_when_acknowledged(void **state)
 {
-    struct beacon first = {MB + 100, 1000, 100}, second = {MB + 200, 2000, 200}, never = {MB + 300, 3000, 300};
+    struct beacon first = {MB + 100, 1000, 100}, second = {MB + 200, 2000, 200},
+                  never = {MB + 300, 3000, 300};
     struct frame f;
 
     (void)state;
@@ -297,10 +305,13 @@ main(void)
         cmocka_unit_test_setup_teardown(test_sender_greets_and_starts_where_told, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_tells_why_it_was_refused, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_refuses_frames_out_of_place, make, drop),
-        cmocka_unit_test_setup_teardown(test_sender_believes_no_ack_that_contradicts_itself, make, drop),
+        cmocka_unit_test_setup_teardown(test_sender_believes_no_ack_that_contradicts_itself, make,
+                                        drop),
         cmocka_unit_test_setup_teardown(test_sender_keeps_positions_over_connections, make, drop),
-        cmocka_unit_test_setup_teardown(test_sender_trusts_a_far_spool_once_it_is_compared, make, drop),
-        cmocka_unit_test_setup_teardown(test_sender_believes_beacons_only_when_acknowledged, make, drop),
+        cmocka_unit_test_setup_teardown(test_sender_trusts_a_far_spool_once_it_is_compared, make,
+                                        drop),
+        cmocka_unit_test_setup_teardown(test_sender_believes_beacons_only_when_acknowledged, make,
+                                        drop),
         cmocka_unit_test_setup_teardown(test_sender_takes_no_wal_when_full, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_keeps_time, make, drop),
     };

@@ -12,10 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SLOT         "walferry_dc2_a"
-#define WAIT_US      (30 * SECOND_US)
-#define STRETCHES    4
-#define STRETCH_MAX  (64 << 20)
+#define SLOT        "walferry_dc2_a"
+#define WAIT_US     (30 * SECOND_US)
+#define STRETCHES   4
+#define STRETCH_MAX (64 << 20)
 
 static struct server primary;
 
@@ -33,11 +33,11 @@ struct far {
         uint8_t *bytes;
     } stretch[STRETCHES];
     size_t stretches;
-    char history[4][512]; /* by timeline */
+    char history[4][512];           /* by timeline */
     timeline_t newest_at_first_wal; /* history known when the first WAL came */
-    bool echo;               /* report what was received */
-    bool paused;             /* back-pressure */
-    int code;                /* of what ended it */
+    bool echo;                      /* report what was received */
+    bool paused;                    /* back-pressure */
+    int code;                       /* of what ended it */
 };
 
 static void
@@ -148,7 +148,8 @@ run_until(struct far *f, timeline_t timeline, lsn_t lsn)
 {
     int64_t until_us = clock_us() + WAIT_US;
 
-    while (f->code == 0 && (f->stretches == 0 || f->stretch[f->stretches - 1].timeline < timeline || received(f) < lsn)) {
+    while (f->code == 0 && (f->stretches == 0 || f->stretch[f->stretches - 1].timeline < timeline ||
+                            received(f) < lsn)) {
         turn(f);
         if (clock_us() > until_us)
             give_up("after 30 s at %X/%X of %X/%X", LSN_ARGS(received(f)), LSN_ARGS(lsn));
@@ -215,7 +216,8 @@ assert_equals_pg_wal(const struct far *f, const struct server *s)
             ssize_t got = server_wal(s, f->stretch[i].timeline, at, file, want);
 
             assert_true(got > 0);
-            assert_memory_equal(file, f->stretch[i].bytes + (at - f->stretch[i].start), (size_t)got);
+            assert_memory_equal(file, f->stretch[i].bytes + (at - f->stretch[i].start),
+                                (size_t)got);
             at += (lsn_t)got;
         }
     }
@@ -224,14 +226,19 @@ assert_equals_pg_wal(const struct far *f, const struct server *s)
 static void
 write_mb(const struct server *s, int mb)
 {
-    server_sql(s, "do $$ begin if to_regclass('filler') is null then create table filler (t text); end if; end $$");
-    server_sql(s, "insert into filler select repeat(md5(i::text), 31) from generate_series(1, %d) i", mb * 1000);
+    server_sql(
+        s,
+        "do $$ begin if to_regclass('filler') is null then create table filler (t text); end if; end $$");
+    server_sql(s,
+               "insert into filler select repeat(md5(i::text), 31) from generate_series(1, %d) i",
+               mb * 1000);
 }
 
 static void
 drop_slot(const struct server *s)
 {
-    server_sql(s, "select pg_terminate_backend(active_pid, 5000) from pg_replication_slots where active");
+    server_sql(
+        s, "select pg_terminate_backend(active_pid, 5000) from pg_replication_slots where active");
     server_sql(s, "select pg_drop_replication_slot(slot_name) from pg_replication_slots");
 }
 
@@ -276,9 +283,13 @@ test_source_streams_what_is_written(void **state)
     assert_equals_pg_wal(&f, &primary);
 
     /* a restart goes on where it is told, on the slot that is there; 0 is the slot's own need */
-    run_until_sql(&f, &primary, "select restart_lsn = pg_current_wal_flush_lsn() from pg_replication_slots where slot_name = '" SLOT "'");
+    run_until_sql(
+        &f, &primary,
+        "select restart_lsn = pg_current_wal_flush_lsn() from pg_replication_slots where slot_name = '" SLOT
+        "'");
     far_close(&f);
-    restart = server_lsn(&primary, "restart_lsn from pg_replication_slots where slot_name = '" SLOT "'");
+    restart =
+        server_lsn(&primary, "restart_lsn from pg_replication_slots where slot_name = '" SLOT "'");
     write_mb(&primary, 3);
     far_open(&f, &primary, SLOT);
     far_start(&f, 1, LSN_UNKNOWN);
@@ -324,23 +335,26 @@ test_source_report_moves_the_servers_view(void **state)
     lsn = server_lsn(&primary, "pg_current_wal_flush_lsn()");
     run_until(&f, 1, lsn);
     f.position = (struct source_position){.write = lsn, .flush = lsn - 8, .apply = lsn - 16};
-    snprintf(sql, sizeof sql,
-             "select (write_lsn, flush_lsn, replay_lsn) = ('%X/%X'::pg_lsn, '%X/%X'::pg_lsn, '%X/%X'::pg_lsn) and "
-             "(select restart_lsn = flush_lsn from pg_replication_slots where slot_name = '" SLOT "') "
-             "from pg_stat_replication where application_name = '" SLOT "'",
-             LSN_ARGS(lsn), LSN_ARGS(lsn - 8), LSN_ARGS(lsn - 16));
+    snprintf(
+        sql, sizeof sql,
+        "select (write_lsn, flush_lsn, replay_lsn) = ('%X/%X'::pg_lsn, '%X/%X'::pg_lsn, '%X/%X'::pg_lsn) and "
+        "(select restart_lsn = flush_lsn from pg_replication_slots where slot_name = '" SLOT "') "
+        "from pg_stat_replication where application_name = '" SLOT "'",
+        LSN_ARGS(lsn), LSN_ARGS(lsn - 8), LSN_ARGS(lsn - 16));
     run_until_sql(&f, &primary, sql);
 
     /* what is older, unknown or beyond all that the server has is not said */
     f.position = (struct source_position){.write = LSN_UNKNOWN, .flush = lsn - 4096, .apply = 1};
     run_for(&f, SECOND_US);
     assert_string_equal(server_sql(&primary, "%s", sql), "t");
-    f.position = (struct source_position){.write = lsn + (1 << 30), .flush = lsn + (1 << 30), .apply = lsn};
+    f.position =
+        (struct source_position){.write = lsn + (1 << 30), .flush = lsn + (1 << 30), .apply = lsn};
     run_for(&f, SECOND_US);
-    assert_string_equal(server_sql(&primary,
-                                   "select flush_lsn <= pg_current_wal_flush_lsn() from pg_stat_replication "
-                                   "where application_name = '" SLOT "'"),
-                        "t");
+    assert_string_equal(
+        server_sql(&primary,
+                   "select flush_lsn <= pg_current_wal_flush_lsn() from pg_stat_replication "
+                   "where application_name = '" SLOT "'"),
+        "t");
     far_close(&f);
 }
 
@@ -358,11 +372,13 @@ test_source_feedback_holds_and_lets_go_the_slots_xmin(void **state)
     run_until_streaming(&f);
     xid = strtoull(server_sql(&primary, "select pg_current_xact_id()"), NULL, 10);
     f.position.xmin = xid;
-    snprintf(sql, sizeof sql, "select xmin::text = '%llu' from pg_replication_slots where slot_name = '" SLOT "'",
+    snprintf(sql, sizeof sql,
+             "select xmin::text = '%llu' from pg_replication_slots where slot_name = '" SLOT "'",
              (unsigned long long)xid);
     run_until_sql(&f, &primary, sql);
     f.position.xmin = 0;
-    run_until_sql(&f, &primary, "select xmin is null from pg_replication_slots where slot_name = '" SLOT "'");
+    run_until_sql(&f, &primary,
+                  "select xmin is null from pg_replication_slots where slot_name = '" SLOT "'");
     far_close(&f);
 }
 
@@ -384,8 +400,10 @@ test_source_survives_back_pressure(void **state)
     walsender = strtol(server_sql(&primary, "select pid from pg_stat_replication"), NULL, 10);
     before = received(&f);
     f.paused = true;
-    load = server_spawn(&primary, "psql", "-Xqc",
-                        "create table pressed as select repeat(md5(i::text), 31) t from generate_series(1, 20000) i", NULL);
+    load = server_spawn(
+        &primary, "psql", "-Xqc",
+        "create table pressed as select repeat(md5(i::text), 31) t from generate_series(1, 20000) i",
+        NULL);
     run_for(&f, 5 * SECOND_US);
     assert_int_equal(f.code, 0);
     assert_true(server_wait(load));
@@ -396,7 +414,8 @@ test_source_survives_back_pressure(void **state)
     assert_true(lsn - server_lsn(&primary, "sent_lsn from pg_stat_replication") > 12 << 20);
     f.paused = false;
     run_until(&f, 1, lsn);
-    assert_int_equal(strtol(server_sql(&primary, "select pid from pg_stat_replication"), NULL, 10), walsender);
+    assert_int_equal(strtol(server_sql(&primary, "select pid from pg_stat_replication"), NULL, 10),
+                     walsender);
     assert_equals_pg_wal(&f, &primary);
     far_close(&f);
 }
@@ -419,7 +438,8 @@ test_source_refuses_another_cluster(void **state)
     run_to_error(&f);
     assert_says("wal_segment_size is 1MB");
     f.identity = (struct identity){.segment_bytes = 0}; /* not known: taken from the server */
-    f.identity.system_identifier = strtoull(server_sql(&primary, "select system_identifier from pg_control_system()"), NULL, 10);
+    f.identity.system_identifier = strtoull(
+        server_sql(&primary, "select system_identifier from pg_control_system()"), NULL, 10);
     far_start(&f, 0, LSN_UNKNOWN);
     run_until(&f, 1, server_lsn(&primary, "pg_current_wal_flush_lsn()"));
     far_close(&f);
@@ -548,7 +568,8 @@ test_source_explains_wal_that_is_gone(void **state)
     far_open(&f, &s, SLOT);
     far_start(&f, 1, s.segment_bytes);
     run_to_error(&f);
-    if (strcmp(source_sqlstate(f.source), "58P01") != 0) { /* newer servers look at the slot first */
+    if (strcmp(source_sqlstate(f.source), "58P01") !=
+        0) { /* newer servers look at the slot first */
         assert_string_equal(source_sqlstate(f.source), "55000");
         assert_says("max_slot_wal_keep_size");
     }

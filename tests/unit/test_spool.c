@@ -25,7 +25,8 @@
 
 #define give_up(...) (print_error(__VA_ARGS__), print_error("\n"), _fail(__FILE__, __LINE__))
 
-static const struct identity cluster = {.system_identifier = 7001, .segment_bytes = MB, .postgres_major = 15};
+static const struct identity cluster = {
+    .system_identifier = 7001, .segment_bytes = MB, .postgres_major = 15};
 
 static char path[64];
 static int64_t now_us;
@@ -38,7 +39,7 @@ static struct {
         uint64_t flushed;
         bool used, named, poisoned;
     } file[KEPT];
-    int calls, fail_at; /* fail_at 0: never */
+    int calls, fail_at;  /* fail_at 0: never */
     int flushes_to_fail; /* of file data only */
     bool injected;
     const char *boot;
@@ -110,8 +111,10 @@ int __real_durable_replace(int dir, const char *name, const void *bytes, size_t 
 int __wrap_durable_replace(int dir, const char *name, const void *bytes, size_t n);
 ssize_t __real_durable_load(int dir, const char *name, char *out, size_t size);
 ssize_t __wrap_durable_load(int dir, const char *name, char *out, size_t size);
-int __real_durable_list(int dir, int (*visit)(void *context, const struct durable_entry *entry), void *context);
-int __wrap_durable_list(int dir, int (*visit)(void *context, const struct durable_entry *entry), void *context);
+int __real_durable_list(int dir, int (*visit)(void *context, const struct durable_entry *entry),
+                        void *context);
+int __wrap_durable_list(int dir, int (*visit)(void *context, const struct durable_entry *entry),
+                        void *context);
 void __wrap_clock_boot_id(char out[BOOT_ID_SIZE]);
 
 int
@@ -218,7 +221,8 @@ __wrap_durable_load(int dir, const char *name, char *out, size_t size)
 }
 
 int
-__wrap_durable_list(int dir, int (*visit)(void *context, const struct durable_entry *entry), void *context)
+__wrap_durable_list(int dir, int (*visit)(void *context, const struct durable_entry *entry),
+                    void *context)
 {
     return refuse() ? -1 : __real_durable_list(dir, visit, context);
 }
@@ -346,7 +350,8 @@ put_position(const char *boot, timeline_t timeline, lsn_t flushed)
 {
     char text[128];
 
-    snprintf(text, sizeof text, "boot %s\ntimeline %u\nflushed " LSN_FORMAT "\n", boot, timeline, LSN_ARGS(flushed));
+    snprintf(text, sizeof text, "boot %s\ntimeline %u\nflushed " LSN_FORMAT "\n", boot, timeline,
+             LSN_ARGS(flushed));
     put_text("position", text);
 }
 
@@ -487,8 +492,8 @@ check_on_disk(timeline_t timeline, lsn_t from, lsn_t to)
             close(fd);
         }
         if (!found)
-            give_up("acknowledged and not on disk: timeline %u, " LSN_FORMAT " to " LSN_FORMAT, timeline,
-                    LSN_ARGS(from), LSN_ARGS(end));
+            give_up("acknowledged and not on disk: timeline %u, " LSN_FORMAT " to " LSN_FORMAT,
+                    timeline, LSN_ARGS(from), LSN_ARGS(end));
         from = end;
     }
 }
@@ -498,7 +503,8 @@ history_text(void)
 {
     static char text[64];
 
-    snprintf(text, sizeof text, "1\t" LSN_FORMAT "\tno recovery target specified\n", LSN_ARGS(fork_lsn));
+    snprintf(text, sizeof text, "1\t" LSN_FORMAT "\tno recovery target specified\n",
+             LSN_ARGS(fork_lsn));
     return text;
 }
 
@@ -577,7 +583,8 @@ test_spool_goes_on_receiving_while_a_full_segment_is_flushed(void **state)
     assert_int_equal(feed(&s, 1, FIRST, FIRST + 1000, 1000), 0);
     assert_true(spool_flush_begin(&s, &f, now_us));
     spool_flush_run(&f);
-    assert_int_equal(feed(&s, 1, FIRST + 1000, FIRST + 2 * MB, 65536), 0); /* its segment fills, the next, too */
+    assert_int_equal(feed(&s, 1, FIRST + 1000, FIRST + 2 * MB, 65536),
+                     0); /* its segment fills, the next, too */
     wal_at(1, FIRST + 2 * MB, byte, 1);
     assert_int_equal(spool_append(&s, 1, FIRST + 2 * MB, byte, 1, now_us), ERR_AGAIN);
     assert_int_equal(spool_flush_end(&s, &f), 0);
@@ -612,7 +619,8 @@ test_spool_first_position_is_a_segments_start(void **state)
 static void
 test_spool_works_with_segments_of_one_gigabyte(void **state)
 {
-    struct identity large = {.system_identifier = 9, .segment_bytes = SEGMENT_BYTES_MAX, .postgres_major = 15};
+    struct identity large = {
+        .system_identifier = 9, .segment_bytes = SEGMENT_BYTES_MAX, .postgres_major = 15};
     lsn_t start = UINT64_C(3) << 30, end = start + SEGMENT_BYTES_MAX;
     struct spool s;
     char name[SEGMENT_NAME_SIZE], partial[40];
@@ -746,7 +754,8 @@ test_spool_what_grew_behind_a_torn_full_segment_is_dropped(void **state)
     assert_int_equal(s.written, FIRST + MB);
     spool_resume(&s, &timeline, &lsn);
     assert_int_equal(lsn, FIRST);
-    assert_int_equal(feed(&s, 1, FIRST + MB, FIRST + MB + 1, 1), ERR_PEER); /* not past what is not compared */
+    assert_int_equal(feed(&s, 1, FIRST + MB, FIRST + MB + 1, 1),
+                     ERR_PEER); /* not past what is not compared */
     spool_close(&s);
 }
 
@@ -772,7 +781,8 @@ test_spool_a_torn_tail_is_replaced_by_the_resend(void **state)
     assert_int_equal(flush_all(&s), 0);
     assert_int_equal(s.flushed, FIRST + 250000);
     spool_close(&s);
-    open_spool(&s); /* the tail is still not known good: another start in this boot does not change that */
+    open_spool(
+        &s); /* the tail is still not known good: another start in this boot does not change that */
     assert_int_equal(s.available, FIRST + 250000);
     assert_int_equal(feed(&s, 1, FIRST, FIRST + 300000, 131072), 0);
     assert_int_equal(flush_all(&s), 0);
@@ -843,7 +853,8 @@ test_spool_a_record_of_lost_bytes_does_not_vouch_for_new_ones(void **state)
 static void
 test_spool_copes_with_a_rubbish_position_file(void **state)
 {
-    static const char *const rubbish[] = {"", "boot", "boot x\ntimeline y\n", "boot - timeline 1 flushed 0"};
+    static const char *const rubbish[] = {"", "boot", "boot x\ntimeline y\n",
+                                          "boot - timeline 1 flushed 0"};
     struct spool s;
 
     (void)state;
@@ -958,9 +969,10 @@ check_other_byte_refused(struct spool *s, lsn_t lsn)
 
     wal_at(1, from, bytes, sizeof bytes);
     bytes[lsn - from] ^= 0x40;
-    assert_int_equal(spool_append(s, 1, from, bytes, s->written - from < sizeof bytes ? s->written - from : sizeof bytes,
-                                  now_us),
-                     ERR_CORRUPT);
+    assert_int_equal(
+        spool_append(s, 1, from, bytes,
+                     s->written - from < sizeof bytes ? s->written - from : sizeof bytes, now_us),
+        ERR_CORRUPT);
     assert_non_null(strstr(fail_message(), segment_of(1, lsn, "")));
     snprintf(offset, sizeof offset, "offset %u ", (unsigned)(lsn % MB));
     assert_non_null(strstr(fail_message(), offset));
@@ -983,7 +995,8 @@ test_spool_other_bytes_at_a_known_position_are_refused(void **state)
     check_other_byte_refused(&s, FIRST + MB);
     check_other_byte_refused(&s, FIRST + MB + 70000);
     check_other_byte_refused(&s, end - 1);
-    assert_int_equal(feed(&s, 1, FIRST, end + 100, 131072), 0); /* the right ones are still welcome */
+    assert_int_equal(feed(&s, 1, FIRST, end + 100, 131072),
+                     0); /* the right ones are still welcome */
     spool_close(&s);
 }
 
@@ -1094,8 +1107,8 @@ check_second_timeline(struct spool *s)
 static void
 test_spool_switches_the_timeline_anywhere_in_a_segment(void **state)
 {
-    static const lsn_t forks[] = {FIRST + MB + 24, FIRST + MB + MB / 2, FIRST + 2 * MB - 8, FIRST + 2 * MB,
-                                  FIRST + 40};
+    static const lsn_t forks[] = {FIRST + MB + 24, FIRST + MB + MB / 2, FIRST + 2 * MB - 8,
+                                  FIRST + 2 * MB, FIRST + 40};
     lsn_t usual = fork_lsn;
 
     (void)state;
@@ -1106,7 +1119,8 @@ test_spool_switches_the_timeline_anywhere_in_a_segment(void **state)
         fork_lsn = forks[i];
         start_second_timeline(&s);
         check_second_timeline(&s);
-        assert_int_equal(feed(&s, 1, fork_lsn, fork_lsn + 10, 10), ERR_CORRUPT); /* the old one is over */
+        assert_int_equal(feed(&s, 1, fork_lsn, fork_lsn + 10, 10),
+                         ERR_CORRUPT); /* the old one is over */
         spool_close(&s);
         open_spool(&s);
         check_second_timeline(&s);
@@ -1230,9 +1244,11 @@ test_spool_prunes_the_oldest_and_only_what_nobody_needs(void **state)
     assert_int_equal(spool_prune(&s, FIRST + MB - 1, -SECOND_US, wall_us), 0);
     assert_int_equal(spool_prune(&s, FIRST + MB, -SECOND_US, wall_us), 1);
     assert_int_equal(s.start, FIRST + MB);
-    assert_int_equal(spool_prune(&s, FIRST + 9 * MB, -SECOND_US, wall_us), 6); /* both timelines of the fork's segment */
+    assert_int_equal(spool_prune(&s, FIRST + 9 * MB, -SECOND_US, wall_us),
+                     6); /* both timelines of the fork's segment */
     assert_int_equal(s.start, FIRST + 6 * MB);
-    assert_int_equal(spool_prune(&s, FIRST + 9 * MB, -SECOND_US, wall_us), 0); /* never the unfinished one */
+    assert_int_equal(spool_prune(&s, FIRST + 9 * MB, -SECOND_US, wall_us),
+                     0); /* never the unfinished one */
     assert_int_equal(spool_read(&s, 2, FIRST + 5 * MB, (uint8_t[1]){0}, 1), ERR_AGAIN);
     assert_true(there("00000002.history"));
     check_served(&s, 2, FIRST + 6 * MB, FIRST + 6 * MB + 10);
@@ -1258,9 +1274,16 @@ check_target(const char *target, timeline_t timeline, lsn_t start)
 static void
 test_spool_fetch_copies_whole_files_only(void **state)
 {
-    static const char *const bad[] = {"", "../identity", "identity", "00000001000000000000001", "00000001/000000000000010",
-                                      "000000010000000000000010.partial", "00000001000000000000001g", "/etc/passwd",
-                                      "0000002.history", "00000002.history/"};
+    static const char *const bad[] = {"",
+                                      "../identity",
+                                      "identity",
+                                      "00000001000000000000001",
+                                      "00000001/000000000000010",
+                                      "000000010000000000000010.partial",
+                                      "00000001000000000000001g",
+                                      "/etc/passwd",
+                                      "0000002.history",
+                                      "00000002.history/"};
     struct spool s;
     char target[128];
     struct stat source, copy;
@@ -1278,7 +1301,8 @@ test_spool_fetch_copies_whole_files_only(void **state)
     assert_int_not_equal(copy.st_ino, source.st_ino); /* the standby recycles it */
     assert_int_equal(copy.st_nlink, 1);
     unlink(target);
-    assert_int_equal(spool_fetch(path, segment_of(1, FIRST + MB, ""), target), ERR_AGAIN); /* still growing */
+    assert_int_equal(spool_fetch(path, segment_of(1, FIRST + MB, ""), target),
+                     ERR_AGAIN); /* still growing */
     assert_int_equal(spool_fetch(path, "00000003.history", target), ERR_AGAIN);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(spool_fetch(path, bad[i], target), ERR_USAGE);
@@ -1349,7 +1373,8 @@ test_spool_recovers_from_a_failed_flush_of_a_full_segment(void **state)
 
     (void)state;
     start_spool(&s);
-    assert_int_equal(feed(&s, 1, FIRST, FIRST + MB + 1000, 131072), 0); /* two files, none flushed */
+    assert_int_equal(feed(&s, 1, FIRST, FIRST + MB + 1000, 131072),
+                     0); /* two files, none flushed */
     book.flushes_to_fail = 1;
     assert_int_equal(flush_once(&s), ERR_LOCAL);
     assert_int_equal(s.flushed, FIRST);
@@ -1394,7 +1419,8 @@ story_to(struct story *t, timeline_t timeline, lsn_t to)
         int code;
 
         if (t->s.timeline < timeline && lsn == fork_lsn)
-            lsn = segment_start(fork_lsn, MB); /* the new one's first segment comes from its start */
+            lsn =
+                segment_start(fork_lsn, MB); /* the new one's first segment comes from its start */
         else if (lsn >= to)
             break;
         n = to - lsn < sizeof bytes ? (size_t)(to - lsn) : sizeof bytes;

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
-#undef fail /* cmocka's; ours is base/fail.h's. fail_msg goes with it: tests print and assert instead */
+#undef fail /* cmocka's; ours is base/fail.h's. fail_msg goes with it: tests print and assert      \
+               instead */
 
 #endif
