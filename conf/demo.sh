@@ -58,7 +58,7 @@ missing_packages() {
 }
 
 install_packages() {
-    local missing policy=/usr/sbin/policy-rc.d made= cluster=/etc/postgresql-common/createcluster.conf
+    local missing policy=/usr/sbin/policy-rc.d made= cluster=/etc/postgresql-common/createcluster.conf none=
     missing=$(missing_packages)
     [ -n "$missing" ] || return 0
     [ "$(id -u)" = 0 ] || die "packages are missing; as root: apt-get install --no-install-recommends $missing"
@@ -67,13 +67,14 @@ install_packages() {
         printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy && made=1
     fi
     if [ ! -e $cluster ] && [ ! -d /etc/postgresql ]; then
-        mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' >$cluster
+        mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' >$cluster && none=1
     fi
     DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null &&
         DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
             -o Dpkg::Options::=--force-confold $missing >/dev/null 2>"$DEMO.apt"
     local code=$?
     [ -z "$made" ] || rm -f $policy
+    [ -z "$none" ] || [ ! -e $cluster.ucf-dist ] || mv $cluster.ucf-dist $cluster # later clusters are made as ever
     [ $code = 0 ] || { cat "$DEMO.apt" >&2; rm -f "$DEMO.apt"; die "apt-get could not install: $missing"; }
     rm -f "$DEMO.apt"
 }
@@ -358,6 +359,7 @@ down() {
 }
 
 case ${1:-up} in
+install) shift; PACKAGES="$PACKAGES $*"; install_packages ;; # also what the tests need
 up) up ;;
 down) down ;;
 status)

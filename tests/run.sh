@@ -6,8 +6,7 @@
 set -u
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 BUILD=${BUILD:-$ROOT/build/test}
-PACKAGES="cmake gcc make pkg-config libc6-dev libpq-dev libssh2-1-dev libinih-dev libzstd-dev libjansson-dev
-    libcmocka-dev postgresql openssh-server openssh-client jq procps util-linux"
+PACKAGES="libcmocka-dev jq procps e2fsprogs mount perl-base" # beside what the demo installs
 names=()
 for arg in "$@"; do
     case $arg in
@@ -17,36 +16,13 @@ for arg in "$@"; do
     esac
 done
 
-install_packages() {
-    local missing= p policy=/usr/sbin/policy-rc.d made= cluster=/etc/postgresql-common/createcluster.conf
-    for p in $PACKAGES; do
-        dpkg-query -W -f '${Status}\n' "$p" 2>/dev/null | grep -q '^install ok installed' || missing="$missing $p"
-    done
-    [ -n "$missing" ] || return 0
-    if [ "$(id -u)" != 0 ]; then
-        echo "packages are missing; as root: apt-get install --no-install-recommends$missing" >&2
-        exit 1
-    fi
-    echo "installing$missing"
-    if [ ! -e $policy ]; then # no server starts by being installed
-        printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy && made=1
-    fi
-    if [ ! -e $cluster ] && [ ! -d /etc/postgresql ]; then
-        mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' >$cluster
-    fi
-    DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
-        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
-            -o Dpkg::Options::=--force-confold $missing >/dev/null || exit 1
-    [ -z "$made" ] || rm -f $policy
-}
-
 run_scenario() { # FILE
     local log=$OUT/$(basename "$1").log
     timeout ${SCENARIO_SECONDS:-600} bash "$1" >"$log" 2>&1 </dev/null || echo "failed with $?" >>"$log"
     if grep -q '^ok ' "$log"; then grep '^ok ' "$log"; else cat "$log"; [ -s "$log" ] && grep -q '^not ok ' "$log" || echo "not ok $(basename "$1" .sh)"; fi
 }
 
-install_packages
+"$ROOT/conf/demo.sh" install $PACKAGES || exit 1
 cd "$ROOT" || exit 1
 cmake -S . -B "$BUILD" -DWALFERRY_WERROR=ON -DWALFERRY_SANITIZE=address >"/tmp/wf-cmake.$$" 2>&1 || { cat "/tmp/wf-cmake.$$"; exit 1; }
 rm -f "/tmp/wf-cmake.$$"
