@@ -18,7 +18,7 @@ struct options {
     int arg_count;
 };
 
-/* Each returns the exit code: 0 done, 1 failed or refused, 2 usage or config. */
+/* Each returns the exit code: 0 done, 1 failed or refused, 2 usage or config; check has its own. */
 int command_agent(const struct config *config, const struct member *self,
                   const struct options *options);
 int command_receive(const struct config *config, const struct member *self,
@@ -27,6 +27,8 @@ int command_fetch(const struct config *config, const struct member *self,
                   const struct options *options);
 int command_status(const struct config *config, const struct member *self,
                    const struct options *options);
+int command_check(const struct config *config, const struct member *self,
+                  const struct options *options);
 int command_failover(const struct config *config, const struct member *self,
                      const struct options *options);
 

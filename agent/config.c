@@ -366,7 +366,17 @@ struct key {
 #define NAME_ALLOWED "small letters, digits and -, a letter first, at most 31"
 #define PATH_ALLOWED "an absolute path of plain characters, at most 255 bytes"
 
-enum pool_key { POOL_NAME, POOL_HOME, POOL_SYNCHRONOUS, POOL_SHUTDOWN_WAIT, POOL_KEYS };
+enum pool_key {
+    POOL_NAME,
+    POOL_HOME,
+    POOL_SYNCHRONOUS,
+    POOL_SHUTDOWN_WAIT,
+    POOL_EXPOSURE_WARNING,
+    POOL_EXPOSURE_CRITICAL,
+    POOL_APPLY_WARNING,
+    POOL_APPLY_CRITICAL,
+    POOL_KEYS
+};
 
 static const struct key pool_keys[POOL_KEYS] = {
     [POOL_NAME] = {"name", true, take_name, IN(config, name), NAME_ALLOWED},
@@ -374,6 +384,14 @@ static const struct key pool_keys[POOL_KEYS] = {
     [POOL_SYNCHRONOUS] = {"synchronous", false, take_switch, IN(config, synchronous), "on, off"},
     [POOL_SHUTDOWN_WAIT] = {"shutdown_wait", false, take_wait, IN(config, shutdown_wait_us),
                             "0s to 10min, as in 30s, 2min"},
+    [POOL_EXPOSURE_WARNING] = {"exposure_warning", false, take_wait,
+                               IN(config, exposure_warning_us), "0s to 10min, as in 30s, 2min"},
+    [POOL_EXPOSURE_CRITICAL] = {"exposure_critical", false, take_wait,
+                                IN(config, exposure_critical_us), "0s to 10min, as in 30s, 2min"},
+    [POOL_APPLY_WARNING] = {"apply_warning", false, take_wait, IN(config, apply_warning_us),
+                            "0s to 10min, as in 30s, 2min"},
+    [POOL_APPLY_CRITICAL] = {"apply_critical", false, take_wait, IN(config, apply_critical_us),
+                             "0s to 10min, as in 30s, 2min"},
 };
 
 enum member_key {
@@ -803,7 +821,12 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
         .to = {.file = name, .out = errors}, .c = c, .at = text + skip, .end = text + length};
     int line;
 
-    *c = (struct config){.shutdown_wait_us = 30 * SECOND_US, .digest = digest(text, length)};
+    *c = (struct config){.shutdown_wait_us = 30 * SECOND_US,
+                         .exposure_warning_us = 10 * SECOND_US,
+                         .exposure_critical_us = 60 * SECOND_US,
+                         .apply_warning_us = 60 * SECOND_US,
+                         .apply_critical_us = 600 * SECOND_US,
+                         .digest = digest(text, length)};
     snprintf(c->file, sizeof c->file, "%s", name);
     line = ini_parse_stream(read_line, &p, take_key, &p);
     if (line != 0)

@@ -45,7 +45,9 @@ struct config {
     char home[MEMBER_NAME_SIZE]; /* site */
     bool synchronous;            /* the agent owns synchronous_standby_names; default no */
     int64_t shutdown_wait_us;    /* default 30 s */
-    uint64_t digest;             /* FNV-1a of the file's bytes: agents compare it */
+    /* check's limits; default 10 s, 1 min, 1 min, 10 min */
+    int64_t exposure_warning_us, exposure_critical_us, apply_warning_us, apply_critical_us;
+    uint64_t digest; /* FNV-1a of the file's bytes: agents compare it */
     struct member member[MEMBERS_MAX];
     size_t members;
 };

@@ -17,6 +17,8 @@
 
 #define ARGS_MAX 2
 
+#define CHECK_UNKNOWN 3 /* what a monitoring plugin says of its own faults */
+
 enum option_flag {
     OPTION_PLACE = 1, /* --config and --member */
     OPTION_FROM = 2,
@@ -70,6 +72,8 @@ static const struct command commands[] = {
     {"status", command_status, OPTION_PLACE | OPTION_JSON | OPTION_WATCH, 0, 0,
      "[--json] [--watch[=SECONDS]]",
      "show members, roles, positions and lag, as this host's agent knows them"},
+    {"check", command_check, OPTION_PLACE, 0, 0, "",
+     "monitoring plugin: one line, exit 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN"},
     {"failover", command_failover, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE, 0, 0,
      "[--dry-run] [--yes] [--force]", "make this host's standby the primary"},
     {"fetch", command_fetch, OPTION_PLACE, 0, 2, "FILE TARGET",
@@ -216,6 +220,7 @@ parse_options(struct options *o, const struct command *command, int argc, char *
 static int
 run(const struct command *command, const struct options *options)
 {
+    int wrong = command->run == command_check ? CHECK_UNKNOWN : 2;
     static struct config config; /* large */
     const struct member *self = NULL;
     char file[sizeof config.file];
@@ -224,13 +229,13 @@ run(const struct command *command, const struct options *options)
         return command->run(NULL, NULL, options);
     if (config_find(options->config_file, file, sizeof file) < 0) {
         fprintf(stderr, "walferry: %s\n", fail_message());
-        return 2;
+        return wrong;
     }
     if (config_load(&config, file, stderr) < 0)
-        return 2;
+        return wrong;
     if (config_self(&config, options->member, &self) < 0) {
         fprintf(stderr, "walferry: %s\n", fail_message());
-        return 2;
+        return wrong;
     }
     return command->run(&config, self, options);
 }
@@ -256,5 +261,7 @@ main(int argc, char **argv)
     code = parse_options(&options, command, argc, argv);
     if (code == 0)
         code = run(command, &options);
+    else if (command->run == command_check)
+        code = CHECK_UNKNOWN;
     return command->run == command_fetch && code != 0 ? 1 : code;
 }

@@ -103,17 +103,19 @@ print_status(const json_t *json)
            (long long)json_integer_value(json_object_get(epoch, "number")),
            string_of(epoch, "member", "unknown"),
            (long long)json_integer_value(json_object_get(json, "timeline")));
-    json_array_foreach(json_object_get(json, "members"), i, member) printf(
-        "  %-16s site %-12s %s%s\n", string_of(member, "name", "?"), string_of(member, "site", "?"),
-        string_of(member, "role", "?"),
-        strcmp(string_of(member, "name", ""), string_of(json, "member", "-")) == 0 ? "   <- here"
-                                                                                   : "");
+    json_array_foreach (json_object_get(json, "members"), i, member)
+        printf("  %-16s site %-12s %s%s\n", string_of(member, "name", "?"),
+               string_of(member, "site", "?"), string_of(member, "role", "?"),
+               strcmp(string_of(member, "name", ""), string_of(json, "member", "-")) == 0
+                   ? "   <- here"
+                   : "");
     printf("exposure: %s\n", seconds_of(json, "exposure_seconds", exposure, sizeof exposure));
     if (string_of(json, "alarm", NULL) != NULL)
         printf("ALARM: %s\n", string_of(json, "alarm", ""));
     printf("PostgreSQL here: %s%s%s\n", string_of(postgres, "state", "?"),
            reason != NULL ? ", " : "", reason != NULL ? reason : "");
-    json_array_foreach(json_object_get(json, "links"), i, link) print_stream(link, "to", "to");
+    json_array_foreach (json_object_get(json, "links"), i, link)
+        print_stream(link, "to", "to");
     if (json_is_object(receiving))
         print_stream(receiving, "from", "from");
     reason = string_of(json_object_get(json, "spool"), "error", NULL);

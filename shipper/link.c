@@ -10,8 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BACKOFF_MIN_US  (100 * MILLISECOND_US)
-#define BACKOFF_MAX_US  (3 * SECOND_US)
+#define BACKOFF_MIN_US (100 * MILLISECOND_US)
+#define BACKOFF_MAX_US (3 * SECOND_US)
+#define SILENT_US                                                                                  \
+    (15 * SECOND_US) /* whatever is taken: a proxy takes bytes for a host that is gone */
 #define DEAD_US         (5 * SECOND_US)
 #define SOURCE_RETRY_US SECOND_US
 #define ITEMS_PER_TURN  32 /* 4 MB: other rooms of the loop have their turn, too */
@@ -336,6 +338,8 @@ check_alive(struct link *l, int64_t now_us)
         l->sender.heard_us > l->lane.progress_us ? l->sender.heard_us : l->lane.progress_us;
 
     lane_unacknowledged(&l->lane); /* moves progress_us when the far host took bytes */
+    if (now_us - l->sender.heard_us >= SILENT_US)
+        return fail(ERR_PEER, "nothing heard for 15 s: the line or the far agent is gone");
     if (now_us - heard_us >= DEAD_US)
         return fail(ERR_PEER,
                     "nothing heard and nothing taken for 5 s: the line or the far host is gone");

@@ -4,7 +4,8 @@
  * The I/O half of the sender. It dials (after 0.1 s doubling to at most 3 s, jittered), greets,
  * starts the source where the far side says, and moves bytes while there is room; a full queue
  * stops the source. It holds a walsender only while the link lives. A peer is dead after 5 s with
- * neither a frame nor TCP progress. State changes are logged once, attempts are not.
+ * neither a frame nor TCP progress, or 15 s without a frame. State changes are logged once,
+ * attempts are not.
  */
 #ifndef SHIPPER_LINK_H
 #define SHIPPER_LINK_H

@@ -115,6 +115,10 @@ test_config_good_one_and_defaults(void **state)
     assert_string_equal(c.home, "dc1");
     assert_false(c.synchronous);
     assert_int_equal(c.shutdown_wait_us, 30 * SECOND_US);
+    assert_int_equal(c.exposure_warning_us, 10 * SECOND_US);
+    assert_int_equal(c.exposure_critical_us, 60 * SECOND_US);
+    assert_int_equal(c.apply_warning_us, 60 * SECOND_US);
+    assert_int_equal(c.apply_critical_us, 600 * SECOND_US);
     assert_int_equal(c.members, 2);
     assert_string_equal(c.member[0].name, "a");
     assert_int_equal(c.member[0].line, 5);
@@ -169,7 +173,7 @@ test_config_example_is_right(void **state)
     assert_string_equal(a->target.port, "22");
     assert_string_equal(a->target.host_key, KEY);
     assert_string_equal(a->target.known_hosts, "");
-    assert_string_equal(a->identity, "/etc/walferry/id_ed25519");
+    assert_string_equal(a->identity, "/etc/walferry/keys/id_ed25519");
     assert_string_equal(a->postgres,
                         "host='/var/run/postgresql' port='5432' user='walferry' dbname='postgres'");
     assert_string_equal(a->pgdata, "/var/lib/postgresql/15/main");

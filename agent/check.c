@@ -1,0 +1,145 @@
+/*
+ * check: a monitoring plugin, by the rules of monitoring-plugins.org: one line with perfdata, exit
+ * 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also our own usage and config errors).
+ *
+ * It judges what this host's agent knows at this moment, on either side, whether or not the other
+ * one lives. What is not known is a finding, never a 0; it is left out of the perfdata.
+ */
+#include "command.h"
+#include "control.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/text.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum severity { OK = 0, WARNING = 1, CRITICAL = 2, UNKNOWN = 3 };
+
+struct verdict {
+    const struct config *config;
+    enum severity worst;
+    char findings[1200], perfdata[300], subject[160];
+};
+
+static void __attribute__((format(printf, 3, 4)))
+find(struct verdict *v, enum severity severity, const char *format, ...)
+{
+    size_t used = strlen(v->findings);
+    va_list args;
+
+    if (severity > v->worst)
+        v->worst = severity;
+    if (used > 0 && used + 2 < sizeof v->findings)
+        used += (size_t)snprintf(v->findings + used, sizeof v->findings - used, "; ");
+    va_start(args, format);
+    vsnprintf(v->findings + used, sizeof v->findings - used, format, args);
+    va_end(args);
+}
+
+static const char *
+word(const json_t *json, const char *key, const char *missing)
+{
+    const char *text = json_string_value(json_object_get(json, key));
+
+    return text != NULL ? text : missing;
+}
+
+/* An age in seconds against its two thresholds. */
+static void
+judge_age(struct verdict *v, const char *name, const json_t *age, int64_t warning_us,
+          int64_t critical_us)
+{
+    size_t used = strlen(v->perfdata);
+    int64_t age_us = (int64_t)(json_number_value(age) * (double)SECOND_US);
+    char shown[32], limit[32];
+
+    if (!json_is_number(age)) {
+        find(v, WARNING, "%s is unknown", name);
+        return;
+    }
+    snprintf(v->perfdata + used, sizeof v->perfdata - used, " %s=%.3fs;%g;%g;0", name,
+             json_number_value(age), (double)warning_us / SECOND_US,
+             (double)critical_us / SECOND_US);
+    if (age_us >= warning_us)
+        find(v, age_us >= critical_us ? CRITICAL : WARNING, "%s is %s (limit %s)", name,
+             text_duration(shown, sizeof shown, age_us),
+             text_duration(limit, sizeof limit, age_us >= critical_us ? critical_us : warning_us));
+}
+
+static void
+judge_stream(struct verdict *v, const json_t *stream, const char *direction, const char *peer)
+{
+    const char *name = word(stream, peer, "nobody yet"), *state = word(stream, "state", "unknown");
+    const char *reason = word(stream, "reason", NULL),
+               *source = word(stream, "source_reason", NULL);
+    const json_t *behind = json_object_get(json_object_get(stream, "flushed"), "behind_bytes");
+    size_t used = strlen(v->perfdata);
+
+    if (strcmp(state, "up") != 0)
+        find(v, WARNING, "the link %s %s is %s: %s", direction, name, state,
+             reason != NULL ? reason : "starting");
+    else if (reason != NULL)
+        find(v, WARNING, "the link %s %s: %s", direction, name, reason);
+    if (source != NULL)
+        find(v, WARNING, "no WAL to ship to %s: %s", name, source);
+    if (json_is_true(json_object_get(stream, "config_differs")))
+        find(v, WARNING, "the pool's file of %s is another one", name);
+    if (json_is_integer(behind))
+        snprintf(v->perfdata + used, sizeof v->perfdata - used, " unshipped=%lldB;;;0",
+                 (long long)json_integer_value(behind));
+    judge_age(v, "apply", json_object_get(json_object_get(stream, "applied"), "lag_seconds"),
+              v->config->apply_warning_us, v->config->apply_critical_us);
+}
+
+static void
+judge(void *context, json_t *json)
+{
+    struct verdict *v = context;
+    const json_t *link, *postgres = json_object_get(json, "postgres");
+    const char *role = word(json, "role", "unknown"), *alarm = word(json, "alarm", NULL);
+    const char *spool = word(json_object_get(json, "spool"), "error", NULL);
+    char exposure[32];
+    size_t i;
+
+    text_duration(exposure, sizeof exposure,
+                  (int64_t)(json_number_value(json_object_get(json, "exposure_seconds")) *
+                            (double)SECOND_US));
+    snprintf(v->subject, sizeof v->subject, "%s (%s), exposure %s", word(json, "member", "?"), role,
+             json_is_number(json_object_get(json, "exposure_seconds")) ? exposure : "unknown");
+    if (alarm != NULL)
+        find(v, CRITICAL, "%s", alarm);
+    if (spool != NULL)
+        find(v, CRITICAL, "the spool takes nothing: %s", spool);
+    if (strcmp(word(postgres, "state", ""), "up") != 0)
+        find(v, WARNING, "PostgreSQL here is %s: %s", word(postgres, "state", "unknown"),
+             word(postgres, "reason", "no reason is known"));
+    if (strcmp(role, "primary") != 0 && strcmp(role, "standby") != 0)
+        find(v, WARNING, "this member is %s", role);
+    judge_age(v, "exposure", json_object_get(json, "exposure_seconds"),
+              v->config->exposure_warning_us, v->config->exposure_critical_us);
+    if (strcmp(role, "primary") == 0)
+        json_array_foreach (json_object_get(json, "links"), i, link)
+            judge_stream(v, link, "to", "to");
+    else
+        judge_stream(v, json_object_get(json, "receiving"), "from", "from");
+}
+
+int
+command_check(const struct config *config, const struct member *self, const struct options *options)
+{
+    static const char *const name[] = {"OK", "WARNING", "CRITICAL", "UNKNOWN"};
+    struct verdict v = {.config = config};
+
+    (void)options;
+    snprintf(v.subject, sizeof v.subject, "%s", self->name);
+    if (control_ask(self->run, json_pack("{s:s}", "command", "status"), judge, &v) != 0)
+        find(&v, CRITICAL, "%s: is the agent running? (systemctl start walferry@%s)",
+             fail_message(), config->name);
+    printf("WALFERRY %s - pool %s, %s%s%s%s%s\n", name[v.worst], config->name, v.subject,
+           v.findings[0] != '\0' ? ": " : "", v.findings, v.perfdata[0] != '\0' ? " |" : "",
+           v.perfdata);
+    return (int)v.worst;
+}
