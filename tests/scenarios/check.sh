@@ -35,7 +35,7 @@ is 2 2 "exposure is" || fail "the standby's side: $(cat "/tmp/wf-$$.check")"
 is 1 2 "CRITICAL - .*is the agent running. \\(systemctl start walferry@demo\\)" || fail "without an agent: $(cat "/tmp/wf-$$.check")"
 start_agent 1
 demo heal
-becomes 1 1 "WARNING - .*the pool's file of dc2-a is another one" # its agent still has the old limits
+becomes 1 1 "WARNING - .*the pool.s file of dc2-a is another one" # its agent still has the old limits
 kill_agent 2
 start_agent 2
 for n in 1 2; do becomes $n 0 "WALFERRY OK"; done
