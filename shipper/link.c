@@ -74,6 +74,7 @@ link_set_state(struct link *l, enum link_state state, const char *reason, int64_
         lane_close(&l->lane);
         stop_drain(l);
         l->more = false;
+        l->streamed = false;
     }
     if (state == LINK_SHIPPING) {
         l->backoff_us = BACKOFF_MIN_US;
@@ -195,6 +196,7 @@ take_wal(struct link *l, int64_t now_us)
             source_failed(l, now_us);
         if (got <= 0)
             return 0;
+        l->streamed = true;
         if (item.kind == SOURCE_WAL)
             set_source_reason(l, "");
         if (item.kind == SOURCE_HISTORY)
@@ -228,6 +230,13 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
     if (!source_active(l->source)) {
         if (now_us < l->source_due_us)
             return 0;
+        /* a server that comes back may have been put back: only a new session compares its WAL */
+        if (l->streamed && l->sender.postgres == PONG_POSTGRES_ANSWERS)
+            return fail(ERR_PEER, "PostgreSQL was away: its WAL is compared anew");
+        if (l->streamed) {
+            l->source_due_us = now_us + SOURCE_RETRY_US / 10;
+            return 0;
+        }
         if (source_start(l->source, &l->identity, l->sender.sent_timeline, l->sender.sent, now_us) <
             0) {
             source_failed(l, now_us);

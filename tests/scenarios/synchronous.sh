@@ -52,4 +52,23 @@ for round in $(seq $rounds); do
     [ "$lost" = 0 ] || fail "$lost acknowledged rows of $(wc -l <"/tmp/wf-$$.acked") are lost"
     rm -f /tmp/wf-$$.*
 done
+
+start_pool
+step "a primary that is put back to an older state: what its predecessor shipped confirms nothing"
+expect 20 '[ "$(sql1 "show synchronous_standby_names")" = walferry_dc2_a ]'
+sql1 "create table acknowledged (n int primary key)" >/dev/null
+expect 20 level
+pg1 -m fast stop
+as cp -a "$DC1_PGDATA" "$DC1_PGDATA.old"
+pg1 start
+expect 20 '[ "$(sql1 "insert into acknowledged values (1) on conflict do nothing" && sql1 "select count(*) from acknowledged")" = 1 ]'
+expect 20 level
+kill_postgres 1
+as rm -r "$DC1_PGDATA" && as mv "$DC1_PGDATA.old" "$DC1_PGDATA"
+pg1 start
+timeout 8 bash -c "$(declare -f as); RUN_AS=$RUN_AS; as $PGBIN/psql -XAtq '$DC1_PG dbname=postgres' -c 'insert into acknowledged values (2)'" >"/tmp/wf-$$.told" 2>&1
+[ $? = 124 ] || fail "a commit that is nowhere else was confirmed: $(cat "/tmp/wf-$$.told")"
+rm -f "/tmp/wf-$$.told"
+expect 20 'field 1 .links[0].reason | grep -qE "other bytes|other WAL"'
+[ "$(sql2 "select n from acknowledged")" = 1 ] || fail "the standby does not hold what was acknowledged"
 pass
