@@ -55,7 +55,7 @@ struct link {
     bool source_allowed;                 /* the agent lets go of a stopping server by clearing it */
     char source_reason[LINK_REASON_MAX]; /* why no WAL comes though the link is up; "" when it does
                                           */
-    bool streamed; /* WAL came in this session; see run_source */
+    bool streamed;                       /* WAL came in this session; see run_source */
     int64_t source_due_us;
     int64_t due_us, backoff_us;
     bool more; /* WAL may be waiting inside libpq, where poll does not see it */

@@ -4,6 +4,10 @@
 . "$(dirname "$0")/lib.sh"
 start_pool
 expect 30 level
+step "status --watch is one line per interval where there is no terminal"
+walferry 2 status --watch | head -n 2 >"/tmp/wf-$$.watch"
+[ "$(grep -cE '^[0-9-]+ [0-9:.]+ UTC dc2-a standby exposure [0-9.]+ s link up ' "/tmp/wf-$$.watch")" = 2 ] || fail "$(cat "/tmp/wf-$$.watch")"
+rm -f "/tmp/wf-$$.watch"
 step "TERM: it takes its sockets with it, exit 0"
 run=$WALFERRY_DEMO/dc2/run notify=/tmp/wf-$$.notify
 kill_agent 2 TERM
