@@ -32,6 +32,7 @@ one=$!
 WALFERRY_DEMO=$TWO as_user "$DEMO_SH" >$OUT/two 2>&1 &
 wait $! || fail "the second: $(tail -3 $OUT/two)"
 wait $one || fail "the first: $(tail -3 $OUT/one)"
+cd / # psql complains of a folder that its user may not enter
 
 check_env() { # FOLDER
     local name n
@@ -59,7 +60,7 @@ check_env() { # FOLDER
         ours "$(cat "$sshd")" || fail "$sshd is not the sshd's"
         [ "$(stat -c %U "/proc/$(cat "$agent")")" = "$RUN_AS" ] || fail "the agent does not run as $RUN_AS"
     done
-    [ "$(sql1 "show data_checksums")" = on ] || fail "no data checksums"
+    [ "$(sql1 "show data_checksums")" = on ] || fail "data_checksums: $(sql1 "show data_checksums")"
     [ ! -e "$DC1_PGDATA/../data/postgresql.conf" ] || [ "$(sql1 "show config_file")" != "$DC1_PGDATA/postgresql.conf" ] || fail "the config is inside pgdata"
     # what up promises, at once
     [ "$(sql2 "select status from pg_stat_wal_receiver")" = streaming ] || fail "the standby does not stream"
