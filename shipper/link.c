@@ -196,13 +196,13 @@ take_wal(struct link *l, int64_t now_us)
             source_failed(l, now_us);
         if (got <= 0)
             return 0;
-        l->streamed = true;
-        if (item.kind == SOURCE_WAL)
-            set_source_reason(l, "");
-        if (item.kind == SOURCE_HISTORY)
+        if (item.kind == SOURCE_HISTORY) {
             code = sender_history(&l->sender, item.timeline, item.bytes, item.length);
-        else
+        } else {
+            set_source_reason(l, "");
+            l->streamed = true;
             code = sender_wal(&l->sender, item.timeline, item.lsn, item.bytes, item.length);
+        }
         if (code < 0)
             return code; /* out is at most half full: even AGAIN would be our bug */
     }
