@@ -1,7 +1,7 @@
 /*
  * adopt: runs a command and becomes the parent of whatever its descendants leave behind. So the CPU
- * time of processes that detach themselves and end (pgBackRest's asynchronous worker) is not lost but
- * stands in our /proc/PID/stat, and nothing outlives a benchmark that broke off: what is still
+ * time of processes that detach themselves and end (pgBackRest's asynchronous worker) is not lost
+ * but stands in our /proc/PID/stat, and nothing outlives a benchmark that broke off: what is still
  * there when the command has ended is killed.
  *
  *   adopt COMMAND ...     exits as the command did

@@ -2,7 +2,8 @@
  * await: until a server answers a question with true. Cheap enough to stand beside what it times:
  * one connection, one short query every few milliseconds; no server, or an error, is "not yet".
  *
- *   await CONNINFO SECONDS QUERY     exit 0: it answered t; 1: not within SECONDS, the reason on stderr
+ *   await CONNINFO SECONDS QUERY     exit 0: it answered t; 1: not within SECONDS, the reason on
+ * stderr
  */
 #include "base/clock.h"
 
