@@ -105,51 +105,50 @@ walferry_at() { # COLUMN: until the primary was told that it is there
     await "$DC1_PG" "select $1 >= '$WAL_END' from pg_stat_replication where application_name = 'walferry_dc2_a'" "walferry is not there"
 }
 
-# The agent of the far side waits; the time begins with the start of the primary's.
-walferry_durable() { # [COMMAND: meanwhile]
-    local begin far wire
+walferry_ready() { # [standby]: the far side waits, with its PostgreSQL or without
     quiet
     empty_spool
     slot walferry_dc2_a
-    wan ${WAN:-0}
+    [ -z "${1:-}" ] || restore "$DC2_PGDATA"
+    wan $WAN
     settle
     agent 2
-    far=$(walferry_far) wire=$(wire_bytes) begin=$(now_us)
+    [ -z "${1:-}" ] || pg2 start || broken "the standby of walferry does not start"
+}
+walferry_begin() { # the time begins with the start of the primary's agent, which has yet to dial
+    FAR=$(walferry_far) WIRE=$(wire_bytes) BEGIN=$(now_us)
     agent 1
-    if [ -n "${1:-}" ]; then "$1" & echo $! >"$OUT/meanwhile.pid"; fi
+}
+walferry_end() { # WHO MEASURE
+    local near far
+    note_rate "$1" "$2" $(($(now_us) - BEGIN))
+    near=$(pid_of "$DC1_AGENT_PID") far=$(pid_of "$DC2_AGENT_PID")
+    note_cost "$1" "$(ticks "$near")" $(($(walferry_far) - FAR)) $(($(wire_bytes) - WIRE))
+    note "$1" "peak memory near, MB" "$(peak_mb "$near")"
+    note "$1" "peak memory far, MB" "$(peak_mb "$far")"
+}
+walferry_durable() { # [WHO [COMMAND: meanwhile]]
+    local meanwhile=
+    walferry_ready
+    walferry_begin
+    if [ -n "${2:-}" ]; then "$2" & meanwhile=$!; fi
     walferry_at flush_lsn
-    note_rate "${WHO:-walferry}" "durable, MB/s" $(($(now_us) - begin))
-    note_cost "${WHO:-walferry}" "$(ticks "$(pid_of "$DC1_AGENT_PID")")" $(($(walferry_far) - far)) $(($(wire_bytes) - wire))
-    note "${WHO:-walferry}" "peak memory near, MB" "$(peak_mb "$(pid_of "$DC1_AGENT_PID")")"
-    note "${WHO:-walferry}" "peak memory far, MB" "$(peak_mb "$(pid_of "$DC2_AGENT_PID")")"
+    [ -z "$meanwhile" ] || kill $meanwhile
+    walferry_end "${1:-walferry}" "durable, MB/s"
 }
 walferry_applied() {
-    local begin far wire
-    quiet
-    empty_spool
-    slot walferry_dc2_a
-    restore "$DC2_PGDATA"
-    wan ${WAN:-0}
-    settle
-    agent 2
-    pg2 start || broken "the standby of walferry does not start"
-    far=$(walferry_far) wire=$(wire_bytes) begin=$(now_us)
-    agent 1
+    walferry_ready standby
+    walferry_begin
     await "$DC2_PG" "select pg_last_wal_replay_lsn() >= '$WAL_END'" "walferry's standby is not there"
-    note_rate walferry "applied, MB/s" $(($(now_us) - begin))
-    note_cost walferry "$(ticks "$(pid_of "$DC1_AGENT_PID")")" $(($(walferry_far) - far)) $(($(wire_bytes) - wire))
-    note walferry "peak memory near, MB" "$(peak_mb "$(pid_of "$DC1_AGENT_PID")")"
-    note walferry "peak memory far, MB" "$(peak_mb "$(pid_of "$DC2_AGENT_PID")")"
+    walferry_end walferry "applied, MB/s"
 }
-walferry_live() { # the pair is up and level
-    quiet
-    empty_spool
-    slot walferry_dc2_a
-    restore "$DC2_PGDATA"
-    agent 2
-    pg2 start || broken "the standby of walferry does not start"
+walferry_live() { # [standby]: the pair is up and level
+    walferry_ready "${1:-}"
     agent 1
-    await "$DC1_PG" "select replay_lsn >= pg_current_wal_flush_lsn() from pg_stat_replication where application_name = 'walferry_dc2_a'" "walferry is not level"
+    level walferry_dc2_a ${1:+replay_lsn}
+}
+level() { # APPLICATION [COLUMN]
+    await "$DC1_PG" "select ${2:-flush_lsn} >= pg_current_wal_flush_lsn() from pg_stat_replication where application_name = '$1'" "$1 is not level"
 }
 
 # ---- the streaming peers: the far side dials an `ssh -L` to the primary's socket
@@ -167,27 +166,35 @@ tunnel() { # the time of the peers begins with it, as ours begins with the dial 
 }
 tunnel_far() { ticks "$(pid_of "$OUT/tunnel.pid")"; }
 tunnel_near() { ticks "$(cat "$DC1_SSHD_PID")"; }
-receivewal() { # OPTION ...
-    as timeout "$LIMIT" "$PGBIN/pg_receivewal" -D "$PEER/received" -S bench_receivewal --no-loop \
-        -d "host=$PEER port=5432 user=$RUN_AS application_name=bench_receivewal" "$@"
-}
-
-receivewal_durable() { # it ends, all flushed, with the segment in which the last byte is
-    local begin near wire us
+receivewal_ready() {
     quiet
     rm -rf "$PEER/received" && as mkdir "$PEER/received"
     slot bench_receivewal
-    wan ${WAN:-0}
+    wan $WAN
     settle
+}
+RECEIVEWAL=(timeout "$LIMIT" "$PGBIN/pg_receivewal" -D "$PEER/received" -S bench_receivewal --no-loop
+    -d "host=$PEER port=5432 user=$RUN_AS application_name=bench_receivewal")
+
+receivewal_durable() { # it ends, all flushed, with the segment in which the last byte is
+    local begin near wire us
+    receivewal_ready
     near=$(tunnel_near) wire=$(wire_bytes) begin=$(now_us)
     tunnel
     TIMEFORMAT='%U %S'
-    { time receivewal --endpos "$WAL_LAST" >"$PEER/receivewal.log" 2>&1; } 2>"$OUT/receivewal.time" ||
+    { time as "${RECEIVEWAL[@]}" --endpos "$WAL_LAST" >"$PEER/receivewal.log" 2>&1; } 2>"$OUT/receivewal.time" ||
         broken "pg_receivewal: $(tail -1 "$PEER/receivewal.log")"
     us=$(($(now_us) - begin))
     note_rate pg_receivewal "durable, MB/s" $us
     note_cost pg_receivewal $(($(tunnel_near) - near)) \
         $(($(tunnel_far) + $(awk -v hz="$(getconf CLK_TCK)" '{ printf "%d", ($1 + $2) * hz }' "$OUT/receivewal.time"))) $(($(wire_bytes) - wire))
+}
+
+receivewal_live() { # it reports what it has flushed only when it is synchronous
+    receivewal_ready
+    tunnel
+    spawn "$OUT/receivewal.pid" "$PEER/receivewal.log" "${RECEIVEWAL[@]}" --synchronous
+    level bench_receivewal
 }
 
 native() { as "$PGBIN/pg_ctl" -D "$PEER/data" -l "$PEER/postgres.log" -w -o "-c config_file=$PEER/postgresql.conf" "$@" >/dev/null 2>&1; }
@@ -201,7 +208,7 @@ native_backlog() { # durable and applied from one run: a walreceiver cannot be k
     local begin near wire
     quiet
     native_start
-    wan ${WAN:-0}
+    wan $WAN
     settle
     near=$(tunnel_near) wire=$(wire_bytes) begin=$(now_us)
     tunnel
@@ -214,8 +221,9 @@ native_backlog() { # durable and applied from one run: a walreceiver cannot be k
 native_live() {
     quiet
     native_start
+    wan $WAN
     tunnel
-    await "$DC1_PG" "select replay_lsn >= pg_current_wal_flush_lsn() from pg_stat_replication where application_name = 'bench_native'" "native streaming is not level"
+    level bench_native replay_lsn
 }
 
 # ---- pgBackRest: asynchronous archive push to a repository on the far host, over SSH
@@ -230,7 +238,7 @@ backrest_durable() { # until the repository has every segment
     wait_for 30 '! backrest_runs' || broken "pgBackRest does not end"
     rm -rf "$PEER"/repository/archive/bench/*/0* "$PEER"/backrest-spool/*
     unarchive
-    wan ${WAN:-0}
+    wan $WAN
     settle
     archiver=$(sql "select pid from pg_stat_activity where backend_type = 'archiver'")
     near=$(ticks "$archiver") orphans=$(orphan_ticks) far=$(ticks "$(cat "$DC2_SSHD_PID")") wire=$(wire_bytes) begin=$(now_us)

@@ -23,6 +23,7 @@ set -u
 export LC_ALL=C
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 export BUILD=${BUILD:-$ROOT/build/bench}
+CASE= WAN=0 failed=
 ROUNDS=3 MB=1000 TPS_SECONDS=15 VISIBLE=1000 JSON= KEEP= CASES=() ALL=()
 for wal in pgbench uuid; do
     ALL+=(durable-$wal-{0ms,20ms,50ms,80ms,50ms-100mbit} applied-$wal-{0ms,50ms} killed-$wal-50ms fetch-$wal)
@@ -72,7 +73,7 @@ cleanup() {
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
-broken() { echo "bench: ${CASE:-preparing}: $*" >&2; exit 1; } # ends the case, which is a shell of its own
+broken() { echo "bench: ${CASE:-in between}: $*" >&2; exit 1; } # ends the case, which is a shell of its own
 
 selected() { # GLOB: the cases of that kind that were asked for
     local c g
@@ -114,9 +115,9 @@ make_wal() { # KIND
     if [ "$1" = pgbench ]; then
         pgbench -i -q -s $((MB * 10 / 144 + 1)) >/dev/null 2>&1
     else
-        sql "create table rows (id uuid, parent uuid, hash text)" && sql "do \$\$ begin
+        sql "create table rows (id uuid primary key, hash text)" && sql "do \$\$ begin
             while pg_current_wal_insert_lsn() - '$(lsn $first)'::pg_lsn < $MB * 1000000::numeric loop
-                insert into rows select gen_random_uuid(), gen_random_uuid(), md5(random()::text) from generate_series(1, 50000);
+                insert into rows select gen_random_uuid(), md5(random()::text) from generate_series(1, 50000);
                 commit;
             end loop; end \$\$"
     fi || broken "no WAL"
@@ -132,76 +133,64 @@ make_wal() { # KIND
 
 killer() { while sleep 1; do as "$WALFERRY_DEMO/bin/wanproxy" ctl "$WALFERRY_DEMO/wan/socket" kill random >/dev/null; done; }
 
-replay() { # WHO [SETTING ...]: whole segments through restore_command, no walreceiver
-    local who=$1 begin
-    shift
-    quiet_standby
-    restore "$DC2_PGDATA"
-    settle
-    begin=$(now_us)
-    pg2 -o "-c primary_conninfo='' $*" start || broken "the standby does not start"
-    await "$DC2_PG" "select pg_last_wal_replay_lsn() >= '$WAL_END'" "the replay is not there"
-    note_rate "$who" "replay, MB/s" $(($(now_us) - begin))
-}
-quiet_standby() { [ ! -s "$DC2_PGDATA/postmaster.pid" ] || pg2 -m immediate stop; }
 fetch() {
     local name
-    WHO=unseen walferry_durable
+    walferry_durable filler # not among the rows: it only fills the spool
     end "$DC1_AGENT_PID"
     rm -rf "$PEER/archive" && as mkdir "$PEER/archive"
     for name in $(segments); do as cp "$DC1_PGDATA/pg_wal/$name" "$PEER/archive/"; done
-    replay walferry
-    replay cp "-c restore_command='cp $PEER/archive/%f %p'"
+    turns "replay walferry" "replay cp"
     rm -rf "$PEER/archive"
 }
+replay() { # WHO: whole segments through restore_command, no walreceiver
+    local command= begin
+    [ "$1" = walferry ] || command="-c restore_command='cp $PEER/archive/%f %p'"
+    [ ! -s "$DC2_PGDATA/postmaster.pid" ] || pg2 -m immediate stop
+    restore "$DC2_PGDATA"
+    settle
+    begin=$(now_us)
+    pg2 -o "-c primary_conninfo='' $command" start || broken "the standby does not start"
+    await "$DC2_PG" "select pg_last_wal_replay_lsn() >= '$WAL_END'" "the replay is not there"
+    note_rate "$1" "replay, MB/s" $(($(now_us) - begin))
+}
 
-visible() { # WHO CONNINFO
-    local took load=
-    if [ "$CASE" = visible-load ]; then
-        pgbench -n -c 8 -T "$LIMIT" >/dev/null 2>&1 &
-        load=$!
-    fi
-    took=($(as timeout "$LIMIT" "$BUILD/visible" "$DC1_PG dbname=postgres" "$2 dbname=postgres" $VISIBLE)) || broken "visible failed beside $1"
-    [ -z "$load" ] || { kill $load; wait $load 2>/dev/null; }
+visible() { # WHO: one client, alone or under load
+    local took standby=$NATIVE_PG
+    [ "$1" != walferry ] || standby=$DC2_PG
+    live
+    "$1_live" standby
+    [ "$CASE" != visible-load ] ||
+        spawn "$OUT/load.pid" /dev/null "$PGBIN/pgbench" -n -c 8 -T "$LIMIT" "$DC1_PG dbname=postgres"
+    took=($(as timeout "$LIMIT" "$BUILD/visible" "$DC1_PG dbname=postgres" "$standby dbname=postgres" $VISIBLE)) || broken "visible failed beside $1"
+    end "$OUT/load.pid"
     note "$1" "p50, us" "${took[0]}"
     note "$1" "p99, us" "${took[1]}"
+}
+transactions() { # WHO CLIENTS
+    local tps
+    pgbench -n -c "$2" -T 1 >/dev/null 2>&1
+    sql "checkpoint" # all begin with the same full-page images before them
+    tps=$(pgbench -n -c "$2" -T "$TPS_SECONDS" 2>/dev/null | sed -n 's/^tps = \([0-9.]*\).*/\1/p')
+    [ -n "$tps" ] || broken "pgbench failed beside $1"
+    note "$1" TPS "$tps"
+}
+tps() { # WHO
+    live
+    "$1_live" standby
+    transactions "$1" 8
+}
+synchronous() { # WHO APPLICATION CLIENTS: commits wait for it
+    live
+    "$1_live"
+    sql "alter system set synchronous_standby_names = '$2'" && sql "select pg_reload_conf()" >/dev/null
+    await "$DC1_PG" "select sync_state = 'sync' from pg_stat_replication where application_name = '$2'" "$2 is not synchronous"
+    transactions "${1/receivewal/pg_receivewal}" "$3"
+    quiet
 }
 live() { # all that the live cases begin with: small tables, and a standby that has them
     sql "drop table if exists rows" 2>/dev/null
     pgbench -i -q -s 10 >/dev/null 2>&1 || broken "pgbench -i"
     mark
-}
-transactions() { # WHO CLIENTS
-    local tps
-    tps=$(pgbench -n -c "$2" -T "$TPS_SECONDS" 2>/dev/null | sed -n 's/^tps = \([0-9.]*\).*/\1/p')
-    [ -n "$tps" ] || broken "pgbench failed beside $1"
-    note "$1" TPS "$tps"
-}
-wait_for_it() { # APPLICATION: commits do, from here on
-    sql "alter system set synchronous_standby_names = '$1'" && sql "select pg_reload_conf()" >/dev/null
-    await "$DC1_PG" "select sync_state = 'sync' from pg_stat_replication where application_name = '$1'" "$1 is not synchronous"
-}
-synchronous() { # CLIENTS
-    quiet
-    empty_spool
-    slot walferry_dc2_a
-    wan $WAN
-    agent 2
-    agent 1
-    await "$DC1_PG" "select flush_lsn >= pg_current_wal_flush_lsn() from pg_stat_replication where application_name = 'walferry_dc2_a'" "walferry is not level"
-    wait_for_it walferry_dc2_a
-    transactions walferry "$1"
-    quiet
-    rm -rf "$PEER/received" && as mkdir "$PEER/received"
-    slot bench_receivewal
-    wan $WAN
-    tunnel
-    receivewal --synchronous >"$PEER/receivewal.log" 2>&1 &
-    await "$DC1_PG" "select flush_lsn >= pg_current_wal_flush_lsn() from pg_stat_replication where application_name = 'bench_receivewal'" "pg_receivewal is not level"
-    wait_for_it bench_receivewal
-    transactions pg_receivewal "$1"
-    quiet
-    wait
 }
 
 # The whole first site dies at once. The peer is pg_promote() alone, on the native standby.
@@ -213,15 +202,16 @@ failover() {
     native_live
     end "$OUT/tunnel.pid"
     begin=$(now_us)
-    as "$PGBIN/psql" -XAtqc "select pg_promote()" "$NATIVE_PG dbname=postgres" >/dev/null || broken "pg_promote failed"
+    as "$PGBIN/psql" -XAtqc "select pg_promote()" "$NATIVE_PG dbname=postgres" >/dev/null 2>&1 &
     await "$NATIVE_PG" "$write" "the promoted native standby takes no write"
     note pg_promote "first write, ms" $((($(now_us) - begin) / 1000))
+    wait
     quiet
     export WALFERRY_DEMO=$POOL-f
     "$ROOT/conf/demo.sh" up >/dev/null || broken "the second pool does not come up"
     . "$WALFERRY_DEMO/env"
     sql "create table visible (n int primary key)"
-    await "$DC1_PG" "select replay_lsn >= pg_current_wal_flush_lsn() from pg_stat_replication where application_name = 'walferry_dc2_a'" "walferry is not level"
+    level walferry_dc2_a replay_lsn
     end "$DC1_SSHD_PID" KILL
     end "$DC1_AGENT_PID" KILL
     as "$PGBIN/pg_ctl" -D "$WALFERRY_DEMO/dc1/etc" -m immediate -w stop >/dev/null 2>&1
@@ -233,37 +223,47 @@ failover() {
     "$ROOT/conf/demo.sh" down >/dev/null
 }
 
+turns() { # COMMAND ...: in this order, the next round backwards, so that none is always the first
+    local command i
+    for ((i = 0; i < $#; i++)); do
+        command=$((ROUND % 2 ? i + 1 : $# - i))
+        ${!command}
+    done
+}
 run_case() { # NAME: in a shell of its own
-    local wan
+    local peers clients
     CASE=$1 WAN=0
     [[ ! $CASE =~ -([0-9]+)ms(-([0-9]+)mbit)?$ ]] || WAN="${BASH_REMATCH[1]} ${BASH_REMATCH[3]:-}"
     case $CASE in
     durable-*)
-        walferry_durable
-        receivewal_durable
-        [[ $CASE != *-0ms ]] || native_backlog
-        [[ $CASE != *-0ms && $CASE != *mbit ]] || backrest_durable
+        peers=receivewal_durable
+        [[ $CASE != *-0ms ]] || peers="$peers native_backlog"
+        [[ $CASE != *-0ms && $CASE != *mbit ]] || peers="$peers backrest_durable"
+        turns walferry_durable $peers
         ;;
-    applied-*) walferry_applied; native_backlog ;;
-    killed-*) walferry_durable killer; WHO=undisturbed walferry_durable ;;
+    applied-*) turns walferry_applied native_backlog ;;
+    killed-*) turns "walferry_durable walferry killer" "walferry_durable undisturbed" ;;
     fetch-*) fetch ;;
-    visible-*) live; walferry_live; visible walferry "$DC2_PG"; native_live; visible native "$NATIVE_PG" ;;
-    sync-c*) live; CLIENTS=${CASE#sync-c}; synchronous "${CLIENTS%%-*}" ;;
-    tps) live; walferry_live; transactions walferry 8; native_live; transactions native 8 ;;
+    visible-*) turns "visible walferry" "visible native" ;;
+    sync-c*)
+        clients=${CASE#sync-c} clients=${clients%%-*}
+        turns "synchronous walferry walferry_dc2_a $clients" "synchronous receivewal bench_receivewal $clients"
+        ;;
+    tps) turns "tps walferry" "tps native" ;;
     failover) failover ;;
     *) broken "no such case; --list names them" ;;
     esac
 }
 
 rounds() { # GLOB
-    local c round
-    for round in $(seq "$ROUNDS"); do
+    local c
+    for ROUND in $(seq "$ROUNDS"); do
         for c in $(selected "$1"); do
-            echo "round $round of $ROUNDS: $c" >&2
-            (trap - EXIT INT TERM; run_case "$c")
+            echo "round $ROUND of $ROUNDS: $c" >&2
+            (trap - EXIT INT TERM; run_case "$c") || failed="$failed $c"
         done
     done
-    (trap - EXIT INT TERM; CASE= quiet)
+    (trap - EXIT INT TERM; quiet)
 }
 
 export WALFERRY_DEMO=$POOL
@@ -279,8 +279,24 @@ for wal in pgbench uuid; do
 done
 for glob in 'visible-*' 'sync-*' tps failover; do rounds "$glob"; done
 
-jq -Rn --rawfile reach "$ROOT/tests/bench/reach" -f "$ROOT/tests/bench/report.jq" "$OUT/samples" >"$OUT/report" || die "no report"
+machine() { # as JSON
+    jq -n --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" --argjson cores "$(nproc)" \
+        --arg postgresql "$("$PGBIN/postgres" --version | cut -d' ' -f3)" --arg commit "$(git -C "$ROOT" describe --always --dirty 2>/dev/null)" \
+        --arg command "tests/bench/run.sh ${arguments[*]-}" --arg date "$(date -u +%F)" --argjson mb "$MB" --argjson rounds "$ROUNDS" \
+        '$ARGS.named'
+}
+jq -Rn --rawfile reach "$ROOT/tests/bench/reach" --argjson machine "$(machine)" -f "$ROOT/tests/bench/report.jq" "$OUT/samples" >"$OUT/report" ||
+    die "no report"
 [ -z "$JSON" ] || cp "$OUT/report" "$JSON"
-printf '%-28s %-20s %22s  %-14s %22s %7s  %s\n' case measure "walferry (range)" peer "peer (range)" ratio reach
-jq -r '.[] | [.case, .measure, .walferry.text, .peer.name // "-", .peer.text // "-", .ratio // "-", .reach // ""] | @tsv' "$OUT/report" |
-    awk -F'\t' '{ printf "%-28s %-20s %22s  %-14s %22s %7s  %s\n", $1, $2, $3, $4, $5, $6, $7 }'
+jq -r '.machine | "\(.command): \(.mb) MB of WAL, rounds \(.rounds), \(.cores) cores of \(.cpu), PostgreSQL \(.postgresql), \(.commit), \(.date)"' "$OUT/report"
+echo
+printf '%-28s %-20s %21s  %-13s %21s %7s  %s\n' case measure walferry peer "" ratio reach
+jq -r '.rows[] | [.case, .measure, .walferry.text, .peer.name // "-", .peer.text // "-", .ratio // "-", .reach // ""] | @tsv' "$OUT/report" |
+    awk -F'\t' '{ printf "%-28s %-20s %21s  %-13s %21s %7s  %s\n", $1, $2, $3, $4, $5, $6, $7 }'
+[ "$(jq '.costs | length' "$OUT/report")" = 0 ] || {
+    echo
+    printf '%-28s %-13s %12s %12s %12s %12s %12s\n' "cost per GB of WAL" of "CPU near, s" "CPU far, s" "on wire, MB" "peak near, MB" "peak far, MB"
+    jq -r '.costs[] | [.case, .who, (."CPU near, s/GB", ."CPU far, s/GB", ."wire, MB/GB", ."peak memory near, MB", ."peak memory far, MB" | .median? // "-")] | @tsv' "$OUT/report" |
+        awk -F'\t' '{ printf "%-28s %-13s %12s %12s %12s %12s %12s\n", $1, $2, $3, $4, $5, $6, $7 }'
+}
+[ -z "$failed" ] || die "these have no result, or not from every round:$failed"
