@@ -182,8 +182,8 @@ receivewal_durable() { # it ends, all flushed, with the segment in which the las
     near=$(tunnel_near) wire=$(wire_bytes) begin=$(now_us)
     tunnel
     TIMEFORMAT='%U %S'
-    { time as "${RECEIVEWAL[@]}" --endpos "$WAL_LAST" >"$PEER/receivewal.log" 2>&1; } 2>"$OUT/receivewal.time" ||
-        broken "pg_receivewal: $(tail -1 "$PEER/receivewal.log")"
+    { time as "${RECEIVEWAL[@]}" --endpos "$WAL_LAST" >"$OUT/receivewal.log" 2>&1; } 2>"$OUT/receivewal.time" ||
+        broken "pg_receivewal: $(tail -1 "$OUT/receivewal.log")"
     us=$(($(now_us) - begin))
     note_rate pg_receivewal "durable, MB/s" $us
     note_cost pg_receivewal $(($(tunnel_near) - near)) \
