@@ -82,7 +82,6 @@ prepare(struct pack *p, struct pack_job *j)
 {
     buf_clear(&j->frame);
     j->codec.level = p->compression == COMPRESSION_AUTO ? adapt_level(&p->adapt) : p->compression;
-    p->wal_bytes += j->n;
     p->count++;
 }
 
@@ -145,7 +144,7 @@ void
 pack_look(struct pack *p, bool waiting, bool line_full, int64_t now_us)
 {
     if (waiting || line_full)
-        adapt_look(&p->adapt, line_full, p->wal_bytes, now_us);
+        adapt_look(&p->adapt, line_full, p->wal_out, p->wire_out, now_us);
     else
         adapt_rest(&p->adapt);
 }
@@ -168,6 +167,8 @@ pack_collect(struct pack *p, struct sender *s, bool all)
         }
         if (j->code < 0)
             return fail(j->code, "%s", j->why);
+        p->wal_out += j->n;
+        p->wire_out += buf_used(&j->frame);
         if (sender_packed(s, j->timeline, j->lsn, j->n, buf_data(&j->frame), buf_used(&j->frame)) <
             0)
             return ERR_LOCAL;

@@ -35,7 +35,7 @@ struct pack {
     unsigned forgotten; /* of these, so many are of a session that is over */
     int compression;    /* zstd level, CODEC_NONE, COMPRESSION_AUTO */
     struct adapt adapt;
-    uint64_t wal_bytes; /* packed */
+    uint64_t wal_out, wire_out; /* packed so far: bytes of WAL, of frames */
 };
 
 int pack_init(struct pack *p, struct crew *crew, int compression);

@@ -103,7 +103,7 @@ test_adapt_finds_the_best_level(void **state)
     (void)state;
     for (double line = 1; line < 2000; line *= 1.3) {
         struct adapt a;
-        double best = 0, got = 0, bytes = 0;
+        double best = 0, got = 0, wire = 0;
         int64_t now_us = SECOND_US;
         bool full;
 
@@ -117,9 +117,9 @@ test_adapt_finds_the_best_level(void **state)
         for (; now_us < 31 * SECOND_US; now_us += MILLISECOND_US) {
             double rate = through(&a, line, speed, ratio, &full);
 
-            bytes += rate * MILLISECOND_US;
-            adapt_look(&a, full, (uint64_t)bytes, now_us);
             got += rate * MILLISECOND_US;
+            wire += rate * MILLISECOND_US / ratio[a.rung];
+            adapt_look(&a, full, (uint64_t)got, (uint64_t)wire, now_us);
         }
         if (got < 0.95 * best * 30 * SECOND_US) {
             print_error("a line of %.0f MB/s: %.0f MB/s got through, %.0f would\n", line,
