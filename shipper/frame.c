@@ -171,7 +171,7 @@ put_ack(struct buf *out, const struct ack *a)
     buf_put_u64(out, a->next);
     buf_put_u64(out, a->xmin);
     buf_put_u64(out, a->catalog_xmin);
-    buf_put_u8(out, a->standby_connected);
+    buf_put_u8(out, (uint8_t)(a->standby_connected | a->busy << 1));
     put_beacon(out, &a->received_beacon);
     put_beacon(out, &a->flushed_beacon);
     put_beacon(out, &a->applied_beacon);
@@ -180,6 +180,8 @@ put_ack(struct buf *out, const struct ack *a)
 static void
 get_ack(struct reader *r, struct ack *a)
 {
+    uint8_t flags;
+
     a->timeline = reader_u32(r);
     a->received = reader_u64(r);
     a->flushed = reader_u64(r);
@@ -188,7 +190,9 @@ get_ack(struct reader *r, struct ack *a)
     a->next = reader_u64(r);
     a->xmin = reader_u64(r);
     a->catalog_xmin = reader_u64(r);
-    a->standby_connected = reader_u8(r) == 1;
+    flags = reader_u8(r);
+    a->standby_connected = (flags & 1) != 0;
+    a->busy = (flags & 2) != 0;
     get_beacon(r, &a->received_beacon);
     get_beacon(r, &a->flushed_beacon);
     get_beacon(r, &a->applied_beacon);

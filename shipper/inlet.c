@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -204,6 +205,17 @@ read_input(struct session *s)
     return 0;
 }
 
+/* Does what came wait for us, or we for the line? */
+static bool
+has_more(const struct session *s)
+{
+    struct frame f;
+    int unread = 0;
+
+    return s->stalled || frame_next(&s->input, &f) == 1 ||
+           (ioctl(s->in, FIONREAD, &unread) == 0 && unread >= PIPE_BYTES / 4);
+}
+
 static int
 write_output(struct session *s)
 {
@@ -284,6 +296,7 @@ run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t no
         if (loop_ready(l, s->in) != 0)
             ended = read_input(s);
         code = take_frames(i, s, now_us, wall_us); /* what came before the end still counts */
+        i->receiver->busy |= has_more(s);
         if (code == 0 && s == i->live)
             code = receiver_tick(i->receiver, now_us);
         if (code == 0 && !s->stalled && ended < 0)
@@ -309,6 +322,7 @@ inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us
 
     if (loop_ready(l, i->fd) != 0)
         accept_sessions(i, now_us);
+    i->receiver->busy = false;
     for (size_t n = 0; n < INLET_SESSIONS_MAX; n++) {
         struct session *s = i->session[n];
         int lane_ended;

@@ -439,7 +439,10 @@ run_pack(struct link *l, int64_t now_us)
 
     if (!l->more)
         pack_rest(&l->pack, ready > 0);
-    pack_look(&l->pack, l->more, ready >= WINDOW_READY_BYTES / 2, now_us);
+    if (l->sender.far.busy) /* it is not the line that lets no more through */
+        adapt_rest(&l->pack.adapt);
+    else
+        pack_look(&l->pack, l->more, ready >= WINDOW_READY_BYTES / 2, now_us);
     return pack_collect(&l->pack, &l->sender, false);
 }
 

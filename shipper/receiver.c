@@ -294,7 +294,8 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
                          .next = r->order.next,
                          .xmin = xmin,
                          .catalog_xmin = catalog_xmin,
-                         .standby_connected = standby_connected};
+                         .standby_connected = standby_connected,
+                         .busy = r->busy};
     if (r->offset.count > 0) { /* before the first PONG: is it still the clock that these are of? */
         f.ack.received_beacon = r->received.covered;
         f.ack.flushed_beacon = r->flushed.covered;

@@ -18,19 +18,21 @@
  *            u64 config digest
  *   REFUSE   u8 kind (enum refuse_kind), u64 epoch number, string epoch member, u32 timeline and
  *            u64 fork LSN of that epoch, string reason (shown to the DBA on both sides)
- *   WAL      u64 number, u32 timeline, u64 LSN of the first byte, u8 codec (0 none, 1 one zstd
- * frame), u32 decoded length (1 .. FRAME_WAL_MAX), rest: the bytes ACK      u32 timeline, u64
- * received, u64 flushed, u64 applied (0 unknown), u64 compared (end of the WAL that came in this
- * session: up to there both sides hold the same bytes), u64 number of the next frame wanted (all
- * before it came, in order), u64 xmin, u64 catalog xmin (epoch << 32 | xid; 0 none), u8 1 if the
- * standby is connected, three beacons: the newest ones that received, flushed and applied cover
- * (LSN 0: none) BEACON   u64 LSN, u64 primary's wall clock, u64 primary's monotonic clock
- * (microseconds) PING     u64 sender's monotonic clock PONG     u64 that same value, u64 answerer's
- * monotonic clock, u64 its wall clock, u8 state of its PostgreSQL (enum pong_postgres) HISTORY  u64
- * number, u32 timeline, rest: its history file (the name is computed at the far side) POOL     u64
- * epoch number, string epoch member, u32 timeline, u64 fork LSN DRAIN    nothing: ship what your
- * dead PostgreSQL has left in pg_wal, please DRAINED  u64 number, u8 1 done or 0 not, u32 timeline,
- * u64 its end of WAL, string reason when not GOODBYE  string reason
+ *   WAL      u64 number, u32 timeline, u64 LSN of the first byte,
+ *            u8 codec (0 none, 1 one zstd frame), u32 decoded length (1 .. FRAME_WAL_MAX), rest:
+ * the bytes ACK      u32 timeline, u64 received, u64 flushed, u64 applied (0 unknown), u64 compared
+ * (end of the WAL that came in this session: up to there both sides hold the same bytes), u64
+ * number of the next frame wanted (all before it came, in order), u64 xmin, u64 catalog xmin (epoch
+ * << 32 | xid; 0 none), u8 flags (1 the standby is connected, 2 busy: what comes waits here, not on
+ * the line), three beacons: the newest ones that received, flushed and applied cover (LSN 0: none)
+ *   BEACON   u64 LSN, u64 primary's wall clock, u64 primary's monotonic clock (microseconds)
+ *   PING     u64 sender's monotonic clock
+ *   PONG     u64 that same value, u64 answerer's monotonic clock, u64 its wall clock,
+ *            u8 state of its PostgreSQL (enum pong_postgres)
+ *   HISTORY  u64 number, u32 timeline, rest: its history file (the name is computed at the far
+ * side) POOL     u64 epoch number, string epoch member, u32 timeline, u64 fork LSN DRAIN nothing:
+ * ship what your dead PostgreSQL has left in pg_wal, please DRAINED  u64 number, u8 1 done or 0
+ * not, u32 timeline, u64 its end of WAL, string why not GOODBYE  string reason
  *
  * Lanes: a HELLO with lane 0 begins a session; one with another lane joins the living session of
  * the same member and incarnation and is answered by an ACCEPT of zeros, or a REFUSE. From then on
@@ -114,7 +116,7 @@ struct ack {
     lsn_t received, flushed, applied, compared;
     uint64_t next;
     uint64_t xmin, catalog_xmin;
-    bool standby_connected;
+    bool standby_connected, busy;
     struct beacon received_beacon, flushed_beacon,
         applied_beacon; /* the newest ones covered; lsn 0: none */
 };

@@ -26,6 +26,7 @@ struct receiver {
     uint8_t *scratch; /* FRAME_WAL_MAX bytes for decoded WAL, borrowed */
     struct buf *out;  /* of the lane that answers; NULL when there is no session */
     struct order order;
+    bool busy; /* what came waits to be taken: told in ACKs, the caller sets it */
     char from[MEMBER_NAME_SIZE];
     timeline_t primary_timeline;
     uint64_t far_digest;
