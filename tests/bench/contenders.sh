@@ -52,12 +52,11 @@ pid_of() { cat "$1" 2>/dev/null; }
 # What the runs note. MB/s, CPU and bytes count uncompressed WAL, 10^6 bytes to the MB.
 note() { printf '%s\t%s\t%s\t%s\n' "$CASE" "$1" "$2" "$3" >>"$OUT/samples"; } # WHO MEASURE VALUE
 note_rate() { note "$1" "$2" "$(awk -v b="$WAL_BYTES" -v us="$3" 'BEGIN { printf "%.2f", b / us }')"; }
+per_gb() { awk -v t="$1" -v hz="$(getconf CLK_TCK)" -v b="$WAL_BYTES" 'BEGIN { printf "%.3f", t / hz / (b / 1e9) }'; } # TICKS
 note_cost() { # WHO NEAR-TICKS FAR-TICKS WIRE-BYTES
-    local per='BEGIN { printf "%.3f", t / hz / (b / 1e9) }' hz
-    hz=$(getconf CLK_TCK)
-    note "$1" "CPU near, s/GB" "$(awk -v t="$2" -v hz="$hz" -v b="$WAL_BYTES" "$per")"
-    note "$1" "CPU far, s/GB" "$(awk -v t="$3" -v hz="$hz" -v b="$WAL_BYTES" "$per")"
-    note "$1" "CPU, s/GB" "$(awk -v t="$(($2 + $3))" -v hz="$hz" -v b="$WAL_BYTES" "$per")"
+    note "$1" "CPU near, s/GB" "$(per_gb "$2")"
+    note "$1" "CPU far, s/GB" "$(per_gb "$3")"
+    note "$1" "CPU, s/GB" "$(per_gb $(($2 + $3)))"
     note "$1" "wire, MB/GB" "$(awk -v w="$4" -v b="$WAL_BYTES" 'BEGIN { printf "%.1f", w / b * 1000 }')"
 }
 
@@ -83,6 +82,7 @@ quiet() {
     [ ! -s "$DC2_PGDATA/postmaster.pid" ] || pg2 -m immediate stop
     end "$DC1_AGENT_PID"
     end "$DC2_AGENT_PID"
+    end "$WALFERRY_DEMO/dc3/run/agent.pid"
     rm -f "$PEER/.s.PGSQL.5432"
     wait_for 30 '[ "$(sql "select count(*) from pg_replication_slots where active")" = 0 ]' ||
         broken "a slot stays in use"
@@ -92,17 +92,17 @@ wan() { "$ROOT/conf/demo.sh" wan "$@" >/dev/null || broken "no proxy"; } # RTT_M
 
 # ---- walferry
 
-agent() { # N
+agent() { # N [CONFIG]
     as setsid sh -c 'log=$1; shift; exec "$@" >>"$log" 2>&1 </dev/null' sh "$WALFERRY_DEMO/dc$1/agent.log" \
-        "$WALFERRY" agent --config "$CONFIG" --member "dc$1-a" >/dev/null 2>&1 </dev/null &
+        "$WALFERRY" agent --config "${2:-$CONFIG}" --member "dc$1-a" >/dev/null 2>&1 </dev/null &
     wait_for 10 "test -s $WALFERRY_DEMO/dc$1/run/agent.pid" ||
         broken "the agent of dc$1-a does not start: $(tail -1 "$WALFERRY_DEMO/dc$1/agent.log")"
 }
 pg2() { as "$PGBIN/pg_ctl" -D "$WALFERRY_DEMO/dc2/etc" -l "$WALFERRY_DEMO/dc2/postgres.log" -w "$@" >/dev/null 2>&1; }
 empty_spool() { find "$DC2_SPOOL" -type f ! -name lock ! -name identity ! -name pool.state -delete; }
 walferry_far() { ticks "$(pid_of "$DC2_AGENT_PID")" "$(cat "$DC2_SSHD_PID")"; }
-walferry_at() { # COLUMN: until the primary was told that it is there
-    await "$DC1_PG" "select $1 >= '$WAL_END' from pg_stat_replication where application_name = 'walferry_dc2_a'" "walferry is not there"
+walferry_at() { # COLUMN [SLOT]: until the primary was told that it is there
+    await "$DC1_PG" "select $1 >= '$WAL_END' from pg_stat_replication where application_name = '${2:-walferry_dc2_a}'" "walferry is not there"
 }
 
 walferry_ready() { # [standby]: the far side waits, with its PostgreSQL or without
@@ -147,6 +147,43 @@ walferry_live() { # [standby]: the pair is up and level
     agent 1
     level walferry_dc2_a ${1:+replay_lsn}
 }
+# A third site with a host of its own, by another file of the pool: the same WAL to one or to both.
+make_dc3() {
+    local d=$WALFERRY_DEMO/dc3 port
+    [ ! -e "$d" ] || return 0
+    mkdir "$d" && { [ "$(id -u)" != 0 ] || chown "$RUN_AS" "$d"; }
+    as sh -c 'umask 077; mkdir "$1/ssh" "$1/spool" "$1/run" && cp -a "$2" "$1/data" && cp -a "$3"/id_ed25519* "$3"/host* "$1/ssh/"' \
+        sh "$d" "$WALFERRY_DEMO/base" "$WALFERRY_DEMO/dc2/ssh"
+    for port in $(shuf -i 10000-30000 -n 10); do
+        sed "s|/dc2/|/dc3/|g; s/^Port .*/Port $port/" "$WALFERRY_DEMO/dc2/ssh/sshd_config" | as sh -c 'cat >"$1"' sh "$d/ssh/sshd_config"
+        as /usr/sbin/sshd -f "$d/ssh/sshd_config" -E "$d/sshd.log" 2>/dev/null && wait_for 5 "test -s $d/ssh/sshd.pid" && break
+    done
+    sed "s|pool.ini --member dc2-a|pool3.ini --member dc3-a|" "$WALFERRY_DEMO/dc2/ssh/authorized_keys" | as sh -c 'cat >"$1"' sh "$d/ssh/authorized_keys"
+    {
+        cat "$CONFIG"
+        echo
+        sed -n '/^\[member dc2-a\]/,$p' "$CONFIG" | sed "s|dc2|dc3|g; s|^\(ssh .*:\)[0-9]*|\1$port|"
+    } | as sh -c 'cat >"$1" && chmod 600 "$1"' sh "$WALFERRY_DEMO/pool3.ini"
+}
+links() { # WHO: walferry ships to two sites, or one
+    local dc3=$WALFERRY_DEMO/dc3 begin
+    make_dc3
+    walferry_ready
+    end "$DC2_AGENT_PID"
+    agent 2 "$WALFERRY_DEMO/pool3.ini"
+    if [ "$1" = walferry ]; then
+        find "$dc3/spool" -type f ! -name lock ! -name identity ! -name pool.state -delete
+        slot walferry_dc3_a
+        agent 3 "$WALFERRY_DEMO/pool3.ini"
+    fi
+    begin=$(now_us)
+    agent 1 "$WALFERRY_DEMO/pool3.ini"
+    walferry_at flush_lsn
+    [ "$1" != walferry ] || walferry_at flush_lsn walferry_dc3_a
+    note_rate "$1" "durable, MB/s" $(($(now_us) - begin))
+    note "$1" "CPU of the agent, s/GB" "$(per_gb "$(ticks "$(pid_of "$DC1_AGENT_PID")")")"
+    end "$dc3/run/agent.pid"
+}
 level() { # APPLICATION [COLUMN]
     await "$DC1_PG" "select ${2:-flush_lsn} >= pg_current_wal_flush_lsn() from pg_stat_replication where application_name = '$1'" "$1 is not level"
 }
@@ -187,7 +224,7 @@ receivewal_durable() { # it ends, all flushed, with the segment in which the las
     us=$(($(now_us) - begin))
     note_rate pg_receivewal "durable, MB/s" $us
     note_cost pg_receivewal $(($(tunnel_near) - near)) \
-        $(($(tunnel_far) + $(awk -v hz="$(getconf CLK_TCK)" '{ printf "%d", ($1 + $2) * hz }' "$OUT/receivewal.time"))) $(($(wire_bytes) - wire))
+        $(($(tunnel_far) + $(awk -v hz="$(getconf CLK_TCK)" '{ printf "%.0f", ($1 + $2) * hz }' "$OUT/receivewal.time"))) $(($(wire_bytes) - wire))
 }
 
 receivewal_live() { # it reports what it has flushed only when it is synchronous

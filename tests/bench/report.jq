@@ -2,7 +2,7 @@
 # walferry did beside each peer that did it, too, and costs, by case and contender. The best
 # streaming peer is the one with the highest rate.
 
-def is_cost: test("^(CPU|wire|peak)");
+def is_cost: test("^(CPU, |CPU near|CPU far|wire|peak)");
 def round3: . * 1000 | round / 1000;
 def median: sort | if length % 2 == 1 then .[length / 2 | floor] else (.[length / 2] + .[length / 2 - 1]) / 2 end;
 def short: if . >= 100 then round elif . >= 10 then . * 10 | round / 10 else . * 100 | round / 100 end;

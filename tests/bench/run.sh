@@ -11,10 +11,12 @@
 # durable-WAL-RTT[-RATE]  a backlog while the far side was away: until it is on disk there
 # applied-WAL-RTT[-RATE]  the same until the standby shows it
 # killed-WAL-RTT          durable, one random lane reset each second, beside ourselves without
+# links-WAL               durable at two sites at once, beside one: CPU of the primary's agent
 # fetch-WAL               replay of whole segments by restore_command, beside cp
 # visible-idle, -load     commit to visible on the standby, one client, alone or under pgbench -c8
 # sync-cN-RTT             TPS with synchronous commit, N clients, no standby PostgreSQL at either
 # tps                     TPS of pgbench -c8, the link asynchronous
+# tps-shipping            the same while a backlog is shipped: the seconds from its beginning on
 # failover                command to first accepted write, the primary dead, nothing to apply
 #
 # WAL is pgbench (pgbench -i: nearly all full-page images) or uuid (rows of a uuid and an md5).
@@ -26,9 +28,9 @@ export BUILD=${BUILD:-$ROOT/build/bench}
 CASE= WAN=0 failed=
 ROUNDS=3 MB=1000 TPS_SECONDS=15 VISIBLE=1000 JSON= KEEP= CASES=() ALL=()
 for wal in pgbench uuid; do
-    ALL+=(durable-$wal-{0ms,20ms,50ms,80ms,50ms-100mbit} applied-$wal-{0ms,50ms} killed-$wal-50ms fetch-$wal)
+    ALL+=(durable-$wal-{0ms,20ms,50ms,80ms,50ms-100mbit} applied-$wal-{0ms,50ms} killed-$wal-50ms links-$wal fetch-$wal)
 done
-ALL+=(visible-idle visible-load sync-c{1,8}-{0ms,20ms} tps failover)
+ALL+=(visible-idle visible-load sync-c{1,8}-{0ms,20ms} tps tps-shipping failover)
 QUICK=(durable-pgbench-{0ms,50ms,50ms-100mbit} durable-uuid-{0ms,50ms} applied-pgbench-0ms fetch-pgbench visible-idle
     sync-c8-{0ms,20ms} tps failover)
 die() { echo "bench: $*" >&2; exit 1; }
@@ -129,6 +131,10 @@ make_wal() { # KIND
     [ "$(segments | wc -l)" = $WAL_SEGMENTS ] || broken "$(segments | wc -l) segments there, not $WAL_SEGMENTS"
 }
 
+# A virtual machine pays when it uses memory for the first time: 2 to 3 seconds for each GB of page
+# cache. That is not to be a cost of whoever comes first.
+warm() { head -c $((MB * 4))000000 /dev/zero | tail >/dev/null; }
+
 # ---- the cases
 
 killer() { while sleep 1; do as "$WALFERRY_DEMO/bin/wanproxy" ctl "$WALFERRY_DEMO/wan/socket" kill random >/dev/null; done; }
@@ -168,15 +174,27 @@ visible() { # WHO: one client, alone or under load
 }
 transactions() { # WHO CLIENTS
     local tps
-    pgbench -n -c "$2" -T 1 >/dev/null 2>&1
-    sql "checkpoint" # all begin with the same full-page images before them
     tps=$(pgbench -n -c "$2" -T "$TPS_SECONDS" 2>/dev/null | sed -n 's/^tps = \([0-9.]*\).*/\1/p')
     [ -n "$tps" ] || broken "pgbench failed beside $1"
     note "$1" TPS "$tps"
 }
+level_ground() { # everyone's transactions begin with warm caches and as many full-page images
+    pgbench -n -c 8 -T 1 >/dev/null 2>&1
+    sql "checkpoint"
+}
 tps() { # WHO
     live
     "$1_live" standby
+    level_ground
+    transactions "$1" 8
+}
+shipping() { # WHO: the seconds that begin with the shipping of a backlog
+    make_wal pgbench
+    case $1 in
+    walferry) walferry_ready standby; agent 1 ;;
+    native) quiet; native_start; tunnel ;;
+    nobody) quiet ;;
+    esac
     transactions "$1" 8
 }
 synchronous() { # WHO APPLICATION CLIENTS: commits wait for it
@@ -184,6 +202,7 @@ synchronous() { # WHO APPLICATION CLIENTS: commits wait for it
     "$1_live"
     sql "alter system set synchronous_standby_names = '$2'" && sql "select pg_reload_conf()" >/dev/null
     await "$DC1_PG" "select sync_state = 'sync' from pg_stat_replication where application_name = '$2'" "$2 is not synchronous"
+    level_ground
     transactions "${1/receivewal/pg_receivewal}" "$3"
     quiet
 }
@@ -243,12 +262,14 @@ run_case() { # NAME: in a shell of its own
         ;;
     applied-*) turns walferry_applied native_backlog ;;
     killed-*) turns "walferry_durable walferry killer" "walferry_durable undisturbed" ;;
+    links-*) turns "links walferry" "links one" ;;
     fetch-*) fetch ;;
     visible-*) turns "visible walferry" "visible native" ;;
     sync-c*)
         clients=${CASE#sync-c} clients=${clients%%-*}
         turns "synchronous walferry walferry_dc2_a $clients" "synchronous receivewal bench_receivewal $clients"
         ;;
+    tps-shipping) turns "shipping walferry" "shipping native" "shipping nobody" ;;
     tps) turns "tps walferry" "tps native" ;;
     failover) failover ;;
     *) broken "no such case; --list names them" ;;
@@ -257,7 +278,9 @@ run_case() { # NAME: in a shell of its own
 
 rounds() { # GLOB
     local c
+    [ -n "$(selected "$1")" ] || return 0
     for ROUND in $(seq "$ROUNDS"); do
+        warm
         for c in $(selected "$1"); do
             echo "round $ROUND of $ROUNDS: $c" >&2
             (trap - EXIT INT TERM; run_case "$c") || failed="$failed $c"
@@ -266,6 +289,7 @@ rounds() { # GLOB
     (trap - EXIT INT TERM; quiet)
 }
 
+[ -n "$(selected '*')" ] || die "no such case; --list names them"
 export WALFERRY_DEMO=$POOL
 "$ROOT/conf/demo.sh" up >/dev/null || die "the pool does not come up"
 . "$WALFERRY_DEMO/env"
@@ -277,7 +301,7 @@ for wal in pgbench uuid; do
     make_wal $wal
     rounds "*-$wal*"
 done
-for glob in 'visible-*' 'sync-*' tps failover; do rounds "$glob"; done
+for glob in 'visible-*' 'sync-*' 'tps*' failover; do rounds "$glob"; done
 
 machine() { # as JSON
     jq -n --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" --argjson cores "$(nproc)" \
