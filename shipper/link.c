@@ -338,7 +338,7 @@ ship_rest(struct link *l)
     while (l->sender.sent < d->end && sender_wants(&l->sender)) {
         lsn_t left = d->end - l->sender.sent;
         int got = pgwal_read(&d->wal, d->timeline, l->sender.sent, chunk,
-                             left < sizeof chunk ? left : sizeof chunk);
+                             wal_piece(l->sender.sent, left, sizeof chunk));
         int code;
 
         if (got <= 0) {

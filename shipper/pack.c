@@ -112,7 +112,11 @@ pack_wal(struct pack *p, timeline_t timeline, lsn_t lsn, const void *bytes, size
             j->timeline = timeline;
             j->lsn = lsn;
         }
-        piece = FRAME_WAL_MAX - j->n < n ? FRAME_WAL_MAX - j->n : n;
+        piece = wal_piece(lsn, n, FRAME_WAL_MAX - j->n);
+        if (piece == 0) {
+            submit(p);
+            continue;
+        }
         memcpy(j->wal + j->n, at, piece);
         j->n += piece;
         at += piece;
