@@ -800,8 +800,8 @@ open_links(struct agent *a)
         if (m == a->self || strcmp(m->site, a->self->site) == 0)
             continue;
         config_slot_name(a->slot_name[count], m->name);
-        code = link_init(&a->link[count], m->name, &m->target, &a->shipping, &a->crew, a->conninfo,
-                         a->slot_name[count], a->self->pgdata, a->codec);
+        code = link_init(&a->link[count], m->name, &m->target, &a->shipping, &a->crew, &a->shelf,
+                         a->conninfo, a->slot_name[count], a->self->pgdata, a->codec);
         if (code < 0)
             return code;
         count++;
@@ -903,6 +903,7 @@ agent_close(struct agent *a)
     for (size_t i = 0; i < a->links; i++)
         link_release(&a->link[i]);
     crew_release(&a->crew);
+    shelf_release(&a->shelf);
     control_close(&a->control);
     inlet_close(&a->inlet);
     relay_close(&a->relay);

@@ -20,8 +20,8 @@
 
 int
 link_init(struct link *l, const char *member, const struct lane_target *target,
-          const struct link_settings *settings, struct crew *crew, const char *conninfo,
-          const char *slot, const char *pgdata, struct codec *codec)
+          const struct link_settings *settings, struct crew *crew, struct shelf *shelf,
+          const char *conninfo, const char *slot, const char *pgdata, struct codec *codec)
 {
     int code;
 
@@ -36,7 +36,7 @@ link_init(struct link *l, const char *member, const struct lane_target *target,
     l->source = source_new(conninfo, slot, slot, pgdata);
     if (l->source == NULL)
         return fail(ERR_LOCAL, "out of memory for a link");
-    code = pack_init(&l->pack, crew, settings->compression);
+    code = pack_init(&l->pack, crew, shelf, settings->compression);
     if (code == 0)
         code = lanes_init(&l->lanes, target, l->member, settings->lanes);
     if (code < 0)
