@@ -74,6 +74,14 @@ print_stream(const json_t *stream, const char *direction, const char *peer)
            bytes_of(stream, "wire_bytes", wire, sizeof wire));
     if (reason != NULL)
         printf("  why: %s\n", reason);
+    if (json_integer_value(json_object_get(stream, "lanes")) > 0)
+        printf("  %d lanes, zstd level %d\n",
+               (int)json_integer_value(json_object_get(stream, "lanes")),
+               (int)json_integer_value(json_object_get(stream, "compression_level")));
+    if (json_is_true(json_object_get(stream, "rate_limits")))
+        printf("  WAL waits for the rate limit of %s a second: walferry set rate_limit=none lifts "
+               "it\n",
+               string_of(stream, "rate_limit", "?"));
     reason = string_of(stream, "source_reason", NULL);
     if (reason != NULL)
         printf("  no WAL to ship: %s\n", reason);

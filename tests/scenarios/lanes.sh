@@ -50,6 +50,7 @@ walferry 1 set rate_limit=1MB >/dev/null || fail "set rate_limit"
 sql1 "create table big as select gen_random_uuid() as a, gen_random_uuid() as b from generate_series(1, 400000)" >/dev/null
 expect 10 '[ "$(link rate_limits)" = true ]'
 there() { wanproxy stats | awk '{ sum += $3 } END { print sum }'; }
+walferry 1 status | grep -q 'waits for the rate limit of 1MB' || fail "status does not say that the limit is the reason"
 wait_for 2 false # what the lanes held before the limit
 before=$(there) began=$(date +%s%N)
 wait_for 5 false
