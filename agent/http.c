@@ -522,13 +522,45 @@ note_answer(void *context, struct MHD_Connection *connection, void **request,
         c->since_us = h->now_us;
 }
 
+/* MHD finds it at its end and closes it. */
+static void
+end_connection(struct http_connection *c)
+{
+    if (!c->ended)
+        shutdown(c->fd, SHUT_RDWR);
+    c->ended = true;
+}
+
 /* MHD only minds silence: a client that sends a byte a second could stay for ever. */
 static void
 close_slow(struct http *h, int64_t now_us)
 {
     for (size_t i = 0; i < HTTP_CONNECTIONS_MAX; i++)
         if (h->connection[i].fd >= 0 && now_us - h->connection[i].since_us >= HTTP_PATIENCE_US)
-            shutdown(h->connection[i].fd, SHUT_RDWR); /* MHD finds it at its end and closes it */
+            end_connection(&h->connection[i]);
+}
+
+/* The oldest go when many come: who asks and reads at once is never among them. */
+static void
+make_room(struct http *h)
+{
+    for (;;) {
+        struct http_connection *oldest = NULL;
+        size_t count = 0;
+
+        for (size_t i = 0; i < HTTP_CONNECTIONS_MAX; i++) {
+            struct http_connection *c = &h->connection[i];
+
+            if (c->fd < 0 || c->ended)
+                continue;
+            count++;
+            if (oldest == NULL || c->since_us < oldest->since_us)
+                oldest = c;
+        }
+        if (count <= HTTP_CONNECTIONS_MAX / 2)
+            return;
+        end_connection(oldest);
+    }
 }
 
 static void
@@ -623,6 +655,7 @@ http_run(struct http *h, const struct loop *l, int64_t now_us)
         return;
     h->now_us = now_us;
     MHD_run(h->daemon);
+    make_room(h);
     h->rest_until_us = clock_us() + HTTP_SHARE * (clock_us() - now_us);
 }
 

@@ -11,9 +11,9 @@
  *   /active       JSON: which site is active, since when, and how this member knows
  *   /healthz      200 while this agent has nothing to complain about
  *
- * GET and HEAD, no bodies, 8 kB for a request. Bounds: HTTP_CONNECTIONS_MAX at a time, the next
- * ones wait in the kernel; who has not said its request after HTTP_PATIENCE_US, or has not read
- * the answer, is closed. HTTP gets at most a fifth of the loop's time, so that no number of clients
+ * GET and HEAD, no bodies, 8 kB for a request. Bounds: HTTP_CONNECTIONS_MAX at a time; who has not
+ * said its request or not read the answer after 10 s is closed, the oldest at once when half of
+ * them are taken. HTTP gets at most a fifth of the loop's time, so that no number of clients
  * keeps WAL waiting.
  */
 #ifndef AGENT_HTTP_H
@@ -25,7 +25,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define HTTP_CONNECTIONS_MAX 32
+#define HTTP_CONNECTIONS_MAX 64
 #define HTTP_HISTORY         3600
 #define HTTP_UNKNOWN         (-1)
 
@@ -39,8 +39,9 @@ struct http_sample {
 };
 
 struct http_connection {
-    int fd; /* -1: free */
-    int64_t since_us;
+    int fd;           /* -1: free */
+    int64_t since_us; /* accepted, or the last answer is out */
+    bool ended;       /* by us; MHD has not closed it yet */
 };
 
 struct http {

@@ -1,8 +1,8 @@
-// The page asks this agent twice a second and draws what it says. All text goes in as text: what a
+// The page asks this agent some times a second and draws what it says. All text goes in as text: what a
 // peer wrote can never become markup. What is unknown says so.
 "use strict";
 
-const POLL_MS = 500, PATIENCE_MS = 2000, HOUR_MS = 3600000, SPANS_MIN = [5, 15, 30, 60], QUIET_S = 1, RATE_MS = 3000;
+const POLL_MS = 400, PATIENCE_MS = 2000, HOUR_MS = 3600000, SPANS_MIN = [5, 15, 30, 60], QUIET_S = 0.8, RATE_MS = 3000;
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -132,7 +132,7 @@ function showMap(s, links) {
     const box = make("div", "link " + mood + (back ? " back" : ""),
       make("p", "name", make("strong", "", word), make("span", "", mood === "up" ? ", " + milliseconds(l.round_trip_seconds) : " for " + duration(l.since_seconds))),
       flow,
-      make("p", "rate", mood === "up" && rate ? bytes(rate.wal) + "/s of WAL in " + bytes(rate.wire) + "/s" : "nothing is shipped"));
+      make("p", "rate", mood !== "up" ? "nothing is shipped" : rate && rate.wal >= 1 ? bytes(rate.wal) + "/s of WAL in " + bytes(rate.wire) + "/s" : "idle, nothing to ship"));
     if (mood === "quiet") box.firstChild.lastChild.textContent = "";
     for (const why of [l.reason, l.source_reason])
       if (why) box.append(make("p", "why", why));
