@@ -19,6 +19,7 @@
 #define HTTP_SHARE         4 /* after a turn HTTP rests for so many times as long */
 #define HTTP_RETRY_US      (5 * SECOND_US)
 #define PEER_SEEN_US       (3 * SECOND_US) /* PING is sent each second */
+#define NEWS_US            (10 * SECOND_US) /* a former primary that comes back hears of it by then */
 #define APPLY_RATE_US      (10 * SECOND_US)
 
 /* From page.html, page.css and page.js, made by CMake. */
@@ -76,24 +77,21 @@ reply_file(struct reply *r, const char *type, const char *bytes)
 static int64_t
 peer_heard_us(const struct agent *a, const char **ret_name, bool *ret_live)
 {
-    int64_t best_us = 0;
+    bool receiving = a->role == ROLE_STANDBY || a->role == ROLE_PROMOTING;
+    int64_t best_us = a->receiver.heard_us; /* who was just promoted has seen it there */
 
-    *ret_name = "the other site";
-    *ret_live = false;
-    if (a->role == ROLE_STANDBY || a->role == ROLE_PROMOTING) {
-        *ret_live = receiver_live(&a->receiver);
-        if (a->receiver.from[0] != '\0')
-            *ret_name = a->receiver.from;
-        return a->receiver.heard_us;
-    }
+    *ret_name = a->receiver.from[0] != '\0' ? a->receiver.from
+                : a->links > 0              ? a->link[0].member
+                                            : "the other site";
+    *ret_live = receiving && receiver_live(&a->receiver);
+    if (receiving)
+        return best_us;
     for (size_t i = 0; i < a->links; i++) {
         const struct link *l = &a->link[i];
 
-        if (i == 0)
-            *ret_name = l->member;
-        if (l->sender.heard_us <= best_us)
+        if (l->sender.seen_us <= best_us)
             continue;
-        best_us = l->sender.heard_us;
+        best_us = l->sender.seen_us;
         *ret_name = l->member;
         *ret_live = l->state == LINK_SHIPPING;
     }
@@ -130,6 +128,8 @@ static const char *
 not_primary(const struct http *h)
 {
     const struct agent *a = h->agent;
+    const char *peer;
+    bool live;
 
     if (a->role != ROLE_PRIMARY)
         return "this member is not the primary";
@@ -137,6 +137,9 @@ not_primary(const struct http *h)
         return a->alarm;
     if (!postgres_answers(h))
         return "PostgreSQL here does not answer";
+    if (h->now_us - a->started_us < NEWS_US && peer_heard_us(a, &peer, &live) == 0)
+        return "this agent was started a moment ago and has not heard yet whether another member "
+               "was promoted meanwhile";
     return postgres_sample(a->postgres)->in_recovery ? "PostgreSQL here is in recovery" : NULL;
 }
 

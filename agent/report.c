@@ -120,7 +120,7 @@ link_json(const struct agent *a, const struct link *l, int64_t now_us)
         "standby_connected", s->far.standby_connected);
 
     json_object_set_new(json, "heard_seconds_ago",
-                        seconds_json(s->heard_us != 0, now_us - s->heard_us));
+                        seconds_json(s->seen_us != 0, now_us - s->seen_us));
     json_object_set_new(json, "sent", lsn_json(l->state == LINK_SHIPPING ? s->sent : LSN_UNKNOWN));
     json_object_set_new(json, "received",
                         position_json(s->far.received, primary, &s->received, true, now_us));
