@@ -86,32 +86,15 @@ sql2 "select pg_wal_replay_resume()" >/dev/null
 expect 20 '[ "$(metric 2 walferry_time_to_apply_seconds)" = 0.000 ]'
 
 step "a thousand slow connections and garbage while pgbench runs"
-# Six short runs by turns, alone and in the crowd: a rough guard (tests/bench/crowd.sh measures).
+# Short runs by turns, alone and in the crowd: a rough guard; tests/bench/crowd.sh measures.
 tps() { load "$1" -N; wait "$LOAD_PID"; sed -n 's/^tps = \([0-9]*\).*/\1/p' "/tmp/wf-$$.bench"; }
-crowd() { # 1000 connections to both members that say a byte a second, and some noise
-    local fd=() i j
-    ulimit -n 4096 || exit 1
-    trap '' PIPE
-    for ((i = 0; i < 1000; i++)); do
-        [ $((i % 2)) = 0 ] && j=$DC1_HTTP || j=$DC2_HTTP
-        { exec {fd[i]}<>"/dev/tcp/${j%:*}/${j#*:}"; } 2>/dev/null || continue
-        printf 'GET /metrics HTTP/1.1\r\nX: ' >&"${fd[i]}"
-    done
-    echo ready >"/tmp/wf-$$.crowd"
-    while :; do
-        for ((i = 0; i < 1000; i++)); do printf a >&"${fd[i]:-1}"; done
-        for j in 1 2 3 4 5; do head -c 3000 /dev/urandom >"/dev/tcp/${DC1_HTTP%:*}/${DC1_HTTP#*:}"; done
-        sleep 1
-    done >/dev/null 2>&1
-}
 long && seconds=10 || seconds=4
 alone=0 crowded=0
 for round in 1 2 3; do
     alone=$((alone + $(tps $seconds)))
-    rm -f "/tmp/wf-$$.crowd"
-    crowd 2>/dev/null &
+    bash "$ROOT/tests/support/crowd.sh" "$DC1_HTTP" "$DC2_HTTP" >"/tmp/wf-$$.crowd" 2>/dev/null &
     crowd=$!
-    expect 20 '[ -s "/tmp/wf-$$.crowd" ]'
+    expect 20 'grep -q "1000 connections" "/tmp/wf-$$.crowd"'
     crowded=$((crowded + $(tps $seconds)))
     for n in 1 2; do [ "$(code $n /healthz)" = 200 ] || fail "member $n does not answer in the crowd"; done
     kill $crowd
