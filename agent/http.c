@@ -650,6 +650,7 @@ void
 http_run(struct http *h, const struct loop *l, int64_t now_us)
 {
     MHD_UNSIGNED_LONG_LONG timeout_ms = 1;
+    int64_t begun_us, ended_us;
 
     if (h->daemon == NULL || now_us < h->rest_until_us)
         return;
@@ -657,9 +658,11 @@ http_run(struct http *h, const struct loop *l, int64_t now_us)
         (MHD_get_timeout(h->daemon, &timeout_ms) != MHD_YES || timeout_ms > 0))
         return;
     h->now_us = now_us;
+    begun_us = clock_us();
     MHD_run(h->daemon);
     make_room(h);
-    h->rest_until_us = clock_us() + HTTP_SHARE * (clock_us() - now_us);
+    ended_us = clock_us();
+    h->rest_until_us = ended_us + HTTP_SHARE * (ended_us - begun_us);
 }
 
 void

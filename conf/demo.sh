@@ -329,6 +329,7 @@ hints() {
 
 The pool is up and level. Next:
   $w status --config $DEMO/pool.ini --member dc2-a
+  http://127.0.0.1:$HTTP1/            the page, seen from dc1; from dc2: http://127.0.0.1:$HTTP2/
   $SOURCE/conf/demo.sh cut            the line is dead; see status again: exposure grows
   $SOURCE/conf/demo.sh heal
   $SOURCE/conf/demo.sh wan 40 100     40 ms and 100 Mbit/s between the sites

@@ -2,10 +2,10 @@
 # lib.sh, which runs it when the scenario ends. The session logs what the console says.
 
 open_browser() { # [CHROMIUM ARGUMENT ...]
-    local arguments home
+    local arguments home try
     home=$WALFERRY_DEMO/browser
     as mkdir -p "$home"
-    for port in 1 2 3 4 5 6 7 8 9 10; do
+    for try in 1 2 3 4 5; do
         DRIVER_PORT=$((10000 + RANDOM % 20000))
         as env HOME="$home" setsid sh -c 'exec chromedriver --port="$1" >"$2/log" 2>&1 </dev/null & echo $! >"$2/pid"' sh "$DRIVER_PORT" "$home"
         wait_for 10 'driver_up || gone "$(cat "$home/pid")"'
