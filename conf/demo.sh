@@ -240,10 +240,10 @@ write_env() {
         printf 'WALFERRY=%s\nPGBIN=%s\nRUN_AS=%s\nCONFIG=%s\n' "$(quote "$DEMO/bin/walferry")" "$(quote "$PGBIN")" \
             "$(quote "$RUN_AS")" "$(quote "$DEMO/pool.ini")"
         for n in 1 2; do
-            printf 'DC%s_MEMBER=%s\nDC%s_PG=%s\nDC%s_PGDATA=%s\nDC%s_SPOOL=%s\nDC%s_AGENT_PID=%s\nDC%s_SSHD_PID=%s\nDC%s_HTTP=127.0.0.1:%s\n' \
+            printf 'DC%s_MEMBER=%s\nDC%s_PG=%s\nDC%s_PGDATA=%s\nDC%s_SPOOL=%s\nDC%s_AGENT_PID=%s\nDC%s_SSHD_PID=%s\nDC%s_HTTP=%s\n' \
                 $n "'dc$n-a'" $n "$(quote "host=$DEMO/dc$n/sock port=5432 user=$RUN_AS")" $n "$(quote "$DEMO/dc$n/data")" \
                 $n "$(quote "$DEMO/dc$n/spool")" $n "$(quote "$DEMO/dc$n/run/agent.pid")" \
-                $n "$(quote "$DEMO/dc$n/ssh/sshd.pid")" $n "$(eval "echo \$HTTP$n")"
+                $n "$(quote "$DEMO/dc$n/ssh/sshd.pid")" $n "$(quote "127.0.0.1:$(eval "echo \$HTTP$n")")"
         done
     } >"$DEMO/env"
     chmod 644 "$DEMO/env"
