@@ -12,7 +12,11 @@ figures() { status "$1" | jq -r '[.links[]?, .receiving // empty] | .[0] | [.rec
 drawn() { # the same from the page
     script "return [...document.querySelectorAll('#positions tr')].map(r => r.children[2].textContent + '|' + r.children[3].textContent.replace(' B', '')).join('\n')"
 }
-quiet() { [ -z "$(console)" ] || fail "the console says: $(console | head -3)"; }
+quiet() { # reading the console empties it
+    local said
+    said=$(console | head -3)
+    [ -z "$said" ] || fail "the console says: $said"
+}
 
 start_pool
 fill 1
@@ -79,9 +83,10 @@ printf '#!/bin/sh\nprintf '"'%s'"'\nexec sleep 5\n' "$frame" >"/tmp/wf-$$.out"
 as sh -c 'cat >"$1" && chmod 700 "$1"' sh "$WALFERRY_DEMO/dc2/bye" <"/tmp/wf-$$.out"
 rm -f "/tmp/wf-$$.out"
 as sed -i 's|command="[^"]*"|command="'"$WALFERRY_DEMO"'/dc2/bye"|' "$WALFERRY_DEMO/dc2/ssh/authorized_keys"
+visit "http://$DC1_HTTP/"
+expect 10 'is verdict Safe'
 kill_agent 2
 expect 20 'field 1 ".links[0].reason" | grep -qF "$reason"'
-visit "http://$DC1_HTTP/"
 expect 10 'script "return document.getElementById(\"map\").textContent" | grep -qF "$reason"'
 [ "$(script 'return document.querySelectorAll("#map img, #map b:not(li b)").length')" = 0 ] || fail "it became markup"
 shot goodbye
