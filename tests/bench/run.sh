@@ -289,7 +289,8 @@ rounds() { # GLOB
     (trap - EXIT INT TERM; quiet)
 }
 
-[ -n "$(selected '*')" ] || die "no such case; --list names them"
+live_cases=('visible-*' 'sync-*' 'tps*' failover)
+[ -n "$(for glob in '*-pgbench-*' '*-pgbench' '*-uuid-*' '*-uuid' "${live_cases[@]}"; do selected "$glob"; done)" ] || die "no such case; --list names them"
 export WALFERRY_DEMO=$POOL
 "$ROOT/conf/demo.sh" up >/dev/null || die "the pool does not come up"
 . "$WALFERRY_DEMO/env"
@@ -301,7 +302,7 @@ for wal in pgbench uuid; do
     make_wal $wal
     rounds "*-$wal*"
 done
-for glob in 'visible-*' 'sync-*' 'tps*' failover; do rounds "$glob"; done
+for glob in "${live_cases[@]}"; do rounds "$glob"; done
 
 machine() { # as JSON
     jq -n --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" --argjson cores "$(nproc)" \

@@ -475,8 +475,10 @@ main(int argc, char **argv)
             }
         }
         if (wake_us != NEVER_US && !cut) {
-            int64_t left_us = wake_us > clock_us() ? wake_us - clock_us() : 0;
+            int64_t left_us = wake_us - clock_us();
 
+            if (left_us < 0)
+                left_us = 0;
             patience = (struct timespec){.tv_sec = left_us / SECOND_US,
                                          .tv_nsec = left_us % SECOND_US * 1000};
         }
