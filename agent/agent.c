@@ -554,6 +554,8 @@ run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
     while (inlet_greeting(&a->inlet, &session, &hello))
         answer_greeting(a, session, hello, now_us, wall_us);
     relay_push(&a->relay, now_us);
+    relay_standby(&a->relay, &standby);
+    a->spool.unread = !standby.connected;
     begin_flush(a, now_us);
     relay_run(&a->relay, &a->loop, now_us);
     relay_standby(&a->relay, &standby);
@@ -771,8 +773,8 @@ open_links(struct agent *a)
         if (m == a->self || strcmp(m->site, a->self->site) == 0)
             continue;
         config_slot_name(a->slot_name[count], m->name);
-        code = link_init(&a->link[count], m->name, &m->target, a->conninfo, a->slot_name[count],
-                         a->self->pgdata, a->codec);
+        code = link_init(&a->link[count], m->name, &m->target, &a->shipping, &a->crew, a->conninfo,
+                         a->slot_name[count], a->self->pgdata, a->codec);
         if (code < 0)
             return code;
         count++;
@@ -849,6 +851,9 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     if (code == 0)
         code = control_open(&a->control, self->run);
     if (code == 0)
+        code = crew_init(&a->crew);
+    a->shipping = config->shipping;
+    if (code == 0)
         code = open_links(a);
     if (code == 0)
         code = write_pid(a);
@@ -871,6 +876,7 @@ agent_close(struct agent *a)
     inlet_end(&a->inlet, "the agent stops");
     for (size_t i = 0; i < a->links; i++)
         link_release(&a->link[i]);
+    crew_release(&a->crew);
     control_close(&a->control);
     http_close(&a->http);
     inlet_close(&a->inlet);
@@ -917,6 +923,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     loop_begin(&a->loop);
     loop_watch(&a->loop, signals, POLLIN);
     loop_watch(&a->loop, worker_fd(&a->flusher), POLLIN);
+    loop_watch(&a->loop, crew_fd(&a->crew), POLLIN);
     postgres_watch(a->postgres, &a->loop);
     inlet_watch(&a->inlet, &a->loop);
     relay_watch(&a->relay, &a->loop, now_us);
@@ -946,6 +953,8 @@ agent_loop(struct agent *a, int signals)
             return 0;
         now_us = clock_us();
         wall_us = clock_wall_us();
+        if (loop_ready(&a->loop, crew_fd(&a->crew)) != 0)
+            crew_clear(&a->crew);
         run_postgres(a, now_us);
         judge(a, wall_us);
         run_receiving(a, now_us, wall_us);

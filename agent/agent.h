@@ -77,6 +77,7 @@ struct agent {
     struct spool spool;
     struct flush flush;
     struct worker flusher, scribe;
+    struct crew crew;
     struct note *note;
     struct codec *codec;
     uint8_t *scratch;
@@ -88,6 +89,7 @@ struct agent {
     int64_t feedback_us; /* when the local standby was last here */
     struct link link[MEMBERS_MAX];
     size_t links;
+    struct link_settings shipping; /* of the config, as changed since the start */
     char slot_name[MEMBERS_MAX][SLOT_NAME_SIZE];
     char conninfo[512];
     char *history; /* of the primary's timeline; HISTORY_BYTES_MAX and a 0 */

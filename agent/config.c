@@ -368,6 +368,86 @@ take_postgres(const char *value, void *out, size_t size)
     return code;
 }
 
+#define IN(type, field) offsetof(struct type, field), sizeof(((struct type *)NULL)->field)
+
+/* ---- how to ship: also `walferry set` ---- */
+
+#define LANES_ALLOWED       "auto, or 1 to 8"
+#define COMPRESSION_ALLOWED "auto, none, or zstd:1 to zstd:19"
+#define RATE_ALLOWED                                                                               \
+    "none, or bytes per second as in 20MB, with other ones at some hours as in 20MB, 2MB 08:00-18:00"
+
+static int
+take_lanes(const char *value, void *out, size_t size)
+{
+    unsigned lanes = 0;
+
+    assert(size == sizeof lanes);
+    if (strcmp(value, "auto") != 0) {
+        if (value[0] < '1' || value[0] > '0' + WINDOW_LANES || value[1] != '\0')
+            return fail(ERR_USAGE, "no number of lanes");
+        lanes = (unsigned)(value[0] - '0');
+    }
+    memcpy(out, &lanes, size);
+    return 0;
+}
+
+static int
+take_compression(const char *value, void *out, size_t size)
+{
+    int level = COMPRESSION_AUTO;
+
+    assert(size == sizeof level);
+    if (strcmp(value, "none") == 0) {
+        level = CODEC_NONE;
+    } else if (strcmp(value, "auto") != 0) {
+        char *end = NULL;
+        long number = strncmp(value, "zstd:", 5) == 0 ? strtol(value + 5, &end, 10) : 0;
+
+        if (number < 1 || number > 19 || *end != '\0')
+            return fail(ERR_USAGE, "no compression");
+        level = (int)number;
+    }
+    memcpy(out, &level, size);
+    return 0;
+}
+
+static int
+take_rate(const char *value, void *out, size_t size)
+{
+    struct rate_plan plan;
+    int code = rate_parse(&plan, value);
+
+    assert(size == sizeof plan);
+    if (code == 0)
+        memcpy(out, &plan, size);
+    return code;
+}
+
+int
+config_set(struct link_settings *s, const char *key, const char *value)
+{
+    static const struct {
+        const char *name;
+        int (*take)(const char *value, void *out, size_t size);
+        size_t offset, size;
+        const char *allowed;
+    } keys[] = {
+        {"lanes", take_lanes, IN(link_settings, lanes), LANES_ALLOWED},
+        {"compression", take_compression, IN(link_settings, compression), COMPRESSION_ALLOWED},
+        {"rate_limit", take_rate, IN(link_settings, rate_limit), RATE_ALLOWED}};
+
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (strcmp(key, keys[i].name) != 0)
+            continue;
+        if (keys[i].take(value, (char *)s + keys[i].offset, keys[i].size) < 0)
+            return fail(ERR_USAGE, "%s = %s: allowed is %s", key, value, keys[i].allowed);
+        return 0;
+    }
+    return fail(ERR_USAGE, "%s cannot be set at run time; lanes, compression and rate_limit can",
+                key);
+}
+
 /* ---- keys ---- */
 
 struct key {
@@ -378,8 +458,6 @@ struct key {
     const char *allowed;
 };
 
-#define IN(type, field) offsetof(struct type, field), sizeof(((struct type *)NULL)->field)
-
 #define NAME_ALLOWED "small letters, digits and -, a letter first, at most 31"
 #define PATH_ALLOWED "an absolute path of plain characters, at most 255 bytes"
 
@@ -388,6 +466,9 @@ enum pool_key {
     POOL_HOME,
     POOL_SYNCHRONOUS,
     POOL_SHUTDOWN_WAIT,
+    POOL_LANES,
+    POOL_COMPRESSION,
+    POOL_RATE_LIMIT,
     POOL_EXPOSURE_WARNING,
     POOL_EXPOSURE_CRITICAL,
     POOL_APPLY_WARNING,
@@ -401,6 +482,11 @@ static const struct key pool_keys[POOL_KEYS] = {
     [POOL_SYNCHRONOUS] = {"synchronous", false, take_switch, IN(config, synchronous), "on, off"},
     [POOL_SHUTDOWN_WAIT] = {"shutdown_wait", false, take_wait, IN(config, shutdown_wait_us),
                             "0s to 10min, as in 30s, 2min"},
+    [POOL_LANES] = {"lanes", false, take_lanes, IN(config, shipping.lanes), LANES_ALLOWED},
+    [POOL_COMPRESSION] = {"compression", false, take_compression, IN(config, shipping.compression),
+                          COMPRESSION_ALLOWED},
+    [POOL_RATE_LIMIT] = {"rate_limit", false, take_rate, IN(config, shipping.rate_limit),
+                         RATE_ALLOWED},
     [POOL_EXPOSURE_WARNING] = {"exposure_warning", false, take_wait,
                                IN(config, exposure_warning_us), "0s to 10min, as in 30s, 2min"},
     [POOL_EXPOSURE_CRITICAL] = {"exposure_critical", false, take_wait,
@@ -861,6 +947,7 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
     int line;
 
     *c = (struct config){.shutdown_wait_us = 30 * SECOND_US,
+                         .shipping = {.compression = COMPRESSION_AUTO},
                          .exposure_warning_us = 10 * SECOND_US,
                          .exposure_critical_us = 60 * SECOND_US,
                          .apply_warning_us = 60 * SECOND_US,

@@ -13,6 +13,7 @@
 
 #include "shipper/identity.h"
 #include "shipper/lane.h"
+#include "shipper/link.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -53,7 +54,8 @@ struct config {
     int64_t shutdown_wait_us;    /* default 30 s */
     /* check's limits; default 10 s, 1 min, 1 min, 10 min */
     int64_t exposure_warning_us, exposure_critical_us, apply_warning_us, apply_critical_us;
-    uint64_t digest; /* FNV-1a of the file's bytes: agents compare it */
+    struct link_settings shipping; /* default: all automatic, no limit */
+    uint64_t digest;               /* FNV-1a of the file's bytes: agents compare it */
     struct member member[MEMBERS_MAX];
     size_t members;
 };
@@ -63,6 +65,9 @@ int config_load(struct config *c, const char *file, FILE *errors);
 
 /* The same from memory (tests, fuzz): `name` stands for the file; no permission checks. */
 int config_parse(struct config *c, const char *name, const char *text, size_t length, FILE *errors);
+
+/* One of lanes, compression, rate_limit, as the file has it. ERR_USAGE names what is allowed. */
+int config_set(struct link_settings *s, const char *key, const char *value);
 
 const struct member *config_member(const struct config *c, const char *name); /* NULL: unknown */
 

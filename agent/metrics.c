@@ -56,6 +56,9 @@ static const struct family of_member[] = {
 static const struct family of_link[] = {
     {"since_seconds", "walferry_link_state_age_seconds", "gauge",
      "Time since the link changed its state."},
+    {"lanes", "walferry_link_lanes", "gauge", "SSH connections of the link that are up."},
+    {"compression_level", "walferry_link_compression_level", "gauge",
+     "Level of zstd at this moment, 0: none."},
     {"round_trip_seconds", "walferry_link_round_trip_seconds", "gauge",
      "Round trip of the last PING through the link."},
     {"clock_offset_seconds", "walferry_link_clock_offset_seconds", "gauge",
@@ -245,10 +248,6 @@ put_states(const struct output *o)
     head(o, "walferry_link_up", "gauge", "1 while the link is up.");
     for (size_t i = 0; i < o->links; i++)
         fprintf(o->out, "walferry_link_up{link=\"%s\"} %d\n", o->name[i],
-                strcmp(json_string_value(json_object_get(o->link[i], "state")), "up") == 0);
-    head(o, "walferry_link_lanes", "gauge", "SSH connections of the link that are up.");
-    for (size_t i = 0; i < o->links; i++)
-        fprintf(o->out, "walferry_link_lanes{link=\"%s\"} %d\n", o->name[i],
                 strcmp(json_string_value(json_object_get(o->link[i], "state")), "up") == 0);
     head(o, "walferry_link_state", "gauge", "1 for the state that the link has.");
     for (size_t i = 0; i < o->links; i++)

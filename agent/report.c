@@ -105,6 +105,23 @@ clock_offset_json(const struct clock_offset *o)
     return seconds_json(o->count > 0, o->wall_offset_us);
 }
 
+/* zstd's level now; 0 none. */
+static json_t *
+level_json(const struct pack *p)
+{
+    int level = p->compression == COMPRESSION_AUTO ? adapt_level(&p->adapt) : p->compression;
+
+    return json_integer(level == CODEC_NONE ? 0 : level);
+}
+
+static json_t *
+rate_json(const struct rate *r)
+{
+    char text[RATE_TEXT_MAX];
+
+    return json_string(rate_text(&r->plan, text, sizeof text));
+}
+
 static json_t *
 link_json(const struct agent *a, const struct link *l, int64_t now_us)
 {
@@ -130,6 +147,10 @@ link_json(const struct agent *a, const struct link *l, int64_t now_us)
                         position_json(s->far.applied, primary, &s->applied, true, now_us));
     json_object_set_new(json, "wal_bytes", json_integer((json_int_t)s->wal_bytes));
     json_object_set_new(json, "wire_bytes", json_integer((json_int_t)s->wire_bytes));
+    json_object_set_new(json, "lanes", json_integer(lanes_up(&l->lanes)));
+    json_object_set_new(json, "compression_level", level_json(&l->pack));
+    json_object_set_new(json, "rate_limit", rate_json(&l->rate));
+    json_object_set_new(json, "rate_limits", json_boolean(l->rate_limits));
     json_object_set_new(json, "connections_lost", json_integer((json_int_t)l->ended));
     json_object_set_new(
         json, "config_differs",

@@ -11,7 +11,8 @@
 # It lives in $WALFERRY_DEMO (default: walferry-demo-UID in the temporary folder) and writes
 # $WALFERRY_DEMO/env for sh. Root drops to postgres for everything that runs. Tests also set
 # WALFERRY_BUILD (a folder with walferry and wanproxy), DEMO_LOAD_SECONDS (0: no load),
-# DEMO_SEGMENT_MB, DEMO_SYNCHRONOUS (on) and DEMO_CONF (lines for both postgresql.conf).
+# DEMO_SEGMENT_MB, DEMO_SYNCHRONOUS (on), DEMO_POOL_CONF (lines for [pool]) and DEMO_CONF (lines for
+# both postgresql.conf).
 set -u
 
 SOURCE=$(cd "$(dirname "$0")/.." && pwd)
@@ -155,6 +156,7 @@ write_config() {
     {
         printf '[pool]\nname = demo\nhome = dc1\n'
         [ "${DEMO_SYNCHRONOUS:-}" != on ] || echo 'synchronous = on'
+        [ -z "${DEMO_POOL_CONF:-}" ] || printf '%s\n' "$DEMO_POOL_CONF"
         for n in 1 2; do
             eval "local proxy=\$PROXY$n http=\$HTTP$n"
             cat <<END

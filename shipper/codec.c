@@ -20,13 +20,17 @@ int
 codec_compress(struct codec *c, void *out, size_t room, const void *bytes, size_t n,
                size_t *ret_size)
 {
+    int level = c->level != 0 ? c->level : CODEC_LEVEL;
     size_t size;
 
+    *ret_size = 0;
+    if (level == CODEC_NONE)
+        return 0;
     if (c->compress == NULL && (c->compress = ZSTD_createCCtx()) == NULL)
         return fail(ERR_LOCAL, "out of memory for a compressor");
     if (room >= n)
         room = n - 1; /* larger is of no use */
-    size = ZSTD_compressCCtx(c->compress, out, room, bytes, n, CODEC_LEVEL);
+    size = ZSTD_compressCCtx(c->compress, out, room, bytes, n, level);
     *ret_size = ZSTD_isError(size) ? 0 : size;
     return 0;
 }

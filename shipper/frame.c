@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define HELLO_MAGIC      0x57465259u /* "WFRY" */
-#define WAL_HEADER_BYTES (4 + 1 + 4 + 8 + 1 + 4)
+#define WAL_HEADER_BYTES (4 + 1 + 8 + 4 + 8 + 1 + 4)
 
 static bool
 beacon_equal(const struct beacon *a, const struct beacon *b)
@@ -24,8 +24,9 @@ bool
 ack_equal(const struct ack *a, const struct ack *b)
 {
     return a->timeline == b->timeline && a->received == b->received && a->flushed == b->flushed &&
-           a->applied == b->applied && a->compared == b->compared && a->xmin == b->xmin &&
-           a->catalog_xmin == b->catalog_xmin && a->standby_connected == b->standby_connected &&
+           a->applied == b->applied && a->compared == b->compared && a->next == b->next &&
+           a->xmin == b->xmin && a->catalog_xmin == b->catalog_xmin &&
+           a->standby_connected == b->standby_connected &&
            beacon_equal(&a->received_beacon, &b->received_beacon) &&
            beacon_equal(&a->flushed_beacon, &b->flushed_beacon) &&
            beacon_equal(&a->applied_beacon, &b->applied_beacon);
@@ -167,9 +168,10 @@ put_ack(struct buf *out, const struct ack *a)
     buf_put_u64(out, a->flushed);
     buf_put_u64(out, a->applied);
     buf_put_u64(out, a->compared);
+    buf_put_u64(out, a->next);
     buf_put_u64(out, a->xmin);
     buf_put_u64(out, a->catalog_xmin);
-    buf_put_u8(out, a->standby_connected);
+    buf_put_u8(out, (uint8_t)(a->standby_connected | a->busy << 1));
     put_beacon(out, &a->received_beacon);
     put_beacon(out, &a->flushed_beacon);
     put_beacon(out, &a->applied_beacon);
@@ -178,14 +180,19 @@ put_ack(struct buf *out, const struct ack *a)
 static void
 get_ack(struct reader *r, struct ack *a)
 {
+    uint8_t flags;
+
     a->timeline = reader_u32(r);
     a->received = reader_u64(r);
     a->flushed = reader_u64(r);
     a->applied = reader_u64(r);
     a->compared = reader_u64(r);
+    a->next = reader_u64(r);
     a->xmin = reader_u64(r);
     a->catalog_xmin = reader_u64(r);
-    a->standby_connected = reader_u8(r) == 1;
+    flags = reader_u8(r);
+    a->standby_connected = (flags & 1) != 0;
+    a->busy = (flags & 2) != 0;
     get_beacon(r, &a->received_beacon);
     get_beacon(r, &a->flushed_beacon);
     get_beacon(r, &a->applied_beacon);
@@ -257,6 +264,12 @@ get_body(struct reader *r, struct frame *f)
     return fail(ERR_PEER, "a frame of unknown type %d came", (int)f->type);
 }
 
+bool
+frame_numbered(enum frame_type type)
+{
+    return type == FRAME_WAL || type == FRAME_HISTORY || type == FRAME_DRAINED;
+}
+
 int
 frame_next(const struct buf *in, struct frame *ret_frame)
 {
@@ -276,7 +289,10 @@ frame_next(const struct buf *in, struct frame *ret_frame)
         return 0;
     r.left = length;
     f.bytes = 4 + (size_t)length;
+    f.raw = buf_data(in);
     f.type = (enum frame_type)reader_u8(&r);
+    if (frame_numbered(f.type))
+        f.number = reader_u64(&r);
     code = get_body(&r, &f);
     if (code < 0)
         return code;
@@ -386,6 +402,8 @@ frame_put(struct buf *out, const struct frame *frame)
         return ERR_AGAIN;
     buf_put_u32(out, 0);
     buf_put_u8(out, (uint8_t)frame->type);
+    if (frame_numbered(frame->type))
+        buf_put_u64(out, 0);
     put_body(out, frame);
     buf_set_u32(out, before, (uint32_t)(buf_used(out) - before - 4));
     return 0;
@@ -408,6 +426,7 @@ frame_put_wal(struct buf *out, struct codec *codec, timeline_t timeline, lsn_t l
         return code;
     buf_put_u32(out, 0);
     buf_put_u8(out, FRAME_WAL);
+    buf_put_u64(out, 0);
     buf_put_u32(out, timeline);
     buf_put_u64(out, lsn);
     buf_put_u8(out, size > 0 ? 1 : 0);

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -66,11 +67,6 @@ close_fd(int *fd)
 static void
 free_session(struct inlet *i, struct session *s)
 {
-    if (i->live == s) {
-        i->live = NULL;
-        i->ended++;
-        receiver_close(i->receiver);
-    }
     for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
         if (i->session[n] == s)
             i->session[n] = NULL;
@@ -82,9 +78,34 @@ free_session(struct inlet *i, struct session *s)
     free(s);
 }
 
+/* Another lane of the living session than s, or NULL. */
+static struct session *
+sibling(const struct inlet *i, const struct session *s)
+{
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        if (i->session[n] != NULL && i->session[n] != s && i->session[n]->state == SESSION_LIVE)
+            return i->session[n];
+    return NULL;
+}
+
+/* One lane of several ended: another one answers, what was not delivered comes again over it. */
+static void
+lose_lane(struct inlet *i, struct session *s)
+{
+    log_info("link from %s: a lane ended: %s", s->from, fail_message());
+    if (i->live == s) {
+        i->live = sibling(i, s);
+        receiver_lane(i->receiver, &i->live->output);
+    }
+    free_session(i, s);
+}
+
 void
 inlet_close(struct inlet *i)
 {
+    if (i->live != NULL)
+        receiver_close(i->receiver);
+    i->live = NULL;
     for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
         if (i->session[n] != NULL)
             free_session(i, i->session[n]);
@@ -184,6 +205,17 @@ read_input(struct session *s)
     return 0;
 }
 
+/* Does what came wait for us, or we for the line? */
+static bool
+has_more(const struct session *s)
+{
+    struct frame f;
+    int unread = 0;
+
+    return s->stalled || frame_next(&s->input, &f) == 1 ||
+           (ioctl(s->in, FIONREAD, &unread) == 0 && unread >= PIPE_BYTES / 4);
+}
+
 static int
 write_output(struct session *s)
 {
@@ -220,9 +252,11 @@ static int
 take_frames(struct inlet *i, struct session *s, int64_t now_us, int64_t wall_us)
 {
     struct frame f;
-    int got = 0, code;
+    int got = 0, code = receiver_go_on(i->receiver, now_us);
 
-    s->stalled = false;
+    s->stalled = code == ERR_AGAIN;
+    if (code < 0)
+        return s->stalled ? 0 : code;
     for (int n = 0; n < FRAMES_PER_TURN && (got = frame_next(&s->input, &f)) == 1; n++) {
         code = receiver_frame(i->receiver, &f, now_us, wall_us);
         if (code == ERR_AGAIN) {
@@ -238,9 +272,11 @@ take_frames(struct inlet *i, struct session *s, int64_t now_us, int64_t wall_us)
 
 static int
 run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t now_us,
-            int64_t wall_us)
+            int64_t wall_us, int *ret_lane_ended)
 {
     int code = 0, ended = 0;
+
+    *ret_lane_ended = 0;
 
     switch (s->state) {
     case SESSION_CONNECTED:
@@ -260,16 +296,17 @@ run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t no
         if (loop_ready(l, s->in) != 0)
             ended = read_input(s);
         code = take_frames(i, s, now_us, wall_us); /* what came before the end still counts */
-        if (code == 0 && !s->stalled)
-            code = ended;
-        if (code == 0)
+        i->receiver->busy |= has_more(s);
+        if (code == 0 && s == i->live)
             code = receiver_tick(i->receiver, now_us);
+        if (code == 0 && !s->stalled && ended < 0)
+            code = *ret_lane_ended = ended;
         break;
     case SESSION_LEAVING:
         break;
     }
     if (code == 0 && s->out >= 0)
-        code = write_output(s);
+        code = *ret_lane_ended = write_output(s);
     if (code == 0 && s->state == SESSION_LEAVING && buf_used(&s->output) == 0)
         return fail(ERR_PEER, "left");
     if (code == 0 && now_us >= s->due_us)
@@ -285,13 +322,19 @@ inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us
 
     if (loop_ready(l, i->fd) != 0)
         accept_sessions(i, now_us);
+    i->receiver->busy = false;
     for (size_t n = 0; n < INLET_SESSIONS_MAX; n++) {
         struct session *s = i->session[n];
-        int code = s == NULL ? 0 : run_session(i, s, l, now_us, wall_us);
+        int lane_ended;
+        int code = s == NULL ? 0 : run_session(i, s, l, now_us, wall_us, &lane_ended);
 
         if (code == 0)
             continue;
-        if (s == i->live) {
+        if (s->state == SESSION_LIVE && lane_ended < 0 && sibling(i, s) != NULL) {
+            lose_lane(i, s);
+            continue;
+        }
+        if (s->state == SESSION_LIVE) {
             if (code != ERR_PEER)
                 result = code;
             log_warning("link from %s: %s", s->from, fail_message());
@@ -305,6 +348,34 @@ inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us
     return result;
 }
 
+static void
+leave(struct session *s)
+{
+    s->state = SESSION_LEAVING;
+    s->due_us = clock_us() + LEAVING_US;
+    write_output(s); /* what it cannot write now it tries again until due */
+}
+
+/* A lane of the living session needs no judgement: that one was judged. */
+static bool
+joins(struct inlet *i, struct session *s)
+{
+    struct frame accepted = {.type = FRAME_ACCEPT};
+    struct epoch_origin none = {0};
+
+    if (i->live == NULL || strcmp(i->live->from, s->from) != 0 ||
+        i->live->incarnation != s->hello.incarnation) {
+        frame_put_refuse(&s->output, REFUSE_RETRY, &none, "the session of this lane is over");
+        leave(s);
+        return true;
+    }
+    s->incarnation = s->hello.incarnation;
+    buf_consume(&s->input, s->hello_bytes);
+    s->state = SESSION_LIVE;
+    frame_put(&s->output, &accepted);
+    return true;
+}
+
 bool
 inlet_greeting(struct inlet *i, struct session **ret_session, const struct hello **ret_hello)
 {
@@ -312,6 +383,8 @@ inlet_greeting(struct inlet *i, struct session **ret_session, const struct hello
         struct session *s = i->session[n];
 
         if (s == NULL || s->state != SESSION_GREETED)
+            continue;
+        if (s->hello.lane != 0 && joins(i, s))
             continue;
         if (strcmp(s->hello.from, s->from) != 0) {
             char reason[256];
@@ -330,14 +403,6 @@ inlet_greeting(struct inlet *i, struct session **ret_session, const struct hello
         return true;
     }
     return false;
-}
-
-static void
-leave(struct session *s)
-{
-    s->state = SESSION_LEAVING;
-    s->due_us = clock_us() + LEAVING_US;
-    write_output(s); /* what it cannot write now it tries again until due */
 }
 
 void
@@ -394,6 +459,18 @@ inlet_end(struct inlet *i, const char *reason)
     i->ended++;
     receiver_close(i->receiver);
     leave(s);
+    while ((s = sibling(i, NULL)) != NULL)
+        leave(s);
+}
+
+unsigned
+inlet_lanes(const struct inlet *i)
+{
+    unsigned count = 0;
+
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        count += i->session[n] != NULL && i->session[n]->state == SESSION_LIVE;
+    return count;
 }
 
 void
@@ -406,6 +483,8 @@ inlet_push(struct inlet *i)
 void
 inlet_watch(const struct inlet *i, struct loop *l)
 {
+    struct frame f;
+
     loop_watch(l, i->fd, POLLIN);
     for (size_t n = 0; n < INLET_SESSIONS_MAX; n++) {
         const struct session *s = i->session[n];
@@ -416,18 +495,15 @@ inlet_watch(const struct inlet *i, struct loop *l)
             loop_watch(l, s->fd, POLLIN);
         if (s->state == SESSION_HANDED || (s->state == SESSION_LIVE && !s->stalled))
             loop_watch(l, s->in, POLLIN);
+        if (s->state == SESSION_LIVE && !s->stalled && frame_next(&s->input, &f) != 0)
+            loop_due(l, 0); /* more frames than one turn takes */
         if (s->out >= 0 && buf_used(&s->output) > 0)
             loop_watch(l, s->out, POLLOUT);
         if (s->state != SESSION_LIVE)
             loop_due(l, s->due_us);
     }
-    if (i->live != NULL) {
-        struct frame f;
-
+    if (i->live != NULL)
         loop_due(l, receiver_due_us(i->receiver));
-        if (!i->live->stalled && frame_next(&i->live->input, &f) != 0)
-            loop_due(l, 0); /* more frames than one turn takes */
-    }
 }
 
 int

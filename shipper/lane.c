@@ -1119,7 +1119,6 @@ write_piece(struct lane *l)
     s->piece_bytes = 0;
     buf_consume(&l->out, (size_t)n);
     l->bytes_out += (uint64_t)n;
-    l->progress_us = s->now_us;
     return 0;
 }
 

@@ -20,7 +20,8 @@
 
 int
 link_init(struct link *l, const char *member, const struct lane_target *target,
-          const char *conninfo, const char *slot, const char *pgdata, struct codec *codec)
+          const struct link_settings *settings, struct crew *crew, const char *conninfo,
+          const char *slot, const char *pgdata, struct codec *codec)
 {
     int code;
 
@@ -35,16 +36,32 @@ link_init(struct link *l, const char *member, const struct lane_target *target,
     l->source = source_new(conninfo, slot, slot, pgdata);
     if (l->source == NULL)
         return fail(ERR_LOCAL, "out of memory for a link");
-    code = lane_init(&l->lane, target);
+    code = pack_init(&l->pack, crew, settings->compression);
+    if (code == 0)
+        code = lanes_init(&l->lanes, target, l->member, settings->lanes);
     if (code < 0)
         return code;
+    link_set(l, settings);
     return worker_init(&l->drain.worker);
+}
+
+void
+link_set(struct link *l, const struct link_settings *settings)
+{
+    l->lanes.number = settings->lanes;
+    if (l->state == LINK_SHIPPING)
+        l->lanes.wanted = settings->lanes > 1 ? settings->lanes : 1;
+    l->pack.compression = settings->compression;
+    l->rate.plan = settings->rate_limit;
+    l->rate.planned_us = 0;
 }
 
 void
 link_release(struct link *l)
 {
-    lane_release(&l->lane);
+    sender_close(&l->sender);
+    pack_release(&l->pack);
+    lanes_release(&l->lanes);
     source_free(l->source);
     worker_release(&l->drain.worker);
     if (l->drain.state == DRAIN_SHIPPING)
@@ -75,7 +92,8 @@ link_set_state(struct link *l, enum link_state state, const char *reason, int64_
         l->mark = LSN_UNKNOWN;
         source_stop(l->source);
         sender_close(&l->sender);
-        lane_close(&l->lane);
+        lanes_end(&l->lanes);
+        pack_reset(&l->pack);
         stop_drain(l);
         l->more = false;
         l->streamed = false;
@@ -110,32 +128,35 @@ drop(struct link *l, int64_t now_us)
 static int
 dial(struct link *l, const struct loop *loop, const struct hello *hello, int64_t now_us)
 {
+    struct lane *lane = &l->lanes.lane[0];
+    int code = lane_run(lane, loop, now_us);
     struct hello ours = *hello;
-    int code = lane_run(&l->lane, loop, now_us);
 
     if (code < 0)
         return code;
-    if (l->lane.state != LANE_UP)
+    if (lane->state != LANE_UP)
         return 0;
     snprintf(ours.to, sizeof ours.to, "%s", l->member);
     ours.incarnation = hello->incarnation + ++l->incarnation;
     l->identity = hello->identity;
-    code = sender_open(&l->sender, &l->lane.out, &ours, now_us);
+    code = sender_open(&l->sender, &lane->out, &ours, now_us);
     if (code < 0)
         return code;
+    lanes_begin(&l->lanes, &ours, now_us);
     link_set_state(l, LINK_GREETING, "", now_us);
-    return lane_run(&l->lane, loop, now_us);
+    return lane_run(lane, loop, now_us);
 }
 
 static int
 foreign_greeting(const struct link *l)
 {
+    const struct buf *in = &l->lanes.lane[0].in;
+    size_t length = buf_used(in) < 120 ? buf_used(in) : 120;
     char shown[200];
-    size_t length = buf_used(&l->lane.in) < 120 ? buf_used(&l->lane.in) : 120;
 
-    while (length > 0 && strchr("\r\n", buf_data(&l->lane.in)[length - 1]) != NULL)
+    while (length > 0 && strchr("\r\n", buf_data(in)[length - 1]) != NULL)
         length--;
-    text_escape(shown, sizeof shown, buf_data(&l->lane.in), length);
+    text_escape(shown, sizeof shown, buf_data(in), length);
     return fail(
         ERR_PEER,
         "the far host printed \"%s\" instead of walferry's greeting: its login shell or a start-up file "
@@ -144,19 +165,19 @@ foreign_greeting(const struct link *l)
 }
 
 static int
-take_frames(struct link *l, int64_t now_us, int64_t wall_us)
+take_frames(struct link *l, struct lane *lane, int64_t now_us, int64_t wall_us)
 {
     struct frame f;
     int got, code;
 
-    while ((got = frame_next(&l->lane.in, &f)) == 1) {
+    while ((got = frame_next(&lane->in, &f)) == 1) {
         code = sender_frame(&l->sender, &f, now_us, wall_us);
         if (code < 0) {
             if (f.type == FRAME_REFUSE || f.type == FRAME_GOODBYE)
                 l->end = LINK_END_REFUSED;
             return code;
         }
-        buf_consume(&l->lane.in, f.bytes);
+        buf_consume(&lane->in, f.bytes);
         if (l->state == LINK_GREETING && l->sender.state == SENDER_ACCEPTED)
             link_set_state(l, LINK_SHIPPING, "", now_us);
     }
@@ -200,6 +221,20 @@ source_failed(struct link *l, int64_t now_us)
     l->source_due_us = now_us + SOURCE_RETRY_US;
 }
 
+static bool
+wants(const struct link *l)
+{
+    return sender_wants(&l->sender) && pack_wants(&l->pack);
+}
+
+/* All WAL that was taken so far, into the sender: what comes next has to follow it. */
+static int
+pack_all(struct link *l)
+{
+    pack_rest(&l->pack, false);
+    return pack_collect(&l->pack, &l->sender, true);
+}
+
 static int
 take_wal(struct link *l, int64_t now_us)
 {
@@ -207,7 +242,7 @@ take_wal(struct link *l, int64_t now_us)
     int got = 0, code;
 
     l->more = false;
-    for (int i = 0; sender_wants(&l->sender); i++) {
+    for (int i = 0; wants(l); i++) {
         if (i == ITEMS_PER_TURN) {
             l->more = true;
             return 0;
@@ -218,14 +253,17 @@ take_wal(struct link *l, int64_t now_us)
         if (got <= 0)
             return 0;
         if (item.kind == SOURCE_HISTORY) {
-            code = sender_history(&l->sender, item.timeline, item.bytes, item.length);
+            code = pack_all(l);
+            if (code == 0)
+                code = sender_history(&l->sender, item.timeline, item.bytes, item.length);
         } else {
             set_source_reason(l, "");
             l->streamed = true;
-            code = sender_wal(&l->sender, item.timeline, item.lsn, item.bytes, item.length);
+            code = 0;
+            pack_wal(&l->pack, item.timeline, item.lsn, item.bytes, item.length);
         }
         if (code < 0)
-            return code; /* out is at most half full: even AGAIN would be our bug */
+            return code;
     }
     l->more = source_active(l->source); /* stopped by a full queue: more may wait inside libpq */
     return 0;
@@ -299,6 +337,8 @@ begin_drain(struct link *l)
 {
     struct drain *d = &l->drain;
 
+    if (pack_all(l) < 0)
+        return ERR_LOCAL;
     if (l->sender.sent == LSN_UNKNOWN)
         return not_drained(l, "nothing was shipped yet, so it is not known from where on");
     if (pgwal_open(&d->wal, l->pgdata, l->identity.segment_bytes) < 0)
@@ -364,10 +404,9 @@ run_drain(struct link *l)
 static int
 check_alive(struct link *l, int64_t now_us)
 {
-    int64_t heard_us =
-        l->sender.heard_us > l->lane.progress_us ? l->sender.heard_us : l->lane.progress_us;
+    int64_t progress_us = lanes_progress_us(&l->lanes);
+    int64_t heard_us = l->sender.heard_us > progress_us ? l->sender.heard_us : progress_us;
 
-    lane_unacknowledged(&l->lane); /* moves progress_us when the far host took bytes */
     if (now_us - l->sender.heard_us < SILENT_US && now_us - heard_us < DEAD_US)
         return 0;
     l->end = LINK_END_SILENT;
@@ -377,26 +416,80 @@ check_alive(struct link *l, int64_t now_us)
                 "nothing heard and nothing taken for 5 s: the line or the far host is gone");
 }
 
+/* All lanes of the session: in with what came, out with what waits. */
+static int
+run_lanes(struct link *l, const struct loop *loop, int64_t now_us, int64_t wall_us)
+{
+    for (unsigned i = 0; i < WINDOW_LANES; i++) {
+        struct lane *lane = &l->lanes.lane[i];
+        char why[FAIL_MESSAGE_MAX];
+        int ended, code;
+
+        if (l->lanes.slot[i].use != LANE_IN_SESSION)
+            continue;
+        ended = lane_run(lane, loop, now_us);
+        snprintf(why, sizeof why, "%s", ended < 0 ? fail_message() : "");
+        code = take_frames(l, lane, now_us, wall_us); /* a last word may explain why it ended */
+        if (code < 0)
+            return code;
+        if (ended < 0) {
+            fail(ended, "%s", why);
+            if (!lanes_lost(&l->lanes, &l->sender, i, now_us))
+                return ended;
+        }
+    }
+    return 0;
+}
+
+static void
+write_out(struct link *l, const struct loop *loop, int64_t now_us)
+{
+    sender_hand_out(&l->sender);
+    /* SSH adds about 60 bytes to each packet of at most 32 KB */
+    rate_used(&l->rate, (l->sender.handed - l->handed) * 1002 / 1000);
+    l->handed = l->sender.handed;
+    l->rate_limits = l->sender.allowance <= 0 && l->sender.window.ready > 0;
+    for (unsigned i = 0; i < WINDOW_LANES; i++)
+        if (l->lanes.slot[i].use == LANE_IN_SESSION && buf_used(&l->lanes.lane[i].out) > 0)
+            lane_run(&l->lanes.lane[i], loop, now_us); /* an error shows up again in run_lanes */
+}
+
+static int
+run_pack(struct link *l, int64_t now_us)
+{
+    size_t ready = l->sender.window.ready;
+
+    if (!l->more)
+        pack_rest(&l->pack, ready > 0);
+    if (l->sender.far.busy) /* it is not the line that lets no more through */
+        adapt_rest(&l->pack.adapt);
+    else
+        pack_look(&l->pack, l->more, ready >= WINDOW_READY_BYTES / 2, now_us);
+    return pack_collect(&l->pack, &l->sender, false);
+}
+
 static int
 ship(struct link *l, const struct loop *loop, int64_t now_us, int64_t wall_us)
 {
-    int ended = lane_run(&l->lane, loop, now_us);
-    int code = take_frames(l, now_us, wall_us); /* a last word may explain why the lane ended */
+    int code;
 
-    if (code < 0)
-        return code;
-    if (ended < 0)
-        return ended;
-    code = sender_tick(&l->sender, now_us);
+    l->sender.allowance = rate_allowance(&l->rate, now_us, wall_us);
+    code = run_lanes(l, loop, now_us, wall_us);
+    if (code == 0 && l->state == LINK_SHIPPING)
+        lanes_run(&l->lanes, &l->sender, loop, now_us);
+    if (code == 0)
+        code = sender_tick(&l->sender, now_us);
     if (code == 0)
         code = check_alive(l, now_us);
     if (code == 0 && l->state == LINK_SHIPPING)
         code = run_source(l, loop, now_us);
+    if (code == 0 && l->state == LINK_SHIPPING)
+        code = run_pack(l, now_us);
     watch_piece(l, now_us);
     if (code == 0)
         code = run_drain(l);
-    if (code == 0 && buf_used(&l->lane.out) > 0)
-        code = lane_run(&l->lane, loop, now_us); /* at once, not in the next turn */
+    if (code == 0)
+        write_out(l, loop, now_us); /* at once, not in the next turn */
     return code;
 }
 
@@ -407,8 +500,8 @@ link_run(struct link *l, const struct loop *loop, const struct hello *hello,
     int code = 0;
 
     if (hello == NULL) {
-        if (l->state == LINK_SHIPPING && frame_put_goodbye(&l->lane.out, stop_reason) == 0)
-            lane_run(&l->lane, loop, now_us); /* best effort: the far side also notices by itself */
+        if (l->state == LINK_SHIPPING && frame_put_goodbye(l->sender.out, stop_reason) == 0)
+            write_out(l, loop, now_us); /* best effort: the far side also notices by itself */
         if (l->state != LINK_STOPPED || strcmp(l->reason, stop_reason) != 0)
             link_set_state(l, LINK_STOPPED, stop_reason, now_us);
         run_drain(l);
@@ -422,7 +515,7 @@ link_run(struct link *l, const struct loop *loop, const struct hello *hello,
     case LINK_WAITING:
         if (now_us < l->due_us)
             break;
-        code = lane_open(&l->lane, now_us);
+        code = lane_open(&l->lanes.lane[0], now_us);
         if (code == 0)
             link_set_state(l, LINK_DIALING, "", now_us);
         break;
@@ -450,23 +543,24 @@ link_watch(const struct link *l, struct loop *loop)
         loop_due(loop, l->due_us);
         return;
     case LINK_DIALING:
-        lane_watch(&l->lane, loop);
-        loop_due(loop, l->lane.due_us);
+        lane_watch(&l->lanes.lane[0], loop);
         return;
     case LINK_GREETING:
     case LINK_SHIPPING:
         break;
     }
-    lane_watch(&l->lane, loop);
+    lanes_watch(&l->lanes, loop);
     loop_due(loop, sender_due_us(&l->sender));
     if (l->state != LINK_SHIPPING)
         return;
     if (source_active(l->source)) {
-        source_watch(l->source, loop, sender_wants(&l->sender));
+        source_watch(l->source, loop, wants(l));
         loop_due(loop, clock_us() + SOURCE_REPORT_US);
     } else if (l->source_allowed) {
         loop_due(loop, l->source_due_us);
     }
-    if ((l->more || l->drain.state == DRAIN_SHIPPING) && sender_wants(&l->sender))
+    if ((l->more || l->drain.state == DRAIN_SHIPPING) && wants(l))
         loop_due(loop, 0);
+    if (l->rate_limits)
+        loop_due(loop, rate_due_us(&l->rate));
 }

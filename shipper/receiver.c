@@ -69,6 +69,7 @@ receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
     if (code < 0)
         return code;
     r->out = out;
+    order_clear(&r->order);
     r->said_any = false;
     r->compared = f.accept.lsn;
     r->drained = false;
@@ -93,6 +94,14 @@ void
 receiver_close(struct receiver *r)
 {
     r->out = NULL;
+    order_clear(&r->order);
+}
+
+void
+receiver_lane(struct receiver *r, struct buf *out)
+{
+    r->out = out;
+    r->said_any = false; /* the last ACK may be lost */
 }
 
 bool
@@ -185,17 +194,66 @@ take_history(struct receiver *r, const struct frame *f)
     return spool_put_history(r->spool, timeline, f->history.text, f->history.length);
 }
 
+static void
+take_drained(struct receiver *r, const struct frame *f)
+{
+    r->drained = true;
+    r->drained_done = f->drained.done;
+    r->drained_end = f->drained.end;
+    text_escape(r->drained_reason, sizeof r->drained_reason, f->drained.reason,
+                strlen(f->drained.reason));
+}
+
+static int
+take_numbered(struct receiver *r, const struct frame *f, int64_t now_us)
+{
+    int code = 0;
+
+    if (f->type == FRAME_WAL)
+        code = take_wal(r, f, now_us);
+    else if (f->type == FRAME_HISTORY)
+        code = take_history(r, f);
+    else
+        take_drained(r, f);
+    if (code == 0)
+        order_step(&r->order);
+    return code;
+}
+
+int
+receiver_go_on(struct receiver *r, int64_t now_us)
+{
+    struct buf held;
+    struct frame f;
+    int code = 0;
+
+    while (code == 0 && order_next(&r->order, &held)) {
+        code = frame_next(&held, &f);
+        if (code > 0)
+            code = take_numbered(r, &f, now_us);
+    }
+    return code;
+}
+
 int
 receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wall_us)
 {
     char reason[FRAME_REASON_MAX];
+    int code;
 
     r->heard_us = now_us;
+    if (frame_numbered(f->type) && f->number < r->order.next)
+        return 0; /* again, of a lane that died behind the delivery */
+    if (frame_numbered(f->type) && f->number > r->order.next)
+        return order_hold(&r->order, f->number, f->raw, f->bytes);
     switch (f->type) {
     case FRAME_WAL:
-        return take_wal(r, f, now_us);
     case FRAME_HISTORY:
-        return take_history(r, f);
+    case FRAME_DRAINED:
+        code = take_numbered(r, f, now_us);
+        if (code == 0)
+            code = receiver_go_on(r, now_us);
+        return code == ERR_AGAIN && r->order.next > f->number ? 0 : code;
     case FRAME_BEACON:
         take_beacon(r, &f->beacon);
         return 0;
@@ -203,13 +261,6 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
         return take_ping(r, f, now_us, wall_us);
     case FRAME_PONG:
         take_pong(r, f, now_us, wall_us);
-        return 0;
-    case FRAME_DRAINED:
-        r->drained = true;
-        r->drained_done = f->drained.done;
-        r->drained_end = f->drained.end;
-        text_escape(r->drained_reason, sizeof r->drained_reason, f->drained.reason,
-                    strlen(f->drained.reason));
         return 0;
     case FRAME_GOODBYE:
         return fail(
@@ -240,9 +291,11 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
                          .flushed = r->spool->flushed,
                          .applied = applied,
                          .compared = r->compared,
+                         .next = r->order.next,
                          .xmin = xmin,
                          .catalog_xmin = catalog_xmin,
-                         .standby_connected = standby_connected};
+                         .standby_connected = standby_connected,
+                         .busy = r->busy};
     if (r->offset.count > 0) { /* before the first PONG: is it still the clock that these are of? */
         f.ack.received_beacon = r->received.covered;
         f.ack.flushed_beacon = r->flushed.covered;

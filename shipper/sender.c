@@ -14,7 +14,7 @@
 void
 sender_init(struct sender *s, struct codec *codec)
 {
-    *s = (struct sender){.codec = codec};
+    *s = (struct sender){.codec = codec, .allowance = INT64_MAX};
 }
 
 static void
@@ -34,8 +34,11 @@ sender_open(struct sender *s, struct buf *out, const struct hello *hello, int64_
 
     if (code < 0)
         return code;
+    window_clear(&s->window);
+    window_lane(&s->window, 0, out);
     s->out = out;
     s->state = SENDER_GREETING;
+    s->round_trip_us = 0;
     s->refused = false;
     s->drain_asked = s->far_compared = false;
     s->greeted_us = s->heard_us = s->pinged_us = now_us;
@@ -48,18 +51,32 @@ sender_close(struct sender *s)
 {
     s->state = SENDER_IDLE;
     s->out = NULL;
+    window_clear(&s->window);
     s->far.standby_connected = false;
 }
 
-static int
-take_accept(struct sender *s, const struct frame *f)
+bool
+sender_lane(struct sender *s, unsigned lane, struct buf *out)
 {
+    window_lane(&s->window, lane, out);
+    s->out = NULL;
+    for (unsigned i = 0; i < WINDOW_LANES && s->out == NULL; i++)
+        s->out = s->window.out[i];
+    return s->out != NULL;
+}
+
+static int
+take_accept(struct sender *s, const struct frame *f, int64_t now_us)
+{
+    struct frame ping = {.type = FRAME_PING, .ping = {.sent_us = now_us}};
+
     if (s->state != SENDER_GREETING)
         return fail(ERR_PEER, "the far side accepts what was not asked");
     s->state = SENDER_ACCEPTED;
     s->resume_timeline = s->sent_timeline = f->accept.timeline;
     s->resume_lsn = s->sent = f->accept.lsn;
     s->far_digest = f->accept.config_digest;
+    frame_put(s->out, &ping); /* while nothing is queued: the line's own round trip */
     for (size_t i = 0; i < s->flushed.count; i++) /* ahead of the backlog that they date */
         put_beacon(s, &s->flushed.pending[i]);
     return 0;
@@ -100,6 +117,8 @@ take_ack(struct sender *s, const struct ack *a)
         return fail(ERR_PEER, "an ACK came before ACCEPT");
     if (a->flushed > a->received)
         return fail(ERR_PEER, "an ACK says that more is flushed than received");
+    if (window_acknowledge(&s->window, a->next) < 0)
+        return ERR_PEER;
     s->far_compared = a->compared >= a->flushed;
     s->far = *a;
     s->far.received =
@@ -139,7 +158,7 @@ sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wa
         s->seen_us = now_us;
     switch (f->type) {
     case FRAME_ACCEPT:
-        return take_accept(s, f);
+        return take_accept(s, f, now_us);
     case FRAME_REFUSE:
         return take_refuse(s, f);
     case FRAME_ACK:
@@ -149,6 +168,8 @@ sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wa
     case FRAME_PONG:
         offset_sample(&s->offset, f->pong.sent_us, f->pong.mono_us, f->pong.wall_us, now_us,
                       wall_us);
+        if (s->round_trip_us == 0 || now_us - f->pong.sent_us < s->round_trip_us)
+            s->round_trip_us = now_us - f->pong.sent_us;
         return 0;
     case FRAME_POOL:
         s->pool = f->pool;
@@ -174,30 +195,71 @@ sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wa
 bool
 sender_wants(const struct sender *s)
 {
-    return s->state == SENDER_ACCEPTED && buf_used(s->out) < s->out->size / 2;
+    return s->state == SENDER_ACCEPTED && window_wants(&s->window);
+}
+
+void
+sender_hand_out(struct sender *s)
+{
+    size_t given = window_hand_out(&s->window, s->allowance);
+
+    s->handed += given;
+    if (s->allowance != INT64_MAX)
+        s->allowance -= (int64_t)given;
+}
+
+int
+sender_packed(struct sender *s, timeline_t timeline, lsn_t lsn, size_t n, const uint8_t *frame,
+              size_t length)
+{
+    int code = window_add(&s->window, frame, length);
+
+    if (code < 0)
+        return code;
+    s->wal_bytes += n;
+    s->wire_bytes += length;
+    s->frames++;
+    s->sent_timeline = timeline;
+    s->sent = lsn + n;
+    return 0;
 }
 
 int
 sender_wal(struct sender *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n)
 {
+    static uint8_t room[FRAME_BYTES_MAX];
     const char *at = bytes;
 
     while (n > 0) {
-        size_t piece = n < FRAME_WAL_MAX ? n : FRAME_WAL_MAX, before = buf_used(s->out);
-        int code = frame_put_wal(s->out, s->codec, timeline, lsn, at, piece);
+        struct buf frame = {.bytes = room, .size = sizeof room};
+        size_t piece = n < FRAME_WAL_MAX ? n : FRAME_WAL_MAX;
+        int code = frame_put_wal(&frame, s->codec, timeline, lsn, at, piece);
 
+        if (code == 0)
+            code = sender_packed(s, timeline, lsn, piece, buf_data(&frame), buf_used(&frame));
         if (code < 0)
             return code;
-        s->wal_bytes += piece;
-        s->wire_bytes += buf_used(s->out) - before;
-        s->frames++;
         at += piece;
         lsn += piece;
         n -= piece;
-        s->sent_timeline = timeline;
-        s->sent = lsn;
     }
+    sender_hand_out(s);
     return 0;
+}
+
+/* HISTORY and DRAINED have their place among the WAL. */
+static int
+put_numbered(struct sender *s, const struct frame *f)
+{
+    static uint8_t room[FRAME_BYTES_MAX];
+    struct buf frame = {.bytes = room, .size = sizeof room};
+    int code = frame_put(&frame, f);
+
+    if (code == 0)
+        code = window_add(&s->window, buf_data(&frame), buf_used(&frame));
+    if (code == 0)
+        sender_hand_out(s);
+    return code;
 }
 
 int
@@ -210,7 +272,7 @@ sender_history(struct sender *s, timeline_t timeline, const char *text, size_t l
         return fail(ERR_LOCAL,
                     "the history file of timeline %u has %zu bytes, at most %d can be sent",
                     timeline, length, HISTORY_BYTES_MAX);
-    return frame_put(s->out, &f);
+    return put_numbered(s, &f);
 }
 
 int
@@ -220,7 +282,7 @@ sender_drained(struct sender *s, bool done, timeline_t timeline, lsn_t end, cons
         .type = FRAME_DRAINED,
         .drained = {.done = done, .timeline = timeline, .end = end, .reason = reason}};
 
-    return frame_put(s->out, &f);
+    return put_numbered(s, &f);
 }
 
 void

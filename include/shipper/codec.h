@@ -7,11 +7,14 @@
 #define SHIPPER_CODEC_H
 
 #include <stddef.h>
+#include <limits.h>
 #include <stdint.h>
 
 #define CODEC_LEVEL 1
+#define CODEC_NONE  INT_MIN
 
 struct codec {
+    int level;        /* zstd's; 0: CODEC_LEVEL; CODEC_NONE: do not */
     void *compress;   /* ZSTD_CCtx, made at first use */
     void *decompress; /* ZSTD_DCtx, made at first use */
 };

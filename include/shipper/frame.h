@@ -10,7 +10,7 @@
  * REFUSE. Then WAL, HISTORY, BEACON and DRAINED flow to the receiver, ACK, DRAIN and POOL to the
  * sender, PING, PONG and GOODBYE both ways.
  *
- *   HELLO    u32 magic "WFRY", u16 protocol (1), string pool, u64 system identifier,
+ *   HELLO    u32 magic "WFRY", u16 protocol (2), string pool, u64 system identifier,
  *            u32 segment bytes, u16 PostgreSQL major, string from, string to, u64 epoch number,
  *            string epoch member, u64 incarnation, u8 lane, u32 timeline, u64 config digest,
  *            rest: the timeline's history file ("" on timeline 1)
@@ -18,21 +18,27 @@
  *            u64 config digest
  *   REFUSE   u8 kind (enum refuse_kind), u64 epoch number, string epoch member, u32 timeline and
  *            u64 fork LSN of that epoch, string reason (shown to the DBA on both sides)
- *   WAL      u32 timeline, u64 LSN of the first byte, u8 codec (0 none, 1 one zstd frame),
- *            u32 decoded length (1 .. FRAME_WAL_MAX), rest: the bytes
- *   ACK      u32 timeline, u64 received, u64 flushed, u64 applied (0 unknown), u64 compared (end of
- *            the WAL that came in this session: up to there both sides hold the same bytes), u64
- * xmin, u64 catalog xmin (epoch << 32 | xid; 0 none), u8 1 if the standby is connected, three
- *            beacons: the newest ones that received, flushed and applied cover (LSN 0: none)
+ *   WAL      u64 number, u32 timeline, u64 LSN of the first byte,
+ *            u8 codec (0 none, 1 one zstd frame), u32 decoded length (1 .. FRAME_WAL_MAX), rest:
+ * the bytes ACK      u32 timeline, u64 received, u64 flushed, u64 applied (0 unknown), u64 compared
+ * (end of the WAL that came in this session: up to there both sides hold the same bytes), u64
+ * number of the next frame wanted (all before it came, in order), u64 xmin, u64 catalog xmin (epoch
+ * << 32 | xid; 0 none), u8 flags (1 the standby is connected, 2 busy: what comes waits here, not on
+ * the line), three beacons: the newest ones that received, flushed and applied cover (LSN 0: none)
  *   BEACON   u64 LSN, u64 primary's wall clock, u64 primary's monotonic clock (microseconds)
  *   PING     u64 sender's monotonic clock
  *   PONG     u64 that same value, u64 answerer's monotonic clock, u64 its wall clock,
  *            u8 state of its PostgreSQL (enum pong_postgres)
- *   HISTORY  u32 timeline, rest: its history file (the name is computed at the far side)
- *   POOL     u64 epoch number, string epoch member, u32 timeline, u64 fork LSN
- *   DRAIN    nothing: ship what your dead PostgreSQL has left in pg_wal, please
- *   DRAINED  u8 1 done or 0 not, u32 timeline, u64 its end of WAL, string reason when not
- *   GOODBYE  string reason
+ *   HISTORY  u64 number, u32 timeline, rest: its history file (the name is computed at the far
+ * side) POOL     u64 epoch number, string epoch member, u32 timeline, u64 fork LSN DRAIN nothing:
+ * ship what your dead PostgreSQL has left in pg_wal, please DRAINED  u64 number, u8 1 done or 0
+ * not, u32 timeline, u64 its end of WAL, string why not GOODBYE  string reason
+ *
+ * Lanes: a HELLO with lane 0 begins a session; one with another lane joins the living session of
+ * the same member and incarnation and is answered by an ACCEPT of zeros, or a REFUSE. From then on
+ * a frame may come over any of the session's lanes; the session lives while one of them does.
+ * WAL, HISTORY and DRAINED are numbered from 0 in each session and are taken in that order; one
+ * that comes again is dropped; those that a dead lane had not delivered come again over another.
  *
  * Types 14 (TUNNEL) and up are not spoken yet: an unknown type ends the session by name. Every
  * decoder survives any bytes at all; decoded sizes are bounded before anything is decoded.
@@ -43,10 +49,11 @@
 #include "base/buf.h"
 #include "shipper/identity.h"
 
-#define FRAME_PROTOCOL   1
-#define FRAME_WAL_MAX    (128u << 10) /* decoded; what a walsender sends at once */
-#define FRAME_BYTES_MAX  (FRAME_WAL_MAX + 64)
-#define FRAME_REASON_MAX 1024
+#define FRAME_PROTOCOL    2
+#define FRAME_WAL_MAX     (128u << 10) /* decoded; what a walsender sends at once */
+#define FRAME_BYTES_MAX   (FRAME_WAL_MAX + 64)
+#define FRAME_REASON_MAX  1024
+#define FRAME_SEQUENCE_AT 5 /* where a numbered frame has its number */
 
 enum frame_type {
     FRAME_HELLO = 1,
@@ -107,8 +114,9 @@ struct beacon {
 struct ack {
     timeline_t timeline;
     lsn_t received, flushed, applied, compared;
+    uint64_t next;
     uint64_t xmin, catalog_xmin;
-    bool standby_connected;
+    bool standby_connected, busy;
     struct beacon received_beacon, flushed_beacon,
         applied_beacon; /* the newest ones covered; lsn 0: none */
 };
@@ -118,7 +126,9 @@ bool ack_equal(const struct ack *a, const struct ack *b);
 /* Pointers reach into the decoded bytes: valid until those are consumed. */
 struct frame {
     enum frame_type type;
-    size_t bytes; /* of the whole frame: consume these when done with it */
+    size_t bytes;       /* of the whole frame: consume these when done with it */
+    const uint8_t *raw; /* where it begins */
+    uint64_t number;    /* of WAL, HISTORY and DRAINED */
     union {
         struct hello hello;
         struct {
@@ -169,7 +179,11 @@ struct frame {
 /* 1: the frame at the start of `in`; 0: not all of it is there; ERR_PEER: it is not a frame. */
 int frame_next(const struct buf *in, struct frame *ret_frame);
 
-/* Any type but WAL. 0, or ERR_AGAIN when `out` has no room: nothing was written. */
+/* WAL, HISTORY, DRAINED: taken in the order of their numbers. */
+bool frame_numbered(enum frame_type type);
+
+/* Any type but WAL; a number is written as 0 (window_add sets it). 0, or ERR_AGAIN when `out` has
+ * no room: nothing was written. */
 int frame_put(struct buf *out, const struct frame *frame);
 
 /* WAL of 1 to FRAME_WAL_MAX bytes, compressed if that makes it smaller (codec borrowed). */

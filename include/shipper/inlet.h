@@ -5,8 +5,9 @@
  * and 1 (inlet_hand_over, SCM_RIGHTS); from then on the agent reads sshd's pipe itself. Exactly two
  * descriptors are taken, from our own user or root; they are set CLOEXEC and non-blocking. At most
  * INLET_SESSIONS_MAX sessions; HELLO within 10 s; HELLO's member must be the one that the key is
- * bound to (--from). One session at a time feeds the receiver; a new one of the same member with a
- * higher incarnation replaces it.
+ * bound to (--from). One session at a time feeds the receiver, over one SSH connection or several
+ * (lanes: they join by themselves); a new one of the same member with a higher incarnation replaces
+ * it. The session ends with its last lane.
  *
  * The inlet judges nothing about the pool: inlet_greeting gives the session that said HELLO, and
  * the agent answers with inlet_accept or inlet_refuse.
@@ -30,7 +31,7 @@ struct inlet {
     char path[LOCAL_PATH_SIZE];
     struct session *session[INLET_SESSIONS_MAX];
     bool full;            /* the last one that came found no place */
-    struct session *live; /* feeds the receiver; NULL: none */
+    struct session *live; /* the lane that answers for the session; NULL: none */
     struct receiver *receiver;
     int64_t since_us;  /* up since, or down since; 0: never was up */
     uint64_t ended;    /* sessions that ended after they were accepted */
@@ -53,8 +54,10 @@ int inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline,
 void inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind,
                   const struct epoch_origin *origin, const char *reason);
 
-/* End the live session, telling why. */
+/* End the living session, all lanes of it, telling why. */
 void inlet_end(struct inlet *i, const char *reason);
+
+unsigned inlet_lanes(const struct inlet *i); /* of the living session */
 
 /* Write what is waiting now (after receiver_report and the like). */
 void inlet_push(struct inlet *i);

@@ -34,7 +34,7 @@
 
 #define LANE_COMMAND    "walferry receive"
 #define LANE_CONNECT_US (5 * SECOND_US)
-#define LANE_OUT_BYTES  (4u << 20)
+#define LANE_OUT_BYTES  (512u << 10)
 #define LANE_IN_BYTES   (256u << 10)
 #define LANE_READ_BYTES (32u << 10) /* `in` counts as full when it has less room than this */
 
@@ -62,7 +62,7 @@ struct lane {
     enum lane_state state;
     const struct lane_target *target; /* borrowed for the life of the lane */
     int64_t due_us;                   /* when getting up counts as failed */
-    int64_t progress_us;              /* last time the connection took or gave a byte */
+    int64_t progress_us;              /* last time the far host took (lane_unacknowledged looks) or gave a byte */
     uint64_t bytes_out, bytes_in;     /* payload through the channel */
     struct lane_session *session;     /* lane.c */
 };

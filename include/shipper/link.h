@@ -1,5 +1,6 @@
 /*
- * link: one ordered stream of WAL from this member to another: source -> sender -> lane, acks back.
+ * link: one ordered stream of WAL from this member to another: source -> sender -> lanes, acks
+ * back.
  *
  * The I/O half of the sender. It dials (after 0.1 s doubling to at most 3 s, jittered), greets,
  * starts the source where the far side says, and moves bytes while there is room; a full queue
@@ -13,8 +14,10 @@
 #include "base/histogram.h"
 #include "base/loop.h"
 #include "base/worker.h"
-#include "shipper/lane.h"
+#include "shipper/lanes.h"
+#include "shipper/pack.h"
 #include "shipper/pgwal.h"
+#include "shipper/rate.h"
 #include "shipper/sender.h"
 #include "shipper/source.h"
 
@@ -51,14 +54,25 @@ struct drain {
     char reason[256];
 };
 
+/* How to ship; of the config, changed at run time by `walferry set`. */
+struct link_settings {
+    unsigned lanes;  /* 0: as many as the distance needs */
+    int compression; /* zstd level, CODEC_NONE, COMPRESSION_AUTO */
+    struct rate_plan rate_limit;
+};
+
 struct link {
     char member[MEMBER_NAME_SIZE]; /* the far one */
     const char *pgdata;            /* borrowed */
     enum link_state state;
     int64_t since_us;             /* in this state */
     char reason[LINK_REASON_MAX]; /* why it does not ship; "" when it does */
-    struct lane lane;
+    struct lanes lanes;
     struct sender sender;
+    struct pack pack;
+    struct rate rate;
+    uint64_t handed;     /* of sender.handed, what the rate has counted */
+    bool rate_limits;    /* frames wait for the rate limit, not for the line */
     struct codec *codec; /* borrowed */
     struct source *source;
     bool source_allowed;                 /* the agent lets go of a stopping server by clearing it */
@@ -80,9 +94,11 @@ struct link {
 };
 
 /* All strings borrowed for life; conninfo is the server to stream from, slot also its
- * application_name. */
+ * application_name */
 int link_init(struct link *l, const char *member, const struct lane_target *target,
-              const char *conninfo, const char *slot, const char *pgdata, struct codec *codec);
+              const struct link_settings *settings, struct crew *crew, const char *conninfo,
+              const char *slot, const char *pgdata, struct codec *codec);
+void link_set(struct link *l, const struct link_settings *settings);
 void link_release(struct link *l);
 
 /* hello NULL: the agent does not want it now, stop_reason says why. */

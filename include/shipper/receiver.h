@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "shipper/beacon.h"
 #include "shipper/frame.h"
+#include "shipper/order.h"
 #include "shipper/spool.h"
 
 #include <stdbool.h>
@@ -23,7 +24,9 @@ struct receiver {
     struct spool *spool; /* borrowed for life */
     struct codec *codec;
     uint8_t *scratch; /* FRAME_WAL_MAX bytes for decoded WAL, borrowed */
-    struct buf *out;  /* of the connection; NULL when there is none */
+    struct buf *out;  /* of the lane that answers; NULL when there is no session */
+    struct order order;
+    bool busy; /* what came waits to be taken: told in ACKs, the caller sets it */
     char from[MEMBER_NAME_SIZE];
     timeline_t primary_timeline;
     uint64_t far_digest;
@@ -67,7 +70,14 @@ int receiver_accept(struct receiver *r, struct buf *out, const struct hello *hel
 void receiver_close(struct receiver *r);
 bool receiver_live(const struct receiver *r);
 
+/* Another lane of the session answers from now on: the one before it ended. */
+void receiver_lane(struct receiver *r, struct buf *out);
+
 int receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wall_us);
+
+/* Take what came out of order and has its turn now: before more frames are given. ERR_AGAIN: the
+ * spool waits for a flush, give none. */
+int receiver_go_on(struct receiver *r, int64_t now_us);
 
 /* Say ACK if a position moved since the last one. standby_* are the local standby's; applied 0
  * unknown. */

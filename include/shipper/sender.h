@@ -3,8 +3,10 @@
  *
  * It greets, learns where to start, wraps WAL into frames as long as `out` has room, stamps
  * beacons, counts what comes back. No descriptor, no clock of its own: time comes as an argument,
- * bytes go through a struct buf, so that a simulation can run it. One sender per link; it outlives
- * connections: beacons pile up (bounded) while the link is down and go ahead of the backlog.
+ * bytes go through a struct buf per lane, so that a simulation can run it. One sender per link; it
+ * outlives connections: beacons pile up (bounded) while the link is down and go ahead of the
+ * backlog. A session may have several lanes: numbered frames go over all of them (window.h), the
+ * rest over the first that is up.
  *
  * Errors: ERR_PEER: the far side refused, left or broke the protocol (drop the lane, dial again;
  * `refusal` tells what kind of refusal it was); ERR_AGAIN: `out` is full, nothing was taken.
@@ -15,6 +17,7 @@
 #include "base/buf.h"
 #include "shipper/beacon.h"
 #include "shipper/frame.h"
+#include "shipper/window.h"
 
 #include <stdbool.h>
 
@@ -25,7 +28,8 @@ enum sender_state {
 };
 
 struct sender {
-    struct buf *out; /* of the connection; NULL when idle */
+    struct buf *out; /* of the first lane that is up; NULL when idle */
+    struct window window;
     struct codec *codec;
     enum sender_state state;
     int64_t greeted_us, pinged_us, heard_us;
@@ -34,8 +38,7 @@ struct sender {
     timeline_t resume_timeline; /* what ACCEPT said */
     lsn_t resume_lsn;
     timeline_t sent_timeline;
-    lsn_t
-        sent; /* end of the last WAL put into out on this connection; resume_lsn before the first */
+    lsn_t sent; /* end of the last WAL taken in this session; resume_lsn before the first */
 
     struct ack far;    /* the last ACK; positions never go back over connections */
     bool far_known;    /* an ACK came in this life */
@@ -57,22 +60,35 @@ struct sender {
 
     uint64_t wal_bytes, frames, wire_bytes; /* WAL before compression, WAL frames, their bytes */
     uint64_t acks;
+    int64_t round_trip_us; /* the least of this session; 0: unknown */
+    uint64_t handed;       /* wire bytes given to lanes so far */
+    int64_t allowance;     /* wire bytes that may be given to the lanes now (the caller's limit) */
 };
 
 void sender_init(struct sender *s, struct codec *codec);
 
-/* The lane is up: say HELLO into `out` (borrowed until sender_close). 0 or ERR_AGAIN. */
+/* Lane 0 is up: say HELLO into `out` (borrowed until sender_close). 0 or ERR_AGAIN. */
 int sender_open(struct sender *s, struct buf *out, const struct hello *hello, int64_t now_us);
 void sender_close(struct sender *s);
+
+/* Another lane joins the session, or (NULL) one ended: its frames go again. False: it was the last.
+ */
+bool sender_lane(struct sender *s, unsigned lane, struct buf *out);
 
 /* One frame from the far side (wall_us only labels). */
 int sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wall_us);
 
-/* More WAL is welcome: accepted, and `out` is less than half full. */
+/* More WAL is welcome: accepted, and the window has room. */
 bool sender_wants(const struct sender *s);
+/* A WAL frame that was made elsewhere (frame_put_wal): n bytes of WAL from lsn. */
+int sender_packed(struct sender *s, timeline_t timeline, lsn_t lsn, size_t n, const uint8_t *frame,
+                  size_t length);
 int sender_wal(struct sender *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n);
 int sender_history(struct sender *s, timeline_t timeline, const char *text, size_t length);
 int sender_drained(struct sender *s, bool done, timeline_t timeline, lsn_t end, const char *reason);
+
+/* Give waiting frames to lanes that have room. */
+void sender_hand_out(struct sender *s);
 
 /* A sample of the primary: also while there is no connection. */
 void sender_beacon(struct sender *s, const struct beacon *b);

@@ -1,153 +1,327 @@
 #!/bin/bash
-# bench/run.sh: walferry beside native streaming replication through ssh -L, on one machine, in one
-# run. A table, not a test.
+# bench/run.sh: walferry beside what a user would pick instead, on one machine, in one run. A
+# benchmark, not a test: it prints a table, medians with their range, and the ratio to each peer.
 #
-#   tests/bench/run.sh [--quick] [--rounds N]     1 GB of pgbench WAL per round (--quick: 200 MB)
+#   tests/bench/run.sh [--quick] [--rounds N] [--mb N] [--case GLOB ...] [--json FILE] [--list]
 #
-# backlog durable   the far side was away; until its spool (native: its walreceiver) has flushed it all
-# backlog applied   the same until the standby shows it
-# commit to visible one client, one row at a time, on an idle pair
-# CPU               seconds of agents, ssh and sshd per GB of WAL, both sides together
+#   --quick   one round, little WAL, the main cases: three minutes     --mb  WAL per kind (1000)
+#   --case    only these rows (--list names them); any distance may be asked for: durable-uuid-35ms
+#   --keep    leave the pool where it was made, with the logs of the peers
+#
+# durable-WAL-RTT[-RATE]  a backlog while the far side was away: until it is on disk there
+# applied-WAL-RTT[-RATE]  the same until the standby shows it
+# killed-WAL-RTT          durable, one random lane reset each second, beside ourselves without
+# links-WAL               durable at two sites at once, beside one: CPU of the primary's agent
+# fetch-WAL               replay of whole segments by restore_command, beside cp
+# visible-idle, -load     commit to visible on the standby, one client, alone or under pgbench -c8
+# sync-cN-RTT             TPS with synchronous commit, N clients, no standby PostgreSQL at either
+# tps                     TPS of pgbench -c8, the link asynchronous
+# tps-shipping            the same while a backlog is shipped: the seconds from its beginning on
+# failover                command to first accepted write, the primary dead, nothing to apply
+#
+# WAL is pgbench (pgbench -i: nearly all full-page images) or uuid (rows of a uuid and an md5).
+# DEMO_POOL_CONF: lines for [pool] of the pool's file. LIMIT: seconds anything may take.
 set -u
-ROOT=$(cd "$(dirname "$0")/../.." && pwd)
-BUILD=${BUILD:-$ROOT/build/bench}
-SCALE=70 ROUNDS=3
+export LC_ALL=C
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+export BUILD=${BUILD:-$ROOT/build/bench}
+CASE= WAN=0 failed=
+ROUNDS=3 MB=1000 TPS_SECONDS=15 VISIBLE=1000 JSON= KEEP= CASES=() ALL=()
+for wal in pgbench uuid; do
+    ALL+=(durable-$wal-{0ms,20ms,50ms,80ms,50ms-100mbit} applied-$wal-{0ms,50ms} killed-$wal-50ms links-$wal fetch-$wal)
+done
+ALL+=(visible-idle visible-load sync-c{1,8}-{0ms,20ms} tps tps-shipping failover)
+QUICK=(durable-pgbench-{0ms,50ms,50ms-100mbit} durable-uuid-{0ms,50ms} applied-pgbench-0ms fetch-pgbench visible-idle
+    sync-c8-{0ms,20ms} tps failover)
+die() { echo "bench: $*" >&2; exit 1; }
+arguments=("$@")
 while [ $# -gt 0 ]; do
     case $1 in
-    --quick) SCALE=14 ROUNDS=1 ;;
+    --quick) ALL=("${QUICK[@]}") ROUNDS=1 MB=150 TPS_SECONDS=3 VISIBLE=300 LIMIT=${LIMIT:-60} ;;
     --rounds) ROUNDS=$2; shift ;;
-    *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    --mb) MB=$2; shift ;;
+    --case) CASES+=("$2"); shift ;;
+    --json) JSON=$(realpath -m "$2"); shift ;;
+    --keep) KEEP=1 ;;
+    --list) printf '%s\n' "${ALL[@]}"; exit ;;
+    *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
     esac
     shift
 done
-die() { echo "bench: $*" >&2; exit 1; }
-cmake -S "$ROOT" -B "$BUILD" >/dev/null && cmake --build "$BUILD" -j "$(nproc)" >/dev/null || die "the build failed"
-export WALFERRY_BUILD=$BUILD WALFERRY_DEMO=/tmp/wf-bench-$$ DEMO_LOAD_SECONDS=0
-export DEMO_CONF="wal_keep_size = 8GB
-max_wal_size = 8GB
+
+if [ -z "${ADOPTER:-}" ]; then # once more, below a parent that keeps the books of what detaches itself
+    "$ROOT/conf/demo.sh" install pgbackrest jq || exit 1
+    cmake -S "$ROOT" -B "$BUILD" -DWALFERRY_TESTS=OFF >/dev/null && cmake --build "$BUILD" -j "$(nproc)" >/dev/null || die "the build failed"
+    ADOPTER=yes exec "$BUILD/adopt" bash "${BASH_SOURCE[0]}" ${arguments[@]+"${arguments[@]}"}
+fi
+ADOPTER=$PPID
+export WALFERRY_BUILD=$BUILD DEMO_LOAD_SECONDS=0
+export DEMO_CONF="max_wal_size = 64GB
 checkpoint_timeout = 1h
-max_wal_senders = 10"
+max_wal_senders = 20
+max_replication_slots = 20
+autovacuum = off
+archive_mode = on"
+POOL=/tmp/wf-bench-$$
+OUT=$(mktemp -d /tmp/wf-bench-out-XXXXXX)
+chmod 777 "$OUT" # pid files of processes that drop to postgres
+: >"$OUT/samples"
 cleanup() {
-    [ -z "${TUNNEL:-}" ] || pkill -P "$TUNNEL" || kill "$TUNNEL" 2>/dev/null
-    [ -z "${NATIVE:-}" ] || native -m immediate stop
-    "$ROOT/conf/demo.sh" down
+    trap '' INT TERM
+    for p in "$POOL" "$POOL-f"; do
+        [ -n "$KEEP" ] || WALFERRY_DEMO=$p "$ROOT/conf/demo.sh" down >/dev/null
+    done
+    rm -rf "$OUT"
 }
 trap cleanup EXIT
+trap 'exit 1' INT TERM
+broken() { echo "bench: ${CASE:-in between}: $*" >&2; exit 1; } # ends the case, which is a shell of its own
+
+selected() { # GLOB: the cases of that kind that were asked for
+    local c g
+    if [ ${#CASES[@]} = 0 ]; then
+        for c in "${ALL[@]}"; do [[ $c != $1 ]] || echo "$c"; done
+        return
+    fi
+    for g in "${CASES[@]}"; do
+        [[ $g != *[*?[]* ]] || for c in "${ALL[@]}"; do [[ $c != $1 || $c != $g ]] || echo "$c"; done
+        [[ $g == *[*?[]* || $g != $1 ]] || echo "$g"
+    done | awk '!seen[$0]++'
+}
+
+# ---- the WAL that all of them ship
+
+number() { echo $((16#${1%/*} << 32 | 16#${1#*/})); } # LSN
+lsn() { printf '%X/%X' $(($1 >> 32)) $(($1 & 0xffffffff)); }
+segment_name() { printf '%08X%08X%08X' 1 $(($1 >> 32)) $((($1 & 0xffffffff) >> 24)); }
+
+# From here on the primary keeps its WAL, and here is what a standby looks like.
+mark() {
+    quiet
+    sql "select pg_drop_replication_slot(slot_name) from pg_replication_slots" >/dev/null
+    find "$DC1_PGDATA/pg_wal/archive_status" -type f -delete
+    rm -rf "$WALFERRY_DEMO/base"
+    as "$PGBIN/pg_basebackup" -h "$WALFERRY_DEMO/dc1/sock" -D "$WALFERRY_DEMO/base" -X stream -c fast >/dev/null 2>&1 &&
+        as touch "$WALFERRY_DEMO/base/standby.signal" || broken "pg_basebackup failed"
+    # the backup ended with a segment: the next one is the first that a standby lacks
+    sql "checkpoint" && sql "select pg_create_physical_replication_slot('bench_mark', true)" >/dev/null || broken "no mark"
+}
+pgbench() { as timeout "$LIMIT" "$PGBIN/pgbench" "$@" "$DC1_PG dbname=postgres"; }
+make_wal() { # KIND
+    local first end
+    echo "making $MB MB of $1 WAL" >&2
+    sql "drop table if exists pgbench_accounts, pgbench_branches, pgbench_history, pgbench_tellers, rows" 2>/dev/null
+    mark
+    first=$(number "$(sql "select restart_lsn from pg_replication_slots where slot_name = 'bench_mark'")")
+    first=$((first & ~0xffffff))
+    if [ "$1" = pgbench ]; then
+        pgbench -i -q -s $((MB * 10 / 144 + 1)) >/dev/null 2>&1
+    else
+        sql "create table rows (id uuid primary key, hash text)" && sql "do \$\$ begin
+            while pg_current_wal_insert_lsn() - '$(lsn $first)'::pg_lsn < $MB * 1000000::numeric loop
+                insert into rows select gen_random_uuid(), md5(random()::text) from generate_series(1, 50000);
+                commit;
+            end loop; end \$\$"
+    fi || broken "no WAL"
+    sql "checkpoint"
+    end=$(number "$(sql "select pg_switch_wal()")")
+    end=$(((end + 0xffffff) & ~0xffffff))
+    WAL_BYTES=$((end - first)) WAL_SEGMENTS=$(((end - first) >> 24)) WAL_END=$(lsn $end) WAL_LAST=$(lsn $((end - 1)))
+    WAL_FIRST_NAME=$(segment_name $first) WAL_END_NAME=$(segment_name $end)
+    [ "$(segments | wc -l)" = $WAL_SEGMENTS ] || broken "$(segments | wc -l) segments there, not $WAL_SEGMENTS"
+}
+
+# A virtual machine pays when it uses memory for the first time: 2 to 3 seconds for each GB of page
+# cache. That is not to be a cost of whoever comes first.
+warm() { head -c $((MB * 4))000000 /dev/zero | tail >/dev/null; }
+
+# ---- the cases
+
+killer() { while sleep 1; do as "$WALFERRY_DEMO/bin/wanproxy" ctl "$WALFERRY_DEMO/wan/socket" kill random >/dev/null; done; }
+
+fetch() {
+    local name
+    walferry_durable filler # not among the rows: it only fills the spool
+    end "$DC1_AGENT_PID"
+    rm -rf "$PEER/archive" && as mkdir "$PEER/archive"
+    for name in $(segments); do as cp "$DC1_PGDATA/pg_wal/$name" "$PEER/archive/"; done
+    turns "replay walferry" "replay cp"
+    rm -rf "$PEER/archive"
+}
+replay() { # WHO: whole segments through restore_command, no walreceiver
+    local command= begin
+    [ "$1" = walferry ] || command="-c restore_command='cp $PEER/archive/%f %p'"
+    [ ! -s "$DC2_PGDATA/postmaster.pid" ] || pg2 -m immediate stop
+    restore "$DC2_PGDATA"
+    settle
+    begin=$(now_us)
+    pg2 -o "-c primary_conninfo='' $command" start || broken "the standby does not start"
+    await "$DC2_PG" "select pg_last_wal_replay_lsn() >= '$WAL_END'" "the replay is not there"
+    note_rate "$1" "replay, MB/s" $(($(now_us) - begin))
+}
+
+visible() { # WHO: one client, alone or under load
+    local took standby=$NATIVE_PG
+    [ "$1" != walferry ] || standby=$DC2_PG
+    live
+    "$1_live" standby
+    [ "$CASE" != visible-load ] ||
+        spawn "$OUT/load.pid" /dev/null "$PGBIN/pgbench" -n -c 8 -T "$LIMIT" "$DC1_PG dbname=postgres"
+    took=($(as timeout "$LIMIT" "$BUILD/visible" "$DC1_PG dbname=postgres" "$standby dbname=postgres" $VISIBLE)) || broken "visible failed beside $1"
+    end "$OUT/load.pid"
+    note "$1" "p50, us" "${took[0]}"
+    note "$1" "p99, us" "${took[1]}"
+}
+transactions() { # WHO CLIENTS
+    local tps
+    tps=$(pgbench -n -c "$2" -T "$TPS_SECONDS" 2>/dev/null | sed -n 's/^tps = \([0-9.]*\).*/\1/p')
+    [ -n "$tps" ] || broken "pgbench failed beside $1"
+    note "$1" TPS "$tps"
+}
+level_ground() { # everyone's transactions begin with warm caches and as many full-page images
+    pgbench -n -c 8 -T 1 >/dev/null 2>&1
+    sql "checkpoint"
+}
+tps() { # WHO
+    live
+    "$1_live" standby
+    level_ground
+    transactions "$1" 8
+}
+shipping() { # WHO: the seconds that begin with the shipping of a backlog
+    make_wal pgbench
+    case $1 in
+    walferry) walferry_ready standby; agent 1 ;;
+    native) quiet; native_start; tunnel ;;
+    nobody) quiet ;;
+    esac
+    transactions "$1" 8
+}
+synchronous() { # WHO APPLICATION CLIENTS: commits wait for it
+    live
+    "$1_live"
+    sql "alter system set synchronous_standby_names = '$2'" && sql "select pg_reload_conf()" >/dev/null
+    await "$DC1_PG" "select sync_state = 'sync' from pg_stat_replication where application_name = '$2'" "$2 is not synchronous"
+    level_ground
+    transactions "${1/receivewal/pg_receivewal}" "$3"
+    quiet
+}
+live() { # all that the live cases begin with: small tables, and a standby that has them
+    sql "drop table if exists rows" 2>/dev/null
+    pgbench -i -q -s 10 >/dev/null 2>&1 || broken "pgbench -i"
+    mark
+}
+
+# The whole first site dies at once. The peer is pg_promote() alone, on the native standby.
+write='insert into visible values ((random() * 1e9)::int) returning true'
+failover() {
+    local begin
+    sql "create table if not exists visible (n int primary key)" 2>/dev/null
+    mark
+    native_live
+    end "$OUT/tunnel.pid"
+    begin=$(now_us)
+    as "$PGBIN/psql" -XAtqc "select pg_promote()" "$NATIVE_PG dbname=postgres" >/dev/null 2>&1 &
+    await "$NATIVE_PG" "$write" "the promoted native standby takes no write"
+    note pg_promote "first write, ms" $((($(now_us) - begin) / 1000))
+    wait
+    quiet
+    export WALFERRY_DEMO=$POOL-f
+    "$ROOT/conf/demo.sh" up >/dev/null || broken "the second pool does not come up"
+    . "$WALFERRY_DEMO/env"
+    sql "create table visible (n int primary key)"
+    level walferry_dc2_a replay_lsn
+    end "$DC1_SSHD_PID" KILL
+    end "$DC1_AGENT_PID" KILL
+    as "$PGBIN/pg_ctl" -D "$WALFERRY_DEMO/dc1/etc" -m immediate -w stop >/dev/null 2>&1
+    begin=$(now_us)
+    as "$WALFERRY" failover --yes --config "$CONFIG" --member dc2-a >"$OUT/failover.log" 2>&1 &
+    await "$DC2_PG" "$write" "walferry's standby takes no write after failover: $(tail -1 "$OUT/failover.log")"
+    note walferry "first write, ms" $((($(now_us) - begin) / 1000))
+    wait
+    "$ROOT/conf/demo.sh" down >/dev/null
+}
+
+turns() { # COMMAND ...: in this order, the next round backwards, so that none is always the first
+    local command i
+    for ((i = 0; i < $#; i++)); do
+        command=$((ROUND % 2 ? i + 1 : $# - i))
+        ${!command}
+    done
+}
+run_case() { # NAME: in a shell of its own
+    local peers clients
+    CASE=$1 WAN=0
+    [[ ! $CASE =~ -([0-9]+)ms(-([0-9]+)mbit)?$ ]] || WAN="${BASH_REMATCH[1]} ${BASH_REMATCH[3]:-}"
+    case $CASE in
+    durable-*)
+        peers=receivewal_durable
+        [[ $CASE != *-0ms ]] || peers="$peers native_backlog"
+        [[ $CASE != *-0ms && $CASE != *mbit ]] || peers="$peers backrest_durable"
+        turns walferry_durable $peers
+        ;;
+    applied-*) turns walferry_applied native_backlog ;;
+    killed-*) turns "walferry_durable walferry killer" "walferry_durable undisturbed" ;;
+    links-*) turns "links walferry" "links one" ;;
+    fetch-*) fetch ;;
+    visible-*) turns "visible walferry" "visible native" ;;
+    sync-c*)
+        clients=${CASE#sync-c} clients=${clients%%-*}
+        turns "synchronous walferry walferry_dc2_a $clients" "synchronous receivewal bench_receivewal $clients"
+        ;;
+    tps-shipping) turns "shipping walferry" "shipping native" "shipping nobody" ;;
+    tps) turns "tps walferry" "tps native" ;;
+    failover) failover ;;
+    *) broken "no such case; --list names them" ;;
+    esac
+}
+
+rounds() { # GLOB
+    local c
+    [ -n "$(selected "$1")" ] || return 0
+    for ROUND in $(seq "$ROUNDS"); do
+        warm
+        for c in $(selected "$1"); do
+            echo "round $ROUND of $ROUNDS: $c" >&2
+            (trap - EXIT INT TERM; run_case "$c") || failed="$failed $c"
+        done
+    done
+    (trap - EXIT INT TERM; quiet)
+}
+
+live_cases=('visible-*' 'sync-*' 'tps*' failover)
+[ -n "$(for glob in '*-pgbench-*' '*-pgbench' '*-uuid-*' '*-uuid' "${live_cases[@]}"; do selected "$glob"; done)" ] || die "no such case; --list names them"
+export WALFERRY_DEMO=$POOL
 "$ROOT/conf/demo.sh" up >/dev/null || die "the pool does not come up"
 . "$WALFERRY_DEMO/env"
 cd /
-as() { if [ "$(id -u)" = 0 ]; then runuser -u "$RUN_AS" -- "$@"; else "$@"; fi; }
-sql() { as "$PGBIN/psql" -XAtq "$1 dbname=postgres" -c "$2"; }
-native() { as "$PGBIN/pg_ctl" -D "$NATIVE" -l "$WALFERRY_DEMO/native.log" -w -o "-c config_file=$NATIVE/native.conf" "$@" >/dev/null 2>&1; }
-pg2() { as "$PGBIN/pg_ctl" -D "$WALFERRY_DEMO/dc2/etc" -l "$WALFERRY_DEMO/dc2/postgres.log" -w "$@" >/dev/null 2>&1; }
-agent2() { as setsid "$WALFERRY" agent --config "$CONFIG" --member dc2-a >>"$WALFERRY_DEMO/dc2/agent.log" 2>&1 </dev/null & }
-
-# The peer: a standby of its own, through a tunnel with a key of its own.
-as ssh-keygen -q -t ed25519 -N '' -f "$WALFERRY_DEMO/bench_key"
-cat "$WALFERRY_DEMO/bench_key.pub" | as sh -c 'cat >>"$1"' sh "$WALFERRY_DEMO/dc1/ssh/authorized_keys"
-SSHD_PORT=$(sed -n 's/^Port //p' "$WALFERRY_DEMO/dc1/ssh/sshd_config")
-NATIVE=$WALFERRY_DEMO/native
-TUNNEL_PORT=$((20000 + RANDOM % 10000))
-as ssh -N -c aes128-gcm@openssh.com -i "$WALFERRY_DEMO/bench_key" -p "$SSHD_PORT" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
-    -o LogLevel=ERROR -L "127.0.0.1:$TUNNEL_PORT:$WALFERRY_DEMO/dc1/sock/.s.PGSQL.5432" "$RUN_AS@127.0.0.1" </dev/null >/dev/null 2>&1 &
-TUNNEL=$!
-as "$PGBIN/pg_basebackup" -h "$WALFERRY_DEMO/dc1/sock" -D "$NATIVE" -X stream -c fast -C -S native || die "pg_basebackup"
-as touch "$NATIVE/standby.signal"
-as sh -c 'cat >"$1"' sh "$NATIVE/native.conf" <<END
-listen_addresses = ''
-unix_socket_directories = '$WALFERRY_DEMO'
-shared_buffers = 64MB
-dynamic_shared_memory_type = mmap
-max_wal_size = 8GB
-checkpoint_timeout = 1h
-max_wal_senders = 10
-primary_conninfo = 'host=127.0.0.1 port=$TUNNEL_PORT user=$RUN_AS application_name=native'
-primary_slot_name = 'native'
-hba_file = '$WALFERRY_DEMO/dc1/etc/pg_hba.conf'
-END
-NATIVE_PG="host=$WALFERRY_DEMO port=5432 user=$RUN_AS"
-native start || die "the native standby does not start: $(tail -1 "$WALFERRY_DEMO/native.log")"
-
-poll() { # SECONDS COMMAND: every 20 ms
-    local deadline=$((SECONDS + $1))
-    until eval "$2"; do [ $SECONDS -lt $deadline ] || die "timed out: $2"; sleep 0.02; done
-}
-now() { date +%s%N; }
-cpu_of() { # ticks of processes and their ended children
-    local sum=0 pid
-    for pid in "$@"; do
-        [ -r "/proc/$pid/stat" ] && sum=$((sum + $(sed 's/.*) //' "/proc/$pid/stat" | awk '{ print $12 + $13 }')))
-    done
-    echo $sum
-}
-family() { local pid; for pid in "$@"; do echo "$pid"; family $(pgrep -P "$pid"); done; } # PID...: with all below
-ours_pids() { cat "$DC1_AGENT_PID" "$DC2_AGENT_PID" 2>/dev/null; family "$(cat "$DC2_SSHD_PID")"; }
-theirs_pids() { family "$TUNNEL" "$(cat "$DC1_SSHD_PID")"; }
-target() { sql "$DC1_PG" "select pg_current_wal_flush_lsn()"; }
-backlog() { as "$PGBIN/pgbench" -i -s "$SCALE" -q "$DC1_PG dbname=postgres" >/dev/null 2>&1; sql "$DC1_PG" "checkpoint"; }
-spool_at() { [ "$(as "$WALFERRY" status --json --config "$CONFIG" --member dc2-a 2>/dev/null | jq -r .spool.flushed)" = "$1" ]; }
-shows() { [ "$(sql "$1" "select coalesce($2 >= '$3', false)")" = t ]; }
-
-row() { printf '%-28s %10s %10s %8s\n' "$@"; }
-rates_ours=() rates_native=() applied_ours=() applied_native=() cpu_ours=() cpu_native=()
-median() { printf '%s\n' "$@" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
-rate() { awk -v b="$1" -v ns="$2" 'BEGIN { printf "%.1f", b / 1e6 / (ns / 1e9) }'; }
-per_gb() { awk -v t="$1" -v b="$2" -v hz="$(getconf CLK_TCK)" 'BEGIN { printf "%.2f", t / hz / (b / 1e9) }'; }
-
-for round in $(seq "$ROUNDS"); do
-    echo "round $round of $ROUNDS" >&2
-    pg2 -m fast stop
-    native -m fast stop
-    kill "$(cat "$DC2_AGENT_PID")"
-    from=$(target)
-    backlog
-    to=$(target)
-    bytes=$(sql "$DC1_PG" "select '$to'::pg_lsn - '$from'::pg_lsn")
-    # ours, durable (the standby's PostgreSQL is down), then applied
-    poll 10 '! test -e "$DC2_AGENT_PID"'
-    agent2
-    poll 10 'test -s "$DC2_AGENT_PID"'
-    ticks=$(cpu_of $(ours_pids)) begin=$(now)
-    poll 300 'spool_at "$to"'
-    rates_ours+=("$(rate "$bytes" $(($(now) - begin)))")
-    cpu_ours+=("$(per_gb $(($(cpu_of $(ours_pids)) - ticks)) "$bytes")")
-    # native, received (its startup process replays meanwhile: it cannot be kept apart)
-    ticks=$(cpu_of $(theirs_pids)) begin=$(now)
-    native start
-    poll 300 'shows "$NATIVE_PG" "pg_last_wal_receive_lsn()" "$to"'
-    rates_native+=("$(rate "$bytes" $(($(now) - begin)))")
-    cpu_native+=("$(per_gb $(($(cpu_of $(theirs_pids)) - ticks)) "$bytes")")
-    poll 300 'shows "$NATIVE_PG" "pg_last_wal_replay_lsn()" "$to"'
-    applied_native+=("$(rate "$bytes" $(($(now) - begin)))")
-    # ours, applied: a second backlog, both up
-    pg2 start
-    poll 300 'shows "$DC2_PG" "pg_last_wal_replay_lsn()" "$to"'
-    native -m fast stop
-    pg2 -m fast stop
-    kill "$(cat "$DC2_AGENT_PID")"
-    poll 10 '! test -e "$DC2_AGENT_PID"'
-    from=$(target)
-    backlog
-    to=$(target)
-    bytes=$(sql "$DC1_PG" "select '$to'::pg_lsn - '$from'::pg_lsn")
-    begin=$(now)
-    agent2
-    pg2 start
-    poll 300 'shows "$DC2_PG" "pg_last_wal_replay_lsn()" "$to"'
-    applied_ours+=("$(rate "$bytes" $(($(now) - begin)))")
-    native start
-    poll 300 'shows "$NATIVE_PG" "pg_last_wal_replay_lsn()" "$to"'
+. "$ROOT/tests/bench/contenders.sh"
+make_peers
+for wal in pgbench uuid; do
+    [ -n "$(selected "*-$wal*")" ] || continue
+    make_wal $wal
+    rounds "*-$wal*"
 done
-ours=($(as "$BUILD/visible" "$DC1_PG dbname=postgres" "$DC2_PG dbname=postgres" 1000))
-theirs=($(as "$BUILD/visible" "$DC1_PG dbname=postgres" "$NATIVE_PG dbname=postgres" 1000))
-ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
-row "" walferry "ssh -L" ratio
-row "backlog durable, MB/s" "$(median "${rates_ours[@]}")" "$(median "${rates_native[@]}")" "$(ratio "$(median "${rates_ours[@]}")" "$(median "${rates_native[@]}")")"
-row "backlog applied, MB/s" "$(median "${applied_ours[@]}")" "$(median "${applied_native[@]}")" "$(ratio "$(median "${applied_ours[@]}")" "$(median "${applied_native[@]}")")"
-row "CPU seconds per GB" "$(median "${cpu_ours[@]}")" "$(median "${cpu_native[@]}")" "$(ratio "$(median "${cpu_ours[@]}")" "$(median "${cpu_native[@]}")")"
-row "commit to visible, us (p50)" "${ours[0]}" "${theirs[0]}" "$(ratio "${ours[0]}" "${theirs[0]}")"
-row "commit to visible, us (p99)" "${ours[1]}" "${theirs[1]}" "$(ratio "${ours[1]}" "${theirs[1]}")"
-for n in 1 2; do
-    eval "pid=\$(cat \"\$DC${n}_AGENT_PID\")"
-    row "peak memory dc$n-a, MB" "$(awk '/VmHWM/ { printf "%.1f", $2 / 1024 }' "/proc/$pid/status")" - -
-done
+for glob in "${live_cases[@]}"; do rounds "$glob"; done
+
+machine() { # as JSON
+    jq -n --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" --argjson cores "$(nproc)" \
+        --arg postgresql "$("$PGBIN/postgres" --version | cut -d' ' -f3)" --arg commit "$(git -C "$ROOT" describe --always --dirty 2>/dev/null)" \
+        --arg command "tests/bench/run.sh ${arguments[*]-}" --arg date "$(date -u +%F)" --argjson mb "$MB" --argjson rounds "$ROUNDS" \
+        '$ARGS.named'
+}
+jq -Rn --rawfile reach "$ROOT/tests/bench/reach" --argjson machine "$(machine)" -f "$ROOT/tests/bench/report.jq" "$OUT/samples" >"$OUT/report" ||
+    die "no report"
+[ -z "$JSON" ] || cp "$OUT/report" "$JSON"
+jq -r '.machine | "\(.command): \(.mb) MB of WAL, rounds \(.rounds), \(.cores) cores of \(.cpu), PostgreSQL \(.postgresql), \(.commit), \(.date)"' "$OUT/report"
+echo
+printf '%-28s %-20s %21s  %-13s %21s %7s  %s\n' case measure walferry peer "" ratio reach
+jq -r '.rows[] | [.case, .measure, .walferry.text, .peer.name // "-", .peer.text // "-", .ratio // "-", .reach // ""] | @tsv' "$OUT/report" |
+    awk -F'\t' '{ printf "%-28s %-20s %21s  %-13s %21s %7s  %s\n", $1, $2, $3, $4, $5, $6, $7 }'
+[ "$(jq '.costs | length' "$OUT/report")" = 0 ] || {
+    echo
+    printf '%-28s %-13s %12s %12s %12s %12s %12s\n' "cost per GB of WAL" of "CPU near, s" "CPU far, s" "on wire, MB" "peak near, MB" "peak far, MB"
+    jq -r '.costs[] | [.case, .who, (."CPU near, s/GB", ."CPU far, s/GB", ."wire, MB/GB", ."peak memory near, MB", ."peak memory far, MB" | .median? // "-")] | @tsv' "$OUT/report" |
+        awk -F'\t' '{ printf "%-28s %-13s %12s %12s %12s %12s %12s\n", $1, $2, $3, $4, $5, $6, $7 }'
+}
+[ -z "$failed" ] || die "these have no result, or not from every round:$failed"

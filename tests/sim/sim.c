@@ -2,9 +2,10 @@
  * sim: sender, receiver, spool and beacons in virtual time, from one seed.
  *
  * A primary makes WAL (bytes that are a function of their LSN) and samples beacons; a sender ships
- * it over a line with delay that is cut and reset by chance; a receiver writes it to a spool on a
- * disk that forgets what was not flushed. Agents are killed, the standby's machine crashes and
- * leaves torn tails, the disk fills up, flushes fail. After every tick the promises are checked:
+ * it over one to three lanes of different delay, which are cut, killed and joined by chance; a
+ * receiver writes it to a spool on a disk that forgets what was not flushed. Agents are killed, the
+ * standby's machine crashes and leaves torn tails, the disk fills up, flushes fail. After every
+ * tick the promises are checked:
  *
  *   1  what was acknowledged as flushed survives a crash at this instant, byte for byte
  *   2  what is served is what the primary wrote; positions at the sender never go back
@@ -37,6 +38,7 @@
 #define WAL_MAX       (12u << 20)
 #define LINE_BYTES    (1u << 20) /* what is under way in one direction */
 #define HISTORY_MAX   4096
+#define LANES         3
 
 struct line {
     struct {
@@ -59,7 +61,6 @@ static struct {
 
     struct codec codec;
     struct sender sender;
-    struct buf sender_out, sender_in;
     bool sender_up;
     lsn_t sender_flushed;
     uint64_t acks_seen;
@@ -68,7 +69,6 @@ static struct {
 
     struct spool spool;
     struct receiver receiver;
-    struct buf receiver_out, receiver_in;
     bool receiver_up;
     bool session;
     uint64_t boots;
@@ -77,9 +77,14 @@ static struct {
     struct flush flush;
     int64_t flush_due_us; /* 0: none under way */
 
-    struct line there, back;
+    struct {
+        bool up;
+        struct buf sender_out, sender_in, receiver_out, receiver_in;
+        struct line there, back;
+        int64_t delay_us;
+    } lane[LANES];
     bool connected, cut;
-    int64_t delay_us, heal_us, full_until_us;
+    int64_t heal_us, full_until_us;
     lsn_t checked; /* survives up to here: not looked at again unless a crash came */
 } w;
 
@@ -150,7 +155,7 @@ line_clear(struct line *l)
 }
 
 static void
-line_take(struct line *l, struct buf *from)
+line_take(struct line *l, struct buf *from, int64_t delay_us)
 {
     size_t n = buf_used(from), room = buf_room(&l->bytes);
 
@@ -165,7 +170,7 @@ line_take(struct line *l, struct buf *from)
     buf_reserve(&l->bytes, n);
     buf_put_bytes(&l->bytes, buf_data(from), n);
     buf_consume(from, n);
-    l->piece[l->pieces].due_us = w.now_us + w.delay_us;
+    l->piece[l->pieces].due_us = w.now_us + delay_us;
     l->piece[l->pieces++].bytes = n;
 }
 
@@ -187,6 +192,48 @@ line_give(struct line *l, struct buf *to)
     memmove(l->piece, l->piece + given, l->pieces * sizeof l->piece[0]);
 }
 
+/* ---- lanes ---- */
+
+static void
+clear_lane(unsigned i)
+{
+    w.lane[i].up = false;
+    line_clear(&w.lane[i].there);
+    line_clear(&w.lane[i].back);
+    buf_clear(&w.lane[i].sender_out);
+    buf_clear(&w.lane[i].sender_in);
+    buf_clear(&w.lane[i].receiver_out);
+    buf_clear(&w.lane[i].receiver_in);
+}
+
+static void
+join_lane(unsigned i)
+{
+    if (w.lane[i].up || !w.session || w.sender.state != SENDER_ACCEPTED || !w.connected)
+        return;
+    clear_lane(i);
+    w.lane[i].up = true;
+    w.lane[i].delay_us = between(0, 80 * MILLISECOND_US);
+    sender_lane(&w.sender, i, &w.lane[i].sender_out);
+}
+
+/* False: it was the last one. */
+static bool
+kill_lane(unsigned i)
+{
+    if (!w.lane[i].up || !w.session || !sender_lane(&w.sender, i, NULL))
+        return false;
+    clear_lane(i);
+    for (unsigned k = 0; k < LANES; k++) {
+        if (!w.lane[k].up)
+            continue;
+        if (w.receiver.out == &w.lane[i].receiver_out)
+            receiver_lane(&w.receiver, &w.lane[k].receiver_out);
+        return true;
+    }
+    return false;
+}
+
 /* ---- the standby's side ---- */
 
 static void
@@ -196,8 +243,10 @@ end_session(void)
         receiver_close(&w.receiver);
     w.session = false;
     w.connected = false;
-    buf_clear(&w.receiver_in);
-    buf_clear(&w.receiver_out);
+    for (unsigned i = 0; i < LANES; i++) {
+        buf_clear(&w.lane[i].receiver_in);
+        buf_clear(&w.lane[i].receiver_out);
+    }
 }
 
 static void
@@ -246,22 +295,23 @@ greet(const struct frame *f)
     if (w.now_us < w.retry_us || w.spool.damaged || receiver_judge(&w.receiver, &f->hello) < 0) {
         if (w.now_us >= w.retry_us && !w.spool.damaged)
             broke("WAL of our own primary is refused: %s", fail_message());
-        frame_put_refuse(&w.receiver_out, REFUSE_RETRY, &none, "not now");
+        frame_put_refuse(&w.lane[0].receiver_out, REFUSE_RETRY, &none, "not now");
         return;
     }
-    if (receiver_accept(&w.receiver, &w.receiver_out, &f->hello, 1, START_LSN, 0, w.now_us) == 0)
+    if (receiver_accept(&w.receiver, &w.lane[0].receiver_out, &f->hello, 1, START_LSN, 0,
+                        w.now_us) == 0)
         w.session = true;
     else
-        frame_put_refuse(&w.receiver_out, REFUSE_RETRY, &none, "not now");
+        frame_put_refuse(&w.lane[0].receiver_out, REFUSE_RETRY, &none, "not now");
 }
 
 static void
-receive(void)
+receive(struct buf *in)
 {
     struct frame f;
     int got, code;
 
-    while (w.receiver_up && (got = frame_next(&w.receiver_in, &f)) != 0) {
+    while (w.receiver_up && (got = frame_next(in, &f)) != 0) {
         if (got < 0)
             broke("a frame cannot be read: %s", fail_message());
         if (!w.session && f.type != FRAME_HELLO)
@@ -283,7 +333,7 @@ receive(void)
             end_session();
             return;
         }
-        buf_consume(&w.receiver_in, f.bytes);
+        buf_consume(in, f.bytes);
     }
 }
 
@@ -314,7 +364,10 @@ run_receiver(void)
             start_receiver();
         return;
     }
-    receive();
+    if (w.session && receiver_go_on(&w.receiver, w.now_us) == ERR_LOCAL)
+        spool_failed();
+    for (unsigned i = 0; i < LANES; i++)
+        receive(&w.lane[i].receiver_in);
     flush();
     flushed = w.spool.flushed;
     if (w.broken)
@@ -328,13 +381,11 @@ run_receiver(void)
 /* ---- the primary's side ---- */
 
 static void
-drop_lane(void)
+drop_link(void)
 {
     sender_close(&w.sender);
-    line_clear(&w.there);
-    line_clear(&w.back);
-    buf_clear(&w.sender_out);
-    buf_clear(&w.sender_in);
+    for (unsigned i = 0; i < LANES; i++)
+        clear_lane(i);
     if (w.connected)
         end_session();
     w.connected = false;
@@ -344,7 +395,7 @@ drop_lane(void)
 static void
 start_sender(void)
 {
-    drop_lane();
+    drop_link();
     sender_init(&w.sender, &w.codec);
     w.sender_up = true;
     w.sender_flushed = w.acks_seen = 0;
@@ -368,9 +419,9 @@ dial(void)
     if (w.now_us < w.dial_us || w.cut || !w.receiver_up)
         return;
     w.connected = true;
-    line_clear(&w.there);
-    line_clear(&w.back);
-    sender_open(&w.sender, &w.sender_out, &h, w.now_us);
+    clear_lane(0);
+    w.lane[0].up = true;
+    sender_open(&w.sender, &w.lane[0].sender_out, &h, w.now_us);
 }
 
 static void
@@ -390,6 +441,7 @@ ship(void)
         if (sender_wal(&w.sender, 1, w.sender.sent, bytes, n) < 0)
             broke("the queue does not take what it wanted");
     }
+    sender_hand_out(&w.sender);
 }
 
 static void
@@ -411,14 +463,16 @@ run_sender(void)
         dial();
         return;
     }
-    while (code == 0 && (got = frame_next(&w.sender_in, &f)) == 1) {
-        code = sender_frame(&w.sender, &f, w.now_us, w.now_us);
-        buf_consume(&w.sender_in, f.bytes);
+    for (unsigned i = 0; i < LANES; i++) {
+        while (code == 0 && (got = frame_next(&w.lane[i].sender_in, &f)) == 1) {
+            code = sender_frame(&w.sender, &f, w.now_us, w.now_us);
+            buf_consume(&w.lane[i].sender_in, f.bytes);
+        }
     }
     if (code == 0)
         code = sender_tick(&w.sender, w.now_us);
     if (code < 0 || !w.connected || w.now_us - w.sender.heard_us > 5 * SECOND_US) {
-        drop_lane();
+        drop_link();
         return;
     }
     ship();
@@ -434,7 +488,15 @@ trouble(void)
         w.heal_us = w.now_us + between(100 * MILLISECOND_US, 9 * SECOND_US);
     }
     if (chance(1500))
-        drop_lane();
+        drop_link();
+    if (chance(100))
+        join_lane((unsigned)(draw() % LANES));
+    if (chance(300)) {
+        unsigned i = (unsigned)(draw() % LANES);
+
+        if (w.lane[i].up && !kill_lane(i))
+            drop_link();
+    }
     if (chance(2000)) {
         w.sender_up = false;
         start_sender();
@@ -450,7 +512,7 @@ trouble(void)
     if (chance(2500))
         disk_fail_next_flush();
     if (chance(400))
-        w.delay_us = between(0, 80 * MILLISECOND_US);
+        w.lane[draw() % LANES].delay_us = between(0, 80 * MILLISECOND_US);
 }
 
 /* ---- the promises ---- */
@@ -557,11 +619,13 @@ tick(bool faulty)
     if (!faulty || w.now_us >= w.full_until_us)
         disk_set_full(false);
     run_sender();
-    if (w.connected) {
-        line_take(&w.there, &w.sender_out);
-        line_take(&w.back, &w.receiver_out);
-        line_give(&w.there, &w.receiver_in);
-        line_give(&w.back, &w.sender_in);
+    for (unsigned i = 0; i < LANES && w.connected; i++) {
+        if (!w.lane[i].up)
+            continue;
+        line_take(&w.lane[i].there, &w.lane[i].sender_out, w.lane[i].delay_us);
+        line_take(&w.lane[i].back, &w.lane[i].receiver_out, w.lane[i].delay_us);
+        line_give(&w.lane[i].there, &w.lane[i].receiver_in);
+        line_give(&w.lane[i].back, &w.lane[i].sender_in);
     }
     run_receiver();
     check();
@@ -577,7 +641,7 @@ run(uint64_t seed)
     w.boots = 1;
     w.beacon_due_us = w.retry_us = w.flush_due_us = w.full_until_us = w.receiver_start_us = 0;
     w.receiver_up = w.session = w.cut = w.connected = false;
-    w.delay_us = between(0, 40 * MILLISECOND_US);
+    w.lane[0].delay_us = between(0, 40 * MILLISECOND_US);
     w.checked = START_LSN;
     disk_reset(draw);
     memset(&w.spool, 0, sizeof w.spool);
@@ -608,19 +672,27 @@ main(int argc, char **argv)
         else if (strcmp(argv[i], "--break") == 0 && strcmp(argv[i + 1], "ack-before-flush") == 0)
             w.broken = true;
     }
-    if (buf_init(&w.sender_out, 1u << 20) < 0 || buf_init(&w.sender_in, 1u << 18) < 0 ||
-        buf_init(&w.receiver_out, 1u << 16) < 0 || buf_init(&w.receiver_in, 1u << 19) < 0 ||
-        buf_init(&w.there.bytes, LINE_BYTES) < 0 || buf_init(&w.back.bytes, LINE_BYTES) < 0)
-        return 1;
+    for (unsigned i = 0; i < LANES; i++)
+        if (buf_init(&w.lane[i].sender_out, 1u << 20) < 0 ||
+            buf_init(&w.lane[i].sender_in, 1u << 18) < 0 ||
+            buf_init(&w.lane[i].receiver_out, 1u << 16) < 0 ||
+            buf_init(&w.lane[i].receiver_in, 1u << 19) < 0 ||
+            buf_init(&w.lane[i].there.bytes, LINE_BYTES) < 0 ||
+            buf_init(&w.lane[i].back.bytes, LINE_BYTES) < 0)
+            return 1;
     for (uint64_t seed = first; seed < first + seeds; seed++)
         run(seed);
     printf("%" PRIu64 " seeds from %" PRIu64 " on: every promise kept\n", seeds, first);
     codec_release(&w.codec);
-    buf_release(&w.sender_out);
-    buf_release(&w.sender_in);
-    buf_release(&w.receiver_out);
-    buf_release(&w.receiver_in);
-    buf_release(&w.there.bytes);
-    buf_release(&w.back.bytes);
+    sender_close(&w.sender);
+    receiver_close(&w.receiver);
+    for (unsigned i = 0; i < LANES; i++) {
+        buf_release(&w.lane[i].sender_out);
+        buf_release(&w.lane[i].sender_in);
+        buf_release(&w.lane[i].receiver_out);
+        buf_release(&w.lane[i].receiver_in);
+        buf_release(&w.lane[i].there.bytes);
+        buf_release(&w.lane[i].back.bytes);
+    }
     return 0;
 }

@@ -9,16 +9,19 @@
  *   heal         forward again
  *   wan RTT_MS [MBIT]   half the round trip each way; a rate per link and direction; stays through
  *                       cut and heal; wan 0 ends it
- *   kill         reset one connection, the oldest
+ *   kill [random]       reset one connection, the oldest or any
  *   stats        bytes forwarded, "LISTEN there N back N" per link
  *
  * What is under way is kept in memory, so that a full buffer here is never what is measured:
- * up to 256 MB per direction of a connection while there is a delay or a rate.
+ * up to 256 MB per direction of a connection while there is a delay or a rate. While there is
+ * neither, the kernel moves the bytes through a pipe: this process sees none of them and costs
+ * those it stands between little.
  */
 #include "base/clock.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
@@ -36,7 +39,7 @@
 #define LINKS_MAX   16
 #define CONNS_MAX   128
 #define CHUNK_BYTES 65536
-#define DIRECT_MAX  (1u << 20)
+#define PIPE_BYTES  (1u << 20)
 #define DELAYED_MAX (256u << 20)
 #define BURST_US    (4 * MILLISECOND_US)
 
@@ -50,6 +53,8 @@ struct chunk {
 struct way { /* one direction of a connection */
     struct chunk *first, *last;
     size_t queued;
+    int pipe[2];  /* in place of the queue while there is neither delay nor rate; 0: not yet made */
+    size_t piped; /* bytes in it: they are older than any chunk */
     bool ended, shut; /* its reader saw the end; it was passed on */
 };
 
@@ -115,6 +120,9 @@ close_conn(struct conn *c, bool reset)
             c->way[i].first = k->next;
             free(k);
         }
+        for (int end = 0; end < 2; end++)
+            if (c->way[i].pipe[end] > 0)
+                close(c->way[i].pipe[end]);
     }
     *c = (struct conn){0};
 }
@@ -147,10 +155,36 @@ accept_conn(int link)
         close_conn(c, true);
 }
 
-static size_t
-limit(void)
+static bool
+direct(void)
 {
-    return delay_us > 0 || bytes_per_us > 0 ? DELAYED_MAX : DIRECT_MAX;
+    return delay_us == 0 && bytes_per_us == 0;
+}
+
+static bool
+full(const struct way *w)
+{
+    return w->queued >= DELAYED_MAX || w->piped > 0 || (direct() && w->queued > 0);
+}
+
+static bool
+take_direct(struct conn *c, int from)
+{
+    struct way *w = &c->way[from];
+    ssize_t got;
+
+    if (w->pipe[1] == 0) {
+        if (pipe2(w->pipe, O_CLOEXEC | O_NONBLOCK) < 0)
+            die("pipe");
+        (void)fcntl(w->pipe[1], F_SETPIPE_SZ, (int)PIPE_BYTES); /* a smaller one works, too */
+    }
+    got =
+        splice(c->fd[from], NULL, w->pipe[1], NULL, PIPE_BYTES, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (got < 0)
+        return errno == EAGAIN;
+    w->piped += (size_t)got;
+    w->ended = got == 0;
+    return true;
 }
 
 /* Read what is there into the direction's queue; false: the connection is broken. */
@@ -159,7 +193,9 @@ take(struct conn *c, int from)
 {
     struct way *w = &c->way[from];
 
-    while (!w->ended && w->queued < limit()) {
+    if (direct())
+        return full(w) || take_direct(c, from);
+    while (!w->ended && !full(w)) {
         struct chunk *k = w->last;
         ssize_t got;
 
@@ -202,6 +238,15 @@ give(struct conn *c, int from, int64_t *wake_us)
     struct way *w = &c->way[from];
     int64_t *busy_us = &links[c->link].tokens_at_us[from];
 
+    while (w->piped > 0) {
+        ssize_t put = splice(w->pipe[0], NULL, c->fd[1 - from], NULL, w->piped,
+                             SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+
+        if (put < 0)
+            return errno == EAGAIN;
+        links[c->link].bytes[from] += (uint64_t)put;
+        w->piped -= (size_t)put;
+    }
     while (w->first != NULL) {
         struct chunk *k = w->first;
         size_t n = k->end - k->start;
@@ -246,7 +291,8 @@ obey(char *line)
 {
     static char answer[1024];
     char *word = strtok(line, " \n"), *first = strtok(NULL, " \n"), *second = strtok(NULL, " \n");
-    struct conn *oldest = NULL;
+    struct conn *chosen = NULL;
+    int seen = 0;
 
     snprintf(answer, sizeof answer, "ok\n");
     if (word == NULL)
@@ -263,11 +309,14 @@ obey(char *line)
         delay_us = (int64_t)(atof(first) * 500);
         bytes_per_us = second != NULL ? atof(second) / 8 : 0;
     } else if (strcmp(word, "kill") == 0) {
+        bool any = first != NULL && strcmp(first, "random") == 0;
+
         for (int i = 0; i < CONNS_MAX; i++)
-            if (conns[i].used && (oldest == NULL || conns[i].number < oldest->number))
-                oldest = &conns[i];
-        if (oldest != NULL)
-            close_conn(oldest, true);
+            if (conns[i].used &&
+                (any ? rand() % ++seen == 0 : chosen == NULL || conns[i].number < chosen->number))
+                chosen = &conns[i];
+        if (chosen != NULL)
+            close_conn(chosen, true);
     } else if (strcmp(word, "stats") == 0) {
         answer[0] = '\0';
         for (int i = 0; i < link_count; i++)
@@ -414,20 +463,22 @@ main(int argc, char **argv)
         for (int i = 0; i < CONNS_MAX && !cut; i++) {
             for (int from = 0; from < 2 && conns[i].used; from++) {
                 const struct way *in = &conns[i].way[from], *out = &conns[i].way[1 - from];
-                bool blocked =
-                    out->first != NULL && out->first->due_us <= now_us && bytes_per_us == 0;
+                bool blocked = out->piped > 0 || (out->first != NULL && bytes_per_us == 0 &&
+                                                  out->first->due_us <= now_us);
 
                 if (in->ended && !blocked)
                     continue;
-                p[count++] = (struct pollfd){
-                    .fd = conns[i].fd[from],
-                    .events = (short)((!in->ended && in->queued < limit() ? POLLIN : 0) |
-                                      (blocked ? POLLOUT : 0))};
+                p[count++] =
+                    (struct pollfd){.fd = conns[i].fd[from],
+                                    .events = (short)((!in->ended && !full(in) ? POLLIN : 0) |
+                                                      (blocked ? POLLOUT : 0))};
             }
         }
         if (wake_us != NEVER_US && !cut) {
-            int64_t left_us = wake_us > clock_us() ? wake_us - clock_us() : 0;
+            int64_t left_us = wake_us - clock_us();
 
+            if (left_us < 0)
+                left_us = 0;
             patience = (struct timespec){.tv_sec = left_us / SECOND_US,
                                          .tv_nsec = left_us % SECOND_US * 1000};
         }

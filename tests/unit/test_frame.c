@@ -191,7 +191,7 @@ test_frame_bad_values_are_refused(void **state)
         size_t n;
     } hello_bad[] = {
         {5, "XXXX", 4}, /* magic */
-        {9, "\0\2", 2}, /* protocol */
+        {9, "\0\1", 2}, /* protocol */
         {11, "a-name-that-is-far-too-long-for-a-pool", 38},
         {16, "\0\0\0\0\0\0\0\0", 8}, /* system identifier */
         {24, "\0\0\0\7", 4},         /* segment bytes */
@@ -301,11 +301,11 @@ test_frame_wal_bad_fields(void **state)
         const char *bytes;
         size_t n;
     } bad[] = {
-        {5, "\0\0\0\0", 4},                         /* timeline */
-        {9, "\xff\xff\xff\xff\xff\xff\xff\xff", 8}, /* LSN that would wrap */
-        {17, "\2", 1},                              /* codec */
-        {18, "\0\0\0\0", 4},                        /* decoded length */
-        {18, "\0\2\0\1", 4},                        /* one more than allowed */
+        {13, "\0\0\0\0", 4},                         /* timeline */
+        {17, "\xff\xff\xff\xff\xff\xff\xff\xff", 8}, /* LSN that would wrap */
+        {25, "\2", 1},                               /* codec */
+        {26, "\0\0\0\0", 4},                         /* decoded length */
+        {26, "\0\2\0\1", 4},                         /* one more than allowed */
     };
 
     (void)state;

@@ -1,0 +1,58 @@
+/*
+ * pack: WAL of a source into WAL frames, compressed by a crew while the loop goes on.
+ *
+ * Small pieces are gathered while the lanes are busy, and packed at once, in the loop, when they
+ * are not. Frames come out in the order of their WAL.
+ */
+#ifndef SHIPPER_PACK_H
+#define SHIPPER_PACK_H
+
+#include "base/crew.h"
+#include "shipper/adapt.h"
+#include "shipper/codec.h"
+#include "shipper/sender.h"
+
+#define PACK_JOBS          16
+#define COMPRESSION_AUTO   100 /* instead of a level */
+#define PACK_AT_ONCE_BYTES (16u << 10)
+
+struct pack_job {
+    struct crew_job job; /* first */
+    uint8_t *wal;        /* FRAME_WAL_MAX */
+    struct buf frame;
+    struct codec codec;
+    timeline_t timeline;
+    lsn_t lsn;
+    size_t n;
+    int code;
+    char why[160];
+};
+
+struct pack {
+    struct crew *crew;              /* borrowed */
+    struct pack_job job[PACK_JOBS]; /* a ring: `count` from `first` on are given to the crew */
+    unsigned first, count;
+    unsigned forgotten; /* of these, so many are of a session that is over */
+    int compression;    /* zstd level, CODEC_NONE, COMPRESSION_AUTO */
+    struct adapt adapt;
+    uint64_t wal_out, wire_out; /* packed so far: bytes of WAL, of frames */
+};
+
+int pack_init(struct pack *p, struct crew *crew, int compression);
+void pack_release(struct pack *p); /* waits for its jobs */
+void pack_reset(struct pack *p);   /* the session is over: what is in here is dropped */
+
+bool pack_wants(const struct pack *p); /* room for one more item of at most FRAME_WAL_MAX bytes */
+bool pack_empty(const struct pack *p);
+void pack_wal(struct pack *p, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n);
+
+/* No more WAL is here now: pack what was gathered, unless the lanes are busy anyway. */
+void pack_rest(struct pack *p, bool busy);
+
+/* Once a turn: does WAL wait for us, and frames for the line? */
+void pack_look(struct pack *p, bool waiting, bool line_full, int64_t now_us);
+
+/* Frames that are done, into the sender. `all`: wait for those that are not. */
+int pack_collect(struct pack *p, struct sender *s, bool all);
+
+#endif
