@@ -14,10 +14,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -736,6 +738,27 @@ run_postgres(struct agent *a, int64_t now_us)
 /* ---- control ---- */
 
 static void
+set_shipping(struct agent *a, uint64_t client, const json_t *request)
+{
+    const char *key = json_string_value(json_object_get(request, "key"));
+    const char *value = json_string_value(json_object_get(request, "value"));
+    int code = key == NULL || value == NULL ? fail(ERR_USAGE, "set wants a key and a value")
+                                            : config_set(&a->shipping, key, value);
+
+    if (code < 0) {
+        control_text(&a->control, client, "%s", fail_message());
+        control_done(&a->control, client, 1);
+        return;
+    }
+    for (size_t i = 0; i < a->links; i++)
+        link_set(&a->link[i], &a->shipping);
+    log_info("%s is %s until the next start: walferry set", key, value);
+    control_text(&a->control, client, "%s = %s until the agent's next start; %s has the last word",
+                 key, value, a->config->file);
+    control_done(&a->control, client, 0);
+}
+
+static void
 answer_requests(struct agent *a, int64_t now_us)
 {
     uint64_t client;
@@ -747,6 +770,8 @@ answer_requests(struct agent *a, int64_t now_us)
         if (command != NULL && strcmp(command, "status") == 0) {
             control_answer(&a->control, client, agent_report(a, now_us));
             control_done(&a->control, client, 0);
+        } else if (command != NULL && strcmp(command, "set") == 0) {
+            set_shipping(a, client, request);
         } else if (command != NULL && strcmp(command, "failover") == 0) {
             failover_request(a, client, request, now_us);
         } else {
@@ -759,6 +784,17 @@ answer_requests(struct agent *a, int64_t now_us)
 }
 
 /* ---- life ---- */
+
+/* Before any thread is there: all inherit it. */
+static int
+be_modest(const struct member *self)
+{
+    if (self->nice != 0 && setpriority(PRIO_PROCESS, 0, self->nice) < 0)
+        return fail_sys(ERR_USAGE, "nice = %d of [member %s]", self->nice, self->name);
+    if (CPU_COUNT(&self->cpus) > 0 && sched_setaffinity(0, sizeof self->cpus, &self->cpus) < 0)
+        return fail_sys(ERR_USAGE, "cpus of [member %s]", self->name);
+    return 0;
+}
 
 static int
 open_links(struct agent *a)
@@ -773,8 +809,8 @@ open_links(struct agent *a)
         if (m == a->self || strcmp(m->site, a->self->site) == 0)
             continue;
         config_slot_name(a->slot_name[count], m->name);
-        code = link_init(&a->link[count], m->name, &m->target, &a->shipping, &a->crew, a->conninfo,
-                         a->slot_name[count], a->self->pgdata, a->codec);
+        code = link_init(&a->link[count], m->name, &m->target, &a->shipping, &a->crew, &a->shelf,
+                         a->conninfo, a->slot_name[count], a->self->pgdata, a->codec);
         if (code < 0)
             return code;
         count++;
@@ -877,6 +913,7 @@ agent_close(struct agent *a)
     for (size_t i = 0; i < a->links; i++)
         link_release(&a->link[i]);
     crew_release(&a->crew);
+    shelf_release(&a->shelf);
     control_close(&a->control);
     http_close(&a->http);
     inlet_close(&a->inlet);
@@ -989,7 +1026,9 @@ command_agent(const struct config *config, const struct member *self, const stru
     signal(SIGHUP, SIG_IGN);
     signals = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
     srandom((unsigned)clock_us());
-    code = signals < 0 ? fail_sys(ERR_LOCAL, "signalfd") : agent_open(&a, config, self);
+    code = signals < 0 ? fail_sys(ERR_LOCAL, "signalfd") : be_modest(self);
+    if (code == 0)
+        code = agent_open(&a, config, self);
     if (code == 0) {
         log_info("walferry %s: agent of %s in pool %s, spool %s", WALFERRY_VERSION, self->name,
                  config->name, self->spool);

@@ -78,6 +78,7 @@ struct agent {
     struct flush flush;
     struct worker flusher, scribe;
     struct crew crew;
+    struct shelf shelf;
     struct note *note;
     struct codec *codec;
     uint8_t *scratch;

@@ -424,6 +424,55 @@ take_rate(const char *value, void *out, size_t size)
     return code;
 }
 
+static int
+take_nice(const char *value, void *out, size_t size)
+{
+    char *end;
+    long number = strtol(value, &end, 10);
+    int nice = (int)number;
+
+    assert(size == sizeof nice);
+    if (end == value || *end != '\0' || number < 0 || number > 19)
+        return fail(ERR_USAGE, "no nice value");
+    memcpy(out, &nice, size);
+    return 0;
+}
+
+/* As taskset and cpuset have it: 0-1,3 */
+static int
+take_cpus(const char *value, void *out, size_t size)
+{
+    const char *at = value;
+    cpu_set_t cpus;
+
+    assert(size == sizeof cpus);
+    CPU_ZERO(&cpus);
+    for (;;) {
+        char *end;
+        long from = strtol(at, &end, 10), to = from;
+
+        if (end == at)
+            return fail(ERR_USAGE, "no list of processors");
+        at = end;
+        if (*at == '-') {
+            to = strtol(at + 1, &end, 10);
+            if (end == at + 1)
+                return fail(ERR_USAGE, "no list of processors");
+            at = end;
+        }
+        if (from < 0 || to < from || to >= CPU_SETSIZE)
+            return fail(ERR_USAGE, "no list of processors");
+        for (long i = from; i <= to; i++)
+            CPU_SET((size_t)i, &cpus);
+        if (*at == '\0')
+            break;
+        if (*at++ != ',')
+            return fail(ERR_USAGE, "no list of processors");
+    }
+    memcpy(out, &cpus, size);
+    return 0;
+}
+
 int
 config_set(struct link_settings *s, const char *key, const char *value)
 {
@@ -512,6 +561,8 @@ enum member_key {
     MEMBER_RUN,
     MEMBER_KEEP,
     MEMBER_HTTP,
+    MEMBER_NICE,
+    MEMBER_CPUS,
     MEMBER_KEYS,
 };
 
@@ -535,6 +586,8 @@ static const struct key member_keys[MEMBER_KEYS] = {
     [MEMBER_SPOOL] = {"spool", true, take_path, IN(member, spool), PATH_ALLOWED},
     [MEMBER_RUN] = {"run", true, take_path, IN(member, run),
                     "an absolute path of plain characters, at most 63 bytes: sockets are in it"},
+    [MEMBER_NICE] = {"nice", false, take_nice, IN(member, nice), "0 to 19"},
+    [MEMBER_CPUS] = {"cpus", false, take_cpus, IN(member, cpus), "processors, as in 0-1,3"},
     [MEMBER_KEEP] = {"keep", false, take_keep, IN(member, keep_us),
                      "0s to 365d, as in 90s, 10min, 1h, 2d"},
     [MEMBER_HTTP] = {"http", false, take_http, IN(member, http),

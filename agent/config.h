@@ -15,6 +15,7 @@
 #include "shipper/lane.h"
 #include "shipper/link.h"
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,7 +44,9 @@ struct member {
     char run[64];
     int64_t keep_us;
     struct http_place http; /* host "" : nothing is served */
-    int line; /* of its section, for messages */
+    int nice;               /* of the agent: 0 to 19 */
+    cpu_set_t cpus;         /* that the agent may use; none set: all */
+    int line;               /* of its section, for messages */
 };
 
 struct config {

@@ -76,6 +76,8 @@ static const struct command commands[] = {
      "monitoring plugin: one line, exit 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN"},
     {"failover", command_failover, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE, 0, 0,
      "[--dry-run] [--yes] [--force]", "make this host's standby the primary"},
+    {"set", command_set, OPTION_PLACE, 0, 1, "KEY=VALUE",
+     "change lanes, compression or rate_limit until the agent's next start"},
     {"fetch", command_fetch, OPTION_PLACE, 0, 2, "FILE TARGET",
      "restore_command: copy a whole segment out of the spool"},
     {"receive", command_receive, OPTION_PLACE | OPTION_FROM, OPTION_PLACE | OPTION_FROM, 0,

@@ -20,8 +20,8 @@
 
 int
 link_init(struct link *l, const char *member, const struct lane_target *target,
-          const struct link_settings *settings, struct crew *crew, const char *conninfo,
-          const char *slot, const char *pgdata, struct codec *codec)
+          const struct link_settings *settings, struct crew *crew, struct shelf *shelf,
+          const char *conninfo, const char *slot, const char *pgdata, struct codec *codec)
 {
     int code;
 
@@ -36,7 +36,7 @@ link_init(struct link *l, const char *member, const struct lane_target *target,
     l->source = source_new(conninfo, slot, slot, pgdata);
     if (l->source == NULL)
         return fail(ERR_LOCAL, "out of memory for a link");
-    code = pack_init(&l->pack, crew, settings->compression);
+    code = pack_init(&l->pack, crew, shelf, settings->compression);
     if (code == 0)
         code = lanes_init(&l->lanes, target, l->member, settings->lanes);
     if (code < 0)
@@ -359,7 +359,7 @@ ship_rest(struct link *l)
     while (l->sender.sent < d->end && sender_wants(&l->sender)) {
         lsn_t left = d->end - l->sender.sent;
         int got = pgwal_read(&d->wal, d->timeline, l->sender.sent, chunk,
-                             left < sizeof chunk ? left : sizeof chunk);
+                             wal_piece(l->sender.sent, left, sizeof chunk));
         int code;
 
         if (got <= 0) {

@@ -30,10 +30,90 @@ run(struct crew_job *job)
         snprintf(j->why, sizeof j->why, "%s", fail_message());
 }
 
-int
-pack_init(struct pack *p, struct crew *crew, int compression)
+/* ---- the shelf ---- */
+
+void
+shelf_release(struct shelf *s)
 {
-    *p = (struct pack){.crew = crew, .compression = compression};
+    for (unsigned i = 0; i < SHELF_PLACES; i++) {
+        free(s->place[i].wal);
+        buf_release(&s->place[i].frame);
+    }
+    *s = (struct shelf){0};
+}
+
+static bool
+same_piece(const struct pack_job *j, timeline_t timeline, lsn_t lsn, size_t n)
+{
+    return j->timeline == timeline && j->lsn == lsn && j->n == n;
+}
+
+/* The frame of j's WAL, byte for byte the same WAL, from the shelf into j. */
+static bool
+shelf_take(const struct shelf *s, struct pack_job *j)
+{
+    for (unsigned i = 0; i < SHELF_PLACES; i++) {
+        const struct buf *frame = &s->place[i].frame;
+
+        if (!same_piece(j, s->place[i].timeline, s->place[i].lsn, s->place[i].n) ||
+            memcmp(s->place[i].wal, j->wal, j->n) != 0)
+            continue;
+        buf_clear(&j->frame);
+        buf_reserve(&j->frame, buf_used(frame));
+        buf_put_bytes(&j->frame, buf_data(frame), buf_used(frame));
+        j->code = 0;
+        return true;
+    }
+    return false;
+}
+
+/* j is done with: its buffers change places with the oldest ones here. */
+static void
+shelf_put(struct shelf *s, struct pack_job *j)
+{
+    unsigned at = s->next++ % SHELF_PLACES;
+    uint8_t *wal = s->place[at].wal;
+    struct buf frame = s->place[at].frame;
+
+    if (wal == NULL)
+        wal = malloc(FRAME_WAL_MAX);
+    if (wal == NULL || (frame.bytes == NULL && buf_init(&frame, FRAME_BYTES_MAX) < 0)) {
+        free(wal);
+        s->place[at].wal = NULL;
+        s->place[at].n = 0;
+        return; /* it only saves time */
+    }
+    s->place[at].timeline = j->timeline;
+    s->place[at].lsn = j->lsn;
+    s->place[at].n = j->n;
+    s->place[at].wal = j->wal;
+    s->place[at].frame = j->frame;
+    j->wal = wal;
+    j->frame = frame;
+}
+
+/* Is the same piece on its way to the shelf? */
+static bool
+under_way(const struct pack *p, const struct pack_job *j)
+{
+    for (unsigned i = 0; i < p->shelf->packs; i++) {
+        struct pack *other = p->shelf->pack[i];
+
+        for (unsigned n = other->forgotten; other != p && n < other->count; n++)
+            if (!nth(other, n)->waits && same_piece(nth(other, n), j->timeline, j->lsn, j->n))
+                return true;
+    }
+    return false;
+}
+
+/* ---- packing ---- */
+
+int
+pack_init(struct pack *p, struct crew *crew, struct shelf *shelf, int compression)
+{
+    *p = (struct pack){.crew = crew, .shelf = shelf, .compression = compression};
+    if (shelf->packs < SHELF_PACKS)
+        shelf->pack[shelf->packs++] = p;
     adapt_init(&p->adapt);
     for (unsigned i = 0; i < PACK_JOBS; i++) {
         p->job[i].job.run = run;
@@ -48,7 +128,11 @@ void
 pack_release(struct pack *p)
 {
     for (unsigned i = 0; i < p->count; i++)
-        crew_wait(p->crew, &nth(p, i)->job);
+        if (!nth(p, i)->waits)
+            crew_wait(p->crew, &nth(p, i)->job);
+    for (unsigned i = 0; p->shelf != NULL && i < p->shelf->packs; i++)
+        if (p->shelf->pack[i] == p)
+            p->shelf->pack[i] = p->shelf->pack[--p->shelf->packs];
     for (unsigned i = 0; i < PACK_JOBS; i++) {
         free(p->job[i].wal);
         buf_release(&p->job[i].frame);
@@ -85,13 +169,30 @@ prepare(struct pack *p, struct pack_job *j)
     p->count++;
 }
 
+/* With others that ship the same WAL: from the shelf, or wait for it, or do it. */
+static void
+settle(struct pack *p, struct pack_job *j)
+{
+    if (shelf_take(p->shelf, j)) {
+        j->waits = false;
+        j->job.done = true; /* the crew never saw it */
+    } else if (!under_way(p, j)) {
+        j->waits = false;
+        crew_submit(p->crew, &j->job);
+    }
+}
+
 static void
 submit(struct pack *p)
 {
     struct pack_job *j = gathering(p);
 
     prepare(p, j);
-    crew_submit(p->crew, &j->job);
+    j->waits = p->shelf->packs > 1;
+    if (!j->waits)
+        crew_submit(p->crew, &j->job);
+    else
+        settle(p, j);
     gathering(p)->n = 0;
 }
 
@@ -112,7 +213,11 @@ pack_wal(struct pack *p, timeline_t timeline, lsn_t lsn, const void *bytes, size
             j->timeline = timeline;
             j->lsn = lsn;
         }
-        piece = FRAME_WAL_MAX - j->n < n ? FRAME_WAL_MAX - j->n : n;
+        piece = wal_piece(lsn, n, FRAME_WAL_MAX - j->n);
+        if (piece == 0) {
+            submit(p);
+            continue;
+        }
         memcpy(j->wal + j->n, at, piece);
         j->n += piece;
         at += piece;
@@ -155,6 +260,14 @@ pack_collect(struct pack *p, struct sender *s, bool all)
     while (p->count > 0) {
         struct pack_job *j = nth(p, 0);
 
+        if (j->waits)
+            settle(p, j);
+        if (all && j->waits) { /* not for others */
+            j->waits = false;
+            crew_submit(p->crew, &j->job);
+        }
+        if (j->waits)
+            return 0;
         if (all)
             crew_wait(p->crew, &j->job);
         else if (!crew_done(p->crew, &j->job))
@@ -172,6 +285,8 @@ pack_collect(struct pack *p, struct sender *s, bool all)
         if (sender_packed(s, j->timeline, j->lsn, j->n, buf_data(&j->frame), buf_used(&j->frame)) <
             0)
             return ERR_LOCAL;
+        if (p->shelf->packs > 1 && j->n > PACK_AT_ONCE_BYTES)
+            shelf_put(p->shelf, j);
     }
     return 0;
 }

@@ -232,7 +232,7 @@ sender_wal(struct sender *s, timeline_t timeline, lsn_t lsn, const void *bytes, 
 
     while (n > 0) {
         struct buf frame = {.bytes = room, .size = sizeof room};
-        size_t piece = n < FRAME_WAL_MAX ? n : FRAME_WAL_MAX;
+        size_t piece = wal_piece(lsn, n, FRAME_WAL_MAX);
         int code = frame_put_wal(&frame, s->codec, timeline, lsn, at, piece);
 
         if (code == 0)

@@ -51,6 +51,10 @@ timeline_t history_next(const char *text, size_t length, timeline_t timeline, ti
 /* Every line is one this program understands (timelines ascending, LSNs never descending). */
 bool history_valid(const char *text, size_t length, timeline_t last);
 
+/* Of n bytes from lsn, how many to take when at most `most` fit: all, or up to a page's end. A
+ * standby may take a record that is cut inside a page for a broken one. */
+size_t wal_piece(lsn_t lsn, size_t n, size_t most);
+
 /*
  * An insert position that stands just behind a page header has nothing before it in that page:
  * give the page's start, so that a position that is flushed up to there covers it (24 bytes of

@@ -96,8 +96,8 @@ struct link {
 /* All strings borrowed for life; conninfo is the server to stream from, slot also its
  * application_name */
 int link_init(struct link *l, const char *member, const struct lane_target *target,
-              const struct link_settings *settings, struct crew *crew, const char *conninfo,
-              const char *slot, const char *pgdata, struct codec *codec);
+              const struct link_settings *settings, struct crew *crew, struct shelf *shelf,
+              const char *conninfo, const char *slot, const char *pgdata, struct codec *codec);
 void link_set(struct link *l, const struct link_settings *settings);
 void link_release(struct link *l);
 

@@ -2,7 +2,8 @@
  * pack: WAL of a source into WAL frames, compressed by a crew while the loop goes on.
  *
  * Small pieces are gathered while the lanes are busy, and packed at once, in the loop, when they
- * are not. Frames come out in the order of their WAL.
+ * are not. Frames come out in the order of their WAL. Links that ship the same WAL share a shelf:
+ * what one of them packed a moment ago, and its bytes are the same, the others take as it is.
  */
 #ifndef SHIPPER_PACK_H
 #define SHIPPER_PACK_H
@@ -16,6 +17,27 @@
 #define COMPRESSION_AUTO   100 /* instead of a level */
 #define PACK_AT_ONCE_BYTES (16u << 10)
 
+#define SHELF_PLACES 32
+#define SHELF_PACKS  16
+
+struct pack;
+
+/* Frames that were packed lately. */
+struct shelf {
+    struct {
+        timeline_t timeline;
+        lsn_t lsn;
+        size_t n; /* 0: an empty place */
+        uint8_t *wal;
+        struct buf frame;
+    } place[SHELF_PLACES];
+    unsigned next;
+    struct pack *pack[SHELF_PACKS]; /* that share it; with one alone it stays empty */
+    unsigned packs;
+};
+
+void shelf_release(struct shelf *s); /* accepts a zeroed struct */
+
 struct pack_job {
     struct crew_job job; /* first */
     uint8_t *wal;        /* FRAME_WAL_MAX */
@@ -24,12 +46,14 @@ struct pack_job {
     timeline_t timeline;
     lsn_t lsn;
     size_t n;
+    bool waits; /* for the same piece, which another link's pack has under way */
     int code;
     char why[160];
 };
 
 struct pack {
     struct crew *crew;              /* borrowed */
+    struct shelf *shelf;            /* borrowed */
     struct pack_job job[PACK_JOBS]; /* a ring: `count` from `first` on are given to the crew */
     unsigned first, count;
     unsigned forgotten; /* of these, so many are of a session that is over */
@@ -38,7 +62,7 @@ struct pack {
     uint64_t wal_out, wire_out; /* packed so far: bytes of WAL, of frames */
 };
 
-int pack_init(struct pack *p, struct crew *crew, int compression);
+int pack_init(struct pack *p, struct crew *crew, struct shelf *shelf, int compression);
 void pack_release(struct pack *p); /* waits for its jobs */
 void pack_reset(struct pack *p);   /* the session is over: what is in here is dropped */
 

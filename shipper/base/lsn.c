@@ -209,6 +209,16 @@ history_valid(const char *text, size_t length, timeline_t last)
     return got == 0;
 }
 
+size_t
+wal_piece(lsn_t lsn, size_t n, size_t most)
+{
+    size_t over = (size_t)((lsn + most) % WAL_PAGE_BYTES);
+
+    if (n <= most)
+        return n;
+    return over < most ? most - over : 0;
+}
+
 lsn_t
 lsn_before_page_header(lsn_t lsn, uint32_t segment_bytes)
 {

@@ -7,7 +7,7 @@ def round3: . * 1000 | round / 1000;
 def median: sort | if length % 2 == 1 then .[length / 2 | floor] else (.[length / 2] + .[length / 2 - 1]) / 2 end;
 def short: if . >= 100 then round elif . >= 10 then . * 10 | round / 10 else . * 100 | round / 100 end;
 def summary:
-    {median: median, min: min, max: max, samples: .}
+    {median: (median | round3), min: min, max: max, samples: .}
     | .text = (if .samples | length == 1 then "\(.median | short)"
         else "\(.median | short) (\(.min | short)-\(.max | short))" end);
 def goal($goals; $case; $measure; $peers): # of the file reach: the first that speaks of it

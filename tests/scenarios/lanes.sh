@@ -1,0 +1,84 @@
+#!/bin/bash
+# Several SSH connections carry one link: lanes that are killed cost nothing but their own bytes;
+# a distance opens more of them by itself; a rate limit holds and is told; every codec.
+. "$(dirname "$0")/lib.sh"
+long && seconds=30 || seconds=8
+
+wanproxy() { as "$WALFERRY_DEMO/bin/wanproxy" ctl "$WALFERRY_DEMO/wan/socket" "$@"; }
+link() { field 1 ".links[0].$1"; }
+
+step "four lanes, a random one killed each second"
+export DEMO_POOL_CONF="lanes = 4" DEMO_CONF="wal_keep_size = 2GB"
+start_pool
+expect 20 '[ "$(link lanes)" = 4 ]'
+fill
+demo wan 20
+load $seconds
+until=$((SECONDS + seconds)) kills=0
+while [ $SECONDS -lt $until ]; do
+    if [ $((kills % 2)) = 0 ]; then
+        wanproxy kill >/dev/null
+    else # sshd's own process of a random session
+        pid=$(pgrep -P "$(cat "$DC2_SSHD_PID")" | shuf -n 1)
+        [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null
+    fi
+    kills=$((kills + 1))
+    wait_for 1 false
+    expect 20 '[ "$(link lanes)" = 4 ]'
+done
+end_load
+[ $kills -ge 2 ] || fail "only $kills lanes were killed"
+same_rows
+same_segments
+[ "$(link connections_lost)" = 0 ] || fail "the session did not survive its lanes"
+expect 40 '[ "$(link lanes)" = 4 ]'
+
+step "all lanes reset at once under load"
+load 3
+demo cut --reset
+demo heal
+end_load
+same_rows
+same_segments
+
+step "set at run time: one lane, a rate limit"
+walferry 1 set lanes=1 >/dev/null || fail "set lanes"
+expect 40 '[ "$(link lanes)" = 1 ]'
+demo wan 0
+walferry 1 set rate_limit=1MB >/dev/null || fail "set rate_limit"
+[ "$(link rate_limit)" = 1MB ] || fail "the limit is not told: $(link rate_limit)"
+sql1 "create table big as select gen_random_uuid() as a, gen_random_uuid() as b from generate_series(1, 400000)" >/dev/null
+expect 10 '[ "$(link rate_limits)" = true ]'
+there() { wanproxy stats | awk '{ sum += $3 } END { print sum }'; }
+wait_for 2 false # what the lanes held before the limit
+before=$(there) began=$(date +%s%N)
+wait_for 5 false
+ran=$(($(date +%s%N) - began)) sent=$(($(there) - before))
+awk -v sent="$sent" -v ns="$ran" 'BEGIN { r = sent / (ns / 1e9) / 1e6; exit !(r > 0.95 && r < 1.05) }' ||
+    fail "with a limit of 1 MB/s $sent bytes went in $ran ns"
+walferry 1 set rate_limit=none >/dev/null
+same_rows
+same_segments
+! walferry 1 set rate_limit=fast >/dev/null 2>&1 || fail "a limit of 'fast' was taken"
+! walferry 1 set name=other >/dev/null 2>&1 || fail "the name was set"
+
+for codec in none zstd:9; do
+    step "compression = $codec"
+    walferry 1 set "compression=$codec" >/dev/null || fail "set compression"
+    fill 2
+    same_rows
+    same_segments
+done
+
+step "a distance opens more lanes by itself"
+export DEMO_POOL_CONF="lanes = auto"
+start_pool
+fill 1
+demo wan 150
+kill_agent 2 TERM
+sql1 "create table big as select gen_random_uuid() as a, gen_random_uuid() as b from generate_series(1, 1500000)" >/dev/null
+start_agent 2
+expect 60 '[ "$(link lanes)" -ge 2 ]'
+same_rows
+same_segments
+pass
