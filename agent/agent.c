@@ -522,7 +522,11 @@ retry_spool(struct agent *a, int64_t now_us)
 static void
 job_flush(void *job)
 {
-    spool_flush_run(job);
+    struct flush *f = job;
+    int64_t begun_us = clock_us();
+
+    spool_flush_run(f);
+    f->took_us = clock_us() - begun_us;
 }
 
 static void
@@ -541,8 +545,12 @@ run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
     const struct hello *hello;
     bool feedback;
 
-    if (worker_done(&a->flusher) && spool_flush_end(&a->spool, &a->flush) < 0)
-        spool_failed(a, now_us);
+    if (worker_done(&a->flusher)) {
+        if (a->flush.fd >= 0)
+            histogram_add(&a->flush_took, a->flush.took_us);
+        if (spool_flush_end(&a->spool, &a->flush) < 0)
+            spool_failed(a, now_us);
+    }
     if (inlet_run(&a->inlet, &a->loop, now_us, wall_us) < 0)
         spool_failed(a, now_us);
     while (inlet_greeting(&a->inlet, &session, &hello))
@@ -684,7 +692,7 @@ keep_slots(struct agent *a)
 }
 
 static void
-keep_house(struct agent *a, int64_t wall_us)
+keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
 {
     const struct identity *identity = postgres_identity(a->postgres);
     const char *error;
@@ -694,6 +702,7 @@ keep_house(struct agent *a, int64_t wall_us)
         log_warning("%s", fail_message());
     save_lag(a);
     prune(a, wall_us);
+    http_keep(&a->http, now_us);
     if (a->failover.phase == FAILOVER_IDLE) {
         if (postgres_done(a->postgres, &error) && error != NULL)
             log_warning("PostgreSQL refused: %s", error);
@@ -865,6 +874,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
         code = pool_load(&a->pool, a->spool.dir);
     if (code == ERR_AGAIN)
         code = 0;
+    http_init(&a->http, a);
     receiver_init(&a->receiver, &a->spool, a->codec, a->scratch);
     if (code == 0)
         code = worker_init(&a->flusher);
@@ -905,6 +915,7 @@ agent_close(struct agent *a)
     crew_release(&a->crew);
     shelf_release(&a->shelf);
     control_close(&a->control);
+    http_close(&a->http);
     inlet_close(&a->inlet);
     relay_close(&a->relay);
     worker_release(&a->flusher);
@@ -954,6 +965,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     inlet_watch(&a->inlet, &a->loop);
     relay_watch(&a->relay, &a->loop, now_us);
     control_watch(&a->control, &a->loop);
+    http_watch(&a->http, &a->loop);
     for (size_t i = 0; i < a->links; i++)
         link_watch(&a->link[i], &a->loop);
     loop_due(&a->loop, failover_due_us(a));
@@ -986,9 +998,10 @@ agent_loop(struct agent *a, int signals)
         run_links(a, now_us, wall_us);
         control_run(&a->control, &a->loop, now_us);
         answer_requests(a, now_us);
+        http_run(&a->http, &a->loop, now_us);
         failover_run(a, now_us);
         if (now_us >= house_us) {
-            keep_house(a, wall_us);
+            keep_house(a, now_us, wall_us);
             house_us = now_us + HOUSEKEEPING_US;
         }
     }

@@ -24,6 +24,11 @@
 #define MEMBERS_MAX     8
 #define CONFIG_LINE_MAX 198 /* bytes: what every inih takes, with its newline */
 
+struct http_place {
+    char host[46]; /* numeric */
+    char port[8];
+};
+
 struct member {
     char name[MEMBER_NAME_SIZE];
     char site[MEMBER_NAME_SIZE];
@@ -38,9 +43,10 @@ struct member {
     char spool[256];
     char run[64];
     int64_t keep_us;
-    int nice;       /* of the agent: 0 to 19 */
-    cpu_set_t cpus; /* that the agent may use; none set: all */
-    int line;       /* of its section, for messages */
+    struct http_place http; /* host "" : nothing is served */
+    int nice;               /* of the agent: 0 to 19 */
+    cpu_set_t cpus;         /* that the agent may use; none set: all */
+    int line;               /* of its section, for messages */
 };
 
 struct config {
