@@ -577,7 +577,7 @@ save_lag(struct agent *a)
     struct note *n = a->note;
 
     worker_done(&a->scribe);
-    if (worker_busy(&a->scribe))
+    if (worker_busy(&a->scribe) || figures_save(a, &a->scribe))
         return;
     if (a->role == ROLE_PRIMARY && a->links > 0) {
         record.flushed = a->link[0].sender.flushed.covered;
@@ -680,7 +680,7 @@ keep_slots(struct agent *a)
 }
 
 static void
-keep_house(struct agent *a, int64_t wall_us)
+keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
 {
     const struct identity *identity = postgres_identity(a->postgres);
     const char *error;
@@ -688,6 +688,7 @@ keep_house(struct agent *a, int64_t wall_us)
     if (a->role == ROLE_PRIMARY && identity->system_identifier != 0 && a->alarm[0] == '\0' &&
         spool_adopt(&a->spool, identity) < 0)
         log_warning("%s", fail_message());
+    figures_look(a, now_us, wall_us);
     save_lag(a);
     prune(a, wall_us);
     if (a->failover.phase == FAILOVER_IDLE) {
@@ -841,6 +842,8 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     if (code == 0)
         code = open_links(a);
     if (code == 0)
+        code = figures_open(a);
+    if (code == 0)
         code = write_pid(a);
     if (code < 0)
         return code;
@@ -866,6 +869,7 @@ agent_close(struct agent *a)
     relay_close(&a->relay);
     worker_release(&a->flusher);
     worker_release(&a->scribe);
+    figures_close(a);
     spool_close(&a->spool);
     postgres_free(a->postgres);
     codec_release(a->codec);
@@ -906,6 +910,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     loop_begin(&a->loop);
     loop_watch(&a->loop, signals, POLLIN);
     loop_watch(&a->loop, worker_fd(&a->flusher), POLLIN);
+    runner_watch(&a->figures.runner, &a->loop);
     postgres_watch(a->postgres, &a->loop);
     inlet_watch(&a->inlet, &a->loop);
     relay_watch(&a->relay, &a->loop, now_us);
@@ -941,8 +946,9 @@ agent_loop(struct agent *a, int signals)
         control_run(&a->control, &a->loop, now_us);
         answer_requests(a, now_us);
         failover_run(a, now_us);
+        runner_run(&a->figures.runner);
         if (now_us >= house_us) {
-            keep_house(a, wall_us);
+            keep_house(a, now_us, wall_us);
             house_us = now_us + HOUSEKEEPING_US;
         }
     }

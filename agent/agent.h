@@ -11,6 +11,7 @@
 
 #include "config.h"
 #include "control.h"
+#include "figures.h"
 #include "pool.h"
 #include "postgres.h"
 
@@ -94,10 +95,14 @@ struct agent {
     struct hello hello;
     struct control control;
     struct failover failover;
+    struct figures figures;
 };
 
 /* The state of everything, for `walferry status`: a new reference. */
 json_t *agent_report(const struct agent *a, int64_t now_us);
+
+/* Why nothing comes in, or, on a link that is up, why no figure of it stays near 0; "" . */
+const char *agent_receiving_reason(const struct agent *a);
 
 /* Where this member's PostgreSQL is or was: identity from it, else from the spool. */
 const struct identity *agent_identity(const struct agent *a);

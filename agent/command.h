@@ -29,6 +29,8 @@ int command_status(const struct config *config, const struct member *self,
                    const struct options *options);
 int command_check(const struct config *config, const struct member *self,
                   const struct options *options);
+int command_events(const struct config *config, const struct member *self,
+                   const struct options *options);
 int command_failover(const struct config *config, const struct member *self,
                      const struct options *options);
 
