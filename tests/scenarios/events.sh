@@ -5,8 +5,13 @@
 history() { walferry "$1" events --json 2>/dev/null; }
 count() { history "$1" | jq "[.[] | select(.id == \"$2\" and .state == \"$3\")] | length"; } # N ID STATE
 active() { [ "$(field "$1" "[.events[].id] | index(\"$2\") != null")" = true ]; }            # N ID
-told() { grep -qE "$1" "$WALFERRY_DEMO/told" 2>/dev/null; }                                  # REGEX
+told() { grep -qE "$1" "$WALFERRY_DEMO/dc1/told" 2>/dev/null; }                              # REGEX
 again() { kill_agent "$1"; start_agent "$1"; expect 15 "[ \"\$(field $1 .pool)\" = demo ]"; }
+
+step "every id has its line in the manual"
+for id in $(grep -oE '"WF[0-9]{3}"' "$ROOT/agent/events.c" | tr -d '"'); do
+    grep -q "^| $id " "$ROOT/README.md" || fail "$id is not in README.md"
+done
 
 start_pool
 expect 30 level
@@ -24,21 +29,25 @@ step "all is well: no event is active"
 as sh -c 'cat >"$1/tell" && chmod 700 "$1/tell"' sh "$WALFERRY_DEMO/dc1" <<'END'
 #!/bin/sh
 echo "begin $WALFERRY_MEMBER $WALFERRY_EVENT_ID $WALFERRY_EVENT_STATE $WALFERRY_EVENT_SEVERITY $WALFERRY_POOL $WALFERRY_SITE $WALFERRY_ROLE $(env | wc -l): $WALFERRY_EVENT_TEXT" >>"${0%/dc1/tell}/dc1/told"
-case $WALFERRY_EVENT_ID-$WALFERRY_MEMBER in WF001-dc1-a) exec sleep 100 ;; esac
+case $WALFERRY_EVENT_ID-$WALFERRY_MEMBER in WF001-dc1-a) echo $$ >"${0%/dc1/tell}/dc1/hangs" && exec sleep 30 ;; esac
 echo "end $WALFERRY_MEMBER $WALFERRY_EVENT_ID $WALFERRY_EVENT_STATE" >>"${0%/dc1/tell}/dc1/told"
 END
 as sed -i "s|^event_command = .*|event_command = $WALFERRY_DEMO/dc1/tell|" "$CONFIG"
-told() { grep -qE "$1" "$WALFERRY_DEMO/dc1/told" 2>/dev/null; }
 start_agent 1
 again 2
 expect 15 '[ "$(field 1 .links[0].state)" = up ] && [ "$(field 1 .events)" = "[]" ] && [ "$(field 2 .events)" = "[]" ]'
-before1=$(history 1 | jq length) before2=$(history 2 | jq length)
+for n in 1 2; do # a restart may have been late, too
+    expect 5 "[ \$(count $n WF001 raised) = \$(count $n WF001 cleared) ]"
+    eval "before$n=\$(count $n WF001 raised)"
+done
+as truncate -s 0 "$WALFERRY_DEMO/dc1/told"
 
 step "the line is cut: link down and ship late, on both sides"
 demo cut
 for n in 1 2; do
     expect 20 "active $n WF001 && active $n WF003"
-    expect 5 "[ \$(count $n WF001 raised) = 1 ]"
+    eval "before=\$before$n"
+    expect 5 "[ \$(count $n WF001 raised) = $((before + 1)) ]"
     says $n 'WF001 ship late: what .* behind \(limit 3\.?0? s\)' || fail "not in the log of dc$n-a"
     [ "$(field $n '.events[] | select(.id == "WF001") | .severity + " " + .name')" = "critical ship late" ] || fail "$(field $n .events)"
 done
@@ -57,29 +66,31 @@ step "agents restarted meanwhile do not raise them again"
 again 1
 again 2
 expect 5 'active 1 WF001 && active 2 WF001'
-says 1 'WF001 ship late is over' && fail "cleared by a restart"
+[ "$(count 1 WF001 cleared)" = "$before1" ] || fail "cleared by a restart"
 
 step "healed: cleared once"
 demo heal
 for n in 1 2; do
     expect 40 "! active $n WF001 && ! active $n WF003"
-    expect 5 "[ \$(count $n WF001 cleared) = 1 ] && [ \$(count $n WF001 raised) = 1 ]"
+    eval "before=\$before$n"
+    expect 5 "[ \$(count $n WF001 cleared) = $((before + 1)) ] && [ \$(count $n WF001 raised) = $((before + 1)) ]"
     says $n 'WF001 ship late is over after' || fail "not in the log of dc$n-a"
     walferry $n events | grep -qE 'WF001 ship late +cleared +after [0-9]+' || fail "$(walferry $n events)"
 done
 expect 15 'told "^begin dc1-a WF001 cleared"'
+gone "$(cat "$WALFERRY_DEMO/dc1/hangs")" && fail "it does not hang"
 
 step "the agent stops while a command hangs: it does not wait for it"
 started=$SECONDS
 kill_agent 1 TERM
 [ $((SECONDS - started)) -lt 5 ] || fail "it took $((SECONDS - started)) s to stop"
-pgrep -fx 'sleep 100' -u "$RUN_AS" >/dev/null && fail "the command is still there"
+expect 2 'gone "$(cat "$WALFERRY_DEMO/dc1/hangs")"'
 
 step "the history is there without an agent"
-[ "$(count 1 WF001 cleared)" = 1 ] || fail "$(walferry 1 events)"
+[ "$(count 1 WF001 cleared)" = $((before1 + 1)) ] || fail "$(walferry 1 events)"
 start_agent 1
 
-step "PostgreSQL stops, replay is paused: each has its event"
+step "PostgreSQL stops and starts"
 pg2 -m fast stop
 expect 15 'active 2 WF004'
 pg2 start
