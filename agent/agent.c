@@ -79,9 +79,11 @@ agent_applied(const struct agent *a)
     const struct postgres_sample *s = postgres_sample(a->postgres);
     struct relay_standby standby;
     lsn_t applied = s != NULL && s->in_recovery ? s->replay : LSN_UNKNOWN;
+    bool newer;
 
     relay_standby(&a->relay, &standby);
-    return standby.connected && standby.apply > applied ? standby.apply : applied;
+    newer = standby.connected || (s != NULL && standby.reported_us > s->mono_us);
+    return newer && standby.apply > applied ? standby.apply : applied;
 }
 
 int

@@ -70,9 +70,12 @@ events_step(struct events *e, enum event_id id, const struct event_condition *no
     if (v->active) {
         memcpy(v->text, now_is->text, sizeof v->text);
         v->raised_wall_us = wall_us;
+        v->raised_us = now_us;
         v->raised++;
     } else {
-        entry->lasted_us = wall_us > v->raised_wall_us ? wall_us - v->raised_wall_us : 0;
+        entry->lasted_us = v->raised_us != 0             ? now_us - v->raised_us
+                           : wall_us > v->raised_wall_us ? wall_us - v->raised_wall_us
+                                                         : 0;
     }
     memcpy(entry->text, v->text, sizeof entry->text);
     *ret_entry = entry;

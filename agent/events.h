@@ -54,7 +54,7 @@ struct event_condition {
 
 struct event {
     bool active;
-    int64_t raised_wall_us;
+    int64_t raised_wall_us, raised_us; /* raised_us 0: in an earlier life */
     int64_t turned_us;         /* the condition is not what `active` is, since then; 0: it is */
     char text[EVENT_TEXT_MAX]; /* as of now while active, of the last time else */
     uint64_t raised;           /* in this life of the agent */

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FRESH_US        (2 * SECOND_US)
 #define ROLE_NEWS_US    (10 * SECOND_US)
 #define CLOCK_OFFSET_US (2 * SECOND_US)
 
@@ -49,9 +48,10 @@ primary_stands(const struct agent *a, int64_t now_us)
     int64_t primary_us;
 
     if (a->role == ROLE_PRIMARY)
-        return s != NULL && !s->in_recovery && now_us - s->mono_us < FRESH_US ? s->flush
-                                                                              : LSN_UNKNOWN;
-    if (!receiver_primary_us(r, now_us, &primary_us) || primary_us - r->stamped.mono_us >= FRESH_US)
+        return s != NULL && !s->in_recovery && now_us - s->mono_us < AGENT_FRESH_US ? s->flush
+                                                                                    : LSN_UNKNOWN;
+    if (!receiver_primary_us(r, now_us, &primary_us) ||
+        primary_us - r->stamped.mono_us >= AGENT_FRESH_US + r->offset.round_trip_us)
         return LSN_UNKNOWN;
     return r->stamped.lsn;
 }
@@ -165,7 +165,7 @@ hold(struct event_condition *c, const char *format, ...)
     va_end(args);
 }
 
-/* What nobody knows is as old as this agent. */
+/* What nobody knows is as old as this agent, or its role. */
 static void
 judge_age(const struct agent *a, struct event_condition *c, const char *what, bool known,
           int64_t age_us, int64_t limit_us, int64_t now_us)
@@ -173,7 +173,8 @@ judge_age(const struct agent *a, struct event_condition *c, const char *what, bo
     char age[32], limit[32];
 
     if (!known)
-        age_us = now_us - a->started_us;
+        age_us =
+            now_us - (a->figures.role_changed_us != 0 ? a->figures.role_changed_us : a->started_us);
     if (age_us < limit_us)
         return;
     text_duration(limit, sizeof limit, limit_us);
@@ -185,12 +186,13 @@ judge_age(const struct agent *a, struct event_condition *c, const char *what, bo
 }
 
 static void
-judge_offset(struct event_condition *c, const char *member, const struct clock_offset *o)
+judge_offset(struct event_condition *c, const char *member, const struct clock_offset *o,
+             int64_t now_us)
 {
     int64_t apart_us = o->wall_offset_us < 0 ? -o->wall_offset_us : o->wall_offset_us;
     char apart[32];
 
-    if (o->count > 0 && apart_us >= CLOCK_OFFSET_US)
+    if (agent_offset_known(o, now_us) && apart_us >= CLOCK_OFFSET_US)
         hold(c, "the clock of %s is %s %s ours", member,
              text_duration(apart, sizeof apart, apart_us),
              o->wall_offset_us > 0 ? "ahead of" : "behind");
@@ -217,7 +219,7 @@ judge_link(const struct agent *a, size_t i, struct event_condition c[EVENTS], in
     else if (l->sender.far_digest != a->config->digest)
         hold(&c[EVENT_CONFIG_DIFFERS], "the pool's file of %s is another one", l->member);
     if (l->state == LINK_SHIPPING)
-        judge_offset(&c[EVENT_CLOCKS_DIFFER], l->member, &l->sender.offset);
+        judge_offset(&c[EVENT_CLOCKS_DIFFER], l->member, &l->sender.offset, now_us);
     if (!figures_slot(a, i, &retained, &lost))
         return;
     if (lost)
@@ -250,7 +252,7 @@ judge_receiving(const struct agent *a, struct event_condition c[EVENTS], int64_t
     else if (r->far_digest != a->config->digest)
         hold(&c[EVENT_CONFIG_DIFFERS], "the pool's file of %s is another one", r->from);
     if (receiver_live(r))
-        judge_offset(&c[EVENT_CLOCKS_DIFFER], r->from, &r->offset);
+        judge_offset(&c[EVENT_CLOCKS_DIFFER], r->from, &r->offset, now_us);
 }
 
 static void

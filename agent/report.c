@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Where the primary stands is known this long: it has gone on since, and nobody can say how far. */
-#define FRESH_US (2 * SECOND_US)
+/* A PING goes out each second: of a line that takes none, nobody knows the round trip. */
+#define OFFSET_KEEP_US (3 * SECOND_US)
 
 static json_t *
 lsn_json(lsn_t lsn)
@@ -93,16 +93,22 @@ link_state_name(enum link_state state)
     return name[state];
 }
 
-static json_t *
-round_trip_json(const struct clock_offset *o)
+bool
+agent_offset_known(const struct clock_offset *o, int64_t now_us)
 {
-    return seconds_json(o->count > 0, o->round_trip_us);
+    return o->count > 0 && now_us - o->last_us < OFFSET_KEEP_US;
 }
 
 static json_t *
-clock_offset_json(const struct clock_offset *o)
+round_trip_json(const struct clock_offset *o, int64_t now_us)
 {
-    return seconds_json(o->count > 0, o->wall_offset_us);
+    return seconds_json(agent_offset_known(o, now_us), o->round_trip_us);
+}
+
+static json_t *
+clock_offset_json(const struct clock_offset *o, int64_t now_us)
+{
+    return seconds_json(agent_offset_known(o, now_us), o->wall_offset_us);
 }
 
 static json_t *
@@ -139,15 +145,16 @@ link_json(const struct agent *a, size_t i, int64_t now_us)
     const struct link *l = &a->link[i];
     const struct sender *s = &l->sender;
     const struct postgres_sample *sample = postgres_sample(a->postgres);
-    bool fresh = sample != NULL && !sample->in_recovery && now_us - sample->mono_us < FRESH_US;
+    bool fresh =
+        sample != NULL && !sample->in_recovery && now_us - sample->mono_us < AGENT_FRESH_US;
     lsn_t primary = fresh ? sample->flush : LSN_UNKNOWN;
     struct shipping shipping;
     json_t *json = json_pack(
         "{s:s s:s s:o s:o s:o s:o s:o s:b}", "to", l->member, "state", link_state_name(l->state),
         "since_seconds", seconds_json(true, now_us - l->since_us), "reason", text_json(l->reason),
         "source_reason", text_json(l->source_reason), "round_trip_seconds",
-        round_trip_json(&s->offset), "clock_offset_seconds", clock_offset_json(&s->offset),
-        "standby_connected", s->far.standby_connected);
+        round_trip_json(&s->offset, now_us), "clock_offset_seconds",
+        clock_offset_json(&s->offset, now_us), "standby_connected", s->far.standby_connected);
 
     figures_link(a, i, now_us, &shipping);
     json_object_set_new(json, "shipping", shipping_json(&shipping));
@@ -206,16 +213,19 @@ receiving_json(const struct agent *a, int64_t now_us)
     bool clock_known = receiver_primary_us(r, now_us, &primary_us);
     bool live = receiver_live(r);
     lsn_t primary =
-        clock_known && primary_us - r->stamped.mono_us < FRESH_US ? r->stamped.lsn : LSN_UNKNOWN;
+        clock_known && primary_us - r->stamped.mono_us < AGENT_FRESH_US + r->offset.round_trip_us
+            ? r->stamped.lsn
+            : LSN_UNKNOWN;
     struct relay_standby standby;
     struct shipping shipping;
     json_t *json;
 
     relay_standby(&a->relay, &standby);
-    json = json_pack("{s:o s:s s:o s:o s:o s:b}", "from", text_json(r->from), "state",
-                     live ? "up" : "down", "reason", text_json(agent_receiving_reason(a)),
-                     "round_trip_seconds", round_trip_json(&r->offset), "clock_offset_seconds",
-                     clock_offset_json(&r->offset), "standby_connected", standby.connected);
+    json =
+        json_pack("{s:o s:s s:o s:o s:o s:b}", "from", text_json(r->from), "state",
+                  live ? "up" : "down", "reason", text_json(agent_receiving_reason(a)),
+                  "round_trip_seconds", round_trip_json(&r->offset, now_us), "clock_offset_seconds",
+                  clock_offset_json(&r->offset, now_us), "standby_connected", standby.connected);
     figures_receiving(a, now_us, &shipping);
     json_object_set_new(json, "shipping", shipping_json(&shipping));
     json_object_set_new(json, "since_seconds",
