@@ -3,7 +3,7 @@
 # happens to a pool (tests/support/truth.c says what is compared). Older by a beacon and a round trip
 # is allowed, and what this machine takes for them; better than the truth never is.
 . "$(dirname "$0")/lib.sh"
-long && seconds=20 || seconds=4
+long && seconds=20 || seconds=3
 MOMENT=1000 # ms
 now() { date +%s; }
 
@@ -46,22 +46,19 @@ phase idle $MOMENT 0
 sleep $seconds
 phase commits
 sleep $seconds
+phase distance $((MOMENT + 200))
+demo wan 100 20
+sleep $seconds
+demo wan 0
 phase load
 load 600
-sleep $((seconds * 4))
+sleep $((seconds * 3))
 phase cut-under-load
 demo cut
 sleep $((seconds * 2))
 phase heal-under-load
 demo heal
 level_again
-sql1 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgbench'" >/dev/null
-end_load
-phase distance $((MOMENT + 200))
-demo wan 100 20
-sleep $seconds
-demo wan 0
-
 phase standby-PostgreSQL-stopped
 pg2 -m fast stop || fail "it does not stop"
 sleep $seconds
@@ -72,6 +69,9 @@ phase standby-PostgreSQL-killed
 kill_postgres 2
 pg2 start || fail "it does not start"
 level_again
+sql1 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgbench'" >/dev/null
+end_load
+
 phase apply-paused
 sql2 "select pg_wal_replay_pause()" >/dev/null
 sleep $seconds

@@ -50,7 +50,8 @@
 #define MARKERS_MAX 20000
 #define MOMENTS     1200
 #define TICK_US     (100 * MILLISECOND_US)
-#define LIES_SHOWN  5 /* of a phase */
+#define BEACON_US   (300 * MILLISECOND_US) /* a sample, and the time to take it */
+#define LIES_SHOWN  5                      /* of a phase */
 
 struct site {
     const char *conninfo, *run, *spool;
@@ -58,7 +59,9 @@ struct site {
     PGconn *conn;
     int64_t dialed_us;
     int64_t skew_us[2], skewed_us; /* of its agent's wall clock: now, before; since when */
-    json_t *status;                /* of this tick; NULL: no agent answered */
+    bool in_recovery;
+    int64_t turned_us; /* when that changed, or it was away */
+    json_t *status;    /* of this tick; NULL: no agent answered */
     int64_t asked_us, answered_us;
 };
 
@@ -355,7 +358,8 @@ add_point(struct series *t, int64_t at_us, int64_t missing)
         t->count++;
 }
 
-/* By how much `told_us` is older than the truth, or how long ago it was not: what is less. */
+/* By how much `told_us` is older than the truth, or how long ago it was not, but for a beacon that
+ * was on its way: what is less. */
 static int64_t
 older_by(const struct series *t, int64_t told_us, int64_t asked_us)
 {
@@ -366,7 +370,7 @@ older_by(const struct series *t, int64_t told_us, int64_t asked_us)
 
         if (t->point[k].at_us > asked_us)
             continue;
-        if (t->point[k].as_of_us <= told_us)
+        if (t->point[k].as_of_us <= told_us + BEACON_US)
             break;
         if (by_us == 0)
             by_us = t->point[k].as_of_us - told_us;
@@ -570,7 +574,7 @@ check_postgres(const struct site *s, const char *who, const struct moment *b,
     if (!b->up || !a->up || state == NULL || strcmp(state, "up") != 0)
         return;
     phase.compared++;
-    if (b->in_recovery == a->in_recovery &&
+    if (s->asked_us - s->turned_us > phase.limit_us &&
         json_is_true(at(postgres, "in_recovery")) != a->in_recovery)
         lie("%s: in recovery: told %d, really %d", who, json_is_true(at(postgres, "in_recovery")),
             a->in_recovery);
@@ -627,6 +631,9 @@ check_site(int n, const struct moment before[SITES], const struct moment after[S
 static void
 learn(int n, const struct moment *m)
 {
+    if (!m->up || m->in_recovery != site[n].in_recovery)
+        site[n].turned_us = m->end_us;
+    site[n].in_recovery = m->in_recovery;
     if (n == primary)
         remember(m);
     if (n != standby)
