@@ -522,7 +522,11 @@ retry_spool(struct agent *a, int64_t now_us)
 static void
 job_flush(void *job)
 {
-    spool_flush_run(job);
+    struct flush *f = job;
+    int64_t begun_us = clock_us();
+
+    spool_flush_run(f);
+    f->took_us = clock_us() - begun_us;
 }
 
 static void
@@ -541,8 +545,12 @@ run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
     const struct hello *hello;
     bool feedback;
 
-    if (worker_done(&a->flusher) && spool_flush_end(&a->spool, &a->flush) < 0)
-        spool_failed(a, now_us);
+    if (worker_done(&a->flusher)) {
+        if (a->flush.fd >= 0)
+            histogram_add(&a->flush_took, a->flush.took_us);
+        if (spool_flush_end(&a->spool, &a->flush) < 0)
+            spool_failed(a, now_us);
+    }
     if (inlet_run(&a->inlet, &a->loop, now_us, wall_us) < 0)
         spool_failed(a, now_us);
     while (inlet_greeting(&a->inlet, &session, &hello))
@@ -693,6 +701,7 @@ keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
     figures_look(a, now_us, wall_us);
     save_lag(a);
     prune(a, wall_us);
+    http_keep(&a->http, now_us);
     if (a->failover.phase == FAILOVER_IDLE) {
         if (postgres_done(a->postgres, &error) && error != NULL)
             log_warning("PostgreSQL refused: %s", error);
@@ -830,6 +839,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
         code = pool_load(&a->pool, a->spool.dir);
     if (code == ERR_AGAIN)
         code = 0;
+    http_init(&a->http, a);
     receiver_init(&a->receiver, &a->spool, a->codec, a->scratch);
     if (code == 0)
         code = worker_init(&a->flusher);
@@ -867,6 +877,7 @@ agent_close(struct agent *a)
     for (size_t i = 0; i < a->links; i++)
         link_release(&a->link[i]);
     control_close(&a->control);
+    http_close(&a->http);
     inlet_close(&a->inlet);
     relay_close(&a->relay);
     worker_release(&a->flusher);
@@ -917,6 +928,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     inlet_watch(&a->inlet, &a->loop);
     relay_watch(&a->relay, &a->loop, now_us);
     control_watch(&a->control, &a->loop);
+    http_watch(&a->http, &a->loop);
     for (size_t i = 0; i < a->links; i++)
         link_watch(&a->link[i], &a->loop);
     loop_due(&a->loop, failover_due_us(a));
@@ -947,6 +959,7 @@ agent_loop(struct agent *a, int signals)
         run_links(a, now_us, wall_us);
         control_run(&a->control, &a->loop, now_us);
         answer_requests(a, now_us);
+        http_run(&a->http, &a->loop, now_us);
         failover_run(a, now_us);
         runner_run(&a->figures.runner);
         if (now_us >= house_us) {

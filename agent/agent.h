@@ -12,10 +12,12 @@
 #include "config.h"
 #include "control.h"
 #include "figures.h"
+#include "http.h"
 #include "pool.h"
 #include "postgres.h"
 
 #include "base/fail.h"
+#include "base/histogram.h"
 #include "base/worker.h"
 #include "shipper/inlet.h"
 #include "shipper/link.h"
@@ -98,6 +100,8 @@ struct agent {
     timeline_t history_timeline;
     struct hello hello;
     struct control control;
+    struct http http;
+    struct histogram flush_took;
     struct failover failover;
     struct figures figures;
 };

@@ -267,6 +267,23 @@ take_ssh(const char *value, void *out, size_t size)
     return 0;
 }
 
+/* 127.0.0.1:9788 or [::1]:9788: a name would have to be resolved. */
+static int
+take_http(const char *value, void *out, size_t size)
+{
+    struct http_place *place = out;
+    struct lane_target t = {0};
+
+    (void)size;
+    if (take_place(value, &t) != NULL || !is_numeric(t.host) ||
+        strlen(t.host) >= sizeof place->host || value[strlen(value) - 1] == ']' ||
+        strchr(value, ':') == NULL)
+        return fail(ERR_USAGE, "'%s' is no numeric address with a port", value);
+    snprintf(place->host, sizeof place->host, "%s", t.host);
+    snprintf(place->port, sizeof place->port, "%s", t.port);
+    return 0;
+}
+
 static int
 take_host_key(const char *value, void *out, size_t size)
 {
@@ -449,6 +466,7 @@ enum member_key {
     MEMBER_SPOOL,
     MEMBER_RUN,
     MEMBER_KEEP,
+    MEMBER_HTTP,
     MEMBER_KEYS,
 };
 
@@ -474,6 +492,8 @@ static const struct key member_keys[MEMBER_KEYS] = {
                     "an absolute path of plain characters, at most 63 bytes: sockets are in it"},
     [MEMBER_KEEP] = {"keep", false, take_keep, IN(member, keep_us),
                      "0s to 365d, as in 90s, 10min, 1h, 2d"},
+    [MEMBER_HTTP] = {"http", false, take_http, IN(member, http),
+                     "a numeric address and a port, as in 127.0.0.1:9788"},
 };
 
 /* ---- reading ---- */
@@ -780,6 +800,24 @@ check_directories(struct parse *p, size_t index, size_t other_index)
         }
 }
 
+/* Each member of a loopback pool its own; on hosts of their own the same one is usual. */
+static void
+check_http(struct parse *p, size_t index)
+{
+    const struct member *m = &p->c->member[index];
+
+    for (size_t i = 0; i < index; i++) {
+        const struct member *other = &p->c->member[i];
+
+        if (m->http.host[0] != '\0' && strcasecmp(m->target.host, other->target.host) == 0 &&
+            strcmp(m->http.host, other->http.host) == 0 &&
+            strcmp(m->http.port, other->http.port) == 0)
+            complain(&p->to, p->member_key_line[index][MEMBER_HTTP], "http",
+                     "the address of member %s on the same host; allowed: one of its own",
+                     other->name);
+    }
+}
+
 static void
 check_member(struct parse *p, size_t index)
 {
@@ -793,6 +831,7 @@ check_member(struct parse *p, size_t index)
     for (size_t i = 0; i <= index; i++)
         if (same_host(m, &p->c->member[i]))
             check_directories(p, index, i);
+    check_http(p, index);
 }
 
 static void

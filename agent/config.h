@@ -22,6 +22,11 @@
 #define MEMBERS_MAX     8
 #define CONFIG_LINE_MAX 198 /* bytes: what every inih takes, with its newline */
 
+struct http_place {
+    char host[46]; /* numeric */
+    char port[8];
+};
+
 struct member {
     char name[MEMBER_NAME_SIZE];
     char site[MEMBER_NAME_SIZE];
@@ -36,6 +41,7 @@ struct member {
     char spool[256];
     char run[64];
     int64_t keep_us;
+    struct http_place http; /* host "" : nothing is served */
     int line; /* of its section, for messages */
 };
 

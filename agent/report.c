@@ -159,6 +159,8 @@ link_json(const struct agent *a, size_t i, int64_t now_us)
     figures_link(a, i, now_us, &shipping);
     json_object_set_new(json, "shipping", shipping_json(&shipping));
     json_object_set_new(json, "slot", slot_json(a, i));
+    json_object_set_new(json, "heard_seconds_ago",
+                        seconds_json(s->seen_us != 0, now_us - s->seen_us));
     json_object_set_new(json, "sent", lsn_json(l->state == LINK_SHIPPING ? s->sent : LSN_UNKNOWN));
     json_object_set_new(json, "received",
                         position_json(s->far.received, primary, &s->received, true, now_us));
@@ -331,6 +333,13 @@ agent_report(const struct agent *a, int64_t now_us)
     json_object_set_new(json, "failover_step", json_integer(a->pool.step));
     json_object_set_new(json, "members", members_json(a));
     json_object_set_new(json, "exposure_seconds", exposure_json(a, now_us));
+    json_object_set_new(
+        json, "limits",
+        json_pack("{s:o s:o s:o s:o}", "exposure_warning_seconds",
+                  seconds_json(true, a->config->exposure_warning_us), "exposure_critical_seconds",
+                  seconds_json(true, a->config->exposure_critical_us), "apply_warning_seconds",
+                  seconds_json(true, a->config->apply_warning_us), "apply_critical_seconds",
+                  seconds_json(true, a->config->apply_critical_us)));
     json_object_set_new(json, "postgres", postgres_json(a));
     json_object_set_new(json, "pg_wal", disk_json(&a->figures.pg_wal, now_us));
     json_object_set_new(json, "events", events_json(&a->figures.events));

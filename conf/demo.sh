@@ -18,7 +18,7 @@ SOURCE=$(cd "$(dirname "$0")/.." && pwd)
 DEMO=${WALFERRY_DEMO:-${TMPDIR:-/tmp}/walferry-demo-$(id -u)}
 MARKER=$DEMO/.walferry-demo
 LOAD=${DEMO_LOAD_SECONDS:-8}
-PACKAGES="cmake gcc make pkg-config libpq-dev libssh2-1-dev libinih-dev libzstd-dev libjansson-dev
+PACKAGES="cmake gcc make pkg-config libpq-dev libssh2-1-dev libinih-dev libzstd-dev libjansson-dev libmicrohttpd-dev
     postgresql openssh-server openssh-client"
 
 say() { printf '%s\n' "$*"; }
@@ -140,13 +140,23 @@ start_proxy() { # SSHD1 SSHD2: PROXY1 and PROXY2 lead to them
     die "the line between the sites does not come up: $(tail -1 "$DEMO/wan/log")"
 }
 
+free_port() { # one that nobody listens on just now
+    local p
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        p=$(port)
+        (: <>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || break
+    done
+    echo "$p"
+}
+
 write_config() {
     local n
+    HTTP1=$(free_port) HTTP2=$(free_port)
     {
         printf '[pool]\nname = demo\nhome = dc1\n'
         [ "${DEMO_SYNCHRONOUS:-}" != on ] || echo 'synchronous = on'
         for n in 1 2; do
-            eval "local proxy=\$PROXY$n"
+            eval "local proxy=\$PROXY$n http=\$HTTP$n"
             cat <<END
 
 [member dc$n-a]
@@ -161,6 +171,7 @@ start    = $PGBIN/pg_ctl -D $DEMO/dc$n/etc -l $DEMO/dc$n/postgres.log start
 stop     = $PGBIN/pg_ctl -D $DEMO/dc$n/etc stop
 spool    = $DEMO/dc$n/spool
 run      = $DEMO/dc$n/run
+http     = 127.0.0.1:$http
 END
         done
     } | run sh -c 'cat >"$1" && chmod 600 "$1"' sh "$DEMO/pool.ini"
@@ -229,10 +240,10 @@ write_env() {
         printf 'WALFERRY=%s\nPGBIN=%s\nRUN_AS=%s\nCONFIG=%s\n' "$(quote "$DEMO/bin/walferry")" "$(quote "$PGBIN")" \
             "$(quote "$RUN_AS")" "$(quote "$DEMO/pool.ini")"
         for n in 1 2; do
-            printf 'DC%s_MEMBER=%s\nDC%s_PG=%s\nDC%s_PGDATA=%s\nDC%s_SPOOL=%s\nDC%s_AGENT_PID=%s\nDC%s_SSHD_PID=%s\n' \
+            printf 'DC%s_MEMBER=%s\nDC%s_PG=%s\nDC%s_PGDATA=%s\nDC%s_SPOOL=%s\nDC%s_AGENT_PID=%s\nDC%s_SSHD_PID=%s\nDC%s_HTTP=127.0.0.1:%s\n' \
                 $n "'dc$n-a'" $n "$(quote "host=$DEMO/dc$n/sock port=5432 user=$RUN_AS")" $n "$(quote "$DEMO/dc$n/data")" \
                 $n "$(quote "$DEMO/dc$n/spool")" $n "$(quote "$DEMO/dc$n/run/agent.pid")" \
-                $n "$(quote "$DEMO/dc$n/ssh/sshd.pid")"
+                $n "$(quote "$DEMO/dc$n/ssh/sshd.pid")" $n "$(eval "echo \$HTTP$n")"
         done
     } >"$DEMO/env"
     chmod 644 "$DEMO/env"

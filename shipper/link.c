@@ -67,8 +67,12 @@ link_set_state(struct link *l, enum link_state state, const char *reason, int64_
     bool news = strcmp(l->reason, reason) != 0;
 
     if (state <= LINK_WAITING) {
-        if (l->state == LINK_SHIPPING)
+        if (l->state == LINK_SHIPPING) {
             l->ended++;
+            l->ended_for[state == LINK_STOPPED ? LINK_END_STOPPED : l->end]++;
+        }
+        l->end = LINK_END_LOST;
+        l->mark = LSN_UNKNOWN;
         source_stop(l->source);
         sender_close(&l->sender);
         lane_close(&l->lane);
@@ -147,8 +151,11 @@ take_frames(struct link *l, int64_t now_us, int64_t wall_us)
 
     while ((got = frame_next(&l->lane.in, &f)) == 1) {
         code = sender_frame(&l->sender, &f, now_us, wall_us);
-        if (code < 0)
+        if (code < 0) {
+            if (f.type == FRAME_REFUSE || f.type == FRAME_GOODBYE)
+                l->end = LINK_END_REFUSED;
             return code;
+        }
         buf_consume(&l->lane.in, f.bytes);
         if (l->state == LINK_GREETING && l->sender.state == SENDER_ACCEPTED)
             link_set_state(l, LINK_SHIPPING, "", now_us);
@@ -156,6 +163,20 @@ take_frames(struct link *l, int64_t now_us, int64_t wall_us)
     if (got < 0 && l->state == LINK_GREETING)
         return foreign_greeting(l);
     return got;
+}
+
+/* What this link adds to a commit that waits for it. */
+static void
+watch_piece(struct link *l, int64_t now_us)
+{
+    if (l->mark != LSN_UNKNOWN && l->sender.far.flushed >= l->mark) {
+        histogram_add(&l->commit_wait, now_us - l->mark_us);
+        l->mark = LSN_UNKNOWN;
+    }
+    if (l->mark == LSN_UNKNOWN && l->sender.sent > l->sender.far.flushed) {
+        l->mark = l->sender.sent;
+        l->mark_us = now_us;
+    }
 }
 
 static void
@@ -347,12 +368,13 @@ check_alive(struct link *l, int64_t now_us)
         l->sender.heard_us > l->lane.progress_us ? l->sender.heard_us : l->lane.progress_us;
 
     lane_unacknowledged(&l->lane); /* moves progress_us when the far host took bytes */
+    if (now_us - l->sender.heard_us < SILENT_US && now_us - heard_us < DEAD_US)
+        return 0;
+    l->end = LINK_END_SILENT;
     if (now_us - l->sender.heard_us >= SILENT_US)
         return fail(ERR_PEER, "nothing heard for 15 s: the line or the far agent is gone");
-    if (now_us - heard_us >= DEAD_US)
-        return fail(ERR_PEER,
-                    "nothing heard and nothing taken for 5 s: the line or the far host is gone");
-    return 0;
+    return fail(ERR_PEER,
+                "nothing heard and nothing taken for 5 s: the line or the far host is gone");
 }
 
 static int
@@ -370,6 +392,7 @@ ship(struct link *l, const struct loop *loop, int64_t now_us, int64_t wall_us)
         code = check_alive(l, now_us);
     if (code == 0 && l->state == LINK_SHIPPING)
         code = run_source(l, loop, now_us);
+    watch_piece(l, now_us);
     if (code == 0)
         code = run_drain(l);
     if (code == 0 && buf_used(&l->lane.out) > 0)

@@ -135,6 +135,8 @@ sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wa
     char reason[FRAME_REASON_MAX];
 
     s->heard_us = now_us;
+    if (f->type != FRAME_REFUSE)
+        s->seen_us = now_us;
     switch (f->type) {
     case FRAME_ACCEPT:
         return take_accept(s, f);

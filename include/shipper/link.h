@@ -10,6 +10,7 @@
 #ifndef SHIPPER_LINK_H
 #define SHIPPER_LINK_H
 
+#include "base/histogram.h"
 #include "base/loop.h"
 #include "base/worker.h"
 #include "shipper/lane.h"
@@ -25,6 +26,14 @@ enum link_state {
     LINK_DIALING,  /* SSH is getting up */
     LINK_GREETING, /* HELLO is out */
     LINK_SHIPPING, /* accepted */
+};
+
+enum link_end {
+    LINK_END_STOPPED, /* the agent wanted it */
+    LINK_END_SILENT,  /* nothing heard and nothing taken */
+    LINK_END_REFUSED, /* the far side said so */
+    LINK_END_LOST,    /* the connection broke */
+    LINK_ENDS
 };
 
 enum drain_state { DRAIN_NONE, DRAIN_LOOKING, DRAIN_SHIPPING };
@@ -60,7 +69,12 @@ struct link {
     int64_t due_us, backoff_us;
     bool more; /* WAL may be waiting inside libpq, where poll does not see it */
     uint64_t incarnation;
-    uint64_t ended; /* connections that ended after they were accepted */
+    uint64_t ended; /* connections that ended after they were accepted, and why */
+    uint64_t ended_for[LINK_ENDS];
+    enum link_end end; /* what it will have been, if it ends now */
+    lsn_t mark;        /* one piece of WAL at a time is watched on its way; LSN_UNKNOWN: none */
+    int64_t mark_us;
+    struct histogram commit_wait; /* from its arrival here until the far side's ACK as flushed */
     struct drain drain;
     struct identity identity;
 };

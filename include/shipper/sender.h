@@ -29,6 +29,7 @@ struct sender {
     struct codec *codec;
     enum sender_state state;
     int64_t greeted_us, pinged_us, heard_us;
+    int64_t seen_us; /* the last frame of a far agent that is no refusal, in this life; 0: none */
 
     timeline_t resume_timeline; /* what ACCEPT said */
     lsn_t resume_lsn;

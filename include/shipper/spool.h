@@ -63,6 +63,7 @@ struct flush {
     char position[128]; /* what to write into the position file, "" : nothing now */
     int error;          /* 0, or errno of what failed */
     const char *failed; /* which of the steps */
+    int64_t took_us;    /* the caller's to measure */
 };
 
 struct spool {

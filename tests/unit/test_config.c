@@ -154,6 +154,23 @@ load_example(void)
 }
 
 static void
+test_config_http(void **state)
+{
+    (void)state;
+    assert_int_equal(parse_with(15, "http = 127.0.0.1:9788"), 0);
+    assert_string_equal(c.member[0].http.host, "127.0.0.1");
+    assert_string_equal(c.member[0].http.port, "9788");
+    assert_string_equal(c.member[1].http.host, "");
+    assert_int_equal(parse_with(15, "http = [::1]:9788"), 0);
+    assert_string_equal(c.member[0].http.host, "::1");
+    make_text(15, "http = 127.0.0.1:9788");
+    strcat(text, "http = 127.0.0.1:9788\n");
+    parse(text, strlen(text));
+    assert_said("t.ini:27: [member b] http: the address of member a on the same host; allowed: one",
+                1);
+}
+
+static void
 test_config_example_is_right(void **state)
 {
     const struct member *a = &c.member[0], *b = &c.member[1];
@@ -236,8 +253,8 @@ static const struct {
     /* keys in general */
     {4, "http = 127.0.0.1:9788",
      "t.ini:4: [pool] http: unknown key; allowed: name, home, synchronous, shutdown_wait"},
-    {15, "http = 127.0.0.1:9788",
-     "t.ini:15: [member a] http: unknown key; allowed: site, ssh, host_key, "},
+    {15, "htp = 127.0.0.1:9788",
+     "t.ini:15: [member a] htp: unknown key; allowed: site, ssh, host_key, "},
     {15, "Site = dc1", "t.ini:15: [member a] Site: unknown key; allowed: "},
     {15, "\303\244 = dc1", "t.ini:15: [member a] \\xc3\\xa4: unknown key; allowed: "},
     {15, "site = dc2", "t.ini:15: [member a] site: stands twice, first on line 6; allowed: once"},
@@ -322,6 +339,15 @@ static const struct {
      "is too long: 64"},
     {14, "run = /run/postgresql",
      "t.ini:14: [member a] run: the socket directory of PostgreSQL; allowed: "},
+    {15, "http = localhost:9788",
+     "t.ini:15: [member a] http: 'localhost:9788' is no numeric address with a port; allowed: "},
+    {15, "http = 127.0.0.1", "t.ini:15: [member a] http: '127.0.0.1' is no numeric address with"},
+    {15, "http = ::1", "t.ini:15: [member a] http: '::1' is no numeric address with a port"},
+    {15, "http = [::1]", "t.ini:15: [member a] http: '[::1]' is no numeric address with a port"},
+    {15, "http = 9788", "t.ini:15: [member a] http: '9788' is no numeric address with a port"},
+    {15, "http = 127.0.0.1:0", "t.ini:15: [member a] http: '127.0.0.1:0' is no numeric address"},
+    {15, "http = 127.0.0.1:65536", "t.ini:15: [member a] http: '127.0.0.1:65536' is no numeric"},
+    {15, "http = 127.1:80", "t.ini:15: [member a] http: '127.1:80' is no numeric address with"},
     {15, "keep = 1", "t.ini:15: [member a] keep: '1' is no duration; allowed: 0s to 365d"},
     {15, "keep = h", "t.ini:15: [member a] keep: 'h' is no duration; allowed: "},
     {15, "keep = -1h", "t.ini:15: [member a] keep: '-1h' is no duration; allowed: "},
@@ -993,6 +1019,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_config_good_one_and_defaults),
+        cmocka_unit_test(test_config_http),
         cmocka_unit_test(test_config_example_is_right),
         cmocka_unit_test(test_config_every_truncation),
         cmocka_unit_test(test_config_every_error_names_its_place),

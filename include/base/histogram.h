@@ -1,0 +1,21 @@
+/*
+ * histogram: how long something took, counted into fixed buckets, as Prometheus wants it.
+ */
+#ifndef BASE_HISTOGRAM_H
+#define BASE_HISTOGRAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define HISTOGRAM_BUCKETS 16 /* the last one takes what is above all bounds */
+
+extern const int64_t histogram_bound_us[HISTOGRAM_BUCKETS - 1]; /* 50 us to 5 s, ascending */
+
+struct histogram {
+    uint64_t bucket[HISTOGRAM_BUCKETS]; /* each one for itself, not cumulative */
+    int64_t sum_us;
+};
+
+void histogram_add(struct histogram *h, int64_t took_us);
+
+#endif
