@@ -6,6 +6,7 @@ history() { walferry "$1" events --json 2>/dev/null; }
 count() { history "$1" | jq "[.[] | select(.id == \"$2\" and .state == \"$3\")] | length"; } # N ID STATE
 active() { [ "$(field "$1" "[.events[].id] | index(\"$2\") != null")" = true ]; }            # N ID
 told() { grep -qE "$1" "$WALFERRY_DEMO/dc1/told" 2>/dev/null; }                              # REGEX
+quiet() { [ "$(field "$1" '[.events[] | select(.id != "WF007" and .id != "WF008")] | length')" = 0 ]; } # N; others fill this disk
 again() { kill_agent "$1"; start_agent "$1"; expect 15 "[ \"\$(field $1 .pool)\" = demo ]"; }
 
 step "every id has its line in the manual"
@@ -35,7 +36,7 @@ END
 as sed -i "s|^event_command = .*|event_command = $WALFERRY_DEMO/dc1/tell|" "$CONFIG"
 start_agent 1
 again 2
-expect 15 '[ "$(field 1 .links[0].state)" = up ] && [ "$(field 1 .events)" = "[]" ] && [ "$(field 2 .events)" = "[]" ]'
+expect 15 '[ "$(field 1 .links[0].state)" = up ] && quiet 1 && quiet 2'
 for n in 1 2; do # a restart may have been late, too
     expect 5 "[ \$(count $n WF001 raised) = \$(count $n WF001 cleared) ]"
     eval "before$n=\$(count $n WF001 raised)"
