@@ -189,9 +189,9 @@ agent_receiving_reason(const struct agent *a)
     case PONG_POSTGRES_ANSWERS:
         break;
     case PONG_POSTGRES_SILENT:
-        return "the primary's PostgreSQL does not answer its agent; look at its log there";
+        return "the PostgreSQL of the primary does not answer its agent; look at its log there";
     case PONG_POSTGRES_DEAD:
-        return "the primary's PostgreSQL is down; start it there, or run walferry failover here";
+        return "the PostgreSQL of the primary is down; start it there, or run walferry failover here";
     }
     return "";
 }

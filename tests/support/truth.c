@@ -358,10 +358,10 @@ add_point(struct series *t, int64_t at_us, int64_t missing)
         t->count++;
 }
 
-/* By how much `told_us` is older than the truth, or how long ago it was not, but for a beacon that
- * was on its way: what is less. */
+/* By how much `told_us` is older than the truth, or how long ago it was not, but for what was
+ * on its way then: what is less. */
 static int64_t
-older_by(const struct series *t, int64_t told_us, int64_t asked_us)
+older_by(const struct series *t, int64_t told_us, int64_t asked_us, int64_t on_its_way_us)
 {
     int64_t by_us = 0, since_us = asked_us;
 
@@ -370,7 +370,7 @@ older_by(const struct series *t, int64_t told_us, int64_t asked_us)
 
         if (t->point[k].at_us > asked_us)
             continue;
-        if (t->point[k].as_of_us <= told_us + BEACON_US)
+        if (t->point[k].as_of_us <= told_us + on_its_way_us)
             break;
         if (by_us == 0)
             by_us = t->point[k].as_of_us - told_us;
@@ -399,8 +399,9 @@ check_lag(const struct site *s, const char *who, const char *what, const json_t 
     }
     if (truth == NULL)
         return;
-    older_us = older_by(truth, told_us, s->asked_us);
-    largest(&phase.older_us, phase.older_what, older_us, "%s %s", who, what);
+    largest(&phase.older_us, phase.older_what, older_by(truth, told_us, s->asked_us, 0), "%s %s",
+            who, what);
+    older_us = older_by(truth, told_us, s->asked_us, BEACON_US);
     if (older_us > phase.limit_us)
         lie("%s %s: %.3f s behind, but since %.3f s ago more is there", who, what,
             json_number_value(lag), (double)older_us / SECOND_US);
