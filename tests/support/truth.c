@@ -50,8 +50,7 @@
 #define MARKERS_MAX 20000
 #define MOMENTS     1200
 #define TICK_US     (100 * MILLISECOND_US)
-#define BEACON_US   (300 * MILLISECOND_US) /* a sample, and the time to take it */
-#define LIES_SHOWN  5                      /* of a phase */
+#define LIES_SHOWN  5 /* of a phase */
 
 struct site {
     const char *conninfo, *run, *spool;
@@ -359,7 +358,7 @@ add_point(struct series *t, int64_t at_us, int64_t missing)
 }
 
 /* By how much `told_us` is older than the truth, or how long ago it was not, but for what was
- * on its way then: what is less. */
+ * on its way (or not saved) then: what is less. */
 static int64_t
 older_by(const struct series *t, int64_t told_us, int64_t asked_us, int64_t on_its_way_us)
 {
@@ -401,7 +400,7 @@ check_lag(const struct site *s, const char *who, const char *what, const json_t 
         return;
     largest(&phase.older_us, phase.older_what, older_by(truth, told_us, s->asked_us, 0), "%s %s",
             who, what);
-    older_us = older_by(truth, told_us, s->asked_us, BEACON_US);
+    older_us = older_by(truth, told_us, s->asked_us, phase.limit_us / 2);
     if (older_us > phase.limit_us)
         lie("%s %s: %.3f s behind, but since %.3f s ago more is there", who, what,
             json_number_value(lag), (double)older_us / SECOND_US);
