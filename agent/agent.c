@@ -81,9 +81,11 @@ agent_applied(const struct agent *a)
     const struct postgres_sample *s = postgres_sample(a->postgres);
     struct relay_standby standby;
     lsn_t applied = s != NULL && s->in_recovery ? s->replay : LSN_UNKNOWN;
+    bool newer;
 
     relay_standby(&a->relay, &standby);
-    return standby.connected && standby.apply > applied ? standby.apply : applied;
+    newer = standby.connected || (s != NULL && standby.reported_us > s->mono_us);
+    return newer && standby.apply > applied ? standby.apply : applied;
 }
 
 int
@@ -589,7 +591,7 @@ save_lag(struct agent *a)
     struct note *n = a->note;
 
     worker_done(&a->scribe);
-    if (worker_busy(&a->scribe))
+    if (worker_busy(&a->scribe) || figures_save(a, &a->scribe))
         return;
     if (a->role == ROLE_PRIMARY && a->links > 0) {
         record.flushed = a->link[0].sender.flushed.covered;
@@ -700,6 +702,7 @@ keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
     if (a->role == ROLE_PRIMARY && identity->system_identifier != 0 && a->alarm[0] == '\0' &&
         spool_adopt(&a->spool, identity) < 0)
         log_warning("%s", fail_message());
+    figures_look(a, now_us, wall_us);
     save_lag(a);
     prune(a, wall_us);
     http_keep(&a->http, now_us);
@@ -892,6 +895,8 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     if (code == 0)
         code = open_links(a);
     if (code == 0)
+        code = figures_open(a);
+    if (code == 0)
         code = write_pid(a);
     if (code < 0)
         return code;
@@ -920,6 +925,7 @@ agent_close(struct agent *a)
     relay_close(&a->relay);
     worker_release(&a->flusher);
     worker_release(&a->scribe);
+    figures_close(a);
     spool_close(&a->spool);
     postgres_free(a->postgres);
     codec_release(a->codec);
@@ -961,6 +967,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     loop_watch(&a->loop, signals, POLLIN);
     loop_watch(&a->loop, worker_fd(&a->flusher), POLLIN);
     loop_watch(&a->loop, crew_fd(&a->crew), POLLIN);
+    runner_watch(&a->figures.runner, &a->loop);
     postgres_watch(a->postgres, &a->loop);
     inlet_watch(&a->inlet, &a->loop);
     relay_watch(&a->relay, &a->loop, now_us);
@@ -1000,6 +1007,7 @@ agent_loop(struct agent *a, int signals)
         answer_requests(a, now_us);
         http_run(&a->http, &a->loop, now_us);
         failover_run(a, now_us);
+        runner_run(&a->figures.runner);
         if (now_us >= house_us) {
             keep_house(a, now_us, wall_us);
             house_us = now_us + HOUSEKEEPING_US;

@@ -11,6 +11,7 @@
 
 #include "config.h"
 #include "control.h"
+#include "figures.h"
 #include "http.h"
 #include "pool.h"
 #include "postgres.h"
@@ -23,6 +24,10 @@
 #include "shipper/relay.h"
 
 #define AGENT_ALARM_MAX 512
+
+/* Where the primary stands is known this long, and a round trip: it has gone on since, and nobody
+ * can say how far. */
+#define AGENT_FRESH_US (3 * POSTGRES_SAMPLE_US)
 
 enum role {
     ROLE_UNKNOWN, /* PostgreSQL was never seen and nothing is on disk */
@@ -101,10 +106,17 @@ struct agent {
     struct http http;
     struct histogram flush_took;
     struct failover failover;
+    struct figures figures;
 };
 
 /* The state of everything, for `walferry status`: a new reference. */
 json_t *agent_report(const struct agent *a, int64_t now_us);
+
+/* Is what the last PING told, round trip and wall clocks, still so? */
+bool agent_offset_known(const struct clock_offset *o, int64_t now_us);
+
+/* Why nothing comes in, or, on a link that is up, why no figure of it stays near 0; "" . */
+const char *agent_receiving_reason(const struct agent *a);
 
 /* Where this member's PostgreSQL is or was: identity from it, else from the spool. */
 const struct identity *agent_identity(const struct agent *a);

@@ -21,7 +21,7 @@ enum severity { OK = 0, WARNING = 1, CRITICAL = 2, UNKNOWN = 3 };
 struct verdict {
     const struct config *config;
     enum severity worst;
-    char findings[1200], perfdata[300], subject[160];
+    char findings[1200], perfdata[2000], subject[160];
 };
 
 static void __attribute__((format(printf, 3, 4)))
@@ -47,12 +47,22 @@ word(const json_t *json, const char *key, const char *missing)
     return text != NULL ? text : missing;
 }
 
-/* An age in seconds against its two thresholds. */
-static void
-judge_age(struct verdict *v, const char *name, const json_t *age, int64_t warning_us,
-          int64_t critical_us)
+static void __attribute__((format(printf, 2, 3)))
+measure(struct verdict *v, const char *format, ...)
 {
     size_t used = strlen(v->perfdata);
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(v->perfdata + used, sizeof v->perfdata - used, format, args);
+    va_end(args);
+}
+
+/* An age in seconds against its two thresholds. */
+static void
+judge_age(struct verdict *v, const char *label, const char *name, const json_t *age,
+          int64_t warning_us, int64_t critical_us)
+{
     int64_t age_us = (int64_t)(json_number_value(age) * (double)SECOND_US);
     char shown[32], limit[32];
 
@@ -60,24 +70,74 @@ judge_age(struct verdict *v, const char *name, const json_t *age, int64_t warnin
         find(v, WARNING, "%s is unknown", name);
         return;
     }
-    snprintf(v->perfdata + used, sizeof v->perfdata - used, " %s=%.3fs;%g;%g;0", name,
-             json_number_value(age), (double)warning_us / SECOND_US,
-             (double)critical_us / SECOND_US);
+    measure(v, " %s=%.3fs;%g;%g;0", label, json_number_value(age), (double)warning_us / SECOND_US,
+            (double)critical_us / SECOND_US);
     if (age_us >= warning_us)
         find(v, age_us >= critical_us ? CRITICAL : WARNING, "%s is %s (limit %s)", name,
              text_duration(shown, sizeof shown, age_us),
              text_duration(limit, sizeof limit, age_us >= critical_us ? critical_us : warning_us));
 }
 
+/* WAL that the primary keeps for a link. */
 static void
-judge_stream(struct verdict *v, const json_t *stream, const char *direction, const char *peer)
+judge_slot(struct verdict *v, const char *suffix, const json_t *slot)
 {
-    const char *name = word(stream, peer, "nobody yet"), *state = word(stream, "state", "unknown");
+    const json_t *retained = json_object_get(slot, "retained_bytes");
+    uint64_t bytes = (uint64_t)json_integer_value(retained);
+    uint64_t warning = v->config->slot_warning_bytes, critical = v->config->slot_critical_bytes;
+    char shown[24], limit[24];
+
+    if (json_is_true(json_object_get(slot, "lost")))
+        find(v, CRITICAL, "slot %s has lost WAL that the other site needs",
+             word(slot, "name", "?"));
+    if (!json_is_integer(retained))
+        return;
+    measure(v, " slot%s=%lluB;%llu;%llu;0", suffix, (unsigned long long)bytes,
+            (unsigned long long)warning, (unsigned long long)critical);
+    if (bytes >= warning)
+        find(v, bytes >= critical ? CRITICAL : WARNING, "slot %s keeps %s of WAL (limit %s)",
+             word(slot, "name", "?"), text_bytes(shown, sizeof shown, bytes),
+             text_bytes(limit, sizeof limit, bytes >= critical ? critical : warning));
+}
+
+/* By the time until it is full, never by its size: null is a disk that does not fill. */
+static void
+judge_disk(struct verdict *v, const char *name, const json_t *disk)
+{
+    const json_t *bytes = json_object_get(disk, "free_bytes"),
+                 *full = json_object_get(disk, "seconds_to_full");
+    int64_t full_us = (int64_t)(json_number_value(full) * (double)SECOND_US);
+    int64_t warning_us = v->config->disk_warning_us, critical_us = v->config->disk_critical_us;
+    char shown[32], limit[32], room[24];
+
+    if (json_is_integer(bytes))
+        measure(v, " %s_free=%lldB;;;0", name, (long long)json_integer_value(bytes));
+    if (!json_is_number(full))
+        return;
+    measure(v, " %s_full=%.0fs;%g:;%g:;0", name, json_number_value(full),
+            (double)warning_us / SECOND_US, (double)critical_us / SECOND_US);
+    if (full_us < warning_us)
+        find(v, full_us < critical_us ? CRITICAL : WARNING,
+             "%s has %s left and is full in %s (limit %s)", name,
+             text_bytes(room, sizeof room, (uint64_t)json_integer_value(bytes)),
+             text_duration(shown, sizeof shown, full_us),
+             text_duration(limit, sizeof limit, full_us < critical_us ? critical_us : warning_us));
+}
+
+/* Labels of perfdata are the same for the first link in every role; further ones name theirs. */
+static void
+judge_stream(struct verdict *v, const json_t *stream, const char *direction, size_t i)
+{
+    const char *name = word(stream, direction, "nobody yet"),
+               *state = word(stream, "state", "unknown");
     const char *reason = word(stream, "reason", NULL),
                *source = word(stream, "source_reason", NULL);
-    const json_t *behind = json_object_get(json_object_get(stream, "flushed"), "behind_bytes");
-    size_t used = strlen(v->perfdata);
+    const json_t *flushed = json_object_get(stream, "flushed");
+    const json_t *behind = json_object_get(flushed, "behind_bytes");
+    char suffix[40] = "", label[48], shown[64];
 
+    if (i > 0)
+        snprintf(suffix, sizeof suffix, "_%.32s", name);
     if (strcmp(state, "up") != 0)
         find(v, WARNING, "the link %s %s is %s: %s", direction, name, state,
              reason != NULL ? reason : "starting");
@@ -87,11 +147,18 @@ judge_stream(struct verdict *v, const json_t *stream, const char *direction, con
         find(v, WARNING, "no WAL to ship to %s: %s", name, source);
     if (json_is_true(json_object_get(stream, "config_differs")))
         find(v, WARNING, "the pool's file of %s is another one", name);
+    snprintf(label, sizeof label, "ship%s", suffix);
+    snprintf(shown, sizeof shown, "ship %s %.32s", direction, name);
+    judge_age(v, label, shown, json_object_get(flushed, "lag_seconds"), v->config->ship_warning_us,
+              v->config->ship_critical_us);
     if (json_is_integer(behind))
-        snprintf(v->perfdata + used, sizeof v->perfdata - used, " unshipped=%lldB;;;0",
-                 (long long)json_integer_value(behind));
-    judge_age(v, "apply", json_object_get(json_object_get(stream, "applied"), "lag_seconds"),
+        measure(v, " unshipped%s=%lldB;;;0", suffix, (long long)json_integer_value(behind));
+    snprintf(label, sizeof label, "apply%s", suffix);
+    snprintf(shown, sizeof shown, "apply%s%.32s", strcmp(direction, "to") == 0 ? " on " : "",
+             strcmp(direction, "to") == 0 ? name : "");
+    judge_age(v, label, shown, json_object_get(json_object_get(stream, "applied"), "lag_seconds"),
               v->config->apply_warning_us, v->config->apply_critical_us);
+    judge_slot(v, suffix, json_object_get(stream, "slot"));
 }
 
 static void
@@ -118,13 +185,15 @@ judge(void *context, json_t *json)
              word(postgres, "reason", "no reason is known"));
     if (strcmp(role, "primary") != 0 && strcmp(role, "standby") != 0)
         find(v, WARNING, "this member is %s", role);
-    judge_age(v, "exposure", json_object_get(json, "exposure_seconds"),
+    judge_age(v, "exposure", "exposure", json_object_get(json, "exposure_seconds"),
               v->config->exposure_warning_us, v->config->exposure_critical_us);
     if (strcmp(role, "primary") == 0)
         json_array_foreach (json_object_get(json, "links"), i, link)
-            judge_stream(v, link, "to", "to");
+            judge_stream(v, link, "to", i);
     else
-        judge_stream(v, json_object_get(json, "receiving"), "from", "from");
+        judge_stream(v, json_object_get(json, "receiving"), "from", 0);
+    judge_disk(v, "spool", json_object_get(json, "spool"));
+    judge_disk(v, "pg_wal", json_object_get(json, "pg_wal"));
 }
 
 int

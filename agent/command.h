@@ -31,6 +31,8 @@ int command_check(const struct config *config, const struct member *self,
                   const struct options *options);
 int command_set(const struct config *config, const struct member *self,
                 const struct options *options);
+int command_events(const struct config *config, const struct member *self,
+                   const struct options *options);
 int command_failover(const struct config *config, const struct member *self,
                      const struct options *options);
 

@@ -155,6 +155,26 @@ take_keep(const char *value, void *out, size_t size)
     return take_duration(value, 365 * 86400 * SECOND_US, out);
 }
 
+/* Units of 1024, as PostgreSQL's. */
+static int
+take_size(const char *value, void *out, size_t size)
+{
+    static const char *const units[] = {"MB", "GB", "TB"};
+    size_t digits = strspn(value, DIGITS), i = 0;
+    uint64_t number, max = UINT64_C(1000) << 40;
+
+    while (i < sizeof units / sizeof *units && strcmp(value + digits, units[i]) != 0)
+        i++;
+    if (digits == 0 || i == sizeof units / sizeof *units)
+        return fail(ERR_USAGE, "'%s' is no size", value);
+    number = digits <= 9 ? strtoull(value, NULL, 10) : max;
+    if (number == 0 || number > max >> (20 + 10 * i))
+        return fail(ERR_USAGE, "'%s' is too %s", value, number == 0 ? "small" : "large");
+    number <<= 20 + 10 * i;
+    memcpy(out, &number, size);
+    return 0;
+}
+
 /* Written in one way only, so that equal directories are equal strings. */
 static int
 take_path(const char *value, void *out, size_t size)
@@ -522,6 +542,13 @@ enum pool_key {
     POOL_EXPOSURE_CRITICAL,
     POOL_APPLY_WARNING,
     POOL_APPLY_CRITICAL,
+    POOL_SHIP_WARNING,
+    POOL_SHIP_CRITICAL,
+    POOL_SLOT_WARNING,
+    POOL_SLOT_CRITICAL,
+    POOL_DISK_WARNING,
+    POOL_DISK_CRITICAL,
+    POOL_EVENT_COMMAND,
     POOL_KEYS
 };
 
@@ -544,6 +571,20 @@ static const struct key pool_keys[POOL_KEYS] = {
                             "0s to 10min, as in 30s, 2min"},
     [POOL_APPLY_CRITICAL] = {"apply_critical", false, take_wait, IN(config, apply_critical_us),
                              "0s to 10min, as in 30s, 2min"},
+    [POOL_SHIP_WARNING] = {"ship_warning", false, take_wait, IN(config, ship_warning_us),
+                           "0s to 10min, as in 30s, 2min"},
+    [POOL_SHIP_CRITICAL] = {"ship_critical", false, take_wait, IN(config, ship_critical_us),
+                            "0s to 10min, as in 30s, 2min"},
+    [POOL_SLOT_WARNING] = {"slot_warning", false, take_size, IN(config, slot_warning_bytes),
+                           "1MB to 1000TB, as in 500MB, 4GB"},
+    [POOL_SLOT_CRITICAL] = {"slot_critical", false, take_size, IN(config, slot_critical_bytes),
+                            "1MB to 1000TB, as in 500MB, 4GB"},
+    [POOL_DISK_WARNING] = {"disk_warning", false, take_keep, IN(config, disk_warning_us),
+                           "0s to 365d, as in 10min, 1h, 2d"},
+    [POOL_DISK_CRITICAL] = {"disk_critical", false, take_keep, IN(config, disk_critical_us),
+                            "0s to 365d, as in 10min, 1h, 2d"},
+    [POOL_EVENT_COMMAND] = {"event_command", false, take_path, IN(config, event_command),
+                            PATH_ALLOWED},
 };
 
 enum member_key {
@@ -768,7 +809,7 @@ value_fault(const char *value)
 static void
 unknown_key(struct parse *p, const char *name)
 {
-    char shown[SHOWN_SIZE], names[256];
+    char shown[SHOWN_SIZE], names[512];
     size_t used = 0;
 
     for (size_t i = 0; i < p->key_count; i++)
@@ -1005,12 +1046,19 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
                          .exposure_critical_us = 60 * SECOND_US,
                          .apply_warning_us = 60 * SECOND_US,
                          .apply_critical_us = 600 * SECOND_US,
+                         .ship_warning_us = 10 * SECOND_US,
+                         .ship_critical_us = 60 * SECOND_US,
+                         .slot_warning_bytes = UINT64_C(4) << 30,
+                         .slot_critical_bytes = UINT64_C(16) << 30,
+                         .disk_warning_us = 3600 * SECOND_US,
+                         .disk_critical_us = 600 * SECOND_US,
                          .digest = digest(text, length)};
     snprintf(c->file, sizeof c->file, "%s", name);
     line = ini_parse_stream(read_line, &p, take_key, &p);
     if (line != 0)
         complain(&p.to, line > 0 ? line : 1, NULL,
                  "not understood; allowed: [section], key = value, ; comment");
+    c->event_command_line = p.pool_key_line[POOL_EVENT_COMMAND];
     check_whole(&p);
     return verdict(&p.to);
 }
@@ -1344,6 +1392,10 @@ config_check_local(const struct config *c, const struct member *self, FILE *erro
     check_identity(&to, self);
     check_directory(&to, self, "spool", self->spool, 027);
     check_directory(&to, self, "run", self->run, 077);
+    name_section(&to, NULL);
+    if (c->event_command[0] != '\0' && access(c->event_command, X_OK) < 0)
+        complain(&to, c->event_command_line, "event_command", "cannot run %s: %s", c->event_command,
+                 strerror(errno));
     for (size_t i = 0; i < c->members; i++) {
         const struct member *m = &c->member[i];
 

@@ -58,7 +58,13 @@ struct config {
     /* check's limits; default 10 s, 1 min, 1 min, 10 min */
     int64_t exposure_warning_us, exposure_critical_us, apply_warning_us, apply_critical_us;
     struct link_settings shipping; /* default: all automatic, no limit */
-    uint64_t digest;               /* FNV-1a of the file's bytes: agents compare it */
+    /* ... and of the events; default 10 s, 1 min; 4 GB, 16 GB; full in 1 h, 10 min */
+    int64_t ship_warning_us, ship_critical_us;
+    uint64_t slot_warning_bytes, slot_critical_bytes;
+    int64_t disk_warning_us, disk_critical_us;
+    char event_command[256]; /* absolute; "" : none */
+    int event_command_line;
+    uint64_t digest; /* FNV-1a of the file's bytes: agents compare it */
     struct member member[MEMBERS_MAX];
     size_t members;
 };

@@ -74,6 +74,8 @@ static const struct command commands[] = {
      "show members, roles, positions and lag, as this host's agent knows them"},
     {"check", command_check, OPTION_PLACE, 0, 0, "",
      "monitoring plugin: one line, exit 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN"},
+    {"events", command_events, OPTION_PLACE | OPTION_JSON, 0, 0, "[--json]",
+     "show what was raised and cleared here, the oldest first"},
     {"failover", command_failover, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE, 0, 0,
      "[--dry-run] [--yes] [--force]", "make this host's standby the primary"},
     {"set", command_set, OPTION_PLACE, 0, 1, "KEY=VALUE",

@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 #define LINKS_MAX (MEMBERS_MAX + 1)
 
@@ -46,6 +45,12 @@ static const struct family of_member[] = {
      "WAL that this member's PostgreSQL has replayed, as a position."},
     {"spool.free_bytes", "walferry_spool_free_bytes", "gauge",
      "Free space of the spool's file system."},
+    {"spool.seconds_to_full", "walferry_spool_seconds_to_full", "gauge",
+     "Until it is full, at the rate of the last minute; absent: it does not fill."},
+    {"pg_wal.free_bytes", "walferry_pg_wal_free_bytes", "gauge",
+     "Free space of pg_wal's file system."},
+    {"pg_wal.seconds_to_full", "walferry_pg_wal_seconds_to_full", "gauge",
+     "Until it is full, at the rate of the last minute; absent: it does not fill."},
     {"spool.start", "walferry_spool_start_lsn_bytes", "gauge", "First position the spool holds."},
     {"spool.received", "walferry_spool_received_lsn_bytes", "gauge",
      "End of what the spool has been given."},
@@ -73,6 +78,12 @@ static const struct family of_link[] = {
      "WAL shipped on this link, before compression."},
     {"wire_bytes", "walferry_link_wire_bytes_total", "counter",
      "The same WAL as frames, after compression."},
+    {"shipping.produced_bytes_per_second", "walferry_link_produced_bytes_per_second", "gauge",
+     "WAL that the primary makes, over ten seconds."},
+    {"shipping.shipped_bytes_per_second", "walferry_link_shipped_bytes_per_second", "gauge",
+     "WAL that gets to the other site's stable storage, over ten seconds."},
+    {"shipping.level_in_seconds", "walferry_link_level_seconds", "gauge",
+     "Until nothing is unshipped, at these rates; absent: unknown, or never."},
     {"sent", "walferry_link_sent_lsn_bytes", "gauge", "End of what was sent in this session."},
 };
 
@@ -342,17 +353,32 @@ put_slots(const struct output *o)
 }
 
 static void
-put_pg_wal(const struct output *o)
+put_events(const struct output *o)
 {
-    struct statvfs fs;
-    char path[300];
+    const struct events *e = &o->agent->figures.events;
 
-    snprintf(path, sizeof path, "%s/pg_wal", o->agent->self->pgdata);
-    if (statvfs(path, &fs) < 0)
+    head(o, "walferry_event_active", "gauge", "1 while this event is raised on this member.");
+    for (enum event_id id = 0; id < EVENTS; id++)
+        fprintf(o->out, "walferry_event_active{id=\"%s\",name=\"%s\",severity=\"%s\"} %d\n",
+                event_kind(id)->id, event_kind(id)->name, event_kind(id)->severity,
+                e->event[id].active);
+    head(o, "walferry_events_total", "counter", "Times that this event was raised here.");
+    for (enum event_id id = 0; id < EVENTS; id++)
+        fprintf(o->out, "walferry_events_total{id=\"%s\"} %" PRIu64 "\n", event_kind(id)->id,
+                e->event[id].raised);
+}
+
+static void
+put_shipping(const struct output *o)
+{
+    static const char *const state[] = {"not_started", "error", "behind", "steady", "final"};
+
+    if (o->links == 0)
         return;
-    head(o, "walferry_pg_wal_free_bytes", "gauge", "Free space of pg_wal's file system.");
-    fprintf(o->out, "walferry_pg_wal_free_bytes %" PRIu64 "\n",
-            (uint64_t)fs.f_bavail * (uint64_t)fs.f_frsize);
+    head(o, "walferry_link_shipping", "gauge", "1 for the state of shipping of the link.");
+    for (size_t i = 0; i < o->links; i++)
+        put_words(o, "walferry_link_shipping", "state", o->name[i],
+                  json_string_value(look_up(o->link[i], "shipping.state")), state, 5);
 }
 
 static void
@@ -435,7 +461,8 @@ metrics_text(const struct http *h, int64_t now_us, size_t *ret_length)
         put_position(&o, &of_position[i]);
     put_counters(&o);
     put_slots(&o);
-    put_pg_wal(&o);
+    put_events(&o);
+    put_shipping(&o);
     put_time(&o, h, now_us);
     json_decref(report);
     if (fclose(o.out) != 0) {

@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Where the primary stands is known this long: it has gone on since, and nobody can say how far. */
-#define FRESH_US (2 * SECOND_US)
+/* A PING goes out each second: of a line that takes none, nobody knows the round trip. */
+#define OFFSET_KEEP_US (3 * SECOND_US)
 
 static json_t *
 lsn_json(lsn_t lsn)
@@ -93,16 +93,16 @@ link_state_name(enum link_state state)
     return name[state];
 }
 
-static json_t *
-round_trip_json(const struct clock_offset *o)
+bool
+agent_offset_known(const struct clock_offset *o, int64_t now_us)
 {
-    return seconds_json(o->count > 0, o->round_trip_us);
+    return o->count > 0 && now_us - o->last_us < OFFSET_KEEP_US;
 }
 
 static json_t *
-clock_offset_json(const struct clock_offset *o)
+round_trip_json(const struct clock_offset *o, int64_t now_us)
 {
-    return seconds_json(o->count > 0, o->wall_offset_us);
+    return seconds_json(agent_offset_known(o, now_us), o->round_trip_us);
 }
 
 /* zstd's level now; 0 none. */
@@ -115,7 +115,7 @@ level_json(const struct pack *p)
 }
 
 static json_t *
-rate_json(const struct rate *r)
+limit_json(const struct rate *r)
 {
     char text[RATE_TEXT_MAX];
 
@@ -123,19 +123,59 @@ rate_json(const struct rate *r)
 }
 
 static json_t *
-link_json(const struct agent *a, const struct link *l, int64_t now_us)
+clock_offset_json(const struct clock_offset *o, int64_t now_us)
 {
+    return seconds_json(agent_offset_known(o, now_us), o->wall_offset_us);
+}
+
+static json_t *
+rate_json(bool known, double per_second)
+{
+    return known ? json_integer((json_int_t)per_second) : json_null();
+}
+
+static json_t *
+shipping_json(const struct shipping *s)
+{
+    return json_pack("{s:s s:o s:o s:o s:o}", "state", shipping_name(s->state), "reason",
+                     text_json(s->reason), "produced_bytes_per_second",
+                     rate_json(s->produced_known, s->produced), "shipped_bytes_per_second",
+                     rate_json(s->shipped_known, s->shipped), "level_in_seconds",
+                     seconds_json(s->level_known, s->level_us));
+}
+
+static json_t *
+slot_json(const struct agent *a, size_t i)
+{
+    uint64_t retained;
+    bool lost;
+
+    if (!figures_slot(a, i, &retained, &lost))
+        return json_null();
+    return json_pack("{s:s s:o s:b}", "name", a->slot_name[i], "retained_bytes",
+                     lost ? json_null() : json_integer((json_int_t)retained), "lost", lost);
+}
+
+static json_t *
+link_json(const struct agent *a, size_t i, int64_t now_us)
+{
+    const struct link *l = &a->link[i];
     const struct sender *s = &l->sender;
     const struct postgres_sample *sample = postgres_sample(a->postgres);
-    bool fresh = sample != NULL && !sample->in_recovery && now_us - sample->mono_us < FRESH_US;
+    bool fresh =
+        sample != NULL && !sample->in_recovery && now_us - sample->mono_us < AGENT_FRESH_US;
     lsn_t primary = fresh ? sample->flush : LSN_UNKNOWN;
+    struct shipping shipping;
     json_t *json = json_pack(
         "{s:s s:s s:o s:o s:o s:o s:o s:b}", "to", l->member, "state", link_state_name(l->state),
         "since_seconds", seconds_json(true, now_us - l->since_us), "reason", text_json(l->reason),
         "source_reason", text_json(l->source_reason), "round_trip_seconds",
-        round_trip_json(&s->offset), "clock_offset_seconds", clock_offset_json(&s->offset),
-        "standby_connected", s->far.standby_connected);
+        round_trip_json(&s->offset, now_us), "clock_offset_seconds",
+        clock_offset_json(&s->offset, now_us), "standby_connected", s->far.standby_connected);
 
+    figures_link(a, i, now_us, &shipping);
+    json_object_set_new(json, "shipping", shipping_json(&shipping));
+    json_object_set_new(json, "slot", slot_json(a, i));
     json_object_set_new(json, "heard_seconds_ago",
                         seconds_json(s->seen_us != 0, now_us - s->seen_us));
     json_object_set_new(json, "sent", lsn_json(l->state == LINK_SHIPPING ? s->sent : LSN_UNKNOWN));
@@ -149,7 +189,7 @@ link_json(const struct agent *a, const struct link *l, int64_t now_us)
     json_object_set_new(json, "wire_bytes", json_integer((json_int_t)s->wire_bytes));
     json_object_set_new(json, "lanes", json_integer(lanes_up(&l->lanes)));
     json_object_set_new(json, "compression_level", level_json(&l->pack));
-    json_object_set_new(json, "rate_limit", rate_json(&l->rate));
+    json_object_set_new(json, "rate_limit", limit_json(&l->rate));
     json_object_set_new(json, "rate_limits", json_boolean(l->rate_limits));
     json_object_set_new(json, "connections_lost", json_integer((json_int_t)l->ended));
     json_object_set_new(
@@ -158,26 +198,34 @@ link_json(const struct agent *a, const struct link *l, int64_t now_us)
     return json;
 }
 
-/* Why nothing comes, or, on a link that is up, why no figure of it stays near 0. */
-static json_t *
-receiving_reason_json(const struct agent *a)
+const char *
+agent_receiving_reason(const struct agent *a)
 {
     const struct receiver *r = &a->receiver;
 
     if (a->inlet.reason[0] != '\0' || !receiver_live(r))
-        return text_json(a->inlet.reason);
+        return a->inlet.reason;
     switch (r->postgres) {
     case PONG_POSTGRES_UNKNOWN:
     case PONG_POSTGRES_ANSWERS:
         break;
     case PONG_POSTGRES_SILENT:
-        return json_sprintf("the PostgreSQL of %s does not answer its agent; look at its log there",
-                            r->from);
+        return "the PostgreSQL of the primary does not answer its agent; look at its log there";
     case PONG_POSTGRES_DEAD:
-        return json_sprintf(
-            "the PostgreSQL of %s is down; start it there, or run walferry failover here", r->from);
+        return "the PostgreSQL of the primary is down; start it there, or run walferry failover here";
     }
-    return json_null();
+    return "";
+}
+
+static json_t *
+disk_json(const struct disk *d, int64_t now_us)
+{
+    int64_t full_us = 0;
+    bool known = d->known && trend_full_us(&d->trend, now_us, &full_us);
+
+    return json_pack("{s:o s:o}", "free_bytes",
+                     d->known ? json_integer((json_int_t)d->free_bytes) : json_null(),
+                     "seconds_to_full", seconds_json(known, full_us));
 }
 
 static json_t *
@@ -188,15 +236,21 @@ receiving_json(const struct agent *a, int64_t now_us)
     bool clock_known = receiver_primary_us(r, now_us, &primary_us);
     bool live = receiver_live(r);
     lsn_t primary =
-        clock_known && primary_us - r->stamped.mono_us < FRESH_US ? r->stamped.lsn : LSN_UNKNOWN;
+        clock_known && primary_us - r->stamped.mono_us < AGENT_FRESH_US + r->offset.round_trip_us
+            ? r->stamped.lsn
+            : LSN_UNKNOWN;
     struct relay_standby standby;
+    struct shipping shipping;
     json_t *json;
 
     relay_standby(&a->relay, &standby);
-    json = json_pack("{s:o s:s s:o s:o s:o s:b}", "from", text_json(r->from), "state",
-                     live ? "up" : "down", "reason", receiving_reason_json(a), "round_trip_seconds",
-                     round_trip_json(&r->offset), "clock_offset_seconds",
-                     clock_offset_json(&r->offset), "standby_connected", standby.connected);
+    json =
+        json_pack("{s:o s:s s:o s:o s:o s:b}", "from", text_json(r->from), "state",
+                  live ? "up" : "down", "reason", text_json(agent_receiving_reason(a)),
+                  "round_trip_seconds", round_trip_json(&r->offset, now_us), "clock_offset_seconds",
+                  clock_offset_json(&r->offset, now_us), "standby_connected", standby.connected);
+    figures_receiving(a, now_us, &shipping);
+    json_object_set_new(json, "shipping", shipping_json(&shipping));
     json_object_set_new(json, "since_seconds",
                         seconds_json(a->inlet.since_us != 0, now_us - a->inlet.since_us));
     json_object_set_new(json, "heard_seconds_ago",
@@ -220,18 +274,18 @@ receiving_json(const struct agent *a, int64_t now_us)
 }
 
 static json_t *
-spool_json(const struct agent *a)
+spool_json(const struct agent *a, int64_t now_us)
 {
     const struct spool *s = &a->spool;
-    uint64_t room = 0;
-    bool room_known = durable_free(s->dir, &room) == 0;
+    json_t *json = json_pack("{s:s s:i s:o s:o s:o s:o s:o}", "path", s->path, "timeline",
+                             (int)s->timeline, "start", lsn_json(s->start), "received",
+                             lsn_json(s->written), "flushed", lsn_json(s->flushed), "available",
+                             lsn_json(s->available), "error", text_json(a->spool_error));
+    json_t *disk = disk_json(&a->figures.spool, now_us);
 
-    return json_pack("{s:s s:i s:o s:o s:o s:o s:o s:o}", "path", s->path, "timeline",
-                     (int)s->timeline, "start", lsn_json(s->start), "received",
-                     lsn_json(s->written), "flushed", lsn_json(s->flushed), "available",
-                     lsn_json(s->available), "free_bytes",
-                     room_known ? json_integer((json_int_t)room) : json_null(), "error",
-                     text_json(a->spool_error));
+    json_object_update(json, disk);
+    json_decref(disk);
+    return json;
 }
 
 /* What a disaster now could cost: the smallest of the links' lags on the primary, ours on a
@@ -288,7 +342,7 @@ agent_report(const struct agent *a, int64_t now_us)
              (unsigned long long)agent_identity(a)->system_identifier);
     for (size_t i = 0; i < a->links; i++)
         if (a->role != ROLE_STANDBY && a->role != ROLE_UNKNOWN)
-            json_array_append_new(links, link_json(a, &a->link[i], now_us));
+            json_array_append_new(links, link_json(a, i, now_us));
     json = json_pack("{s:s s:s s:s s:s s:s s:s s:i s:o}", "version", WALFERRY_VERSION, "pool",
                      a->config->name, "member", a->self->name, "site", a->self->site, "role",
                      role_name(a->role), "system_identifier", system_identifier, "timeline",
@@ -308,11 +362,13 @@ agent_report(const struct agent *a, int64_t now_us)
                   seconds_json(true, a->config->apply_warning_us), "apply_critical_seconds",
                   seconds_json(true, a->config->apply_critical_us)));
     json_object_set_new(json, "postgres", postgres_json(a));
+    json_object_set_new(json, "pg_wal", disk_json(&a->figures.pg_wal, now_us));
+    json_object_set_new(json, "events", events_json(&a->figures.events));
     json_object_set_new(json, "links", links);
     json_object_set_new(json, "receiving",
                         a->role == ROLE_PRIMARY || a->role == ROLE_FENCED
                             ? json_null()
                             : receiving_json(a, now_us));
-    json_object_set_new(json, "spool", spool_json(a));
+    json_object_set_new(json, "spool", spool_json(a, now_us));
     return json;
 }

@@ -4,6 +4,7 @@
  */
 #include "command.h"
 #include "control.h"
+#include "watch.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
@@ -151,36 +152,57 @@ print_line(const json_t *json)
            string_of(json, "alarm", NULL) != NULL ? " ALARM: " : "", string_of(json, "alarm", ""));
 }
 
+struct view {
+    const struct options *options;
+    struct watch *watch; /* NULL: no terminal to redraw */
+};
+
 static void
 show(void *context, json_t *json)
 {
-    const struct options *options = context;
+    const struct view *v = context;
 
-    if (options->json)
-        json_dumpf(json, stdout, options->watch ? JSON_COMPACT : JSON_INDENT(2)), putchar('\n');
-    else if (options->watch && !isatty(STDOUT_FILENO))
+    if (v->watch != NULL)
+        watch_draw(v->watch, json, NULL);
+    else if (v->options->json)
+        json_dumpf(json, stdout, v->options->watch ? JSON_COMPACT : JSON_INDENT(2)), putchar('\n');
+    else if (v->options->watch)
         print_line(json);
     else
         print_status(json);
     fflush(stdout);
 }
 
+static void
+show_failure(const struct view *v, const struct config *config, const struct member *self)
+{
+    char text[FAIL_MESSAGE_MAX + 256];
+
+    snprintf(text, sizeof text, "%s; is the agent of %s running? (systemctl start walferry@%s)",
+             fail_message(), self->name, config->name);
+    if (v->watch != NULL)
+        watch_draw(v->watch, NULL, text);
+    else
+        fprintf(stderr, "walferry status: %s\n", text);
+}
+
 int
 command_status(const struct config *config, const struct member *self,
                const struct options *options)
 {
-    struct options shown = *options;
+    static struct watch watch;
+    struct view view = {.options = options};
     int code;
 
+    if (options->watch && !options->json && isatty(STDOUT_FILENO)) {
+        watch_init(&watch);
+        view.watch = &watch;
+        printf("\033[2J");
+    }
     for (;;) {
-        if (options->watch && !options->json && isatty(STDOUT_FILENO))
-            printf("\033[H\033[2J");
-        code = control_ask(self->run, json_pack("{s:s}", "command", "status"), show, &shown);
+        code = control_ask(self->run, json_pack("{s:s}", "command", "status"), show, &view);
         if (code < 0)
-            fprintf(
-                stderr,
-                "walferry status: %s; is the agent of %s running? (systemctl start walferry@%s)\n",
-                fail_message(), self->name, config->name);
+            show_failure(&view, config, self);
         if (!options->watch || ferror(stdout))
             return code == 0 ? 0 : 1;
         poll(NULL, 0, options->watch_s * 1000);

@@ -130,6 +130,7 @@ offset_sample(struct clock_offset *o, int64_t sent_us, int64_t far_us, int64_t f
         o->at_us = now_us;
     }
     o->count++;
+    o->last_us = now_us;
     o->round_trip_us = round_trip_us;
     o->wall_offset_us = (far_wall_us - far_us) - (wall_us - now_us) + o->offset_us;
     return other;

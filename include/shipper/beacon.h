@@ -53,8 +53,8 @@ struct clock_offset {
     bool known;
     int64_t offset_us, error_us,
         at_us;    /* the best sample, what it may be wrong by, when it was taken */
-    size_t count; /* samples of this connection; the next two are the last one's */
-    int64_t round_trip_us, wall_offset_us;
+    size_t count; /* samples of this connection; the next three are the last one's */
+    int64_t last_us, round_trip_us, wall_offset_us;
 };
 
 void offset_restart(struct clock_offset *o); /* another connection */

@@ -12,8 +12,11 @@ becomes() { expect 20 "is $1 $2 '$3'"; }
 
 start_pool
 expect 30 level
+as sed -i 's/^home = .*/&\ndisk_warning = 0s\ndisk_critical = 0s/' "$CONFIG" # others fill this disk
 step "all is well, seen from both sides"
-perfdata='\| exposure=[0-9.]+s;10;60;0 unshipped=0B;;;0 apply=[0-9.]+s;60;600;0$'
+common='\| exposure=[0-9.]+s;10;60;0 ship=[0-9.]+s;10;60;0 unshipped=0B;;;0 apply=[0-9.]+s;60;600;0'
+disks=' spool_free=[0-9]+B;;;0( spool_full=[0-9]+s;0:;0:;0)? pg_wal_free=[0-9]+B;;;0( pg_wal_full=[0-9]+s;0:;0:;0)?$'
+perfdata="$common( slot=[0-9]+B;4294967296;17179869184;0)?$disks"
 becomes 1 0 "^WALFERRY OK - pool demo, dc1-a \\(primary\\), exposure [0-9.]+ s $perfdata"
 becomes 2 0 "^WALFERRY OK - pool demo, dc2-a \\(standby\\), exposure [0-9.]+ s $perfdata"
 

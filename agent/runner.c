@@ -1,0 +1,178 @@
+/* See runner.h. */
+#include "runner.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int
+runner_init(struct runner *r, const char *command, const char *pool, const char *member,
+            const char *site)
+{
+    *r = (struct runner){
+        .command = command, .stop_fd = -1, .pool = pool, .member = member, .site = site};
+    if (command[0] == '\0')
+        return 0;
+    r->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r->stop_fd < 0)
+        return fail_sys(ERR_LOCAL, "cannot make an eventfd");
+    return worker_init(&r->worker);
+}
+
+void
+runner_release(struct runner *r)
+{
+    uint64_t one = 1;
+
+    if (!r->worker.started)
+        return;
+    if (write(r->stop_fd, &one, sizeof one) < 0)
+        log_warning("the event command cannot be ended: %s", strerror(errno));
+    worker_release(&r->worker);
+    close(r->stop_fd);
+}
+
+/* ---- in the worker's thread ---- */
+
+/* The agent's signals are blocked or ignored: the command gets everything as usual. */
+static int
+spawn(const struct runner_job *j, pid_t *ret_pid)
+{
+    char *argv[] = {(char *)(uintptr_t)j->command, NULL}, *environment[RUNNER_FACTS + 1] = {NULL};
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    sigset_t none, all;
+    int error;
+
+    for (size_t i = 0; i < RUNNER_FACTS; i++)
+        environment[i] = (char *)(uintptr_t)j->fact[i];
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&files, 2, 1);
+    posix_spawn_file_actions_addclosefrom_np(&files, 3);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                              POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawnattr_setpgroup(&attributes, 0);
+    error = posix_spawn(ret_pid, j->command, &files, &attributes, argv, environment);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&files);
+    return error;
+}
+
+static void
+job_command(void *context)
+{
+    struct runner_job *j = context;
+    struct pollfd wait_for[2] = {{.fd = -1, .events = POLLIN},
+                                 {.fd = j->stop_fd, .events = POLLIN}};
+    int64_t until_us = clock_us() + RUNNER_LIMIT_US, left_us;
+    pid_t pid;
+
+    j->error = spawn(j, &pid);
+    if (j->error != 0)
+        return;
+    wait_for[0].fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    while (wait_for[0].fd >= 0 && (left_us = until_us - clock_us()) > 0 &&
+           wait_for[0].revents == 0 && wait_for[1].revents == 0)
+        poll(wait_for, 2, (int)(left_us / MILLISECOND_US) + 1);
+    j->stopped = wait_for[1].revents != 0;
+    j->timed_out = wait_for[0].revents == 0 && !j->stopped;
+    if (wait_for[0].revents == 0)
+        kill(-pid, SIGKILL);
+    while (waitpid(pid, &j->status, 0) < 0 && errno == EINTR)
+        ;
+    if (wait_for[0].fd >= 0)
+        close(wait_for[0].fd);
+}
+
+/* ---- in the loop ---- */
+
+static void
+put_facts(const struct runner *r, const struct event_entry *e, const char *role,
+          struct runner_job *j)
+{
+    const struct event_kind *kind = event_kind(e->id);
+    char when[40];
+    size_t n = 0;
+
+#define FACT(name, ...) snprintf(j->fact[n++], sizeof j->fact[0], name "=" __VA_ARGS__)
+    FACT("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    FACT("WALFERRY_EVENT_ID", "%s", kind->id);
+    FACT("WALFERRY_EVENT_NAME", "%s", kind->name);
+    FACT("WALFERRY_EVENT_STATE", "%s", e->raised ? "raised" : "cleared");
+    FACT("WALFERRY_EVENT_SEVERITY", "%s", kind->severity);
+    FACT("WALFERRY_EVENT_TEXT", "%s", e->text);
+    FACT("WALFERRY_EVENT_TIME", "%s", text_time(when, sizeof when, e->wall_us));
+    FACT("WALFERRY_POOL", "%s", r->pool);
+    FACT("WALFERRY_MEMBER", "%s", r->member);
+    FACT("WALFERRY_SITE", "%s", r->site);
+    FACT("WALFERRY_ROLE", "%s", role);
+#undef FACT
+}
+
+void
+runner_put(struct runner *r, const struct event_entry *entry, const char *role)
+{
+    if (r->command[0] == '\0')
+        return;
+    if (r->count == RUNNER_QUEUE_MAX) {
+        log_warning("event_command is not run for %s: %d events wait for it already",
+                    event_kind(entry->id)->id, RUNNER_QUEUE_MAX);
+        return;
+    }
+    r->queue[r->count].entry = *entry;
+    snprintf(r->queue[r->count].role, sizeof r->queue[0].role, "%s", role);
+    r->count++;
+}
+
+static void
+say_result(const struct runner_job *j)
+{
+    if (j->error != 0)
+        log_warning("event_command %s cannot be run: %s", j->command, strerror(j->error));
+    else if (j->timed_out)
+        log_warning("event_command %s was killed: it took over %d s", j->command,
+                    (int)(RUNNER_LIMIT_US / SECOND_US));
+    else if (WIFSIGNALED(j->status))
+        log_warning("event_command %s ended by signal %d", j->command, WTERMSIG(j->status));
+    else if (WEXITSTATUS(j->status) != 0)
+        log_warning("event_command %s ended with status %d", j->command, WEXITSTATUS(j->status));
+}
+
+void
+runner_watch(const struct runner *r, struct loop *l)
+{
+    loop_watch(l, worker_fd(&r->worker), POLLIN);
+}
+
+void
+runner_run(struct runner *r)
+{
+    if (worker_done(&r->worker))
+        say_result(&r->job);
+    if (r->count == 0 || worker_busy(&r->worker))
+        return;
+    r->job = (struct runner_job){.command = r->command, .stop_fd = r->stop_fd};
+    put_facts(r, &r->queue[0].entry, r->queue[0].role, &r->job);
+    r->count--;
+    memmove(r->queue, r->queue + 1, r->count * sizeof r->queue[0]);
+    worker_submit(&r->worker, job_command, &r->job);
+}

@@ -1,0 +1,148 @@
+#!/bin/bash
+# Every figure of both agents against the truth of both servers, ten times a second, through all that
+# happens to a pool (tests/support/truth.c says what is compared). Older by a beacon and a round trip
+# is allowed, and what this machine takes for them; better than the truth never is.
+. "$(dirname "$0")/lib.sh"
+long && seconds=20 || seconds=3
+MOMENT=1000 # ms
+now() { date +%s; }
+
+skew() { perl -e 'print pack("q", $ARGV[0] * 1e6)' -- "$2" | as dd of="$WALFERRY_DEMO/dc$1/skew" conv=notrunc status=none; } # N SECONDS
+start_skewed() { # N: an agent whose wall clock is ours to set
+    ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 LD_PRELOAD=$WALFERRY_DEMO/bin/skew.so \
+        WALFERRY_SKEW=$WALFERRY_DEMO/dc$1/skew start_agent "$1"
+    expect 15 "[ \"\$(field $1 .pool)\" = demo ]"
+}
+phase() { # NAME [LIMIT_MS [MARKERS]]
+    step "$1"
+    kill -0 $TRUTH_PID 2>/dev/null || fail "truth is gone: $(tail -3 "$OUT")"
+    echo "phase $1 ${2:-$MOMENT} ${3:-1}" >>"$OUT.in"
+}
+near() { # N FIELD: that position is known and less than a second behind
+    [ "$(field "$1" "((.links[0] // .receiving).$2.lag_seconds // 99) < 1")" = true ]
+}
+level_again() { for n in 1 2; do expect 30 "near $n flushed && near $n applied"; done; }
+
+start_pool
+fill 2
+OUT=/tmp/wf-$$.truth
+BEFORE_DOWN='[ -z "${TRUTH_PID:-}" ] || as kill $TRUTH_PID; rm -f "$OUT" "$OUT.in"'
+install -m 755 "$WALFERRY_BUILD/skew.so" "$WALFERRY_BUILD/truth" "$WALFERRY_DEMO/bin/" || fail "the build has no truth"
+sql1 "create table truth (n bigint)" >/dev/null
+expect 30 level
+for n in 1 2; do
+    as truncate -s 8 "$WALFERRY_DEMO/dc$n/skew"
+    kill_agent $n
+    start_skewed $n
+done
+level_again
+: >"$OUT.in"
+as env LD_PRELOAD= "$WALFERRY_DEMO/bin/truth" "$DC1_PG dbname=postgres" "$DC2_PG dbname=postgres" "$WALFERRY_DEMO/dc1/run" \
+    "$WALFERRY_DEMO/dc2/run" "$DC1_SPOOL" "$DC2_SPOOL" "$WALFERRY_DEMO/dc1/skew" "$WALFERRY_DEMO/dc2/skew" \
+    <"$OUT.in" >"$OUT" 2>&1 &
+TRUTH_PID=$!
+
+phase idle $MOMENT 0
+sleep $seconds
+phase commits
+sleep $seconds
+phase distance $((MOMENT + 200))
+demo wan 100 20
+sleep $seconds
+demo wan 0
+phase load
+load 600
+sleep $((seconds * 3))
+phase cut-under-load
+demo cut
+sleep $((seconds * 2))
+phase heal-under-load
+demo heal
+level_again
+phase standby-PostgreSQL-stopped
+pg2 -m fast stop || fail "it does not stop"
+sleep $seconds
+phase standby-PostgreSQL-started
+pg2 start || fail "it does not start"
+level_again
+phase standby-PostgreSQL-killed
+kill_postgres 2
+pg2 start || fail "it does not start"
+level_again
+sql1 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgbench'" >/dev/null
+end_load
+
+phase apply-paused
+sql2 "select pg_wal_replay_pause()" >/dev/null
+sleep $seconds
+phase apply-resumed
+sql2 "select pg_wal_replay_resume()" >/dev/null
+level_again
+
+phase agent-1-killed 2500
+sleep 2 # what outlives the agent is saved once a second
+kill_agent 1
+sleep 2
+start_skewed 1
+level_again
+phase agent-2-killed 2500
+sleep 2 # what outlives the agent is saved once a second
+kill_agent 2
+sleep 2
+start_skewed 2
+level_again
+phase agents-killed-line-cut 2500
+sleep 2 # what outlives the agent is saved once a second
+demo cut
+kill_agent 1
+kill_agent 2
+start_skewed 1
+start_skewed 2
+sleep $seconds
+demo heal
+level_again
+
+phase clock-of-dc1-an-hour-ahead
+skew 1 3600
+sleep $seconds
+phase clock-of-dc2-an-hour-behind
+skew 2 -3600
+sleep $seconds
+phase clocks-stepped-while-cut
+demo cut
+skew 1 -1800
+skew 2 1800
+sleep $seconds
+demo heal
+level_again
+phase clock-stepped-agent-killed 2500
+sleep 2 # what outlives the agent is saved once a second
+kill_agent 1
+skew 1 7200
+start_skewed 1
+level_again
+skew 1 0
+skew 2 0
+
+phase failover 2500
+kill_agent 1
+kill_postgres 1
+walferry 2 failover --yes </dev/null >/dev/null 2>&1 || fail "failover"
+echo "primary 2" >>"$OUT.in"
+phase the-new-primary
+sleep $seconds
+[ "$(field 2 '.exposure_seconds == null and .links[0].flushed.lag_seconds == null')" = true ] || fail "nobody has acknowledged anything: $(status 2)"
+phase the-former-primary 2500
+start_skewed 1
+pg1 start
+expect 20 '[ "$(field 1 .role)" = fenced ]'
+sleep 1
+
+echo end >>"$OUT.in"
+wait $TRUTH_PID
+code=$?
+TRUTH_PID=
+sed 's/^/# /' "$OUT"
+[ $code = 0 ] || fail "$(grep -m 5 LIE "$OUT")"
+[ "$(awk '$2 ~ /^[0-9]+$/ && $2 < 100' "$OUT" | grep -c figures)" = 0 ] || fail "a phase has next to nothing to compare"
+pass
