@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -1024,6 +1025,10 @@ command_agent(const struct config *config, const struct member *self, const stru
 
     (void)options;
     log_init(self->name);
+    /* libpq gives each 128 KB of WAL in a malloc of its own: fresh pages for each would cost more
+     * than the copy into them */
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_TRIM_THRESHOLD, 8 << 20);
     if (config_check_local(config, self, stderr) < 0)
         return 2;
     sigemptyset(&wanted);

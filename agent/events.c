@@ -125,6 +125,19 @@ events_json(const struct events *e)
     return all;
 }
 
+json_t *
+events_recent_json(const struct events *e)
+{
+    size_t n = e->count < EVENTS_RECENT ? e->count : EVENTS_RECENT;
+    json_t *recent = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(
+            recent, event_entry_json(
+                        &e->history[(e->next + EVENT_HISTORY_MAX - n + i) % EVENT_HISTORY_MAX]));
+    return recent;
+}
+
 size_t
 events_save(const struct events *e, char out[EVENT_FILE_BYTES])
 {

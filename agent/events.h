@@ -38,6 +38,7 @@ enum event_id { /* WF001 is the first; numbers are never used again */
 
 #define EVENT_TEXT_MAX    240
 #define EVENT_HISTORY_MAX 128
+#define EVENTS_RECENT     20
 #define EVENT_FILE        "events"
 #define EVENT_FILE_BYTES  (128u << 10)
 
@@ -85,6 +86,7 @@ size_t events_save(const struct events *e, char out[EVENT_FILE_BYTES]);
 void events_load(struct events *e, const char *text);
 
 json_t *event_entry_json(const struct event_entry *entry);
-json_t *events_json(const struct events *e); /* every event that is active, for status */
+json_t *events_json(const struct events *e);        /* every event that is active, for status */
+json_t *events_recent_json(const struct events *e); /* the last EVENTS_RECENT of the history */
 
 #endif

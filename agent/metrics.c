@@ -64,6 +64,8 @@ static const struct family of_link[] = {
     {"lanes", "walferry_link_lanes", "gauge", "SSH connections of the link that are up."},
     {"compression_level", "walferry_link_compression_level", "gauge",
      "Level of zstd at this moment, 0: none."},
+    {"rate_limits", "walferry_link_rate_limited", "gauge",
+     "1 while WAL waits for the rate limit, not for the line."},
     {"round_trip_seconds", "walferry_link_round_trip_seconds", "gauge",
      "Round trip of the last PING through the link."},
     {"clock_offset_seconds", "walferry_link_clock_offset_seconds", "gauge",

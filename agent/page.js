@@ -170,14 +170,13 @@ function showFacts(s) {
 }
 
 function showEvents(s) {
-  const events = Array.isArray(s.events) ? s.events.slice(-20).reverse() : [];
+  const raised = s.events.map((e) => ({ ...e, time: e.since, state: "raised" }));
+  const past = s.recent_events.filter((e) => e.state === "cleared").reverse();
+  const events = raised.concat(past).slice(0, 20);
   $("events-box").hidden = events.length === 0;
-  refresh($("events"), events.map((e) => {
-    const over = e.cleared || e.state === "cleared" || e.raised === false;
-    return make("li", over ? "" : "raised", make("span", "id", or(e.id, "")),
-      make("span", "", [e.name, e.text ?? e.message ?? e.reason].filter(Boolean).join(": ") + (over ? " (over)" : "")),
-      make("time", "", or(e.at ?? e.since ?? e.time, "")));
-  }));
+  refresh($("events"), events.map((e) => make("li", e.state === "raised" ? "raised" : "", make("span", "id", e.id),
+    make("span", "", e.name + ": " + e.text + (e.state === "raised" ? "" : " (over, lasted " + duration(e.seconds) + ")")),
+    make("time", "", e.time))));
 }
 
 function show(s) {

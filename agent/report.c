@@ -364,6 +364,7 @@ agent_report(const struct agent *a, int64_t now_us)
     json_object_set_new(json, "postgres", postgres_json(a));
     json_object_set_new(json, "pg_wal", disk_json(&a->figures.pg_wal, now_us));
     json_object_set_new(json, "events", events_json(&a->figures.events));
+    json_object_set_new(json, "recent_events", events_recent_json(&a->figures.events));
     json_object_set_new(json, "links", links);
     json_object_set_new(json, "receiving",
                         a->role == ROLE_PRIMARY || a->role == ROLE_FENCED
