@@ -568,7 +568,7 @@ run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
         a->feedback_us = now_us;
     feedback = now_us - a->feedback_us < FEEDBACK_KEEP_US;
     receiver_report(&a->receiver, agent_applied(a), feedback ? standby.xmin : 0,
-                    feedback ? standby.catalog_xmin : 0, standby.connected);
+                    feedback ? standby.catalog_xmin : 0, standby.connected, now_us);
     inlet_push(&a->inlet);
     retry_spool(a, now_us);
 }
@@ -756,6 +756,7 @@ set_shipping(struct agent *a, uint64_t client, const json_t *request)
     }
     for (size_t i = 0; i < a->links; i++)
         link_set(&a->link[i], &a->shipping);
+    a->shipping_set = true;
     log_info("%s is %s until the next start: walferry set", key, value);
     control_text(&a->control, client, "%s = %s until the agent's next start; %s has the last word",
                  key, value, a->config->file);

@@ -96,6 +96,7 @@ struct agent {
     struct link link[MEMBERS_MAX];
     size_t links;
     struct link_settings shipping; /* of the config, as changed since the start */
+    bool shipping_set;             /* ... by `walferry set` */
     char slot_name[MEMBERS_MAX][SLOT_NAME_SIZE];
     char conninfo[512];
     char *history; /* of the primary's timeline; HISTORY_BYTES_MAX and a 0 */

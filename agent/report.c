@@ -191,6 +191,7 @@ link_json(const struct agent *a, size_t i, int64_t now_us)
     json_object_set_new(json, "compression_level", level_json(&l->pack));
     json_object_set_new(json, "rate_limit", limit_json(&l->rate));
     json_object_set_new(json, "rate_limits", json_boolean(l->rate_limits));
+    json_object_set_new(json, "set_at_run_time", json_boolean(a->shipping_set));
     json_object_set_new(json, "connections_lost", json_integer((json_int_t)l->ended));
     json_object_set_new(
         json, "config_differs",
@@ -267,6 +268,7 @@ receiving_json(const struct agent *a, int64_t now_us)
         position_json(agent_applied(a), primary, &r->applied, clock_known, primary_us));
     json_object_set_new(json, "wal_bytes", json_integer((json_int_t)r->wal_bytes));
     json_object_set_new(json, "wire_bytes", json_integer((json_int_t)r->wire_bytes));
+    json_object_set_new(json, "lanes", json_integer(inlet_lanes(&a->inlet)));
     json_object_set_new(json, "connections_lost", json_integer((json_int_t)a->inlet.ended));
     json_object_set_new(json, "config_differs",
                         json_boolean(live && r->far_digest != a->config->digest));

@@ -75,10 +75,15 @@ print_stream(const json_t *stream, const char *direction, const char *peer)
            bytes_of(stream, "wire_bytes", wire, sizeof wire));
     if (reason != NULL)
         printf("  why: %s\n", reason);
-    if (json_integer_value(json_object_get(stream, "lanes")) > 0)
-        printf("  %d lanes, zstd level %d\n",
+    if (json_integer_value(json_object_get(stream, "lanes")) > 0 &&
+        json_is_string(json_object_get(stream, "rate_limit")))
+        printf("  %d lanes, zstd level %d, rate limit %s%s\n",
                (int)json_integer_value(json_object_get(stream, "lanes")),
-               (int)json_integer_value(json_object_get(stream, "compression_level")));
+               (int)json_integer_value(json_object_get(stream, "compression_level")),
+               string_of(stream, "rate_limit", "unknown"),
+               json_is_true(json_object_get(stream, "set_at_run_time"))
+                   ? " (changed by walferry set, until the agent's next start)"
+                   : "");
     if (json_is_true(json_object_get(stream, "rate_limits")))
         printf("  WAL waits for the rate limit of %s a second: walferry set rate_limit=none lifts "
                "it\n",

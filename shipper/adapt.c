@@ -53,9 +53,9 @@ step(struct adapt *a, unsigned rung)
 static bool
 was_right(const struct adapt *a, bool line_full)
 {
-    if (a->rung > a->before && line_full)
-        return a->ratio >= a->ratio_before * SMALLER;
-    return a->rate >= a->rate_before * SLOWER;
+    if (a->rung > a->before && a->ratio < a->ratio_before * SMALLER)
+        return false;
+    return line_full || a->rate >= a->rate_before * SLOWER;
 }
 
 /* The one that was tried, and the stronger ones, too, if the processor was too slow for it. */
@@ -78,9 +78,12 @@ choose(struct adapt *a, bool up, bool down, int64_t now_us)
             return;
         }
     }
-    if (down && a->rung > 0 && now_us >= a->closed_us[a->rung - 1]) {
-        step(a, a->rung - 1);
-        a->trying = true;
+    for (unsigned rung = a->rung; down && rung-- > 0;) {
+        if (now_us >= a->closed_us[rung]) {
+            step(a, rung);
+            a->trying = true;
+            return;
+        }
     }
 }
 

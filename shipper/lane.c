@@ -102,9 +102,10 @@ struct lane_session {
     bool identity_rsa;
 
     enum half_sent half_sent;
-    bool blocked; /* no write until something comes in */
-    bool more;    /* libssh2 may hold input that poll does not see */
-    bool ended;   /* all output was read; the exit status is due by end_due_us */
+    bool blocked;    /* no write until something comes in */
+    bool more;       /* libssh2 may hold input that poll does not see */
+    int64_t read_us; /* when input was last looked for */
+    bool ended;      /* all output was read; the exit status is due by end_due_us */
     int64_t end_due_us;
     size_t piece_bytes;
     uint8_t piece[PIECE_BYTES];
@@ -1195,7 +1196,9 @@ pump(struct lane *l, const struct loop *loop)
     code = repeat_half_sent(l);
     if (code < 0 || s->half_sent != HALF_SENT_NOTHING)
         return code;
-    code = read_input(l);
+    if (s->read_us != s->now_us || s->more || s->blocked) /* once in a turn is enough */
+        code = read_input(l);
+    s->read_us = s->now_us;
     while (code == 0 && s->half_sent == HALF_SENT_NOTHING && buf_used(&l->out) > 0 && !s->ended &&
            !libssh2_channel_eof(s->channel)) {
         code = write_piece(l);
@@ -1203,7 +1206,8 @@ pump(struct lane *l, const struct loop *loop)
     }
     if (code < 0 && code != ERR_AGAIN)
         return code;
-    if (wrote && s->half_sent == HALF_SENT_NOTHING) /* a write takes input off the socket, too */
+    if (wrote && s->half_sent == HALF_SENT_NOTHING &&
+        has_queued_input(s)) /* a write takes input off the socket, too */
         code = read_input(l);
     else
         code = 0;

@@ -404,8 +404,13 @@ run_drain(struct link *l)
 static int
 check_alive(struct link *l, int64_t now_us)
 {
-    int64_t progress_us = lanes_progress_us(&l->lanes);
-    int64_t heard_us = l->sender.heard_us > progress_us ? l->sender.heard_us : progress_us;
+    int64_t progress_us, heard_us = l->sender.heard_us;
+
+    if (now_us - heard_us < SECOND_US)
+        return 0;
+    progress_us = lanes_progress_us(&l->lanes);
+    if (progress_us > heard_us)
+        heard_us = progress_us;
 
     if (now_us - l->sender.heard_us < SILENT_US && now_us - heard_us < DEAD_US)
         return 0;
@@ -461,7 +466,8 @@ run_pack(struct link *l, int64_t now_us)
 
     if (!l->more)
         pack_rest(&l->pack, ready > 0);
-    if (l->sender.far.busy) /* it is not the line that lets no more through */
+    /* neither a busy far side nor lanes that are still to come are the line's limit */
+    if (l->sender.far.busy || lanes_up(&l->lanes) < l->lanes.wanted)
         adapt_rest(&l->pack.adapt);
     else
         pack_look(&l->pack, l->more, ready >= WINDOW_READY_BYTES / 2, now_us);

@@ -3,6 +3,7 @@
 
 #include "base/fail.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,6 +166,7 @@ static void
 prepare(struct pack *p, struct pack_job *j)
 {
     buf_clear(&j->frame);
+    assert(p->count < PACK_JOBS - 1); /* pack_wants leaves room for what one item can fill */
     j->codec.level = p->compression == COMPRESSION_AUTO ? adapt_level(&p->adapt) : p->compression;
     p->count++;
 }

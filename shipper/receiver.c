@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define PING_US SECOND_US
+#define HOLD_US MILLISECOND_US
 #define DEAD_US (5 * SECOND_US)
 
 void
@@ -70,6 +71,7 @@ receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
         return code;
     r->out = out;
     order_clear(&r->order);
+    r->held_us = 0;
     r->said_any = false;
     r->compared = f.accept.lsn;
     r->drained = false;
@@ -277,9 +279,21 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
     return fail(ERR_PEER, "a frame of type %d came from a sender", (int)f->type);
 }
 
+static bool
+only_received(const struct ack *a, const struct ack *said)
+{
+    struct ack rest = *a;
+
+    rest.received = said->received;
+    rest.compared = said->compared;
+    rest.next = said->next;
+    rest.received_beacon = said->received_beacon;
+    return ack_equal(&rest, said);
+}
+
 void
 receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catalog_xmin,
-                bool standby_connected)
+                bool standby_connected, int64_t now_us)
 {
     struct frame f = {.type = FRAME_ACK};
 
@@ -303,6 +317,13 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
     }
     if (r->out == NULL || (r->said_any && ack_equal(&f.ack, &r->said)))
         return;
+    if (r->said_any && r->spool->flushing && only_received(&f.ack, &r->said)) {
+        if (r->held_us == 0)
+            r->held_us = now_us;
+        if (now_us - r->held_us < HOLD_US)
+            return;
+    }
+    r->held_us = 0;
     if (frame_put(r->out, &f) < 0)
         return; /* no room: said again as soon as there is */
     r->said = f.ack;
@@ -334,11 +355,15 @@ receiver_tick(struct receiver *r, int64_t now_us)
 int64_t
 receiver_due_us(const struct receiver *r)
 {
-    int64_t ping = r->pinged_us + PING_US, dead = r->heard_us + DEAD_US;
+    int64_t due_us = r->pinged_us + PING_US;
 
     if (r->out == NULL)
         return NEVER_US;
-    return ping < dead ? ping : dead;
+    if (r->heard_us + DEAD_US < due_us)
+        due_us = r->heard_us + DEAD_US;
+    if (r->held_us != 0 && r->held_us + HOLD_US < due_us)
+        due_us = r->held_us + HOLD_US;
+    return due_us;
 }
 
 int

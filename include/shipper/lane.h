@@ -62,9 +62,10 @@ struct lane {
     enum lane_state state;
     const struct lane_target *target; /* borrowed for the life of the lane */
     int64_t due_us;                   /* when getting up counts as failed */
-    int64_t progress_us;              /* last time the far host took (lane_unacknowledged looks) or gave a byte */
-    uint64_t bytes_out, bytes_in;     /* payload through the channel */
-    struct lane_session *session;     /* lane.c */
+    int64_t
+        progress_us; /* last time the far host took (lane_unacknowledged looks) or gave a byte */
+    uint64_t bytes_out, bytes_in; /* payload through the channel */
+    struct lane_session *session; /* lane.c */
 };
 
 int lane_init(struct lane *l, const struct lane_target *target); /* buffers; state LANE_DOWN */

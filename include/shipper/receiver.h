@@ -35,6 +35,7 @@ struct receiver {
     lsn_t compared;  /* end of the WAL that came in this session */
     struct ack said; /* the last ACK */
     bool said_any;
+    int64_t held_us; /* since when an ACK is held back for the flush under way; 0: none is */
 
     /* the far PostgreSQL, as the last PONG told it; true at some time after postgres_us, when it
      * was asked (the line may have held the PONG for long) */
@@ -79,10 +80,11 @@ int receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, in
  * spool waits for a flush, give none. */
 int receiver_go_on(struct receiver *r, int64_t now_us);
 
-/* Say ACK if a position moved since the last one. standby_* are the local standby's; applied 0
+/* Say ACK if a position moved since the last one; what was only received waits a moment for the
+ * flush that is under way: one ACK for both. standby_* are the local standby's; applied 0
  * unknown. */
 void receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catalog_xmin,
-                     bool standby_connected);
+                     bool standby_connected, int64_t now_us);
 
 /* PING each second; nothing heard for 5 s is ERR_PEER. */
 int receiver_tick(struct receiver *r, int64_t now_us);

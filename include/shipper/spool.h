@@ -167,7 +167,7 @@ int spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wal
 
 /*
  * restore_command: copy a whole segment or history file `name` of the spool at `path` to
- * `target` (written beside it, fsynced, renamed). Needs no lock and no agent. 0; ERR_AGAIN not
+ * `target` (written beside it, renamed). Needs no lock and no agent. 0; ERR_AGAIN not
  * here (no message worth a log line); ERR_USAGE a name that is neither; ERR_LOCAL.
  */
 int spool_fetch(const char *path, const char *name, const char *target);

@@ -162,7 +162,7 @@ make_dc3() {
     {
         cat "$CONFIG"
         echo
-        sed -n '/^\[member dc2-a\]/,$p' "$CONFIG" | sed "s|dc2|dc3|g; s|^\(ssh .*:\)[0-9]*|\1$port|"
+        sed -n '/^\[member dc2-a\]/,$p' "$CONFIG" | sed "s|dc2|dc3|g; /^http /d; s|^\(ssh .*:\)[0-9]*|\1$port|"
     } | as sh -c 'cat >"$1" && chmod 600 "$1"' sh "$WALFERRY_DEMO/pool3.ini"
 }
 links() { # WHO: walferry ships to two sites, or one

@@ -46,6 +46,7 @@ walferry 1 set lanes=1 >/dev/null || fail "set lanes"
 expect 40 '[ "$(link lanes)" = 1 ]'
 demo wan 0
 walferry 1 set rate_limit=1MB >/dev/null || fail "set rate_limit"
+walferry 1 status | grep -q 'changed by walferry set' || fail "status does not tell what was set"
 [ "$(link rate_limit)" = 1MB ] || fail "the limit is not told: $(link rate_limit)"
 sql1 "create table big as select gen_random_uuid() as a, gen_random_uuid() as b from generate_series(1, 400000)" >/dev/null
 expect 10 '[ "$(link rate_limits)" = true ]'

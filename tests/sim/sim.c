@@ -372,7 +372,7 @@ run_receiver(void)
     flushed = w.spool.flushed;
     if (w.broken)
         w.spool.flushed = w.spool.available;
-    receiver_report(&w.receiver, w.spool.flushed, 0, 0, true);
+    receiver_report(&w.receiver, w.spool.flushed, 0, 0, true, w.now_us);
     w.spool.flushed = flushed;
     if (w.session && receiver_tick(&w.receiver, w.now_us) < 0)
         end_session();

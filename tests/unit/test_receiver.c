@@ -342,19 +342,19 @@ test_receiver_acknowledges_only_what_is_flushed(void **state)
     shake_hands(1, "", FIRST);
     sender_beacon(&sender, &b);
     assert_int_equal(ship(FIRST, FIRST + 5000), 0);
-    receiver_report(&receiver, 0, 0, 0, false);
+    receiver_report(&receiver, 0, 0, 0, false, 0);
     assert_int_equal(carry_back(), 0);
     assert_int_equal(sender.far.received, FIRST + 5000);
     assert_int_equal(sender.far.flushed, FIRST); /* the flush is held back */
     assert_int_equal(sender.received.covered.lsn, b.lsn);
     assert_int_equal(sender.flushed.covered.lsn, 0);
     flush_all();
-    receiver_report(&receiver, 0, 0, 0, false);
+    receiver_report(&receiver, 0, 0, 0, false, 0);
     assert_int_equal(carry_back(), 0);
     assert_int_equal(sender.far.flushed, FIRST + 5000);
     assert_int_equal(sender.flushed.covered.lsn, b.lsn);
     assert_int_equal(sender.applied.covered.lsn, 0);
-    receiver_report(&receiver, 0, 0, 0, false);
+    receiver_report(&receiver, 0, 0, 0, false, 0);
     assert_int_equal(buf_used(&back), 0); /* nothing moved, nothing said */
 }
 
@@ -368,16 +368,16 @@ test_receiver_tells_how_far_a_session_has_compared(void **state)
     receiver_close(&receiver);
     sender_close(&sender);
     shake_hands(1, "", FIRST);
-    receiver_report(&receiver, 0, 0, 0, false);
+    receiver_report(&receiver, 0, 0, 0, false, 0);
     assert_int_equal(carry_back(), 0);
     assert_int_equal(sender.far.flushed, FIRST + 5000);
     assert_false(sender.far_compared);
     assert_int_equal(ship(FIRST, FIRST + 4999), 0);
-    receiver_report(&receiver, 0, 0, 0, false);
+    receiver_report(&receiver, 0, 0, 0, false, 0);
     assert_int_equal(carry_back(), 0);
     assert_false(sender.far_compared);
     assert_int_equal(ship(FIRST + 4999, FIRST + 5000), 0);
-    receiver_report(&receiver, 0, 0, 0, false);
+    receiver_report(&receiver, 0, 0, 0, false, 0);
     assert_int_equal(carry_back(), 0);
     assert_true(sender.far_compared);
 }
@@ -392,7 +392,7 @@ test_receiver_covers_no_beacon_early(void **state)
     sender_beacon(&sender, &b);
     assert_int_equal(ship(FIRST, FIRST + 5000), 0);
     flush_all();
-    receiver_report(&receiver, FIRST + 5000, 0, 0, true);
+    receiver_report(&receiver, FIRST + 5000, 0, 0, true, 0);
     assert_int_equal(carry_back(), 0);
     assert_int_equal(sender.far.applied, FIRST + 5000);
     assert_int_equal(sender.flushed.covered.lsn, 0);
