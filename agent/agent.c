@@ -559,8 +559,6 @@ run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
     while (inlet_greeting(&a->inlet, &session, &hello))
         answer_greeting(a, session, hello, now_us, wall_us);
     relay_push(&a->relay, now_us);
-    relay_standby(&a->relay, &standby);
-    a->spool.unread = !standby.connected;
     begin_flush(a, now_us);
     relay_run(&a->relay, &a->loop, now_us);
     relay_standby(&a->relay, &standby);

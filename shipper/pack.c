@@ -215,17 +215,15 @@ pack_wal(struct pack *p, timeline_t timeline, lsn_t lsn, const void *bytes, size
             j->timeline = timeline;
             j->lsn = lsn;
         }
-        piece = wal_piece(lsn, n, FRAME_WAL_MAX - j->n);
-        if (piece == 0) {
-            submit(p);
-            continue;
-        }
+        piece = FRAME_WAL_MAX - (size_t)(lsn % FRAME_WAL_MAX);
+        if (piece > n)
+            piece = n;
         memcpy(j->wal + j->n, at, piece);
         j->n += piece;
         at += piece;
         lsn += piece;
         n -= piece;
-        if (j->n == FRAME_WAL_MAX)
+        if (lsn % FRAME_WAL_MAX == 0)
             submit(p);
     }
 }

@@ -897,7 +897,6 @@ describe(const struct spool *s, lsn_t start, struct flush *f)
     char name[SEGMENT_NAME_SIZE];
 
     name_of(s, s->timeline, start, name, f->from);
-    f->forget = s->unread;
     if (f->upto == start + s->identity.segment_bytes)
         snprintf(f->to, sizeof f->to, "%s", name);
 }
@@ -956,8 +955,6 @@ spool_flush_run(struct flush *f)
         (void)!durable_rename(f->dir, f->from, damaged);
         return;
     }
-    if (f->to[0] != '\0' && f->forget) /* fresh pages cost more than the bytes in them */
-        durable_forget(f->fd);
     /* an older position is only a smaller promise: a full disk must not stop what was flushed */
     if (f->position[0] != '\0' &&
         durable_replace(f->dir, "position", f->position, strlen(f->position)) < 0)

@@ -23,10 +23,7 @@ void durable_close(int fd); /* accepts -1 */
 ssize_t durable_read(int fd, void *bytes, size_t n,
                      uint64_t offset); /* all of n, or up to the end */
 int durable_write(int fd, const void *bytes, size_t n, uint64_t offset); /* all, or -1 */
-/* A flushed file that nobody reads soon need not stay in the page cache. */
-void durable_forget(int fd);
-
-int durable_data(int fd); /* fdatasync */
+int durable_data(int fd);                                                /* fdatasync */
 int durable_size(int fd, uint64_t *ret_bytes);
 int durable_truncate(int fd, uint64_t bytes);
 

@@ -2,8 +2,10 @@
  * pack: WAL of a source into WAL frames, compressed by a crew while the loop goes on.
  *
  * Small pieces are gathered while the lanes are busy, and packed at once, in the loop, when they
- * are not. Frames come out in the order of their WAL. Links that ship the same WAL share a shelf:
- * what one of them packed a moment ago, and its bytes are the same, the others take as it is.
+ * are not. Frames come out in the order of their WAL; none goes over a place where FRAME_WAL_MAX
+ * divides the LSN, so that all links cut at the same ones. Links that ship the same WAL share a
+ * shelf: what one of them packed a moment ago, and its bytes are the same, the others take as it
+ * is.
  */
 #ifndef SHIPPER_PACK_H
 #define SHIPPER_PACK_H
@@ -17,7 +19,7 @@
 #define COMPRESSION_AUTO   100 /* instead of a level */
 #define PACK_AT_ONCE_BYTES (16u << 10)
 
-#define SHELF_PLACES 32
+#define SHELF_PLACES 96
 #define SHELF_PACKS  16
 
 struct pack;

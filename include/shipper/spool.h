@@ -57,7 +57,6 @@
 struct flush {
     int fd, dir; /* fd -1: nothing to flush, only the position is due */
     lsn_t upto;
-    bool forget;        /* nobody reads the segment now: it need not stay in the page cache */
     bool sync_dir;      /* the file is new: its name has to survive, too */
     char from[40];      /* the file's name now */
     char to[40];        /* a full segment gets its name; "" : it is not full */
@@ -87,7 +86,6 @@ struct spool {
     lsn_t recorded;     /* what the position file says */
     int64_t recorded_us;
     char boot_id[40];
-    bool unread; /* the caller says that nobody reads: full segments leave the page cache */
     int read_fd; /* the file last read from, kept open for the relay; -1 when none */
     timeline_t read_timeline;
     lsn_t read_start;

@@ -79,12 +79,6 @@ durable_write(int fd, const void *bytes, size_t n, uint64_t offset)
     return 0;
 }
 
-void
-durable_forget(int fd)
-{
-    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-}
-
 int
 durable_data(int fd)
 {

@@ -267,12 +267,6 @@ keep(struct inode *i)
     i->kept_bytes = upto;
 }
 
-void
-durable_forget(int fd)
-{
-    (void)fd;
-}
-
 int
 durable_data(int fd)
 {
