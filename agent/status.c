@@ -77,7 +77,7 @@ print_stream(const json_t *stream, const char *direction, const char *peer)
         printf("  why: %s\n", reason);
     if (json_integer_value(json_object_get(stream, "lanes")) > 0 &&
         json_is_string(json_object_get(stream, "rate_limit")))
-        printf("  %d lanes, zstd level %d, rate limit %s%s\n",
+        printf("  lanes %d, zstd level %d, rate limit %s%s\n",
                (int)json_integer_value(json_object_get(stream, "lanes")),
                (int)json_integer_value(json_object_get(stream, "compression_level")),
                string_of(stream, "rate_limit", "unknown"),
