@@ -318,6 +318,7 @@ run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t no
 int
 inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us)
 {
+    char why[FAIL_MESSAGE_MAX];
     int result = 0;
 
     if (loop_ready(l, i->fd) != 0)
@@ -335,8 +336,10 @@ inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us
             continue;
         }
         if (s->state == SESSION_LIVE) {
-            if (code != ERR_PEER)
+            if (code != ERR_PEER) {
                 result = code;
+                snprintf(why, sizeof why, "%s", fail_message());
+            }
             log_warning("link from %s: %s", s->from, fail_message());
             inlet_end(i, fail_message());
             continue;
@@ -345,7 +348,7 @@ inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us
             log_warning("inlet: %s", fail_message());
         free_session(i, s);
     }
-    return result;
+    return result < 0 ? fail(result, "%s", why) : 0; /* other lanes have ended since */
 }
 
 static void
