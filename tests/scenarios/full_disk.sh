@@ -8,7 +8,7 @@
 IMAGE=/tmp/wf-$$.image
 BEFORE_DOWN='kill_agent 2; umount "$DC2_SPOOL" 2>/dev/null; rm -f "$IMAGE" "$IMAGE".acknowledged'
 
-export DEMO_SEGMENT_MB=1
+export DEMO_SEGMENT_MB=1 DEMO_POOL_CONF=${DEMO_POOL_CONF:-lanes = 4} # all of them end with one reason
 start_pool
 step "the spool moves to a file system of 300 MB"
 kill_agent 2 TERM
