@@ -775,6 +775,10 @@ answer_requests(struct agent *a, int64_t now_us)
             control_done(&a->control, client, 0);
         } else if (command != NULL && strcmp(command, "set") == 0) {
             set_shipping(a, client, request);
+        } else if (command != NULL && strcmp(command, "drain") == 0) {
+            for (size_t i = 0; i < a->links; i++)
+                link_drain(&a->link[i]);
+            control_done(&a->control, client, 0);
         } else if (command != NULL && strcmp(command, "failover") == 0) {
             failover_request(a, client, request, now_us);
         } else {

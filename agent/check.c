@@ -7,6 +7,7 @@
  */
 #include "command.h"
 #include "control.h"
+#include "show.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
@@ -37,14 +38,6 @@ find(struct verdict *v, enum severity severity, const char *format, ...)
     va_start(args, format);
     vsnprintf(v->findings + used, sizeof v->findings - used, format, args);
     va_end(args);
-}
-
-static const char *
-word(const json_t *json, const char *key, const char *missing)
-{
-    const char *text = json_string_value(json_object_get(json, key));
-
-    return text != NULL ? text : missing;
 }
 
 static void __attribute__((format(printf, 2, 3)))
@@ -89,14 +82,14 @@ judge_slot(struct verdict *v, const char *suffix, const json_t *slot)
 
     if (json_is_true(json_object_get(slot, "lost")))
         find(v, CRITICAL, "slot %s has lost WAL that the other site needs",
-             word(slot, "name", "?"));
+             show_word(slot, "name", "?"));
     if (!json_is_integer(retained))
         return;
     measure(v, " slot%s=%lluB;%llu;%llu;0", suffix, (unsigned long long)bytes,
             (unsigned long long)warning, (unsigned long long)critical);
     if (bytes >= warning)
         find(v, bytes >= critical ? CRITICAL : WARNING, "slot %s keeps %s of WAL (limit %s)",
-             word(slot, "name", "?"), text_bytes(shown, sizeof shown, bytes),
+             show_word(slot, "name", "?"), text_bytes(shown, sizeof shown, bytes),
              text_bytes(limit, sizeof limit, bytes >= critical ? critical : warning));
 }
 
@@ -128,10 +121,10 @@ judge_disk(struct verdict *v, const char *name, const json_t *disk)
 static void
 judge_stream(struct verdict *v, const json_t *stream, const char *direction, size_t i)
 {
-    const char *name = word(stream, direction, "nobody yet"),
-               *state = word(stream, "state", "unknown");
-    const char *reason = word(stream, "reason", NULL),
-               *source = word(stream, "source_reason", NULL);
+    const char *name = show_word(stream, direction, "nobody yet"),
+               *state = show_word(stream, "state", "unknown");
+    const char *reason = show_word(stream, "reason", NULL),
+               *source = show_word(stream, "source_reason", NULL);
     const json_t *flushed = json_object_get(stream, "flushed");
     const json_t *behind = json_object_get(flushed, "behind_bytes");
     char suffix[40] = "", label[48], shown[64];
@@ -166,23 +159,24 @@ judge(void *context, json_t *json)
 {
     struct verdict *v = context;
     const json_t *link, *postgres = json_object_get(json, "postgres");
-    const char *role = word(json, "role", "unknown"), *alarm = word(json, "alarm", NULL);
-    const char *spool = word(json_object_get(json, "spool"), "error", NULL);
+    const char *role = show_word(json, "role", "unknown"), *alarm = show_word(json, "alarm", NULL);
+    const char *spool = show_word(json_object_get(json, "spool"), "error", NULL);
     char exposure[32];
     size_t i;
 
     text_duration(exposure, sizeof exposure,
                   (int64_t)(json_number_value(json_object_get(json, "exposure_seconds")) *
                             (double)SECOND_US));
-    snprintf(v->subject, sizeof v->subject, "%s (%s), exposure %s", word(json, "member", "?"), role,
+    snprintf(v->subject, sizeof v->subject, "%s (%s), exposure %s", show_word(json, "member", "?"),
+             role,
              json_is_number(json_object_get(json, "exposure_seconds")) ? exposure : "unknown");
     if (alarm != NULL)
         find(v, CRITICAL, "%s", alarm);
     if (spool != NULL)
         find(v, CRITICAL, "the spool takes nothing: %s", spool);
-    if (strcmp(word(postgres, "state", ""), "up") != 0)
-        find(v, WARNING, "PostgreSQL here is %s: %s", word(postgres, "state", "unknown"),
-             word(postgres, "reason", "no reason is known"));
+    if (strcmp(show_word(postgres, "state", ""), "up") != 0)
+        find(v, WARNING, "PostgreSQL here is %s: %s", show_word(postgres, "state", "unknown"),
+             show_word(postgres, "reason", "no reason is known"));
     if (strcmp(role, "primary") != 0 && strcmp(role, "standby") != 0)
         find(v, WARNING, "this member is %s", role);
     judge_age(v, "exposure", "exposure", json_object_get(json, "exposure_seconds"),

@@ -12,7 +12,8 @@
 
 struct options {
     const char *config_file, *member, *from; /* NULL: not given */
-    bool json, yes, dry_run, force, watch;
+    const char *timeout; /* as written: a duration */
+    bool json, yes, dry_run, force, watch, applied;
     int watch_s; /* interval of --watch; default 1 */
     const char *const *args;
     int arg_count;
@@ -29,6 +30,8 @@ int command_status(const struct config *config, const struct member *self,
                    const struct options *options);
 int command_check(const struct config *config, const struct member *self,
                   const struct options *options);
+int command_sync(const struct config *config, const struct member *self,
+                 const struct options *options);
 int command_set(const struct config *config, const struct member *self,
                 const struct options *options);
 int command_events(const struct config *config, const struct member *self,

@@ -116,43 +116,17 @@ take_switch(const char *value, void *out, size_t size)
 }
 
 static int
-take_duration(const char *value, int64_t max_us, int64_t *ret_us)
-{
-    static const struct {
-        const char *name;
-        int64_t us;
-    } units[] = {
-        {"s", SECOND_US},
-        {"min", 60 * SECOND_US},
-        {"h", 3600 * SECOND_US},
-        {"d", 86400 * SECOND_US},
-    };
-    size_t digits = strspn(value, DIGITS), i = 0;
-    int64_t number;
-
-    while (i < sizeof units / sizeof *units && strcmp(value + digits, units[i].name) != 0)
-        i++;
-    if (digits == 0 || i == sizeof units / sizeof *units)
-        return fail(ERR_USAGE, "'%s' is no duration", value);
-    number = digits <= 9 ? strtoll(value, NULL, 10) : INT64_MAX;
-    if (number > max_us / units[i].us)
-        return fail(ERR_USAGE, "'%s' is too long", value);
-    *ret_us = number * units[i].us;
-    return 0;
-}
-
-static int
 take_wait(const char *value, void *out, size_t size)
 {
     (void)size;
-    return take_duration(value, 600 * SECOND_US, out);
+    return text_take_duration(value, 600 * SECOND_US, out);
 }
 
 static int
 take_keep(const char *value, void *out, size_t size)
 {
     (void)size;
-    return take_duration(value, 365 * 86400 * SECOND_US, out);
+    return text_take_duration(value, 365 * 86400 * SECOND_US, out);
 }
 
 /* Units of 1024, as PostgreSQL's. */

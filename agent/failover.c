@@ -10,6 +10,7 @@
  */
 #include "agent.h"
 #include "command.h"
+#include "show.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
@@ -575,17 +576,6 @@ failover_due_us(const struct agent *a)
 }
 
 /* ---- the command ---- */
-
-static void
-show_line(void *context, json_t *line)
-{
-    const char *text = json_string_value(json_object_get(line, "text"));
-
-    (void)context;
-    if (text != NULL)
-        printf("%s\n", text);
-    fflush(stdout);
-}
 
 static bool
 confirmed(const struct member *self)

@@ -4,6 +4,7 @@
 #include "agent.h"
 
 #include "base/clock.h"
+#include "base/fail.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -20,6 +21,7 @@
 #define HTTP_RETRY_US      (5 * SECOND_US)
 #define PEER_SEEN_US       (3 * SECOND_US) /* PING is sent each second */
 #define NEWS_US            (10 * SECOND_US) /* a former primary that comes back hears of it by then */
+#define LAG_MAX_US         (30 * 86400 * SECOND_US) /* that ?lag= may ask for */
 #define APPLY_RATE_US      (10 * SECOND_US)
 
 /* From page.html, page.css and page.js, made by CMake. */
@@ -163,26 +165,6 @@ get_primary(const struct http *h, const char *lag, struct reply *r)
 }
 
 /* "10s", "500ms", "2min"; false: nothing like it. */
-static bool
-parse_lag(const char *text, int64_t *ret_us)
-{
-    static const struct {
-        const char *unit;
-        int64_t us;
-    } units[] = {
-        {"ms", MILLISECOND_US}, {"s", SECOND_US}, {"min", 60 * SECOND_US}, {"h", 3600 * SECOND_US}};
-    size_t digits = strspn(text, "0123456789");
-
-    if (digits == 0 || digits > 6)
-        return false;
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-        if (strcmp(text + digits, units[i].unit) == 0) {
-            *ret_us = atoi(text) * units[i].us;
-            return true;
-        }
-    return false;
-}
-
 static void
 get_standby(const struct http *h, const char *lag, struct reply *r)
 {
@@ -195,9 +177,9 @@ get_standby(const struct http *h, const char *lag, struct reply *r)
     peer_word(h, peer, sizeof peer);
     if (known)
         text_duration(shown, sizeof shown, age_us);
-    if (lag != NULL && !parse_lag(lag, &limit_us))
+    if (lag != NULL && text_take_duration(lag, LAG_MAX_US, &limit_us) < 0)
         reply_text(r, MHD_HTTP_BAD_REQUEST,
-                   "lag is a number with ms, s, min or h, as in lag=10s\n");
+                   "lag is a number with ms, s, min, h or d, as in lag=10s\n");
     else if (a->role != ROLE_STANDBY)
         reply_text(r, MHD_HTTP_SERVICE_UNAVAILABLE, "%s is no standby (%s)\n", a->self->name,
                    role_name(a->role));

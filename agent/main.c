@@ -27,6 +27,8 @@ enum option_flag {
     OPTION_YES = 16,
     OPTION_DRY_RUN = 32,
     OPTION_FORCE = 64,
+    OPTION_APPLIED = 128,
+    OPTION_TIMEOUT = 256,
 };
 
 enum option_value {
@@ -50,6 +52,8 @@ static const struct option {
     {"--yes", OPTION_YES, VALUE_NONE, offsetof(struct options, yes), 0},
     {"--dry-run", OPTION_DRY_RUN, VALUE_NONE, offsetof(struct options, dry_run), 0},
     {"--force", OPTION_FORCE, VALUE_NONE, offsetof(struct options, force), 0},
+    {"--applied", OPTION_APPLIED, VALUE_NONE, offsetof(struct options, applied), 0},
+    {"--timeout", OPTION_TIMEOUT, VALUE_TEXT, offsetof(struct options, timeout), 0},
 };
 
 struct command {
@@ -78,6 +82,9 @@ static const struct command commands[] = {
      "show what was raised and cleared here, the oldest first"},
     {"failover", command_failover, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE, 0, 0,
      "[--dry-run] [--yes] [--force]", "make this host's standby the primary"},
+    {"sync", command_sync, OPTION_PLACE | OPTION_APPLIED | OPTION_TIMEOUT, 0, -1,
+     "[MEMBER] [--applied] [--timeout 60s]",
+     "wait until all that is committed now is durable on the other site"},
     {"set", command_set, OPTION_PLACE, 0, 1, "KEY=VALUE",
      "change lanes, compression or rate_limit until the agent's next start"},
     {"fetch", command_fetch, OPTION_PLACE, 0, 2, "FILE TARGET",

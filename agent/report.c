@@ -185,6 +185,7 @@ link_json(const struct agent *a, size_t i, int64_t now_us)
                         position_json(s->far.flushed, primary, &s->flushed, true, now_us));
     json_object_set_new(json, "applied",
                         position_json(s->far.applied, primary, &s->applied, true, now_us));
+    json_object_set_new(json, "drained", lsn_json(l->drain.done));
     json_object_set_new(json, "wal_bytes", json_integer((json_int_t)s->wal_bytes));
     json_object_set_new(json, "wire_bytes", json_integer((json_int_t)s->wire_bytes));
     json_object_set_new(json, "lanes", json_integer(lanes_up(&l->lanes)));

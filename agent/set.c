@@ -2,21 +2,12 @@
  * the next start. */
 #include "command.h"
 #include "control.h"
+#include "show.h"
 
 #include "base/fail.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static void
-show(void *context, json_t *line)
-{
-    const char *text = json_string_value(json_object_get(line, "text"));
-
-    (void)context;
-    if (text != NULL)
-        printf("%s\n", text);
-}
 
 int
 command_set(const struct config *config, const struct member *self, const struct options *options)
@@ -35,7 +26,7 @@ command_set(const struct config *config, const struct member *self, const struct
     }
     code = control_ask(self->run,
                        json_pack("{s:s s:s s:s}", "command", "set", "key", key, "value", value + 1),
-                       show, NULL);
+                       show_line, NULL);
     if (code < 0)
         fprintf(stderr,
                 "walferry set: %s; is the agent of %s running? (systemctl start walferry@%s)\n",

@@ -4,6 +4,7 @@
  */
 #include "command.h"
 #include "control.h"
+#include "show.h"
 #include "watch.h"
 
 #include "base/clock.h"
@@ -15,64 +16,33 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *
-string_of(const json_t *json, const char *key, const char *missing)
-{
-    const char *text = json_string_value(json_object_get(json, key));
-
-    return text != NULL ? text : missing;
-}
-
-static const char *
-seconds_of(const json_t *json, const char *key, char *out, size_t size)
-{
-    const json_t *value = json_object_get(json, key);
-
-    if (!json_is_number(value))
-        snprintf(out, size, "unknown");
-    else
-        text_duration(out, size, (int64_t)(json_number_value(value) * (double)SECOND_US));
-    return out;
-}
-
-static const char *
-bytes_of(const json_t *json, const char *key, char *out, size_t size)
-{
-    const json_t *value = json_object_get(json, key);
-
-    if (!json_is_integer(value))
-        snprintf(out, size, "unknown");
-    else
-        text_bytes(out, size, (uint64_t)json_integer_value(value));
-    return out;
-}
-
 static void
 print_position(const json_t *stream, const char *name)
 {
     const json_t *p = json_object_get(stream, name);
     char behind[24], lag[32];
 
-    printf("  %-9s %-16s %10s behind   lag %-14s as of %s\n", name, string_of(p, "lsn", "unknown"),
-           bytes_of(p, "behind_bytes", behind, sizeof behind),
-           seconds_of(p, "lag_seconds", lag, sizeof lag), string_of(p, "as_of", "unknown"));
+    printf("  %-9s %-16s %10s behind   lag %-14s as of %s\n", name, show_word(p, "lsn", "unknown"),
+           show_bytes(json_object_get(p, "behind_bytes"), behind, sizeof behind),
+           show_seconds(json_object_get(p, "lag_seconds"), lag, sizeof lag),
+           show_word(p, "as_of", "unknown"));
 }
 
 static void
 print_stream(const json_t *stream, const char *direction, const char *peer)
 {
     char since[32], round_trip[32], wal[24], wire[24];
-    const char *reason = string_of(stream, "reason", NULL);
+    const char *reason = show_word(stream, "reason", NULL);
     const json_t *rtt = json_object_get(stream, "round_trip_seconds");
 
     snprintf(round_trip, sizeof round_trip, "unknown");
     if (json_is_number(rtt))
         snprintf(round_trip, sizeof round_trip, "%.1f ms", json_number_value(rtt) * 1000);
     printf("link %s %s: %s for %s, round trip %s, %s of WAL in %s\n", direction,
-           string_of(stream, peer, "nobody yet"), string_of(stream, "state", "?"),
-           seconds_of(stream, "since_seconds", since, sizeof since), round_trip,
-           bytes_of(stream, "wal_bytes", wal, sizeof wal),
-           bytes_of(stream, "wire_bytes", wire, sizeof wire));
+           show_word(stream, peer, "nobody yet"), show_word(stream, "state", "?"),
+           show_seconds(json_object_get(stream, "since_seconds"), since, sizeof since), round_trip,
+           show_bytes(json_object_get(stream, "wal_bytes"), wal, sizeof wal),
+           show_bytes(json_object_get(stream, "wire_bytes"), wire, sizeof wire));
     if (reason != NULL)
         printf("  why: %s\n", reason);
     if (json_integer_value(json_object_get(stream, "lanes")) > 0 &&
@@ -80,15 +50,15 @@ print_stream(const json_t *stream, const char *direction, const char *peer)
         printf("  lanes %d, zstd level %d, rate limit %s%s\n",
                (int)json_integer_value(json_object_get(stream, "lanes")),
                (int)json_integer_value(json_object_get(stream, "compression_level")),
-               string_of(stream, "rate_limit", "unknown"),
+               show_word(stream, "rate_limit", "unknown"),
                json_is_true(json_object_get(stream, "set_at_run_time"))
                    ? " (changed by walferry set, until the agent's next start)"
                    : "");
     if (json_is_true(json_object_get(stream, "rate_limits")))
         printf("  WAL waits for the rate limit of %s a second: walferry set rate_limit=none lifts "
                "it\n",
-               string_of(stream, "rate_limit", "?"));
-    reason = string_of(stream, "source_reason", NULL);
+               show_word(stream, "rate_limit", "?"));
+    reason = show_word(stream, "source_reason", NULL);
     if (reason != NULL)
         printf("  no WAL to ship: %s\n", reason);
     if (json_is_true(json_object_get(stream, "config_differs")))
@@ -98,7 +68,7 @@ print_stream(const json_t *stream, const char *direction, const char *peer)
     print_position(stream, "flushed");
     print_position(stream, "applied");
     if (!json_is_true(json_object_get(stream, "standby_connected")) &&
-        strcmp(string_of(stream, "state", ""), "up") == 0)
+        strcmp(show_word(stream, "state", ""), "up") == 0)
         printf(
             "  the standby's PostgreSQL is not connected to its relay; WAL is kept in the spool for it\n");
 }
@@ -109,30 +79,31 @@ print_status(const json_t *json)
     const json_t *epoch = json_object_get(json, "epoch"),
                  *postgres = json_object_get(json, "postgres");
     const json_t *receiving = json_object_get(json, "receiving"), *member, *link;
-    const char *reason = string_of(postgres, "reason", NULL);
+    const char *reason = show_word(postgres, "reason", NULL);
     char exposure[32];
     size_t i;
 
-    printf("pool %s: epoch %lld, primary %s, timeline %lld\n", string_of(json, "pool", "?"),
+    printf("pool %s: epoch %lld, primary %s, timeline %lld\n", show_word(json, "pool", "?"),
            (long long)json_integer_value(json_object_get(epoch, "number")),
-           string_of(epoch, "member", "unknown"),
+           show_word(epoch, "member", "unknown"),
            (long long)json_integer_value(json_object_get(json, "timeline")));
     json_array_foreach (json_object_get(json, "members"), i, member)
-        printf("  %-16s site %-12s %s%s\n", string_of(member, "name", "?"),
-               string_of(member, "site", "?"), string_of(member, "role", "?"),
-               strcmp(string_of(member, "name", ""), string_of(json, "member", "-")) == 0
+        printf("  %-16s site %-12s %s%s\n", show_word(member, "name", "?"),
+               show_word(member, "site", "?"), show_word(member, "role", "?"),
+               strcmp(show_word(member, "name", ""), show_word(json, "member", "-")) == 0
                    ? "   <- here"
                    : "");
-    printf("exposure: %s\n", seconds_of(json, "exposure_seconds", exposure, sizeof exposure));
-    if (string_of(json, "alarm", NULL) != NULL)
-        printf("ALARM: %s\n", string_of(json, "alarm", ""));
-    printf("PostgreSQL here: %s%s%s\n", string_of(postgres, "state", "?"),
+    printf("exposure: %s\n",
+           show_seconds(json_object_get(json, "exposure_seconds"), exposure, sizeof exposure));
+    if (show_word(json, "alarm", NULL) != NULL)
+        printf("ALARM: %s\n", show_word(json, "alarm", ""));
+    printf("PostgreSQL here: %s%s%s\n", show_word(postgres, "state", "?"),
            reason != NULL ? ", " : "", reason != NULL ? reason : "");
     json_array_foreach (json_object_get(json, "links"), i, link)
         print_stream(link, "to", "to");
     if (json_is_object(receiving))
         print_stream(receiving, "from", "from");
-    reason = string_of(json_object_get(json, "spool"), "error", NULL);
+    reason = show_word(json_object_get(json, "spool"), "error", NULL);
     if (reason != NULL)
         printf("spool: takes nothing: %s\n", reason);
 }
@@ -146,15 +117,17 @@ print_line(const json_t *json)
     if (stream == NULL)
         stream = json_object_get(json, "receiving");
     printf("%s %s %s exposure %s link %s flushed %s (%s behind) applied %s (lag %s)%s%s\n",
-           text_time(when, sizeof when, clock_wall_us()), string_of(json, "member", "?"),
-           string_of(json, "role", "?"),
-           seconds_of(json, "exposure_seconds", exposure, sizeof exposure),
-           string_of(stream, "state", "none"),
-           string_of(json_object_get(stream, "flushed"), "lsn", "unknown"),
-           bytes_of(json_object_get(stream, "flushed"), "behind_bytes", behind, sizeof behind),
-           string_of(json_object_get(stream, "applied"), "lsn", "unknown"),
-           seconds_of(json_object_get(stream, "applied"), "lag_seconds", lag, sizeof lag),
-           string_of(json, "alarm", NULL) != NULL ? " ALARM: " : "", string_of(json, "alarm", ""));
+           text_time(when, sizeof when, clock_wall_us()), show_word(json, "member", "?"),
+           show_word(json, "role", "?"),
+           show_seconds(json_object_get(json, "exposure_seconds"), exposure, sizeof exposure),
+           show_word(stream, "state", "none"),
+           show_word(json_object_get(stream, "flushed"), "lsn", "unknown"),
+           show_bytes(json_object_get(json_object_get(stream, "flushed"), "behind_bytes"), behind,
+                      sizeof behind),
+           show_word(json_object_get(stream, "applied"), "lsn", "unknown"),
+           show_seconds(json_object_get(json_object_get(stream, "applied"), "lag_seconds"), lag,
+                        sizeof lag),
+           show_word(json, "alarm", NULL) != NULL ? " ALARM: " : "", show_word(json, "alarm", ""));
 }
 
 struct view {

@@ -1,5 +1,6 @@
 /* See watch.h. */
 #include "watch.h"
+#include "show.h"
 
 #include "base/clock.h"
 #include "base/text.h"
@@ -37,34 +38,6 @@ at(const json_t *json, const char *key)
 }
 
 static const char *
-word(const json_t *json, const char *key, const char *missing)
-{
-    const char *text = json_string_value(at(json, key));
-
-    return text != NULL ? text : missing;
-}
-
-static const char *
-seconds(const json_t *value, char *out, size_t size)
-{
-    if (!json_is_number(value))
-        snprintf(out, size, "unknown");
-    else
-        text_duration(out, size, (int64_t)(json_number_value(value) * (double)SECOND_US));
-    return out;
-}
-
-static const char *
-bytes(const json_t *value, char *out, size_t size)
-{
-    if (!json_is_number(value) || json_number_value(value) < 0)
-        snprintf(out, size, "unknown");
-    else
-        text_bytes(out, size, (uint64_t)json_number_value(value));
-    return out;
-}
-
-static const char *
 rate(const json_t *value, char *out, size_t size)
 {
     char amount[24];
@@ -72,7 +45,7 @@ rate(const json_t *value, char *out, size_t size)
     if (!json_is_number(value))
         snprintf(out, size, "unknown");
     else
-        snprintf(out, size, "%s/s", bytes(value, amount, sizeof amount));
+        snprintf(out, size, "%s/s", show_bytes(value, amount, sizeof amount));
     return out;
 }
 
@@ -166,20 +139,21 @@ static void
 put_head(const struct watch *w, FILE *out, const json_t *report)
 {
     const json_t *epoch = at(report, "epoch"), *postgres = at(report, "postgres");
-    const char *role = word(report, "role", "unknown"), *state = word(postgres, "state", "unknown");
+    const char *role = show_word(report, "role", "unknown"),
+               *state = show_word(postgres, "state", "unknown");
     bool usual = strcmp(role, "primary") == 0 || strcmp(role, "standby") == 0;
     char when[40];
 
-    put(w, out, PLAIN, "pool %s   ", word(report, "pool", "?"));
-    put(w, out, PLAIN, "%s is ", word(report, "member", "?"));
+    put(w, out, PLAIN, "pool %s   ", show_word(report, "pool", "?"));
+    put(w, out, PLAIN, "%s is ", show_word(report, "member", "?"));
     put(w, out, usual ? PLAIN : BAD, "%s", role);
     put(w, out, PLAIN, "   epoch %lld, primary %s   PostgreSQL ",
-        (long long)json_integer_value(at(epoch, "number")), word(epoch, "member", "unknown"));
+        (long long)json_integer_value(at(epoch, "number")), show_word(epoch, "member", "unknown"));
     put(w, out, strcmp(state, "up") == 0 ? GOOD : BAD, "%s", state);
     put(w, out, FAINT, "   %s", text_time(when, sizeof when, clock_wall_us()));
     end_line(out);
-    if (word(report, "alarm", NULL) != NULL) {
-        put(w, out, BAD, "ALARM: %s", word(report, "alarm", ""));
+    if (show_word(report, "alarm", NULL) != NULL) {
+        put(w, out, BAD, "ALARM: %s", show_word(report, "alarm", ""));
         end_line(out);
     }
     end_line(out);
@@ -196,14 +170,14 @@ put_ages(const struct watch *w, FILE *out, const json_t *report, const json_t *s
     put(w, out,
         age_colour(exposure, at(limits, "exposure_warning_seconds"),
                    at(limits, "exposure_critical_seconds")),
-        "%-16s", seconds(exposure, text, sizeof text));
+        "%-16s", show_seconds(exposure, text, sizeof text));
     put_bars(w, out, w->exposure);
     end_line(out);
     put(w, out, PLAIN, "%-*s", LABEL_COLUMNS, "apply lag");
     put(w, out,
         age_colour(applied, at(limits, "apply_warning_seconds"),
                    at(limits, "apply_critical_seconds")),
-        "%-16s", seconds(applied, text, sizeof text));
+        "%-16s", show_seconds(applied, text, sizeof text));
     put_bars(w, out, w->applied);
     end_line(out);
 }
@@ -220,8 +194,9 @@ put_positions(const struct watch *w, FILE *out, const json_t *stream)
         const json_t *p = at(stream, name[i]);
 
         put(w, out, PLAIN, "  %-*s%-20s%14s   %s", LABEL_COLUMNS - 2, name[i],
-            word(p, "lsn", "unknown"), bytes(at(p, "behind_bytes"), behind, sizeof behind),
-            seconds(at(p, "lag_seconds"), lag, sizeof lag));
+            show_word(p, "lsn", "unknown"),
+            show_bytes(at(p, "behind_bytes"), behind, sizeof behind),
+            show_seconds(at(p, "lag_seconds"), lag, sizeof lag));
         end_line(out);
     }
 }
@@ -231,16 +206,17 @@ put_stream(const struct watch *w, FILE *out, const json_t *stream, const char *d
            const json_t *wire)
 {
     const json_t *shipping = at(stream, "shipping"), *trip = at(stream, "round_trip_seconds");
-    const char *state = word(stream, "state", "unknown"),
-               *flow = word(shipping, "state", "unknown");
-    const char *reason = word(shipping, "reason", word(stream, "reason", NULL));
+    const char *state = show_word(stream, "state", "unknown"),
+               *flow = show_word(shipping, "state", "unknown");
+    const char *reason = show_word(shipping, "reason", show_word(stream, "reason", NULL));
     bool up = strcmp(state, "up") == 0, behind = strcmp(flow, "behind") == 0;
     char since[32], made[32], shipped[32], on_wire[32], level[32];
 
     end_line(out);
-    put(w, out, PLAIN, "link %s %s   ", direction, word(stream, direction, "nobody yet"));
+    put(w, out, PLAIN, "link %s %s   ", direction, show_word(stream, direction, "nobody yet"));
     put(w, out, up ? GOOD : BAD, "%s", state);
-    put(w, out, PLAIN, " for %s   ", seconds(at(stream, "since_seconds"), since, sizeof since));
+    put(w, out, PLAIN, " for %s   ",
+        show_seconds(at(stream, "since_seconds"), since, sizeof since));
     put(w, out, behind || strcmp(flow, "error") == 0 ? LATE : PLAIN, "%s", flow);
     if (json_is_number(trip))
         put(w, out, PLAIN, "   round trip %.1f ms", json_number_value(trip) * 1000);
@@ -255,7 +231,7 @@ put_stream(const struct watch *w, FILE *out, const json_t *stream, const char *d
         rate(wire, on_wire, sizeof on_wire));
     if (behind && json_is_number(at(shipping, "level_in_seconds")))
         put(w, out, LATE, "level in %s",
-            seconds(at(shipping, "level_in_seconds"), level, sizeof level));
+            show_seconds(at(shipping, "level_in_seconds"), level, sizeof level));
     else if (behind)
         put(w, out, LATE, "not level at these rates");
     end_line(out);
@@ -269,12 +245,12 @@ put_disk(const struct watch *w, FILE *out, const char *name, const json_t *disk)
     char room[24], left[32];
 
     put(w, out, PLAIN, "%-*s%s free", LABEL_COLUMNS, name,
-        bytes(at(disk, "free_bytes"), room, sizeof room));
+        show_bytes(at(disk, "free_bytes"), room, sizeof room));
     if (json_is_number(full))
         put(w, out, json_number_value(full) < 3600 ? BAD : PLAIN, ", full in %s",
-            seconds(full, left, sizeof left));
-    if (word(disk, "error", NULL) != NULL)
-        put(w, out, BAD, ", takes nothing: %s", word(disk, "error", ""));
+            show_seconds(full, left, sizeof left));
+    if (show_word(disk, "error", NULL) != NULL)
+        put(w, out, BAD, ", takes nothing: %s", show_word(disk, "error", ""));
     end_line(out);
 }
 
@@ -288,11 +264,11 @@ put_events(const struct watch *w, FILE *out, const json_t *events)
         return;
     end_line(out);
     json_array_foreach (events, i, event) {
-        bool critical = strcmp(word(event, "severity", ""), "critical") == 0;
+        bool critical = strcmp(show_word(event, "severity", ""), "critical") == 0;
 
-        put(w, out, critical ? BAD : LATE, "%s %s", word(event, "id", "?"),
-            word(event, "name", "?"));
-        put(w, out, PLAIN, "   %s", word(event, "text", ""));
+        put(w, out, critical ? BAD : LATE, "%s %s", show_word(event, "id", "?"),
+            show_word(event, "name", "?"));
+        put(w, out, PLAIN, "   %s", show_word(event, "text", ""));
         end_line(out);
     }
 }

@@ -97,6 +97,7 @@ link_set_state(struct link *l, enum link_state state, const char *reason, int64_
         stop_drain(l);
         l->more = false;
         l->streamed = false;
+        l->drain.done = LSN_UNKNOWN;
     }
     if (state == LINK_SHIPPING) {
         l->backoff_us = BACKOFF_MIN_US;
@@ -314,6 +315,13 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
     return take_wal(l, now_us);
 }
 
+void
+link_drain(struct link *l)
+{
+    if (l->state == LINK_SHIPPING && l->drain.state == DRAIN_NONE && l->drain.done == LSN_UNKNOWN)
+        l->sender.drain_asked = true;
+}
+
 static void
 look_up_end(void *job)
 {
@@ -374,6 +382,7 @@ ship_rest(struct link *l)
         return 0;
     pgwal_close(&d->wal);
     d->state = DRAIN_NONE;
+    d->done = d->end;
     log_info("link to %s: the rest of the dead server's WAL is sent, up to " LSN_FORMAT, l->member,
              LSN_ARGS(l->sender.sent));
     return sender_drained(&l->sender, true, d->timeline, d->end, "");

@@ -20,6 +20,10 @@ const char *text_bytes(char *out, size_t size, uint64_t bytes);
 /* "0.2 s", "12 s", "3 min 20 s", "2 h 5 min", "3 d 4 h"; room: 24 bytes. Returns out. */
 const char *text_duration(char *out, size_t size, int64_t duration_us);
 
+/* The other way: a whole number with ms, s, min, h or d, as in "10min". 0; ERR_USAGE (the message
+ * names the text) when it is none, or more than max_us. */
+int text_take_duration(const char *text, int64_t max_us, int64_t *ret_us);
+
 /* "2026-11-21 05:05:48.123 UTC" from microseconds since 1970; room: 32 bytes. Returns out. */
 const char *text_time(char *out, size_t size, int64_t wall_us);
 

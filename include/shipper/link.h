@@ -52,6 +52,7 @@ struct drain {
     lsn_t from, end;
     int code; /* of the look-up */
     char reason[256];
+    lsn_t done; /* all of this session is handed over up to here; LSN_UNKNOWN: not drained */
 };
 
 /* How to ship; of the config, changed at run time by `walferry set`. */
@@ -98,6 +99,8 @@ struct link {
 int link_init(struct link *l, const char *member, const struct lane_target *target,
               const struct link_settings *settings, struct crew *crew, struct shelf *shelf,
               const char *conninfo, const char *slot, const char *pgdata, struct codec *codec);
+/* Ship what the dead server has left, as if the far side had asked; nothing when it is shipped. */
+void link_drain(struct link *l);
 void link_set(struct link *l, const struct link_settings *settings);
 void link_release(struct link *l);
 

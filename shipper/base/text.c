@@ -1,10 +1,12 @@
 #include "base/text.h"
 
 #include "base/clock.h"
+#include "base/fail.h"
 
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -90,4 +92,28 @@ text_time(char *out, size_t size, int64_t wall_us)
     else
         snprintf(out, size, "%s.%03d UTC", day, (int)(wall_us % SECOND_US / MILLISECOND_US));
     return out;
+}
+
+int
+text_take_duration(const char *text, int64_t max_us, int64_t *ret_us)
+{
+    static const struct {
+        const char *name;
+        int64_t us;
+    } units[] = {
+        {"ms", MILLISECOND_US},  {"s", SECOND_US},         {"min", 60 * SECOND_US},
+        {"h", 3600 * SECOND_US}, {"d", 86400 * SECOND_US},
+    };
+    size_t digits = strspn(text, "0123456789"), i = 0;
+    int64_t number;
+
+    while (i < sizeof units / sizeof *units && strcmp(text + digits, units[i].name) != 0)
+        i++;
+    if (digits == 0 || i == sizeof units / sizeof *units)
+        return fail(ERR_USAGE, "'%s' is no duration", text);
+    number = digits <= 9 ? strtoll(text, NULL, 10) : INT64_MAX;
+    if (number > max_us / units[i].us)
+        return fail(ERR_USAGE, "'%s' is too long", text);
+    *ret_us = number * units[i].us;
+    return 0;
 }

@@ -164,6 +164,23 @@ test_text_escapes_what_could_forge(void **state)
 }
 
 static void
+test_text_takes_durations(void **state)
+{
+    static const char *const bad[] = {"",   "s",    "5",           "5 s",  "-5s",
+                                      "5m", "1.5s", "9999999999s", "61min"};
+    int64_t us = -1;
+
+    (void)state;
+    assert_int_equal(text_take_duration("250ms", SECOND_US, &us), 0);
+    assert_int_equal(us, 250 * MILLISECOND_US);
+    assert_int_equal(text_take_duration("60min", 3600 * SECOND_US, &us), 0);
+    assert_int_equal(us, 3600 * SECOND_US);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(text_take_duration(bad[i], 3600 * SECOND_US, &us), ERR_USAGE);
+    assert_int_equal(us, 3600 * SECOND_US);
+}
+
+static void
 test_fail_keeps_code_and_message(void **state)
 {
     (void)state;
@@ -216,6 +233,7 @@ main(void)
         cmocka_unit_test(test_buf_is_bounded_and_keeps_order),
         cmocka_unit_test(test_buf_reader_fails_for_good),
         cmocka_unit_test(test_text_escapes_what_could_forge),
+        cmocka_unit_test(test_text_takes_durations),
         cmocka_unit_test(test_fail_keeps_code_and_message),
         cmocka_unit_test(test_worker_does_one_job_at_a_time),
     };
