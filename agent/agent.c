@@ -4,6 +4,7 @@
  */
 #include "agent.h"
 #include "command.h"
+#include "poolfile.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
@@ -775,6 +776,8 @@ answer_requests(struct agent *a, int64_t now_us)
             control_done(&a->control, client, 0);
         } else if (command != NULL && strcmp(command, "set") == 0) {
             set_shipping(a, client, request);
+        } else if (command != NULL && strcmp(command, "config") == 0) {
+            poolfile_answer(&a->control, client, request, a->config, a->self);
         } else if (command != NULL && strcmp(command, "drain") == 0) {
             for (size_t i = 0; i < a->links; i++)
                 link_drain(&a->link[i]);

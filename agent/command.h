@@ -30,6 +30,8 @@ int command_status(const struct config *config, const struct member *self,
                    const struct options *options);
 int command_check(const struct config *config, const struct member *self,
                   const struct options *options);
+int command_config(const struct config *config, const struct member *self,
+                   const struct options *options);
 int command_sync(const struct config *config, const struct member *self,
                  const struct options *options);
 int command_set(const struct config *config, const struct member *self,

@@ -34,7 +34,6 @@
 #define LOWER   "abcdefghijklmnopqrstuvwxyz"
 #define LETTERS LOWER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-#define FILE_BYTES_MAX   (64u << 10)
 #define SOCKET_BYTES_MAX 107u
 #define SHOWN_SIZE       64
 
@@ -986,8 +985,8 @@ check_whole(struct parse *p)
         check_member(p, i);
 }
 
-static uint64_t
-digest(const char *text, size_t length)
+uint64_t
+config_digest(const char *text, size_t length)
 {
     uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a: it only has to notice a difference */
 
@@ -1026,7 +1025,7 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
                          .slot_critical_bytes = UINT64_C(16) << 30,
                          .disk_warning_us = 3600 * SECOND_US,
                          .disk_critical_us = 600 * SECOND_US,
-                         .digest = digest(text, length)};
+                         .digest = config_digest(text, length)};
     snprintf(c->file, sizeof c->file, "%s", name);
     line = ini_parse_stream(read_line, &p, take_key, &p);
     if (line != 0)
@@ -1070,7 +1069,7 @@ read_file(const char *file, char *text, size_t size, struct stat *ret_st)
 int
 config_load(struct config *c, const char *file, FILE *errors)
 {
-    char text[FILE_BYTES_MAX + 1];
+    char text[CONFIG_BYTES_MAX + 1];
     struct stat st;
     int length = read_file(file, text, sizeof text, &st), code;
 

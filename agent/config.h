@@ -21,8 +21,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define MEMBERS_MAX     8
-#define CONFIG_LINE_MAX 198 /* bytes: what every inih takes, with its newline */
+#define MEMBERS_MAX      8
+#define CONFIG_BYTES_MAX (64u << 10) /* of the file */
+#define CONFIG_LINE_MAX  198         /* bytes: what every inih takes, with its newline */
 
 struct http_place {
     char host[46]; /* numeric */
@@ -74,6 +75,8 @@ int config_load(struct config *c, const char *file, FILE *errors);
 
 /* The same from memory (tests, fuzz): `name` stands for the file; no permission checks. */
 int config_parse(struct config *c, const char *name, const char *text, size_t length, FILE *errors);
+
+uint64_t config_digest(const char *text, size_t length);
 
 /* One of lanes, compression, rate_limit, as the file has it. ERR_USAGE names what is allowed. */
 int config_set(struct link_settings *s, const char *key, const char *value);

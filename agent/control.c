@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define REQUEST_BYTES_MAX 4096
+#define REQUEST_BYTES_MAX (256u << 10) /* a pool's file as JSON */
 #define ANSWER_BYTES_MAX  (1u << 20)
 #define REQUEST_US        (10 * SECOND_US)
 

@@ -4,7 +4,7 @@
  * A client sends one JSON object in one line, {"command": "..."}; the agent answers with lines of
  * JSON, the last of which has "done": true and "code" (the command's exit code). Lines before it
  * are progress: {"text": "..."}. Peer uid is ours or root. Bounds: CONTROL_CLIENTS_MAX clients, a
- * request of 4 kB, 1 MB of unread answers; a client that does not ask within 10 s is dropped.
+ * request of 256 kB, 1 MB of unread answers; a client that does not ask within 10 s is dropped.
  */
 #ifndef AGENT_CONTROL_H
 #define AGENT_CONTROL_H

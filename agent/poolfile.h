@@ -1,0 +1,23 @@
+/*
+ * poolfile: the pool's file as it stands on each member: shown, compared, replaced. `walferry
+ * config` asks the agents, this one's and, through the tunnel, the others'.
+ *
+ * A file that comes from afar is checked whole as this host would read it at its next start; it may
+ * not change what runs here or where (start, stop, bindir, pgdata, spool, run, identity and
+ * event_command of this member): the key that brought it can do one thing. The predecessors stay in
+ * <spool>/config, POOLFILE_KEPT of them. Nothing is taken up before the agent's next start.
+ */
+#ifndef AGENT_POOLFILE_H
+#define AGENT_POOLFILE_H
+
+#include "control.h"
+#include "config.h"
+
+#define POOLFILE_KEPT 20
+
+/* The request {"command": "config", "do": "show" | "check" | "install", "text": ...} of a client.
+ */
+void poolfile_answer(struct control *control, uint64_t client, const json_t *request,
+                     const struct config *config, const struct member *self);
+
+#endif

@@ -1,0 +1,73 @@
+#!/bin/bash
+# walferry config: each member's file is shown and compared; a new one goes to all, checked whole there,
+# or to none; what runs on a host is not changed from afar; the old ones are kept.
+. "$(dirname "$0")/lib.sh"
+start_pool
+expect 30 level
+FILE1=$WALFERRY_DEMO/dc1/pool.ini FILE2=$WALFERRY_DEMO/dc2/pool.ini NEW=$WALFERRY_DEMO/new.ini
+of() { [ "$1" = 1 ] && CONFIG=$FILE1 || CONFIG=$FILE2; } # each host has a file of its own
+config() { # N ARGS
+    local n=$1 CONFIG
+    shift
+    of "$n"
+    OUT=$(walferry "$n" config "$@" 2>&1)
+}
+restart() { # N
+    local CONFIG
+    of "$1"
+    kill_agent "$1" TERM
+    start_agent "$1"
+}
+edit() { as sh -c "sed '$1' '$FILE1' >'$NEW'"; }
+reach() { walferry 1 status --json | jq -e '.links[0].state == "up"' && config 1 && config 2; }
+
+step "a file for each host"
+for n in 1 2; do
+    as cp "$CONFIG" "$WALFERRY_DEMO/dc$n/pool.ini"
+    # sshd's forced command goes on with the pool's own file: it only finds the socket by it
+    restart $n
+done
+expect 30 reach
+[ "$(echo "$OUT" | grep -c "^dc[12]-a  *[0-9a-f]\{16\} /")" = 2 ] || fail "$OUT"
+config 1 show dc2-a && [ "$OUT" = "$(cat "$FILE2")" ] || fail "$OUT"
+
+step "they differ"
+as sh -c "echo '; more' >>'$FILE2'"
+config 1 && fail "nothing differs: $OUT"
+echo "$OUT" | grep -q "^dc2-a .*runs with another one.*walferry config diff dc2-a" || fail "$OUT"
+config 1 diff dc2-a && fail "no difference"
+echo "$OUT" | grep -q "^+; more" || fail "$OUT"
+config 1 show nobody
+[ $? = 2 ] || fail "$OUT"
+
+step "a file that is wrong anywhere goes nowhere"
+edit 's/^home .*/home = nowhere/'
+config 1 push "$NEW"
+[ $? = 2 ] || fail "a wrong file is pushed: $OUT"
+edit '/^.member dc2-a/,$s#^bindir .*#bindir = /nonexistent#'
+config 1 push "$NEW" && fail "another host's programs are changed: $OUT"
+echo "$OUT" | grep -q "bindir of dc2-a would change" || fail "$OUT"
+edit 's/^name .*/name = other/'
+config 1 push "$NEW"
+[ $? = 2 ] || fail "another pool's file is pushed: $OUT"
+grep -q '^; more' "$FILE2" || fail "a refused file was taken"
+
+step "a new file goes to all and is taken up at the next start"
+as sh -c "{ sed '/^name /a ship_warning = 7s' '$FILE1'; } >'$NEW'"
+config 1 push "$NEW" --yes || fail "$OUT"
+cmp "$NEW" "$FILE1" && cmp "$NEW" "$FILE2" || fail "not the same"
+[ "$(ls "$WALFERRY_DEMO"/dc[12]/spool/config/*.ini | wc -l)" = 2 ] || fail "no predecessors"
+grep -q '^; more' "$WALFERRY_DEMO"/dc2/spool/config/*.ini || fail "the predecessor is another one"
+config 1 && fail "the agents run with the old one still: $OUT"
+restart 1
+restart 2
+expect 30 reach
+
+step "a member that is out of reach: none, or --force"
+kill_agent 2
+edit 's/^ship_warning.*/ship_warning = 8s/'
+config 1 push "$NEW" --yes && fail "$OUT"
+cmp -s "$NEW" "$FILE1" && fail "changed at one side only"
+config 1 push "$NEW" --yes --force || fail "$OUT"
+cmp "$NEW" "$FILE1" || fail "not changed"
+pass
