@@ -693,6 +693,29 @@ keep_slots(struct agent *a)
     }
 }
 
+/* Files outside the WAL, both ways over every link that is up. */
+static int
+file_to_receiver(void *link, const struct frame *f)
+{
+    return sender_file(&((struct link *)link)->sender, f);
+}
+
+static int
+file_to_sender(void *receiver, const struct frame *f)
+{
+    return receiver_file(receiver, f);
+}
+
+static void
+send_files(struct agent *a)
+{
+    for (size_t i = 0; i < a->links; i++)
+        if (a->link[i].state == LINK_SHIPPING)
+            site_send(&a->site, i, a->link[i].since_us, file_to_receiver, &a->link[i]);
+    if (receiver_live(&a->receiver))
+        site_send(&a->site, SITE_PEERS_MAX, a->inlet.since_us, file_to_sender, &a->receiver);
+}
+
 static void
 keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
 {
@@ -705,6 +728,7 @@ keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
     figures_look(a, now_us, wall_us);
     save_lag(a);
     prune(a, wall_us);
+    send_files(a);
     http_keep(&a->http, now_us);
     if (a->failover.phase == FAILOVER_IDLE) {
         if (postgres_done(a->postgres, &error) && error != NULL)
@@ -823,6 +847,8 @@ open_links(struct agent *a)
                          a->conninfo, a->slot_name[count], a->self->pgdata, a->codec);
         if (code < 0)
             return code;
+        a->link[count].sender.file = site_take;
+        a->link[count].sender.file_context = site_peer(&a->site, count, m->name);
         count++;
         a->links = count;
     }
@@ -900,6 +926,10 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
         code = crew_init(&a->crew);
     a->shipping = config->shipping;
     if (code == 0)
+        code = site_init(&a->site, config, self);
+    a->receiver.file = site_take;
+    a->receiver.file_context = site_peer(&a->site, SITE_PEERS_MAX, a->receiver.from);
+    if (code == 0)
         code = open_links(a);
     if (code == 0)
         code = figures_open(a);
@@ -933,6 +963,7 @@ agent_close(struct agent *a)
     worker_release(&a->flusher);
     worker_release(&a->scribe);
     figures_close(a);
+    site_release(&a->site);
     spool_close(&a->spool);
     postgres_free(a->postgres);
     codec_release(a->codec);
@@ -975,6 +1006,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     loop_watch(&a->loop, worker_fd(&a->flusher), POLLIN);
     loop_watch(&a->loop, crew_fd(&a->crew), POLLIN);
     runner_watch(&a->figures.runner, &a->loop);
+    site_watch(&a->site, &a->loop);
     postgres_watch(a->postgres, &a->loop);
     inlet_watch(&a->inlet, &a->loop);
     relay_watch(&a->relay, &a->loop, now_us);
@@ -1015,6 +1047,7 @@ agent_loop(struct agent *a, int signals)
         http_run(&a->http, &a->loop, now_us);
         failover_run(a, now_us);
         runner_run(&a->figures.runner);
+        site_run(&a->site, now_us);
         if (now_us >= house_us) {
             keep_house(a, now_us, wall_us);
             house_us = now_us + HOUSEKEEPING_US;

@@ -32,6 +32,8 @@ int command_check(const struct config *config, const struct member *self,
                   const struct options *options);
 int command_config(const struct config *config, const struct member *self,
                    const struct options *options);
+int command_files(const struct config *config, const struct member *self,
+                  const struct options *options);
 int command_sync(const struct config *config, const struct member *self,
                  const struct options *options);
 int command_set(const struct config *config, const struct member *self,

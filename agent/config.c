@@ -574,6 +574,7 @@ enum member_key {
     MEMBER_SPOOL,
     MEMBER_RUN,
     MEMBER_KEEP,
+    MEMBER_SITE_FILES,
     MEMBER_HTTP,
     MEMBER_NICE,
     MEMBER_CPUS,
@@ -604,6 +605,7 @@ static const struct key member_keys[MEMBER_KEYS] = {
     [MEMBER_CPUS] = {"cpus", false, take_cpus, IN(member, cpus), "processors, as in 0-1,3"},
     [MEMBER_KEEP] = {"keep", false, take_keep, IN(member, keep_us),
                      "0s to 365d, as in 90s, 10min, 1h, 2d"},
+    [MEMBER_SITE_FILES] = {"site_files", false, take_path, IN(member, site_files), PATH_ALLOWED},
     [MEMBER_HTTP] = {"http", false, take_http, IN(member, http),
                      "a numeric address and a port, as in 127.0.0.1:9788"},
 };

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define ARGS_MAX 2
+#define ARGS_MAX 3
 
 #define CHECK_UNKNOWN 3 /* what a monitoring plugin says of its own faults */
 
@@ -85,6 +85,9 @@ static const struct command commands[] = {
     {"config", command_config, OPTION_PLACE | OPTION_FORCE | OPTION_YES, 0, -2,
      "[show MEMBER | diff MEMBER | push [FILE] [--force]]",
      "compare the pool's file between members, or send a new one to all"},
+    {"files", command_files, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN, 0, -3,
+     "[show | diff | apply [--yes] MEMBER PATH]",
+     "list the files outside the WAL that other members sent, or put one in place here"},
     {"sync", command_sync, OPTION_PLACE | OPTION_APPLIED | OPTION_TIMEOUT, 0, -1,
      "[MEMBER] [--applied] [--timeout 60s]",
      "wait until all that is committed now is durable on the other site"},

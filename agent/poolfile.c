@@ -1,5 +1,6 @@
 #include "poolfile.h"
 #include "command.h"
+#include "job.h"
 #include "show.h"
 
 #include "base/clock.h"
@@ -13,9 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 /* ---- this host's file ---- */
 
@@ -284,42 +283,6 @@ compare(const struct config *config, const struct member *self)
     return differ ? 1 : 0;
 }
 
-/* diff -u of a file here and a text; its exit code, 0 the same, 1 different. */
-static int
-print_diff(const char *file, const char *label, const char *text)
-{
-    char program[] = "diff", unified[] = "-u", label_option[] = "--label", stdin_name[] = "-";
-    char *here = strdup(file), *there = strdup(label);
-    char *argv[] = {program, unified, label_option, here,        label_option,
-                    there,   here,    stdin_name,   (char *)NULL};
-    int pipes[2], status = -1;
-    pid_t child = -1;
-
-    fflush(stdout);
-    if (here != NULL && there != NULL && pipe(pipes) == 0) {
-        child = fork();
-        if (child == 0) {
-            dup2(pipes[0], STDIN_FILENO);
-            close(pipes[0]);
-            close(pipes[1]);
-            execvp(program, argv);
-            _exit(127);
-        }
-        close(pipes[0]);
-        if (child > 0 && write(pipes[1], text, strlen(text)) < 0) /* at most CONFIG_BYTES_MAX */
-            fail_sys(ERR_LOCAL, "diff does not read");
-        close(pipes[1]);
-    }
-    free(here);
-    free(there);
-    if (child < 0 || waitpid(child, &status, 0) < 0 || !WIFEXITED(status) ||
-        WEXITSTATUS(status) > 1) {
-        fprintf(stderr, "walferry config: cannot run diff (package diffutils)\n");
-        return 2;
-    }
-    return WEXITSTATUS(status);
-}
-
 static int
 show_other(const struct config *config, const struct member *self, const char *name, bool diff)
 {
@@ -333,7 +296,8 @@ show_other(const struct config *config, const struct member *self, const char *n
     }
     code = ask(self, member, "show", NULL, &a);
     if (code == 0 && diff)
-        code = print_diff(config->file, name, show_word(a.file, "content", ""));
+        code = show_diff(config->file, name, show_word(a.file, "content", ""),
+                         json_string_length(json_object_get(a.file, "content")));
     else if (code == 0)
         fputs(show_word(a.file, "content", ""), stdout);
     json_decref(a.file);
@@ -348,8 +312,9 @@ push(const struct config *config, const struct member *self, const struct option
     const char *file = options->arg_count > 1 ? options->args[1] : config->file;
     bool elsewhere = options->arg_count > 1, reached[MEMBERS_MAX] = {false};
     ssize_t length = load(file, text);
+    struct job job = {.name = "config", .config = config, .self = self, .dir = -1, .lock = -1};
     struct answer a;
-    int wrong = 0, failed = 0;
+    int wrong = 0, failed;
 
     if (length < 0) {
         fprintf(stderr, "walferry config: %s\n", fail_message());
@@ -369,6 +334,11 @@ push(const struct config *config, const struct member *self, const struct option
                 options->force ? "" : "; --force leaves out who is out of reach");
         return 1;
     }
+    if (elsewhere)
+        show_diff(config->file, file, text, (size_t)length);
+    failed = job_consent(&job, options->yes, "This takes the place of the pool's file.");
+    if (failed != 0)
+        return failed;
     for (size_t i = 0; i < config->members; i++) {
         const struct member *m = &config->member[i];
 

@@ -364,6 +364,7 @@ agent_report(const struct agent *a, int64_t now_us)
                   seconds_json(true, a->config->exposure_critical_us), "apply_warning_seconds",
                   seconds_json(true, a->config->apply_warning_us), "apply_critical_seconds",
                   seconds_json(true, a->config->apply_critical_us)));
+    json_object_set_new(json, "site_files_differ", json_integer((json_int_t)a->site.differ));
     json_object_set_new(json, "postgres", postgres_json(a));
     json_object_set_new(json, "pg_wal", disk_json(&a->figures.pg_wal, now_us));
     json_object_set_new(json, "events", events_json(&a->figures.events));

@@ -97,6 +97,9 @@ print_status(const json_t *json)
            show_seconds(json_object_get(json, "exposure_seconds"), exposure, sizeof exposure));
     if (show_word(json, "alarm", NULL) != NULL)
         printf("ALARM: %s\n", show_word(json, "alarm", ""));
+    if (json_integer_value(json_object_get(json, "site_files_differ")) > 0)
+        printf("site files: %lld of the others differ from those here: walferry files\n",
+               (long long)json_integer_value(json_object_get(json, "site_files_differ")));
     printf("PostgreSQL here: %s%s%s\n", show_word(postgres, "state", "?"),
            reason != NULL ? ", " : "", reason != NULL ? reason : "");
     json_array_foreach (json_object_get(json, "links"), i, link)

@@ -214,6 +214,21 @@ get_pong(struct reader *r, struct frame *f)
 }
 
 static int
+get_file(struct reader *r, struct frame *f)
+{
+    f->file.path = reader_string(r);
+    f->file.modified_us = (int64_t)reader_u64(r);
+    f->file.mode = reader_u32(r);
+    f->file.length = r->left;
+    f->file.bytes = reader_bytes(r, f->file.length);
+    if (f->file.path == NULL || strlen(f->file.path) >= FRAME_PATH_MAX ||
+        f->file.length > FRAME_FILE_MAX)
+        return fail(ERR_PEER, "a file of %zu bytes came, at most %u are allowed", f->file.length,
+                    FRAME_FILE_MAX);
+    return 0;
+}
+
+static int
 get_body(struct reader *r, struct frame *f)
 {
     switch (f->type) {
@@ -260,6 +275,8 @@ get_body(struct reader *r, struct frame *f)
     case FRAME_GOODBYE:
         f->goodbye.reason = get_reason(r);
         return 0;
+    case FRAME_FILE:
+        return get_file(r, f);
     }
     return fail(ERR_PEER, "a frame of unknown type %d came", (int)f->type);
 }
@@ -313,6 +330,8 @@ text_room(const struct frame *f)
         return f->hello.history_bytes;
     case FRAME_HISTORY:
         return f->history.length;
+    case FRAME_FILE:
+        return f->file.length;
     case FRAME_ACCEPT:
     case FRAME_REFUSE:
     case FRAME_WAL:
@@ -389,6 +408,12 @@ put_body(struct buf *out, const struct frame *f)
         return;
     case FRAME_GOODBYE:
         put_reason(out, f->goodbye.reason);
+        return;
+    case FRAME_FILE:
+        buf_put_string(out, f->file.path);
+        buf_put_u64(out, (uint64_t)f->file.modified_us);
+        buf_put_u32(out, f->file.mode);
+        buf_put_bytes(out, f->file.bytes, f->file.length);
         return;
     }
 }

@@ -264,6 +264,10 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
     case FRAME_PONG:
         take_pong(r, f, now_us, wall_us);
         return 0;
+    case FRAME_FILE:
+        if (r->file != NULL)
+            r->file(r->file_context, f);
+        return 0;
     case FRAME_GOODBYE:
         return fail(
             ERR_PEER, "%s ends the link: %s", r->from,
@@ -364,6 +368,14 @@ receiver_due_us(const struct receiver *r)
     if (r->held_us != 0 && r->held_us + HOLD_US < due_us)
         due_us = r->held_us + HOLD_US;
     return due_us;
+}
+
+int
+receiver_file(struct receiver *r, const struct frame *f)
+{
+    if (r->out == NULL)
+        return fail(ERR_PEER, "there is no session");
+    return frame_put(r->out, f);
 }
 
 int

@@ -178,6 +178,10 @@ sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wa
     case FRAME_DRAIN:
         s->drain_asked = true;
         return 0;
+    case FRAME_FILE:
+        if (s->file != NULL)
+            s->file(s->file_context, f);
+        return 0;
     case FRAME_GOODBYE:
         return fail(
             ERR_PEER, "the far side ends the link: %s",
@@ -190,6 +194,14 @@ sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wa
         break;
     }
     return fail(ERR_PEER, "a frame of type %d came from a receiver", (int)f->type);
+}
+
+int
+sender_file(struct sender *s, const struct frame *f)
+{
+    if (s->state != SENDER_ACCEPTED)
+        return fail(ERR_PEER, "there is no session");
+    return frame_put(s->out, f);
 }
 
 bool

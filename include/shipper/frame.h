@@ -33,6 +33,8 @@
  * side) POOL     u64 epoch number, string epoch member, u32 timeline, u64 fork LSN DRAIN nothing:
  * ship what your dead PostgreSQL has left in pg_wal, please DRAINED  u64 number, u8 1 done or 0
  * not, u32 timeline, u64 its end of WAL, string why not GOODBYE  string reason
+ *   FILE     string path, u64 mtime (microseconds of 1970), u32 mode, rest: its bytes (both ways; at
+ *            most FRAME_FILE_MAX): a file outside the WAL, to be kept
  *
  * Lanes: a HELLO with lane 0 begins a session; one with another lane joins the living session of
  * the same member and incarnation and is answered by an ACCEPT of zeros, or a REFUSE. From then on
@@ -53,6 +55,8 @@
 #define FRAME_WAL_MAX     (128u << 10) /* decoded; what a walsender sends at once */
 #define FRAME_BYTES_MAX   (FRAME_WAL_MAX + 64)
 #define FRAME_REASON_MAX  1024
+#define FRAME_FILE_MAX    (48u << 10)
+#define FRAME_PATH_MAX    256
 #define FRAME_SEQUENCE_AT 5 /* where a numbered frame has its number */
 
 enum frame_type {
@@ -69,6 +73,7 @@ enum frame_type {
     FRAME_DRAIN,
     FRAME_DRAINED,
     FRAME_GOODBYE,
+    FRAME_FILE = 20,
 };
 
 enum refuse_kind {
@@ -173,6 +178,13 @@ struct frame {
         struct {
             const char *reason;
         } goodbye;
+        struct {
+            const char *path;
+            int64_t modified_us;
+            uint32_t mode;
+            const uint8_t *bytes;
+            size_t length;
+        } file;
     };
 };
 

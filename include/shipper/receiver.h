@@ -50,6 +50,8 @@ struct receiver {
     struct lag received, flushed, applied;
     struct beacon stamped; /* the newest beacon that came */
     struct clock_offset offset;
+    void (*file)(void *context, const struct frame *f); /* a FILE came; NULL: nobody keeps it */
+    void *file_context;
     uint64_t wal_bytes, wire_bytes, frames;
 };
 
@@ -89,6 +91,9 @@ void receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t 
 /* PING each second; nothing heard for 5 s is ERR_PEER. */
 int receiver_tick(struct receiver *r, int64_t now_us);
 int64_t receiver_due_us(const struct receiver *r);
+
+/* A FILE frame, in a session; 0, ERR_AGAIN (no room now) or ERR_PEER (no session). */
+int receiver_file(struct receiver *r, const struct frame *f);
 
 /* Ask for an answer now, or for the rest of a dead server's WAL. */
 void receiver_ping(struct receiver *r, int64_t now_us);

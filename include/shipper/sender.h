@@ -58,6 +58,8 @@ struct sender {
     struct beacon stamped;                 /* the newest beacon given to sender_beacon */
     struct clock_offset offset;
 
+    void (*file)(void *context, const struct frame *f); /* a FILE came; NULL: nobody keeps it */
+    void *file_context;
     uint64_t wal_bytes, frames, wire_bytes; /* WAL before compression, WAL frames, their bytes */
     uint64_t acks;
     int64_t round_trip_us; /* the least of this session; 0: unknown */
@@ -92,6 +94,9 @@ void sender_hand_out(struct sender *s);
 
 /* A sample of the primary: also while there is no connection. */
 void sender_beacon(struct sender *s, const struct beacon *b);
+
+/* A FILE frame, in a session; 0, ERR_AGAIN (no room now) or ERR_PEER (no session). */
+int sender_file(struct sender *s, const struct frame *f);
 
 /* PING each second, and a greeting that stays without answer for 5 s is ERR_PEER. */
 int sender_tick(struct sender *s, int64_t now_us);
