@@ -766,7 +766,7 @@ set_shipping(struct agent *a, uint64_t client, const json_t *request)
 static bool
 answered_afar(const char *command)
 {
-    static const char *const allowed[] = {"status"};
+    static const char *const allowed[] = {"status", "config"};
 
     for (size_t i = 0; command != NULL && i < sizeof allowed / sizeof *allowed; i++)
         if (strcmp(command, allowed[i]) == 0)

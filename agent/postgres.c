@@ -485,7 +485,8 @@ postgres_ask(struct postgres *p, enum postgres_command command, const char *argu
         break;
     case POSTGRES_SUPERUSER:
         snprintf(p->query, sizeof p->query,
-                 "select (select rolsuper from pg_catalog.pg_roles where rolname = '%s')", argument);
+                 "select (select rolsuper from pg_catalog.pg_roles where rolname = '%s')",
+                 argument);
         break;
     }
     p->command = command;

@@ -81,7 +81,7 @@ enum postgres_command {
     POSTGRES_RELOAD,        /* select pg_reload_conf() */
     POSTGRES_MAKE_SLOT,     /* pg_create_physical_replication_slot(argument, true); there already is
                                fine */
-    POSTGRES_SUPERUSER,     /* is the role of that name (a-z, 0-9, _) one? postgres_answer: t, f, "" */
+    POSTGRES_SUPERUSER, /* is the role of that name (a-z, 0-9, _) one? postgres_answer: t, f, "" */
 };
 bool postgres_ask(struct postgres *p, enum postgres_command command, const char *argument);
 bool postgres_done(struct postgres *p, const char **ret_error);

@@ -44,12 +44,12 @@
  * WAL, HISTORY and DRAINED are numbered from 0 in each session and are taken in that order; one
  * that comes again is dropped; those that a dead lane had not delivered come again over another.
  *
- * Streams: an SSH connection that begins with TUNNEL instead of HELLO is a byte pipe to a service of
- * one of the two members. Number 0: the dialler wants it; else the far side had asked for it, with a
- * TUNNEL of that number over a link that it receives (the answer is a connection that begins with
- * it, or over the link the same number and the reason why not). ACCEPT of zeros or REFUSE answers,
- * then DATA goes both ways, PING when there was nothing else for a while, and GOODBYE at the end
- * (reason "": the service or the client was done).
+ * Streams: an SSH connection that begins with TUNNEL instead of HELLO is a byte pipe to a service
+ * of one of the two members. Number 0: the dialler wants it; else the far side had asked for it,
+ * with a TUNNEL of that number over a link that it receives (the answer is a connection that begins
+ * with it, or over the link the same number and the reason why not). ACCEPT of zeros or REFUSE
+ * answers, then DATA goes both ways, PING when there was nothing else for a while, and GOODBYE at
+ * the end (reason "": the service or the client was done).
  *
  * Types 16 and up are not spoken yet: an unknown type ends the session by name. Every
  * decoder survives any bytes at all; decoded sizes are bounded before anything is decoded.

@@ -57,8 +57,8 @@ void inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind,
 /* A connection that began with TUNNEL, taken out of the inlet: its descriptors and what came behind
  * the TUNNEL are the caller's from now on. False when there is none. */
 struct handed {
-    int fd;      /* to `walferry receive`; closing it ends that process */
-    int in, out; /* sshd's pipes, non-blocking */
+    int fd;                      /* to `walferry receive`; closing it ends that process */
+    int in, out;                 /* sshd's pipes, non-blocking */
     char from[MEMBER_NAME_SIZE]; /* what the key is bound to */
     struct buf input, output;
 };
