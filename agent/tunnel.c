@@ -477,6 +477,19 @@ check_request(const struct agent *a, const struct tunnel_request *r, const char 
     return 0;
 }
 
+/* What the link to or from that member has seen of the line at its best. */
+static int64_t
+round_trip_us(struct agent *a, const char *far)
+{
+    const struct link *l = link_to(a, far);
+
+    if (l != NULL)
+        return l->sender.round_trip_us;
+    return receiver_live(&a->receiver) && strcmp(a->receiver.from, far) == 0
+               ? a->receiver.offset.round_trip_us
+               : 0;
+}
+
 static void
 connected(struct agent *a, struct passage *p, int64_t now_us)
 {
@@ -484,6 +497,7 @@ connected(struct agent *a, struct passage *p, int64_t now_us)
         refuse(a, p, "53200");
         return;
     }
+    pace_hint(&p->stream.pace, round_trip_us(a, p->far));
     a->tunnel.opened++;
     if (!p->ours) {
         serve(a, p, now_us);

@@ -46,6 +46,7 @@ begin(struct stream *s, struct crew *crew, int64_t now_us)
 {
     *s = (struct stream){.crew = crew, .local = -1, .heard_us = now_us, .said_us = now_us};
     s->handed.fd = s->handed.in = s->handed.out = -1;
+    pace_init(&s->pace);
 }
 
 int
@@ -58,6 +59,7 @@ stream_dial(struct stream *s, struct crew *crew, const struct lane_target *targe
     if (s->lane == NULL)
         return fail(ERR_LOCAL, "out of memory for a stream");
     code = lane_init(s->lane, target);
+    s->lane->bulk = true;
     return code < 0 ? code : lane_open(s->lane, now_us);
 }
 
@@ -350,7 +352,7 @@ read_local(struct stream *s)
     struct buf *plain = &s->up.plain;
     ssize_t got;
 
-    if (s->local < 0 || s->local_ended || s->yields || buf_room(plain) < READ_MIN_BYTES)
+    if (s->local < 0 || s->local_ended || buf_room(plain) < READ_MIN_BYTES)
         return;
     got = read(s->local, buf_reserve(plain, buf_room(plain)), buf_room(plain));
     if (got > 0) {
@@ -370,10 +372,14 @@ send_packed(struct stream *s, int64_t now_us)
                                .bytes = buf_data(&h->packed),
                                .length = buf_used(&h->packed)}};
 
+    struct frame ping = {.type = FRAME_PING, .ping = {.sent_us = now_us}};
+
     if (h->code < 0)
         return h->code;
     if (stream_put(s, &f) < 0)
         return fail(ERR_LOCAL, "a stream has no room"); /* never: see wants_up */
+    if (pace_sent(&s->pace, buf_used(&h->packed), now_us))
+        stream_put(s, &ping);
     buf_clear(&h->work);
     buf_clear(&h->packed);
     s->said_us = now_us;
@@ -383,7 +389,8 @@ send_packed(struct stream *s, int64_t now_us)
 static bool
 wants_up(struct stream *s)
 {
-    return !s->up.busy && buf_used(&s->up.plain) > 0 && buf_used(out_of(s)) <= OUT_FULL_BYTES;
+    return !s->up.busy && buf_used(&s->up.plain) > 0 && buf_used(out_of(s)) <= OUT_FULL_BYTES &&
+           pace_allows(&s->pace);
 }
 
 static int
@@ -440,7 +447,7 @@ static int
 take_frame(struct stream *s, int64_t now_us)
 {
     struct half *h = &s->down;
-    struct frame f;
+    struct frame f, pong = {.type = FRAME_PONG};
     int got = stream_next(s, &f);
 
     if (got <= 0)
@@ -453,6 +460,11 @@ take_frame(struct stream *s, int64_t now_us)
         h->bytes += f.data.decoded_bytes;
         break;
     case FRAME_PING:
+        pong.pong.sent_us = f.ping.sent_us;
+        stream_put(s, &pong); /* no room: a later one says more */
+        break;
+    case FRAME_PONG:
+        pace_answered(&s->pace, f.pong.sent_us, now_us);
         break;
     case FRAME_GOODBYE:
         s->far_ended = true;
@@ -557,7 +569,7 @@ watch_local(const struct stream *s, struct loop *loop)
 {
     short events = 0;
 
-    if (!s->local_ended && !s->yields && buf_room(&s->up.plain) >= READ_MIN_BYTES)
+    if (!s->local_ended && buf_room(&s->up.plain) >= READ_MIN_BYTES)
         events |= POLLIN;
     if (buf_used(&s->down.plain) > 0)
         events |= POLLOUT;

@@ -3,9 +3,10 @@
  * its own, compressed in both directions.
  *
  * What is read from the local socket becomes DATA frames (frame.h), at once: nothing waits for more
- * to come. A full connection stops the reading, a client that does not read stops the connection;
- * WAL is on other connections and never behind it. Large pieces are compressed and decoded by a
- * crew of the caller's, whose threads stand back for everything else (nice).
+ * to come. A full connection stops the reading, a client that does not read stops the connection.
+ * WAL is on other connections, and pace.h keeps it from waiting behind the stream on the line.
+ * Large pieces are compressed and decoded by a crew of the caller's, whose threads stand back for
+ * everything else (nice).
  *
  * The end: a local socket that closes is followed by what was read from it and GOODBYE; the far
  * side delivers that, closes its own, and hangs up. Without GOODBYE the stream broke: the local
@@ -20,6 +21,7 @@
 #include "shipper/frame.h"
 #include "shipper/inlet.h"
 #include "shipper/lane.h"
+#include "shipper/pace.h"
 
 /* One direction: plain bytes <-> packed bytes, one piece at a time with the crew. */
 struct half {
@@ -40,7 +42,7 @@ struct stream {
     int local;            /* owned; -1: not there yet, or no more */
     bool open;            /* DATA may flow */
     struct half up, down; /* from the local socket; to it */
-    bool yields;          /* the caller's: read nothing more from the local socket just now */
+    struct pace pace;     /* of `up` */
     bool local_ended, far_ended, said_goodbye;
     int broken; /* of the connection; `reason` says how */
     char reason[FRAME_REASON_MAX];
