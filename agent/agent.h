@@ -15,6 +15,7 @@
 #include "http.h"
 #include "pool.h"
 #include "postgres.h"
+#include "tunnel.h"
 #include "site.h"
 
 #include "base/fail.h"
@@ -109,6 +110,7 @@ struct agent {
     struct histogram flush_took;
     struct failover failover;
     struct figures figures;
+    struct tunnel tunnel;
     struct site site;
 };
 

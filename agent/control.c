@@ -50,25 +50,55 @@ control_close(struct control *c)
     c->fd = -1;
 }
 
+static struct control_client *
+take_client(struct control *c, int fd, int64_t now_us)
+{
+    struct control_client *k = NULL;
+
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX && k == NULL; i++)
+        if (c->client[i].fd < 0)
+            k = &c->client[i];
+    if (k == NULL) {
+        close(fd);
+        return NULL;
+    }
+    *k = (struct control_client){.fd = fd, .due_us = now_us + REQUEST_US, .id = c->next_id++};
+    if (buf_init(&k->in, REQUEST_BYTES_MAX) == 0 && buf_init(&k->out, ANSWER_BYTES_MAX) == 0)
+        return k;
+    drop(k);
+    return NULL;
+}
+
 static void
 accept_clients(struct control *c, int64_t now_us)
 {
     int fd;
 
     while ((fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
-        struct control_client *k = NULL;
-
-        for (size_t i = 0; i < CONTROL_CLIENTS_MAX && k == NULL; i++)
-            if (c->client[i].fd < 0)
-                k = &c->client[i];
-        if (k == NULL || !local_peer_is_ours(fd)) {
+        if (local_peer_is_ours(fd))
+            take_client(c, fd, now_us);
+        else
             close(fd);
-            continue;
-        }
-        *k = (struct control_client){.fd = fd, .due_us = now_us + REQUEST_US, .id = c->next_id++};
-        if (buf_init(&k->in, REQUEST_BYTES_MAX) < 0 || buf_init(&k->out, ANSWER_BYTES_MAX) < 0)
-            drop(k);
     }
+}
+
+bool
+control_adopt(struct control *c, int fd, int64_t now_us)
+{
+    struct control_client *k = take_client(c, fd, now_us);
+
+    if (k != NULL)
+        k->afar = true;
+    return k != NULL;
+}
+
+bool
+control_afar(const struct control *c, uint64_t id)
+{
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        if (c->client[i].fd >= 0 && c->client[i].id == id)
+            return c->client[i].afar;
+    return true;
 }
 
 /* False when the client is to be dropped. */
@@ -219,6 +249,16 @@ send_request(int fd, json_t *request)
     return code;
 }
 
+/* How it ended; a tunnel that leads nowhere says so in the agent's place. */
+static int
+take_code(const json_t *line)
+{
+    const char *error = json_string_value(json_object_get(line, "error"));
+
+    return error != NULL ? fail(ERR_PEER, "%s", error)
+                         : (int)json_integer_value(json_object_get(line, "code"));
+}
+
 int
 control_ask(const char *run, json_t *request, void (*each)(void *context, json_t *line),
             void *context)
@@ -226,6 +266,7 @@ control_ask(const char *run, json_t *request, void (*each)(void *context, json_t
     char path[LOCAL_PATH_SIZE], *text = NULL;
     size_t size = 0;
     FILE *stream = NULL;
+    bool done = false;
     int code, fd;
 
     snprintf(path, sizeof path, "%s/control", run);
@@ -239,11 +280,11 @@ control_ask(const char *run, json_t *request, void (*each)(void *context, json_t
         goto out;
     stream = fdopen(fd, "r");
     code = fail(ERR_PEER, "the agent went away before it was done");
-    while (stream != NULL && code == ERR_PEER && getline(&text, &size, stream) > 0) {
+    while (stream != NULL && !done && getline(&text, &size, stream) > 0) {
         json_t *line = json_loads(text, 0, NULL);
 
         if (json_is_true(json_object_get(line, "done")))
-            code = (int)json_integer_value(json_object_get(line, "code"));
+            code = take_code(line), done = true;
         else if (line != NULL)
             each(context, line);
         json_decref(line);

@@ -61,6 +61,7 @@ struct lane {
     struct buf in, out;
     enum lane_state state;
     const struct lane_target *target; /* borrowed for the life of the lane */
+    bool bulk;                        /* the caller's: mark its packets as such (RFC 8622) */
     int64_t due_us;                   /* when getting up counts as failed */
     int64_t
         progress_us; /* last time the far host took (lane_unacknowledged looks) or gave a byte */
