@@ -765,6 +765,18 @@ set_shipping(struct agent *a, uint64_t client, const json_t *request)
     control_done(&a->control, client, 0);
 }
 
+/* What another member may ask through a tunnel. */
+static bool
+answered_afar(const char *command)
+{
+    static const char *const allowed[] = {"status", "config"};
+
+    for (size_t i = 0; command != NULL && i < sizeof allowed / sizeof *allowed; i++)
+        if (strcmp(command, allowed[i]) == 0)
+            return true;
+    return false;
+}
+
 static void
 answer_requests(struct agent *a, int64_t now_us)
 {
@@ -774,7 +786,12 @@ answer_requests(struct agent *a, int64_t now_us)
     while (control_request(&a->control, &client, &request)) {
         const char *command = json_string_value(json_object_get(request, "command"));
 
-        if (command != NULL && strcmp(command, "status") == 0) {
+        if (control_afar(&a->control, client) && !answered_afar(command)) {
+            control_text(&a->control, client,
+                         "that is not answered from another member: type it on the host of %s",
+                         a->self->name);
+            control_done(&a->control, client, 1);
+        } else if (command != NULL && strcmp(command, "status") == 0) {
             control_answer(&a->control, client, agent_report(a, now_us));
             control_done(&a->control, client, 0);
         } else if (command != NULL && strcmp(command, "set") == 0) {
@@ -907,6 +924,8 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     if (code == 0)
         code = figures_open(a);
     if (code == 0)
+        code = tunnel_open(a);
+    if (code == 0)
         code = write_pid(a);
     if (code < 0)
         return code;
@@ -925,6 +944,7 @@ agent_close(struct agent *a)
 
     snprintf(path, sizeof path, "%s/agent.pid", a->self->run);
     inlet_end(&a->inlet, "the agent stops");
+    tunnel_close(a);
     for (size_t i = 0; i < a->links; i++)
         link_release(&a->link[i]);
     crew_release(&a->crew);
@@ -985,6 +1005,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     http_watch(&a->http, &a->loop);
     for (size_t i = 0; i < a->links; i++)
         link_watch(&a->link[i], &a->loop);
+    tunnel_watch(&a->tunnel, &a->loop);
     loop_due(&a->loop, failover_due_us(a));
     loop_due(&a->loop, house_us);
     if (a->spool_error[0] != '\0')
@@ -1013,6 +1034,7 @@ agent_loop(struct agent *a, int signals)
         judge(a, wall_us);
         run_receiving(a, now_us, wall_us);
         run_links(a, now_us, wall_us);
+        tunnel_run(a, now_us);
         control_run(&a->control, &a->loop, now_us);
         answer_requests(a, now_us);
         http_run(&a->http, &a->loop, now_us);

@@ -15,6 +15,7 @@
 #include "http.h"
 #include "pool.h"
 #include "postgres.h"
+#include "tunnel.h"
 
 #include "base/fail.h"
 #include "base/histogram.h"
@@ -108,6 +109,7 @@ struct agent {
     struct histogram flush_took;
     struct failover failover;
     struct figures figures;
+    struct tunnel tunnel;
 };
 
 /* The state of everything, for `walferry status`: a new reference. */

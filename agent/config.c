@@ -104,6 +104,16 @@ take_name(const char *value, void *out, size_t size)
     return 0;
 }
 
+/* Plain characters only: a role's name stands in queries and conninfos unquoted. */
+static int
+take_role(const char *value, void *out, size_t size)
+{
+    if (!consists_of(value, strlen(value), LOWER DIGITS "_") || strlen(value) >= size)
+        return fail(ERR_USAGE, "'%s' is no role", value);
+    snprintf(out, size, "%s", value);
+    return 0;
+}
+
 static int
 take_switch(const char *value, void *out, size_t size)
 {
@@ -523,6 +533,7 @@ enum pool_key {
     POOL_DISK_WARNING,
     POOL_DISK_CRITICAL,
     POOL_EVENT_COMMAND,
+    POOL_TUNNEL_USER,
     POOL_KEYS
 };
 
@@ -559,6 +570,8 @@ static const struct key pool_keys[POOL_KEYS] = {
                             "0s to 365d, as in 10min, 1h, 2d"},
     [POOL_EVENT_COMMAND] = {"event_command", false, take_path, IN(config, event_command),
                             PATH_ALLOWED},
+    [POOL_TUNNEL_USER] = {"tunnel_user", false, take_role, IN(config, tunnel_user),
+                          "small letters, digits and '_', at most 63, as in walferry_tunnel"},
 };
 
 enum member_key {
@@ -1026,6 +1039,7 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
                          .slot_critical_bytes = UINT64_C(16) << 30,
                          .disk_warning_us = 3600 * SECOND_US,
                          .disk_critical_us = 600 * SECOND_US,
+                         .tunnel_user = "walferry_tunnel",
                          .digest = config_digest(text, length)};
     snprintf(c->file, sizeof c->file, "%s", name);
     line = ini_parse_stream(read_line, &p, take_key, &p);

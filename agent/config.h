@@ -65,7 +65,8 @@ struct config {
     int64_t disk_warning_us, disk_critical_us;
     char event_command[256]; /* absolute; "" : none */
     int event_command_line;
-    uint64_t digest; /* FNV-1a of the file's bytes: agents compare it */
+    char tunnel_user[64]; /* the database role that tunnels lead to; default walferry_tunnel */
+    uint64_t digest;      /* FNV-1a of the file's bytes: agents compare it */
     struct member member[MEMBERS_MAX];
     size_t members;
 };

@@ -50,25 +50,55 @@ control_close(struct control *c)
     c->fd = -1;
 }
 
+static struct control_client *
+take_client(struct control *c, int fd, int64_t now_us)
+{
+    struct control_client *k = NULL;
+
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX && k == NULL; i++)
+        if (c->client[i].fd < 0)
+            k = &c->client[i];
+    if (k == NULL) {
+        close(fd);
+        return NULL;
+    }
+    *k = (struct control_client){.fd = fd, .due_us = now_us + REQUEST_US, .id = c->next_id++};
+    if (buf_init(&k->in, REQUEST_BYTES_MAX) == 0 && buf_init(&k->out, ANSWER_BYTES_MAX) == 0)
+        return k;
+    drop(k);
+    return NULL;
+}
+
 static void
 accept_clients(struct control *c, int64_t now_us)
 {
     int fd;
 
     while ((fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
-        struct control_client *k = NULL;
-
-        for (size_t i = 0; i < CONTROL_CLIENTS_MAX && k == NULL; i++)
-            if (c->client[i].fd < 0)
-                k = &c->client[i];
-        if (k == NULL || !local_peer_is_ours(fd)) {
+        if (local_peer_is_ours(fd))
+            take_client(c, fd, now_us);
+        else
             close(fd);
-            continue;
-        }
-        *k = (struct control_client){.fd = fd, .due_us = now_us + REQUEST_US, .id = c->next_id++};
-        if (buf_init(&k->in, REQUEST_BYTES_MAX) < 0 || buf_init(&k->out, ANSWER_BYTES_MAX) < 0)
-            drop(k);
     }
+}
+
+bool
+control_adopt(struct control *c, int fd, int64_t now_us)
+{
+    struct control_client *k = take_client(c, fd, now_us);
+
+    if (k != NULL)
+        k->afar = true;
+    return k != NULL;
+}
+
+bool
+control_afar(const struct control *c, uint64_t id)
+{
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        if (c->client[i].fd >= 0 && c->client[i].id == id)
+            return c->client[i].afar;
+    return true;
 }
 
 /* False when the client is to be dropped. */

@@ -22,6 +22,7 @@ struct control_client {
     int fd; /* -1: free */
     struct buf in, out;
     json_t *request; /* waiting for control_request to give it away */
+    bool afar;       /* it came through a tunnel */
     bool answered;   /* "done" is in out: close when it is written */
     int64_t due_us;
     uint64_t id;
@@ -38,6 +39,10 @@ int control_open(struct control *c, const char *run); /* ERR_LOCAL */
 void control_close(struct control *c);
 void control_watch(const struct control *c, struct loop *l);
 void control_run(struct control *c, const struct loop *l, int64_t now_us);
+
+/* A client that comes through a tunnel: fd is the control's from here on. False: no place. */
+bool control_adopt(struct control *c, int fd, int64_t now_us);
+bool control_afar(const struct control *c, uint64_t id);
 
 /* The next request, if any: its client's id and the object (owned by the caller). */
 bool control_request(struct control *c, uint64_t *ret_id, json_t **ret_request);

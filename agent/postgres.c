@@ -44,6 +44,7 @@ struct postgres {
     char query[256];
     bool asked, done, failed;
     char error[640];
+    char answer[64];
 };
 
 /* Everything a sample needs in one row. */
@@ -259,6 +260,7 @@ missing_right(const struct postgres *p, enum work work, const char *sqlstate, ch
         [POSTGRES_REPLAY_RESUME] = "GRANT EXECUTE ON FUNCTION pg_wal_replay_resume TO",
         [POSTGRES_RELOAD] = "GRANT EXECUTE ON FUNCTION pg_reload_conf TO",
         [POSTGRES_MAKE_SLOT] = "ALTER ROLE",
+        [POSTGRES_SUPERUSER] = "GRANT SELECT ON pg_roles TO",
     };
     const char *grant = work == WORK_COMMAND ? grants[p->command] : "GRANT pg_monitor TO";
     const char *behind =
@@ -287,6 +289,8 @@ command_over(struct postgres *p, bool good, const char *sqlstate, const char *er
 {
     p->failed = !good && !is_so_already(p->command, sqlstate);
     snprintf(p->error, sizeof p->error, "%s", p->failed ? error : "");
+    snprintf(p->answer, sizeof p->answer, "%s",
+             good && PQntuples(p->result) > 0 ? PQgetvalue(p->result, 0, 0) : "");
     p->asked = false;
     p->done = true;
 }
@@ -479,6 +483,11 @@ postgres_ask(struct postgres *p, enum postgres_command command, const char *argu
         snprintf(p->query, sizeof p->query,
                  "select pg_catalog.pg_create_physical_replication_slot('%s', true)", argument);
         break;
+    case POSTGRES_SUPERUSER:
+        snprintf(p->query, sizeof p->query,
+                 "select (select rolsuper from pg_catalog.pg_roles where rolname = '%s')",
+                 argument);
+        break;
     }
     p->command = command;
     p->asked = true;
@@ -494,6 +503,12 @@ postgres_done(struct postgres *p, const char **ret_error)
     p->done = false;
     *ret_error = p->failed ? p->error : NULL;
     return true;
+}
+
+const char *
+postgres_answer(const struct postgres *p)
+{
+    return p->answer;
 }
 
 int

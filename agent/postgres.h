@@ -81,9 +81,13 @@ enum postgres_command {
     POSTGRES_RELOAD,        /* select pg_reload_conf() */
     POSTGRES_MAKE_SLOT,     /* pg_create_physical_replication_slot(argument, true); there already is
                                fine */
+    POSTGRES_SUPERUSER, /* is the role of that name (a-z, 0-9, _) one? postgres_answer: t, f, "" */
 };
 bool postgres_ask(struct postgres *p, enum postgres_command command, const char *argument);
 bool postgres_done(struct postgres *p, const char **ret_error);
+
+/* The first value of the last command's answer; "" : null, or there was none. */
+const char *postgres_answer(const struct postgres *p);
 
 /* pg_control's first field and PG_VERSION, read from a data directory (works with the server down;
  * segment_bytes stays 0: its place differs between versions). ERR_LOCAL. */

@@ -374,5 +374,9 @@ agent_report(const struct agent *a, int64_t now_us)
                             ? json_null()
                             : receiving_json(a, now_us));
     json_object_set_new(json, "spool", spool_json(a, now_us));
+    json_object_set_new(json, "tunnel",
+                        json_pack("{s:i s:I s:I}", "streams", (int)tunnel_streams(&a->tunnel),
+                                  "opened", (json_int_t)a->tunnel.opened, "bytes",
+                                  (json_int_t)tunnel_bytes(&a->tunnel)));
     return json;
 }

@@ -79,8 +79,9 @@ print_status(const json_t *json)
     const json_t *epoch = json_object_get(json, "epoch"),
                  *postgres = json_object_get(json, "postgres");
     const json_t *receiving = json_object_get(json, "receiving"), *member, *link;
+    const json_t *tunnel = json_object_get(json, "tunnel");
     const char *reason = show_word(postgres, "reason", NULL);
-    char exposure[32];
+    char exposure[32], bytes[24];
     size_t i;
 
     printf("pool %s: epoch %lld, primary %s, timeline %lld\n", show_word(json, "pool", "?"),
@@ -106,6 +107,10 @@ print_status(const json_t *json)
     reason = show_word(json_object_get(json, "spool"), "error", NULL);
     if (reason != NULL)
         printf("spool: takes nothing: %s\n", reason);
+    if (json_integer_value(json_object_get(tunnel, "streams")) > 0)
+        printf("tunnel: %d streams are open, %s went through so far\n",
+               (int)json_integer_value(json_object_get(tunnel, "streams")),
+               show_bytes(json_object_get(tunnel, "bytes"), bytes, sizeof bytes));
 }
 
 static void

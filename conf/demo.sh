@@ -298,7 +298,10 @@ up() {
         --wal-segsize="${DEMO_SEGMENT_MB:-16}" >"$DEMO/initdb.log" 2>&1 || die "initdb failed: $(tail -1 "$DEMO/initdb.log")"
     start_postgres 1
     sql 1 "create role walferry login replication; grant pg_monitor to walferry;
-        grant execute on function pg_promote, pg_wal_replay_resume, pg_reload_conf to walferry" || die "no role"
+        grant execute on function pg_promote, pg_wal_replay_resume, pg_reload_conf to walferry;
+        create role walferry_tunnel login replication; grant pg_monitor to walferry_tunnel;
+        grant execute on function pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean),
+            pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) to walferry_tunnel" || die "no role"
     start_agent 1
     wait_for 20 slot_is_there || die "the agent of dc1-a makes no slot: $(tail -1 "$DEMO/dc1/agent.log")"
     say "site dc2: a copy by pg_basebackup"

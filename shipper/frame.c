@@ -53,15 +53,21 @@ put_hello(struct buf *out, const struct hello *h)
 }
 
 static int
+other_protocol(unsigned theirs)
+{
+    return fail(ERR_PEER,
+                "protocol %u is spoken there, %u here: install the same version of walferry",
+                theirs, FRAME_PROTOCOL);
+}
+
+static int
 get_hello(struct reader *r, struct hello *h)
 {
     if (reader_u32(r) != HELLO_MAGIC)
         return fail(ERR_PEER, "the far side does not speak walferry's protocol");
     h->protocol = reader_u16(r);
     if (!r->failed && h->protocol != FRAME_PROTOCOL)
-        return fail(ERR_PEER,
-                    "protocol %u is spoken there, %u here: install the same version of walferry",
-                    h->protocol, FRAME_PROTOCOL);
+        return other_protocol(h->protocol);
     reader_copy_string(r, h->pool, sizeof h->pool);
     h->identity.system_identifier = reader_u64(r);
     h->identity.segment_bytes = reader_u32(r);
@@ -213,6 +219,59 @@ get_pong(struct reader *r, struct frame *f)
     return 0;
 }
 
+static void
+put_reason(struct buf *out, const char *reason)
+{
+    size_t length = strnlen(reason, FRAME_REASON_MAX);
+
+    buf_put_bytes(out, reason, length);
+    buf_put_u8(out, 0);
+}
+
+static void
+put_tunnel(struct buf *out, const struct tunnel_request *t)
+{
+    buf_put_u16(out, FRAME_PROTOCOL);
+    buf_put_string(out, t->pool);
+    buf_put_string(out, t->from);
+    buf_put_string(out, t->to);
+    buf_put_u64(out, t->number);
+    buf_put_u8(out, (uint8_t)t->service);
+    put_reason(out, t->reason);
+}
+
+static int
+get_tunnel(struct reader *r, struct tunnel_request *t)
+{
+    uint8_t service;
+
+    t->protocol = reader_u16(r);
+    if (!r->failed && t->protocol != FRAME_PROTOCOL)
+        return other_protocol(t->protocol);
+    reader_copy_string(r, t->pool, sizeof t->pool);
+    reader_copy_string(r, t->from, sizeof t->from);
+    reader_copy_string(r, t->to, sizeof t->to);
+    t->number = reader_u64(r);
+    service = reader_u8(r);
+    t->reason = get_reason(r);
+    if (!r->failed && (service < TUNNEL_POSTGRES || service > TUNNEL_RELAY))
+        return fail(ERR_PEER, "TUNNEL to an unknown service %u", service);
+    t->service = (enum tunnel_service)service;
+    return 0;
+}
+
+static int
+get_data(struct reader *r, struct frame *f)
+{
+    f->data.decoded_bytes = reader_u32(r);
+    f->data.length = r->left;
+    f->data.bytes = reader_bytes(r, f->data.length);
+    if (!r->failed && (f->data.decoded_bytes == 0 || f->data.decoded_bytes > FRAME_DATA_MAX))
+        return fail(ERR_PEER, "DATA of %u bytes, 1 to %u are allowed", f->data.decoded_bytes,
+                    FRAME_DATA_MAX);
+    return 0;
+}
+
 static int
 get_body(struct reader *r, struct frame *f)
 {
@@ -260,6 +319,10 @@ get_body(struct reader *r, struct frame *f)
     case FRAME_GOODBYE:
         f->goodbye.reason = get_reason(r);
         return 0;
+    case FRAME_TUNNEL:
+        return get_tunnel(r, &f->tunnel);
+    case FRAME_DATA:
+        return get_data(r, f);
     }
     return fail(ERR_PEER, "a frame of unknown type %d came", (int)f->type);
 }
@@ -324,18 +387,12 @@ text_room(const struct frame *f)
     case FRAME_DRAIN:
     case FRAME_DRAINED:
     case FRAME_GOODBYE:
+    case FRAME_TUNNEL:
         return 0;
+    case FRAME_DATA:
+        return f->data.length;
     }
     return 0;
-}
-
-static void
-put_reason(struct buf *out, const char *reason)
-{
-    size_t length = strnlen(reason, FRAME_REASON_MAX);
-
-    buf_put_bytes(out, reason, length);
-    buf_put_u8(out, 0);
 }
 
 static void
@@ -389,6 +446,13 @@ put_body(struct buf *out, const struct frame *f)
         return;
     case FRAME_GOODBYE:
         put_reason(out, f->goodbye.reason);
+        return;
+    case FRAME_TUNNEL:
+        put_tunnel(out, &f->tunnel);
+        return;
+    case FRAME_DATA:
+        buf_put_u32(out, f->data.decoded_bytes);
+        buf_put_bytes(out, f->data.bytes, f->data.length);
         return;
     }
 }

@@ -30,6 +30,7 @@ enum session_state {
     SESSION_CONNECTED,
     SESSION_HANDED,
     SESSION_GREETED,
+    SESSION_STREAM, /* TUNNEL is here, the agent takes it in this turn */
     SESSION_LIVE,
     SESSION_LEAVING
 };
@@ -239,6 +240,10 @@ take_hello(struct session *s)
 
     if (got <= 0)
         return got;
+    if (f.type == FRAME_TUNNEL) {
+        s->state = SESSION_STREAM;
+        return 0;
+    }
     if (f.type != FRAME_HELLO)
         return fail(ERR_PEER, "a session must begin with HELLO");
     s->hello = f.hello;
@@ -291,6 +296,7 @@ run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t no
             code = take_hello(s);
         break;
     case SESSION_GREETED:
+    case SESSION_STREAM:
         break;
     case SESSION_LIVE:
         if (loop_ready(l, s->in) != 0)
@@ -403,6 +409,28 @@ inlet_greeting(struct inlet *i, struct session **ret_session, const struct hello
         }
         *ret_session = s;
         *ret_hello = &s->hello;
+        return true;
+    }
+    return false;
+}
+
+bool
+inlet_stream(struct inlet *i, struct handed *ret_handed, struct tunnel_request *ret_request)
+{
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++) {
+        struct session *s = i->session[n];
+        struct frame f;
+
+        if (s == NULL || s->state != SESSION_STREAM || frame_next(&s->input, &f) != 1)
+            continue;
+        *ret_request = f.tunnel;
+        ret_request->reason = "";
+        buf_consume(&s->input, f.bytes);
+        *ret_handed = (struct handed){
+            .fd = s->fd, .in = s->in, .out = s->out, .input = s->input, .output = s->output};
+        memcpy(ret_handed->from, s->from, sizeof s->from);
+        i->session[n] = NULL;
+        free(s);
         return true;
     }
     return false;

@@ -1,5 +1,5 @@
 /* See pgwire.h. */
-#include "pgwire.h"
+#include "shipper/pgwire.h"
 
 #include "base/fail.h"
 
@@ -36,6 +36,8 @@ startup_parameters(struct reader *r, struct startup *s)
             s->replication = strcasecmp(value, "true") == 0 || strcasecmp(value, "on") == 0 ||
                              strcasecmp(value, "yes") == 0 || strcmp(value, "1") == 0 ||
                              strcmp(value, "database") == 0;
+        else if (strcmp(name, "user") == 0) /* as for PostgreSQL the last one counts */
+            snprintf(s->user, sizeof s->user, "%s", strlen(value) < sizeof s->user ? value : "");
         else if (strcmp(name, "application_name") == 0)
             snprintf(s->application_name, sizeof s->application_name, "%s", value);
     }

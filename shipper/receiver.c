@@ -264,6 +264,13 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
     case FRAME_PONG:
         take_pong(r, f, now_us, wall_us);
         return 0;
+    case FRAME_TUNNEL:
+        if (r->stream_refused != 0)
+            return 0; /* one at a time is told: the others' clients have their own deadline */
+        r->stream_refused = f->tunnel.number;
+        text_escape(r->stream_reason, sizeof r->stream_reason, f->tunnel.reason,
+                    strlen(f->tunnel.reason));
+        return 0;
     case FRAME_GOODBYE:
         return fail(
             ERR_PEER, "%s ends the link: %s", r->from,
@@ -274,6 +281,7 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
     case FRAME_ACK:
     case FRAME_POOL:
     case FRAME_DRAIN:
+    case FRAME_DATA:
         break;
     }
     return fail(ERR_PEER, "a frame of type %d came from a sender", (int)f->type);
@@ -374,6 +382,16 @@ receiver_ask_drain(struct receiver *r)
     if (r->out == NULL)
         return fail(ERR_PEER, "there is no link to ask on");
     r->drained = false;
+    return frame_put(r->out, &f);
+}
+
+int
+receiver_ask_stream(struct receiver *r, const struct tunnel_request *request)
+{
+    struct frame f = {.type = FRAME_TUNNEL, .tunnel = *request};
+
+    if (r->out == NULL)
+        return fail(ERR_PEER, "there is no link to ask on");
     return frame_put(r->out, &f);
 }
 

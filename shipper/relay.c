@@ -12,7 +12,7 @@
 #include "base/local.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "pgwire.h"
+#include "shipper/pgwire.h"
 
 #include <errno.h>
 #include <inttypes.h>

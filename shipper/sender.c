@@ -53,6 +53,7 @@ sender_close(struct sender *s)
     s->out = NULL;
     window_clear(&s->window);
     s->far.standby_connected = false;
+    s->streams_asked = 0;
 }
 
 bool
@@ -178,6 +179,12 @@ sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wa
     case FRAME_DRAIN:
         s->drain_asked = true;
         return 0;
+    case FRAME_TUNNEL:
+        if (s->streams_asked == SENDER_STREAMS_MAX)
+            return fail(ERR_PEER, "over %d streams were asked for at once", SENDER_STREAMS_MAX);
+        s->stream_asked[s->streams_asked] = f->tunnel;
+        s->stream_asked[s->streams_asked++].reason = "";
+        return 0;
     case FRAME_GOODBYE:
         return fail(
             ERR_PEER, "the far side ends the link: %s",
@@ -187,6 +194,7 @@ sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wa
     case FRAME_BEACON:
     case FRAME_HISTORY:
     case FRAME_DRAINED:
+    case FRAME_DATA:
         break;
     }
     return fail(ERR_PEER, "a frame of type %d came from a receiver", (int)f->type);

@@ -15,6 +15,9 @@ int local_listen(const char *path, int backlog, int *ret_fd);
 /* Connect, blocking. ERR_PEER: no agent listens there. */
 int local_connect(const char *path, int *ret_fd);
 
+/* Connect, non-blocking: at once or not at all. ERR_PEER. */
+int local_call(const char *path, int *ret_fd);
+
 /* The other end of fd runs as our user, or as root. */
 bool local_peer_is_ours(int fd);
 

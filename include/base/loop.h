@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LOOP_FDS_MAX 256
+#define LOOP_FDS_MAX 512
 
 struct loop {
     struct pollfd fds[LOOP_FDS_MAX];

@@ -10,7 +10,7 @@
  * REFUSE. Then WAL, HISTORY, BEACON and DRAINED flow to the receiver, ACK, DRAIN and POOL to the
  * sender, PING, PONG and GOODBYE both ways.
  *
- *   HELLO    u32 magic "WFRY", u16 protocol (2), string pool, u64 system identifier,
+ *   HELLO    u32 magic "WFRY", u16 protocol (3), string pool, u64 system identifier,
  *            u32 segment bytes, u16 PostgreSQL major, string from, string to, u64 epoch number,
  *            string epoch member, u64 incarnation, u8 lane, u32 timeline, u64 config digest,
  *            rest: the timeline's history file ("" on timeline 1)
@@ -33,6 +33,10 @@
  * side) POOL     u64 epoch number, string epoch member, u32 timeline, u64 fork LSN DRAIN nothing:
  * ship what your dead PostgreSQL has left in pg_wal, please DRAINED  u64 number, u8 1 done or 0
  * not, u32 timeline, u64 its end of WAL, string why not GOODBYE  string reason
+ *   TUNNEL   u16 protocol, string pool, string from, string to, u64 number, u8 service (enum
+ *            tunnel_service), string reason
+ *   DATA     u32 decoded length (1 .. FRAME_DATA_MAX), rest: the next piece of this direction's
+ *            zstd stream, flushed: it decodes to just that many bytes
  *
  * Lanes: a HELLO with lane 0 begins a session; one with another lane joins the living session of
  * the same member and incarnation and is answered by an ACCEPT of zeros, or a REFUSE. From then on
@@ -40,7 +44,14 @@
  * WAL, HISTORY and DRAINED are numbered from 0 in each session and are taken in that order; one
  * that comes again is dropped; those that a dead lane had not delivered come again over another.
  *
- * Types 14 (TUNNEL) and up are not spoken yet: an unknown type ends the session by name. Every
+ * Streams: an SSH connection that begins with TUNNEL instead of HELLO is a byte pipe to a service
+ * of one of the two members. Number 0: the dialler wants it; else the far side had asked for it,
+ * with a TUNNEL of that number over a link that it receives (the answer is a connection that begins
+ * with it, or over the link the same number and the reason why not). ACCEPT of zeros or REFUSE
+ * answers, then DATA goes both ways, PING when there was nothing else for a while, and GOODBYE at
+ * the end (reason "": the service or the client was done).
+ *
+ * Types 16 and up are not spoken yet: an unknown type ends the session by name. Every
  * decoder survives any bytes at all; decoded sizes are bounded before anything is decoded.
  */
 #ifndef SHIPPER_FRAME_H
@@ -49,8 +60,9 @@
 #include "base/buf.h"
 #include "shipper/identity.h"
 
-#define FRAME_PROTOCOL    2
+#define FRAME_PROTOCOL    3
 #define FRAME_WAL_MAX     (128u << 10) /* decoded; what a walsender sends at once */
+#define FRAME_DATA_MAX    (120u << 10) /* decoded; what does not get smaller fits a frame, too */
 #define FRAME_BYTES_MAX   (FRAME_WAL_MAX + 64)
 #define FRAME_REASON_MAX  1024
 #define FRAME_SEQUENCE_AT 5 /* where a numbered frame has its number */
@@ -69,6 +81,8 @@ enum frame_type {
     FRAME_DRAIN,
     FRAME_DRAINED,
     FRAME_GOODBYE,
+    FRAME_TUNNEL,
+    FRAME_DATA,
 };
 
 enum refuse_kind {
@@ -83,6 +97,13 @@ enum pong_postgres {
     PONG_POSTGRES_ANSWERS = 1,
     PONG_POSTGRES_SILENT = 2, /* a postmaster is there but does not answer */
     PONG_POSTGRES_DEAD = 3,   /* no postmaster */
+};
+
+/* What a stream leads to, of the member at its other end. */
+enum tunnel_service {
+    TUNNEL_POSTGRES = 1, /* the primary's PostgreSQL, for the role tunnel_user */
+    TUNNEL_CONTROL = 2,  /* the agent's control socket */
+    TUNNEL_RELAY = 3,    /* the agent's relay */
 };
 
 /* How an epoch began: the primary's timeline and where it forked; zeros for the first. */
@@ -119,6 +140,14 @@ struct ack {
     bool standby_connected, busy;
     struct beacon received_beacon, flushed_beacon,
         applied_beacon; /* the newest ones covered; lsn 0: none */
+};
+
+struct tunnel_request {
+    uint16_t protocol;
+    char pool[MEMBER_NAME_SIZE], from[MEMBER_NAME_SIZE], to[MEMBER_NAME_SIZE];
+    uint64_t number;
+    enum tunnel_service service;
+    const char *reason; /* borrowed */
 };
 
 bool ack_equal(const struct ack *a, const struct ack *b);
@@ -173,6 +202,12 @@ struct frame {
         struct {
             const char *reason;
         } goodbye;
+        struct tunnel_request tunnel;
+        struct {
+            uint32_t decoded_bytes;
+            const uint8_t *bytes;
+            size_t length;
+        } data;
     };
 };
 

@@ -54,6 +54,16 @@ int inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline,
 void inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind,
                   const struct epoch_origin *origin, const char *reason);
 
+/* A connection that began with TUNNEL, taken out of the inlet: its descriptors and what came behind
+ * the TUNNEL are the caller's from now on. False when there is none. */
+struct handed {
+    int fd;                      /* to `walferry receive`; closing it ends that process */
+    int in, out;                 /* sshd's pipes, non-blocking */
+    char from[MEMBER_NAME_SIZE]; /* what the key is bound to */
+    struct buf input, output;
+};
+bool inlet_stream(struct inlet *i, struct handed *ret_handed, struct tunnel_request *ret_request);
+
 /* End the living session, all lanes of it, telling why. */
 void inlet_end(struct inlet *i, const char *reason);
 

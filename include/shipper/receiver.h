@@ -46,6 +46,9 @@ struct receiver {
     lsn_t drained_end;
     char drained_reason[256];
 
+    uint64_t stream_refused; /* the number of a stream that will not come: look and clear */
+    char stream_reason[FRAME_REASON_MAX];
+
     /* time is the primary's monotonic clock: ours + offset */
     struct lag received, flushed, applied;
     struct beacon stamped; /* the newest beacon that came */
@@ -93,6 +96,8 @@ int64_t receiver_due_us(const struct receiver *r);
 /* Ask for an answer now, or for the rest of a dead server's WAL. */
 void receiver_ping(struct receiver *r, int64_t now_us);
 int receiver_ask_drain(struct receiver *r);
+/* Ask the far side for a stream; stream_refused tells if it will not come. */
+int receiver_ask_stream(struct receiver *r, const struct tunnel_request *request);
 int receiver_tell_pool(struct receiver *r, const struct epoch_origin *origin);
 
 /* The primary's monotonic clock now; false before the first PONG of this life and without a record.

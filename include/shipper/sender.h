@@ -21,6 +21,8 @@
 
 #include <stdbool.h>
 
+#define SENDER_STREAMS_MAX 16
+
 enum sender_state {
     SENDER_IDLE,     /* no connection */
     SENDER_GREETING, /* HELLO is out */
@@ -48,6 +50,9 @@ struct sender {
     struct epoch_origin pool;
     bool drain_asked; /* DRAIN came: ship what the dead server left, then sender_drained; clear this
                        */
+    struct tunnel_request stream_asked[SENDER_STREAMS_MAX]; /* TUNNELs that came (no reason in
+                                                               them) */
+    unsigned streams_asked;                                 /* the caller sets it to 0 */
     bool refused; /* ended by REFUSE: look at refusal and refusal_origin; cleared by sender_open */
     enum refuse_kind refusal;
     struct epoch_origin refusal_origin;

@@ -25,9 +25,9 @@ make_address(struct sockaddr_un *address, const char *path)
 }
 
 static int
-try_connect(const struct sockaddr_un *address, int *ret_fd)
+try_connect(const struct sockaddr_un *address, int flags, int *ret_fd)
 {
-    *ret_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    *ret_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
     if (*ret_fd >= 0 && connect(*ret_fd, (const struct sockaddr *)address, sizeof *address) == 0)
         return 0;
     if (*ret_fd >= 0)
@@ -47,7 +47,7 @@ clear_path(const struct sockaddr_un *address)
         return errno == ENOENT ? 0 : fail_sys(ERR_LOCAL, "cannot look at %s", path);
     if (!S_ISSOCK(st.st_mode))
         return fail(ERR_LOCAL, "%s is in the way: it is no socket; remove it", path);
-    if (try_connect(address, &fd) == 0) {
+    if (try_connect(address, 0, &fd) == 0) {
         close(fd);
         return fail(ERR_LOCAL,
                     "something else listens on %s; give the agent a run directory of its own",
@@ -88,8 +88,20 @@ local_connect(const char *path, int *ret_fd)
     int code = make_address(&address, path);
 
     *ret_fd = -1;
-    if (code == 0 && try_connect(&address, ret_fd) < 0)
+    if (code == 0 && try_connect(&address, 0, ret_fd) < 0)
         code = fail_sys(ERR_PEER, "no agent listens on %s", path);
+    return code;
+}
+
+int
+local_call(const char *path, int *ret_fd)
+{
+    struct sockaddr_un address;
+    int code = make_address(&address, path);
+
+    *ret_fd = -1;
+    if (code == 0 && try_connect(&address, SOCK_NONBLOCK, ret_fd) < 0)
+        code = fail_sys(ERR_PEER, "nobody takes a connection on %s", path);
     return code;
 }
 

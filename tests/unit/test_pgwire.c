@@ -2,7 +2,7 @@
 #include "unit.h"
 
 #include "base/fail.h"
-#include "pgwire.h"
+#include "shipper/pgwire.h"
 
 #include <stdio.h>
 #include <stdlib.h>

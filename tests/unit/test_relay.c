@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "base/durable.h"
-#include "pgwire.h"
+#include "shipper/pgwire.h"
 #include "shipper/relay.h"
 
 #include <dirent.h>

@@ -24,6 +24,7 @@ struct startup {
     bool newer;   /* asks for more than protocol 3.0: answer pgwire_put_negotiate */
     bool replication;
     char application_name[64];
+    char user[64]; /* "" : none, or longer than a role's name can be */
 };
 
 /* 0, or ERR_PEER: no start-up packet (a length out of range, an unknown protocol). */

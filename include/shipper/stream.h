@@ -1,0 +1,77 @@
+/*
+ * stream: one client's bytes to a service of another member and back, over one SSH connection of
+ * its own, compressed in both directions.
+ *
+ * What is read from the local socket becomes DATA frames (frame.h), at once: nothing waits for more
+ * to come. A full connection stops the reading, a client that does not read stops the connection;
+ * WAL is on other connections and never behind it. Large pieces are compressed and decoded by a
+ * crew of the caller's, whose threads stand back for everything else (nice).
+ *
+ * The end: a local socket that closes is followed by what was read from it and GOODBYE; the far
+ * side delivers that, closes its own, and hangs up. Without GOODBYE the stream broke: the local
+ * socket is closed at once. A stream with nothing to say says PING three times a minute, one that
+ * hears nothing for a minute is over.
+ */
+#ifndef SHIPPER_STREAM_H
+#define SHIPPER_STREAM_H
+
+#include "base/crew.h"
+#include "base/loop.h"
+#include "shipper/frame.h"
+#include "shipper/inlet.h"
+#include "shipper/lane.h"
+
+/* One direction: plain bytes <-> packed bytes, one piece at a time with the crew. */
+struct half {
+    struct crew_job job;
+    bool busy;
+    int code;                /* of the job */
+    void *zstd;              /* ZSTD_CCtx or ZSTD_DCtx */
+    struct buf plain;        /* at the local socket */
+    struct buf work, packed; /* the job's while it is busy */
+    size_t decoded_bytes;    /* what packed must decode to */
+    uint64_t bytes;          /* plain, so far */
+};
+
+struct stream {
+    struct crew *crew;    /* borrowed */
+    struct lane *lane;    /* dialled; NULL: handed */
+    struct handed handed; /* accepted */
+    int local;            /* owned; -1: not there yet, or no more */
+    bool open;            /* DATA may flow */
+    struct half up, down; /* from the local socket; to it */
+    bool yields;          /* the caller's: read nothing more from the local socket just now */
+    bool local_ended, far_ended, said_goodbye;
+    int broken; /* of the connection; `reason` says how */
+    char reason[FRAME_REASON_MAX];
+    bool more; /* to do that poll does not see */
+    int64_t heard_us, said_us, leaving_us;
+};
+
+/* Both begin a stream in zeroed memory; stream_release ends it in any state. The handed
+ * descriptors and buffers are the stream's from here on, also after an error. */
+int stream_dial(struct stream *s, struct crew *crew, const struct lane_target *target,
+                int64_t now_us);
+int stream_adopt(struct stream *s, struct crew *crew, struct handed *handed, int64_t now_us);
+void stream_release(struct stream *s);
+
+/* Go on with whatever is possible. 0; when it is over, ERR_PEER and `reason` ("": in order). */
+int stream_run(struct stream *s, const struct loop *loop, int64_t now_us);
+void stream_watch(const struct stream *s, struct loop *loop);
+
+/* The greeting, before stream_open: frames by hand. */
+bool stream_up(const struct stream *s);
+int stream_next(struct stream *s, struct frame *ret_frame); /* as frame_next */
+void stream_consume(struct stream *s, const struct frame *frame);
+int stream_put(struct stream *s, const struct frame *frame);
+
+/* From here on DATA. Without a local socket what comes is held (stream_heard) and what is said
+ * (stream_say) goes to the far side, until stream_connect gives one (its own from then on). */
+int stream_open(struct stream *s);
+void stream_connect(struct stream *s, int local);
+struct buf *stream_heard(struct stream *s);
+struct buf *stream_say(struct stream *s);
+/* No local socket will come: send what was said, then GOODBYE. */
+void stream_end(struct stream *s);
+
+#endif

@@ -1,0 +1,116 @@
+#!/bin/bash
+# The tunnel: on the standby's host a socket that is the primary's PostgreSQL for one role, and
+# sockets that are the far agent and its relay, in both directions of a link. Bytes and rows that
+# come through are the same, strangers stay out, and what breaks fails at once.
+. "$(dirname "$0")/lib.sh"
+for tool in jq; do command -v $tool >/dev/null || fail "$tool is missing: tests/run.sh installs it"; done
+export DEMO_POOL_CONF='tunnel_user = walferry_tunnel'
+start_pool
+long && scale=20 || scale=3
+fill $scale
+run1=$WALFERRY_DEMO/dc1/run run2=$WALFERRY_DEMO/dc2/run
+TUNNEL="host=$run2/tunnel port=5432 user=walferry_tunnel dbname=postgres"
+through() { as "$PGBIN/psql" -XAtq "$TUNNEL ${2:-}" -c "$1" 2>&1; } # QUERY [CONNINFO]
+ask() { # DIRECTORY COMMAND: what control answers
+    as perl -MIO::Socket::UNIX -e '$s = IO::Socket::UNIX->new(Peer => "$ARGV[0]/control") or die "$ARGV[0]: $!";
+        print $s "{\"command\":\"$ARGV[1]\"}\n"; $s->flush; print while <$s>' "$1" "$2" 2>&1
+}
+refuses() { # WHAT REGEX COMMAND ...
+    local what=$1 said
+    shift
+    said=$("${@:2}" 2>&1) && fail "$what is let through: $said"
+    [[ $said =~ $1 ]] || fail "$what: refused, but not in the words '$1': $said"
+}
+
+step "psql through it is the primary, as the role that may"
+[ "$(through "select current_user, pg_is_in_recovery()")" = "walferry_tunnel|f" ] || fail "not the primary: $(through "select current_user, pg_is_in_recovery()")"
+[ "$(stat -c '%a %U' "$run2/tunnel/.s.PGSQL.5432")" = "600 $RUN_AS" ] || fail "others may open the socket"
+[ "$(through "select 1" sslmode=prefer)" = 1 ] || fail "sslmode=prefer does not connect"
+big="select sum(hashtext(aid::text || filler)) from pgbench_accounts"
+copy="copy (select *, md5(aid::text) from pgbench_accounts order by aid) to stdout"
+sql1 "grant select on all tables in schema public to walferry_tunnel" >/dev/null
+[ "$(through "$copy" | cksum)" = "$(sql1 "$copy" | cksum)" ] || fail "other bytes come through"
+[ "$(field 2 '.tunnel.opened >= 3 and .tunnel.bytes > 10000000')" = true ] || fail "status counts nothing: $(field 2 .tunnel)"
+
+step "who stays out"
+refuses "another role" "for the role walferry_tunnel only, not for walferry" through "select 1" user=walferry
+refuses "the tunnel on the primary" "is the primary itself" as "$PGBIN/psql" -XAt "host=$run1/tunnel user=walferry_tunnel dbname=postgres" -c "select 1"
+sql1 "alter role walferry_tunnel superuser" >/dev/null
+refuses "a superuser" "superuser on dc1-a: ALTER ROLE walferry_tunnel NOSUPERUSER" through "select 1"
+sql1 "alter role walferry_tunnel nosuperuser rename to elsewhere" >/dev/null 2>&1 || sql1 "alter role walferry_tunnel nosuperuser; alter role walferry_tunnel rename to elsewhere" >/dev/null
+refuses "a role that is not there" "CREATE ROLE walferry_tunnel LOGIN REPLICATION" through "select 1"
+sql1 "alter role elsewhere rename to walferry_tunnel" >/dev/null
+[ "$(through "select 1")" = 1 ] || fail "it does not open again"
+
+step "the far agent and its relay, both ways"
+for way in "$run2 dc1-a" "$run1 dc2-a"; do
+    set -- $way
+    [ "$(ask "$1/far/$2" status | jq -rs '.[0].member')" = "$2" ] || fail "far/$2/control is not its agent: $(ask "$1/far/$2" status)"
+    [[ $(ask "$1/far/$2" failover) == *"type it on the host of $2"* ]] || fail "far/$2/control takes a failover"
+    [ "$(as "$PGBIN/psql" -XAt "host=$1/far/$2 port=5432 user=walferry replication=true" -c IDENTIFY_SYSTEM | cut -d'|' -f1)" = "$(field 1 .system_identifier)" ] ||
+        fail "far/$2 is not its relay"
+done
+
+step "four copies at once, under load"
+load 60
+for n in 1 2 3 4; do
+    as "$PGBIN/pg_basebackup" -d "$TUNNEL" -D "$WALFERRY_DEMO/copy$n" -X none -c fast >"$WALFERRY_DEMO/copy$n.log" 2>&1 &
+    copy[n]=$!
+done
+expect 20 '[ "$(field 1 .tunnel.streams)" -ge 4 ]'
+for n in 1 2 3 4; do wait "${copy[n]}" || fail "pg_basebackup $n: $(tail -1 "$WALFERRY_DEMO/copy$n.log")"; done
+kill $LOAD_PID 2>/dev/null; end_load
+as "$PGBIN/pg_verifybackup" -n "$WALFERRY_DEMO/copy1" >/dev/null 2>&1 || fail "the copy is damaged: $(as "$PGBIN/pg_verifybackup" -n "$WALFERRY_DEMO/copy1" 2>&1 | tail -2)"
+expect 20 '[ "$(field 1 .tunnel.streams)" = 0 ] && [ "$(field 2 .tunnel.streams)" = 0 ]'
+expect 30 level
+
+step "more than there is room for is told so"
+for n in $(seq 20); do
+    as "$PGBIN/psql" -XAtq "$TUNNEL" -c "select pg_sleep(30)" >"$WALFERRY_DEMO/many$n" 2>&1 &
+    many[n]=$!
+done
+expect 20 'grep -q "16 streams are open already" "$WALFERRY_DEMO"/many*'
+expect 20 '[ "$(field 1 .tunnel.streams)" = 16 ]'
+for n in $(seq 20); do pkill -P "${many[n]}" 2>/dev/null; kill "${many[n]}" 2>/dev/null; done
+sql1 "select pg_terminate_backend(pid) from pg_stat_activity where query like 'select pg_sleep%' and pid <> pg_backend_pid()" >/dev/null
+expect 20 '[ "$(field 1 .tunnel.streams)" = 0 ]'
+
+for n in 1 2; do
+    step "the agent of dc$n is killed in the middle: the client fails at once, the next works"
+    through "select pg_sleep(60)" >"$WALFERRY_DEMO/broken" &
+    client=$!
+    expect 20 '[ "$(field 1 .tunnel.streams)" = 1 ]'
+    kill_agent $n
+    expect 5 "! kill -0 $client"
+    grep -q 'closed the connection unexpectedly' "$WALFERRY_DEMO/broken" || fail "the client says: $(cat "$WALFERRY_DEMO/broken")"
+    start_agent $n
+    expect 30 '[ "$(field 2 .receiving.state)" = up ]'
+    [ "$(through "select 1")" = 1 ] || fail "the next one does not work: $(through "select 1")"
+done
+
+step "the line is cut: a new client is told within its time, not left to wait"
+demo cut
+SECONDS_BEFORE=$SECONDS
+refuses "a tunnel over a cut line" "walferry: .*(no stream from dc1-a within 10 s|127.0.0.1)" through "select 1"
+[ $((SECONDS - SECONDS_BEFORE)) -le 15 ] || fail "it took $((SECONDS - SECONDS_BEFORE)) s"
+demo heal
+
+step "PostgreSQL is down there"
+expect 30 '[ "$(field 2 .receiving.state)" = up ]'
+pg1 -m fast stop
+expect 20 '[ "$(field 1 .postgres.state)" = down ]'
+refuses "a tunnel to a server that is down" "PostgreSQL of dc1-a is away" through "select 1"
+pg1 start
+expect 30 '[ "$(through "select 1")" = 1 ]'
+
+step "without a link the standby's agent dials by itself"
+keys=$WALFERRY_DEMO/dc2/ssh/authorized_keys
+mv "$keys" "$keys.away"
+kill_agent 1 && start_agent 1
+expect 30 'says 1 "does not accept key"'
+[ "$(field 2 .receiving.state)" = up ] && fail "the link is up all the same"
+expect 20 '[ "$(through "select 1")" = 1 ]'
+[ "$(ask "$run2/far/dc1-a" status | jq -rs '.[0].member')" = dc1-a ] || fail "no far control without a link"
+mv "$keys.away" "$keys"
+expect 30 '[ "$(field 2 .receiving.state)" = up ]'
+pass
