@@ -28,7 +28,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TUNNEL_USER   "walferry_tunnel"
 #define DATABASE      "postgres"
 #define REACH_US      (30 * SECOND_US)  /* for the agent's link and tunnel */
 #define STILL_US      (300 * SECOND_US) /* a standby that does not get on */
@@ -53,6 +52,7 @@ struct seed {
     char from[MEMBER_NAME_SIZE]; /* the primary */
     bool size_known;
     uint64_t base_bytes, whole_bytes;
+    enum step step; /* that is being done */
     lsn_t hold;
     int64_t renewed_us, step_us[STEPS], started_us;
     /* of pg_basebackup's progress */
@@ -168,9 +168,9 @@ reach_primary(struct seed *s)
     int64_t until_us = clock_us() + REACH_US;
 
     snprintf(s->conninfo, sizeof s->conninfo,
-             "host=%s/tunnel port=5432 user=" TUNNEL_USER " connect_timeout=10 "
+             "host=%s/tunnel port=5432 user=%s connect_timeout=10 "
              "application_name=walferry_seed",
-             s->job.self->run);
+             s->job.self->run, s->job.config->tunnel_user);
     for (;;) {
         char dbname[sizeof s->conninfo + 32];
 
@@ -325,7 +325,7 @@ primary_position(const struct seed *s, lsn_t *ret_lsn)
 /* ---- the journal ---- */
 
 static int
-save_step(struct seed *s, enum step step)
+save_step(struct seed *s)
 {
     char hold[LSN_TEXT_SIZE];
     json_t *spaces = json_array();
@@ -336,8 +336,8 @@ save_step(struct seed *s, enum step step)
     for (size_t i = 0; i < s->d.tablespaces; i++)
         json_array_append_new(spaces, json_pack("{s:s s:s}", "oid", s->d.tablespace[i].oid, "at",
                                                 s->d.tablespace[i].at));
-    journal = json_pack("{s:s s:s s:s s:s s:o}", "step", step_name[step], "pgdata", s->d.at, "from",
-                        s->from, "hold", hold, "tablespaces", spaces);
+    journal = json_pack("{s:s s:s s:s s:s s:o}", "step", step_name[s->step], "pgdata", s->d.at,
+                        "from", s->from, "hold", hold, "tablespaces", spaces);
     code = job_save(&s->job, journal);
     json_decref(journal);
     return code;
@@ -363,13 +363,12 @@ load_spaces(struct seed *s, const json_t *spaces)
 
 /* STEP_COPY when there is nothing to go on with. */
 static int
-load_step(struct seed *s, enum step *ret_step)
+load_step(struct seed *s)
 {
     json_t *journal = NULL;
     enum step step = STEP_COPY;
     int code = job_load(&s->job, &journal);
 
-    *ret_step = STEP_COPY;
     if (code == ERR_AGAIN)
         return 0;
     if (code < 0)
@@ -386,7 +385,7 @@ load_step(struct seed *s, enum step *ret_step)
         code = fail(ERR_CORRUPT, "%s/seed.job is damaged; move it away", s->job.self->spool);
     snprintf(s->from, sizeof s->from, "%s", text_at(journal, "from", NULL));
     json_decref(journal);
-    *ret_step = step;
+    s->step = step;
     return code;
 }
 
@@ -639,10 +638,13 @@ tell_plan(struct seed *s)
 {
     char bytes[24];
 
-    job_say(&s->job, "%s of %s%s%s",
-            s->size_known ? text_bytes(bytes, sizeof bytes, s->whole_bytes)
-                          : "an unknown size (grant pg_monitor to " TUNNEL_USER ")",
-            s->from, " go to ", s->d.at);
+    if (s->size_known)
+        job_say(&s->job, "%s of %s go to %s", text_bytes(bytes, sizeof bytes, s->whole_bytes),
+                s->from, s->d.at);
+    else
+        job_say(&s->job,
+                "the copy of %s goes to %s; its size is unknown: grant pg_monitor to %s there",
+                s->from, s->d.at, s->job.config->tunnel_user);
     for (size_t i = 0; i < s->d.tablespaces; i++)
         job_say(&s->job, "tablespace %s goes to %s", s->d.tablespace[i].from,
                 s->d.tablespace[i].at);
@@ -685,20 +687,22 @@ dry_run(struct seed *s)
 }
 
 static int
-run_steps(struct seed *s, enum step step)
+run_steps(struct seed *s)
 {
     static int (*const run[STEPS])(struct seed *) = {
         step_copy, step_verify, step_settings, step_swap, step_start, step_follow, step_clean};
 
-    for (; step < STEPS; step++) {
+    for (; s->step < STEPS; s->step++) {
         int64_t begun_us = clock_us();
-        int code = save_step(s, step);
+        int code = save_step(s);
 
         if (code == 0)
-            code = run[step](s);
+            code = run[s->step](s);
+        if (code < 0 && s->step == STEP_COPY)
+            return fail_in(code, "what was here is untouched, the same command begins again");
         if (code < 0)
-            return fail_in(code, "step %s", step_name[step]);
-        s->step_us[step] = clock_us() - begun_us;
+            return fail_in(code, "step %s, where the same command goes on", step_name[s->step]);
+        s->step_us[s->step] = clock_us() - begun_us;
     }
     return job_forget(&s->job);
 }
@@ -747,18 +751,17 @@ begin(struct seed *s)
 static int
 seed(struct seed *s)
 {
-    enum step step;
-    int code = load_step(s, &step);
+    int code = load_step(s);
 
     s->started_us = clock_us();
-    if (code == 0 && step != STEP_COPY)
+    if (code == 0 && s->step != STEP_COPY)
         job_say(&s->job, "%s at step %s", s->options->dry_run ? "would go on" : "going on",
-                step_name[step]);
+                step_name[s->step]);
     else if (code == 0)
         code = begin(s);
     if (code != 0 || s->options->dry_run)
         return code;
-    code = run_steps(s, step);
+    code = run_steps(s);
     if (code == 0)
         tell_end(s);
     return code;

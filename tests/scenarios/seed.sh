@@ -22,6 +22,7 @@ same() { # rows, pages, indexes
         as "$PGBIN/pg_amcheck" --heapallindexed -h "$WALFERRY_DEMO/dc$n/sock" -d postgres >"$OUT" 2>&1 || fail "pg_amcheck of dc$n: $(tail -3 "$OUT")"
     done
 }
+agent_again() { start_agent 2; expect 20 '[ "$(field 2 .receiving.state)" = up ]'; }
 end_load_now() { as kill "$LOAD_PID" 2>/dev/null; pkill -f "pgbench.*$WALFERRY_DEMO" 2>/dev/null; end_load; }
 
 start_pool
@@ -34,13 +35,7 @@ kill_agent 1
 as rm -rf "$DC2_PGDATA" "$DC2_SPOOL"
 as sed -i '/^run /a keep = 0s' "$CONFIG" # what the old standby has goes at once
 start_agent 1
-start_agent 2
-if [ ! -e "$WALFERRY_DEMO/dc2/run/tunnel" ]; then # until there is one
-    sql1 "create role walferry_tunnel login replication; grant pg_monitor to walferry_tunnel" >/dev/null
-    as mkdir "$WALFERRY_DEMO/dc2/run/tunnel"
-    as ln -s "$WALFERRY_DEMO/dc1/sock/.s.PGSQL.5432" "$WALFERRY_DEMO/dc2/run/tunnel/"
-fi
-expect 20 '[ "$(field 2 .receiving.state)" = up ]'
+agent_again
 fill $scale
 as mkdir -p "$SPACES/1" "$SPACES/2"
 sql1 "create tablespace far location '$SPACES/1'" >/dev/null
@@ -62,7 +57,7 @@ told "nothing was changed"
 [ ! -e "$DC2_PGDATA" ] && [ -z "$(ls "$SPACES/2")" ] || fail "something was changed"
 
 step "a first copy under load"
-load 600
+load 600 -R 400 # ended below
 seed --map "$SPACES/1=$SPACES/2" || fail "$(cat "$OUT")"
 told "copying: .* of "
 told "done: dc2-a follows dc1-a"
@@ -85,8 +80,6 @@ expect 20 '[ -s "$DC2_SPOOL/seed.job" ] && [ -d "$DC2_PGDATA.walferry-new/base" 
 seed_again=$(walferry 2 seed --replace --yes 2>&1 </dev/null)
 [[ $seed_again == *"another long command runs"* ]] || fail "two at once: $seed_again"
 [ "$(sql2 "select pg_is_in_recovery()")" = t ] || fail "the old standby does not answer"
-kill_agent 2 # and back: the hold is on disk
-start_agent 2
 wait $pid || fail "$(cat "$OUT")"
 tidy
 [ "$(as stat -c %i "$DC2_PGDATA")" != "$before" ] || fail "it is the same directory"
@@ -95,7 +88,7 @@ end_load_now
 same
 
 step "killed in the middle of the copy: the tool ends as well, the same command starts clean"
-load 600
+load 600 -R 400 # ended below
 as env --chdir=/ "$WALFERRY" seed --config "$CONFIG" --member dc2-a --replace --yes --rate 5MB </dev/null >"$OUT" 2>&1 &
 expect 20 '[ -d "$DC2_PGDATA.walferry-new/base" ]'
 pkill -9 -f "^$WALFERRY seed"
@@ -105,6 +98,15 @@ whole || fail "half a copy is there"
 seed --replace --yes || fail "$(cat "$OUT")"
 tidy
 
+step "the tunnel breaks"
+seed --replace --yes --rate 5MB &
+pid=$!
+expect 20 '[ -d "$DC2_PGDATA.walferry-new/base" ]'
+kill_agent 2
+wait $pid
+refused $? 1 "the same command begins again: pg_basebackup"
+[ "$(sql2 "select pg_is_in_recovery()")" = t ] || fail "the old standby does not answer"
+agent_again
 step "killed at every step"
 steps= kills=0
 for ((n = 1 + RANDOM % every; ; n += every)); do
@@ -114,6 +116,7 @@ for ((n = 1 + RANDOM % every; ; n += every)); do
     kills=$((kills + 1))
     at=$(jq -r .step "$DC2_SPOOL/seed.job" 2>/dev/null) steps="$steps $n:${at:--}"
     whole || fail "half a copy is there after kill $n"
+    case $at in verify | settings) kill_agent 2; agent_again ;; esac # the hold is on disk
     [ -e "$DC2_PGDATA" ] || ! pg2 start || fail "something was started after kill $n"
     seed --replace --yes || fail "going on after kill $n (step $at): $(cat "$OUT")"
     tidy
