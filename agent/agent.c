@@ -4,6 +4,7 @@
  */
 #include "agent.h"
 #include "command.h"
+#include "hold.h"
 #include "poolfile.h"
 
 #include "base/clock.h"
@@ -627,14 +628,14 @@ load_lag(struct agent *a)
     }
 }
 
-/* What nobody needs any more: the local standby has it (or is the primary now), and keep has
- * passed. */
+/* What nobody needs any more: the local standby has it (or is the primary now), no copy that is
+ * being made begins before it, and keep has passed. */
 static void
 prune(struct agent *a, int64_t wall_us)
 {
     const struct postgres_sample *s = postgres_sample(a->postgres);
     struct relay_standby standby;
-    lsn_t needed;
+    lsn_t needed, held;
 
     if (s == NULL || spool_empty(&a->spool))
         return;
@@ -644,6 +645,8 @@ prune(struct agent *a, int64_t wall_us)
         needed = standby.flush;
     if (relay_needs(&a->relay) < needed)
         needed = relay_needs(&a->relay);
+    if ((held = hold_from(a->spool.dir, wall_us)) < needed)
+        needed = held;
     if (spool_prune(&a->spool, needed, a->self->keep_us, wall_us) < 0)
         log_warning("%s", fail_message());
 }

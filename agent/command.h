@@ -12,8 +12,9 @@
 
 struct options {
     const char *config_file, *member, *from; /* NULL: not given */
-    const char *timeout; /* as written: a duration */
-    bool json, yes, dry_run, force, watch, applied;
+    const char *timeout;                     /* as written: a duration */
+    const char *rate, *map;                  /* of seed; NULL: not given */
+    bool json, yes, dry_run, force, watch, applied, replace;
     int watch_s; /* interval of --watch; default 1 */
     const char *const *args;
     int arg_count;
@@ -35,6 +36,8 @@ int command_config(const struct config *config, const struct member *self,
 int command_files(const struct config *config, const struct member *self,
                   const struct options *options);
 int command_sync(const struct config *config, const struct member *self,
+                 const struct options *options);
+int command_seed(const struct config *config, const struct member *self,
                  const struct options *options);
 int command_set(const struct config *config, const struct member *self,
                 const struct options *options);

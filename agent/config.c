@@ -16,6 +16,7 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <glob.h>
 #include <ifaddrs.h>
@@ -1288,6 +1289,21 @@ user_name(uid_t uid, char out[SHOWN_SIZE])
     return out;
 }
 
+/* A member that has no copy yet: seed makes it. */
+static bool
+is_empty(const char *path)
+{
+    DIR *dir = opendir(path);
+    const struct dirent *e;
+    bool empty = dir != NULL;
+
+    while (empty && (e = readdir(dir)) != NULL)
+        empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+    if (dir != NULL)
+        closedir(dir);
+    return empty;
+}
+
 static void
 check_version(struct complaints *to, const struct member *m)
 {
@@ -1303,6 +1319,8 @@ check_version(struct complaints *to, const struct member *m)
         fclose(file);
     text[strcspn(text, "\n")] = '\0';
     major = strtol(text, NULL, 10);
+    if (text[0] == '\0' && is_empty(m->pgdata))
+        return;
     if (text[0] == '\0')
         complain(to, m->line, "pgdata", "no PostgreSQL in it: cannot read %s", path);
     else if (major < 13 || major > 17)
@@ -1317,6 +1335,8 @@ check_pgdata(struct complaints *to, const struct member *m)
     struct stat st;
 
     if (stat(m->pgdata, &st) < 0) {
+        if (errno == ENOENT)
+            return; /* as an empty one */
         complain(to, m->line, "pgdata", "%s: %s", m->pgdata, strerror(errno));
     } else if (st.st_uid != geteuid()) {
         user_name(st.st_uid, owner);

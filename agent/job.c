@@ -226,9 +226,12 @@ static void
 tail_add(struct tail *t, const char *line)
 {
     char shown[256];
-    size_t length = strlen(text_escape(shown, sizeof shown, line, strlen(line)));
+    size_t length;
 
-    if (length == 0)
+    line += strspn(line, " \t");
+    length = strlen(text_escape(shown, sizeof shown, line, strlen(line)));
+
+    if (length == 0 || strchr(shown, '%') != NULL) /* progress: no reason is in it */
         return;
     while (t->used + length + 3 > TAIL_BYTES) { /* the oldest line goes */
         const char *next = strstr(t->text, " | ");
@@ -357,7 +360,7 @@ job_run(struct job *j, const char *const argv[], void (*each)(void *context, con
         read_lines(ends[0], &t, each, context);
         code = reap(pid, &status);
         if (code == 0)
-            code = judge_end(status, argv[0], &t);
+            code = judge_end(status, strrchr(path, '/') + 1, &t);
     }
     close(ends[0]);
     return code;

@@ -29,6 +29,7 @@ enum option_flag {
     OPTION_FORCE = 64,
     OPTION_APPLIED = 128,
     OPTION_TIMEOUT = 256,
+    OPTION_SEED = 512, /* --replace, --rate and --map */
 };
 
 enum option_value {
@@ -54,15 +55,18 @@ static const struct option {
     {"--force", OPTION_FORCE, VALUE_NONE, offsetof(struct options, force), 0},
     {"--applied", OPTION_APPLIED, VALUE_NONE, offsetof(struct options, applied), 0},
     {"--timeout", OPTION_TIMEOUT, VALUE_TEXT, offsetof(struct options, timeout), 0},
+    {"--replace", OPTION_SEED, VALUE_NONE, offsetof(struct options, replace), 0},
+    {"--rate", OPTION_SEED, VALUE_TEXT, offsetof(struct options, rate), 0},
+    {"--map", OPTION_SEED, VALUE_TEXT, offsetof(struct options, map), 0},
 };
 
 struct command {
     const char *name;
     int (*run)(const struct config *, const struct member *, const struct options *);
-    unsigned options; /* that it takes */
-    unsigned needs;   /* ... and cannot do without */
-    int args;         /* that it needs; negative: at most so many */
-    const char *synopsis, *help;
+    unsigned options;            /* that it takes */
+    unsigned needs;              /* ... and cannot do without */
+    int args;                    /* that it needs; negative: at most so many */
+    const char *synopsis, *help; /* of help the first line is shown among the others */
 };
 
 static int command_help(const struct config *config, const struct member *self,
@@ -91,6 +95,16 @@ static const struct command commands[] = {
     {"sync", command_sync, OPTION_PLACE | OPTION_APPLIED | OPTION_TIMEOUT, 0, -1,
      "[MEMBER] [--applied] [--timeout 60s]",
      "wait until all that is committed now is durable on the other site"},
+    {"seed", command_seed, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE | OPTION_SEED,
+     0, 0, "[--dry-run] [--replace] ...",
+     "copy the primary to this host, and start it as a standby\n"
+     "\n"
+     "  --dry-run       size, room, and the time, by a few seconds of a real copy\n"
+     "  --replace       instead of the copy that is here, which stays until the new one follows\n"
+     "  --yes           do not ask\n"
+     "  --force         also instead of a former primary's data\n"
+     "  --rate BYTES    per second, as in 20MB\n"
+     "  --map OLD=NEW   where a tablespace goes; several with ',' between"},
     {"set", command_set, OPTION_PLACE, 0, 1, "KEY=VALUE",
      "change lanes, compression or rate_limit until the agent's next start"},
     {"fetch", command_fetch, OPTION_PLACE, 0, 2, "FILE TARGET",
@@ -127,7 +141,8 @@ print_help(FILE *out, const struct command *only)
     else
         fprintf(out, "walferry keeps a PostgreSQL database alive when a datacenter is lost.\n\n");
     for (size_t i = 0; i < COMMANDS && only == NULL; i++)
-        fprintf(out, "  %-8s %-29s %s\n", commands[i].name, commands[i].synopsis, commands[i].help);
+        fprintf(out, "  %-8s %-29s %.*s\n", commands[i].name, commands[i].synopsis,
+                (int)strcspn(commands[i].help, "\n"), commands[i].help);
     if (only == NULL || (only->options & OPTION_PLACE) != 0)
         fprintf(out, "\n"
                      "  --config FILE   the pool's file; else WALFERRY_CONFIG, else the only *.ini "

@@ -922,7 +922,10 @@ test_config_local_versions(void **state)
     put("data/PG_VERSION", "", 0600);
     check_local("5: [member a] pgdata: no PostgreSQL in it");
     unlink(in_root("data/PG_VERSION"));
+    check_local(NULL); /* a member that has no copy yet */
+    put("data/notes", "", 0600);
     check_local("5: [member a] pgdata: no PostgreSQL in it");
+    unlink(in_root("data/notes"));
 }
 
 static void

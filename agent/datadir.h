@@ -1,0 +1,66 @@
+/*
+ * datadir: a data directory that is replaced by a new one, and kept until the new one has proved
+ * itself.
+ *
+ *   PGDATA                 what PostgreSQL is started on
+ *   PGDATA.walferry-new    the new one while it is made
+ *   PGDATA.walferry-old    what was there
+ *   T/walferry-new, -old   the same inside each tablespace's directory T, which may be a mount
+ *                          point: only the directory PG_nn_nnnnnnnnn in it changes places
+ *
+ * A swap is renames in one file system, each of which may have been done before it is called
+ * again: PGDATA goes away first and comes back last, so that in between there is nothing that could
+ * be started. Errors: ERR_LOCAL, ERR_USAGE for what the DBA has to decide first.
+ */
+#ifndef AGENT_DATADIR_H
+#define AGENT_DATADIR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TABLESPACES_MAX   32
+#define DATADIR_PATH_SIZE 320
+
+struct tablespace {
+    char oid[16];
+    char from[256]; /* its directory on the primary */
+    char at[256];   /* ... and here */
+    uint64_t bytes;
+};
+
+struct datadir {
+    char at[DATADIR_PATH_SIZE], fresh[DATADIR_PATH_SIZE], old[DATADIR_PATH_SIZE];
+    struct tablespace tablespace[TABLESPACES_MAX];
+    size_t tablespaces;
+};
+
+/* The paths; links in pgdata are followed. Refuses a mount point and a parent that we may not
+ * write. */
+int datadir_init(struct datadir *d, const char *pgdata);
+
+bool datadir_occupied(const struct datadir *d); /* PGDATA is there and not empty */
+bool datadir_standby(const struct datadir *d);  /* standby.signal is in it */
+
+/*
+ * One more tablespace of the primary. Where it goes: `map` ("OLD=NEW,OLD=NEW"; NULL), else where
+ * PGDATA has it, else the same path. Refuses a directory that holds files of another server.
+ */
+int datadir_place(struct datadir *d, const char *oid, const char *from, uint64_t bytes,
+                  const char *map);
+
+/* Is there room for all of it beside what is there? `bytes` is without the tablespaces. */
+int datadir_room(const struct datadir *d, uint64_t bytes);
+
+/* Remove what an earlier try left, make the directories. */
+int datadir_begin(const struct datadir *d);
+int datadir_discard(const struct datadir *d); /* remove the new one */
+
+/* This host's settings out of PGDATA into the new one: its *.conf, *.crt, *.key and *.pem. */
+int datadir_keep_settings(const struct datadir *d);
+
+bool datadir_swapped(const struct datadir *d); /* nothing new is left to move */
+int datadir_swap(const struct datadir *d);
+int datadir_remove_old(const struct datadir *d);
+
+#endif

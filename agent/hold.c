@@ -1,0 +1,54 @@
+/* See hold.h. */
+#include "hold.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/fail.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define HOLD_FILE "hold"
+#define VOID_US   (86400 * SECOND_US)
+
+int
+hold_set(int dir, lsn_t from)
+{
+    char text[64];
+
+    snprintf(text, sizeof text, LSN_FORMAT " %" PRId64 "\n", LSN_ARGS(from), clock_wall_us());
+    if (durable_replace(dir, HOLD_FILE, text, strlen(text)) < 0)
+        return fail_sys(ERR_LOCAL, "cannot write the spool's file " HOLD_FILE);
+    return 0;
+}
+
+int
+hold_end(int dir)
+{
+    if (durable_remove(dir, HOLD_FILE) < 0)
+        return fail_sys(ERR_LOCAL, "cannot remove the spool's file " HOLD_FILE);
+    return 0;
+}
+
+lsn_t
+hold_from(int dir, int64_t wall_us)
+{
+    char text[64];
+    uint32_t high, low;
+    int64_t set_us;
+
+    if (durable_load(dir, HOLD_FILE, text, sizeof text) < 0)
+        return errno == ENOENT ? UINT64_MAX : 0;
+    if (sscanf(text, "%" SCNx32 "/%" SCNx32 " %" SCNd64, &high, &low, &set_us) != 3)
+        return 0;
+    if (wall_us - set_us < VOID_US)
+        return (lsn_t)high << 32 | low;
+    log_warning(
+        "the spool was held from %X/%X on by a command that did not go on for a day: let go", high,
+        low);
+    (void)!hold_end(dir);
+    return UINT64_MAX;
+}

@@ -1,0 +1,22 @@
+/*
+ * hold: <spool>/hold, an LSN from which on the agent removes no WAL from the spool, whoever has it.
+ *
+ * A copy that is being made needs the WAL from its beginning on, and is no standby yet that could
+ * say so. The file outlives kills of the command and of the agent. Whoever holds renews it at least
+ * once an hour; a day after the last time it is void, or a command that was given up would fill the
+ * disk.
+ */
+#ifndef AGENT_HOLD_H
+#define AGENT_HOLD_H
+
+#include "base/lsn.h"
+
+#include <stdint.h>
+
+int hold_set(int dir, lsn_t from); /* also to renew it. ERR_LOCAL */
+int hold_end(int dir);             /* fine when there is none */
+
+/* The LSN, or UINT64_MAX when nothing is held. A file that cannot be read holds everything: 0. */
+lsn_t hold_from(int dir, int64_t wall_us);
+
+#endif

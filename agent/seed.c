@@ -1,0 +1,792 @@
+/*
+ * seed: this host's first copy of the database, or a new one.
+ *
+ * pg_basebackup runs here, through the tunnel, without WAL: the spool has it, from the slot, which
+ * is there before the copy begins, and a hold keeps all of it until the new standby follows. The
+ * copy is made and verified beside the data directory; then PostgreSQL is stopped, the two change
+ * places, and it is started as a standby of the local relay. What was there stays beside until the
+ * new one follows.
+ *
+ * The journal has the step that is being done. Killed while it copies, the same command starts
+ * clean; killed later, it goes on. Nothing that is half made is ever where it could be started.
+ */
+#include "command.h"
+#include "control.h"
+#include "datadir.h"
+#include "hold.h"
+#include "job.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/text.h"
+#include "shipper/rate.h"
+
+#include <inttypes.h>
+#include <libpq-fe.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DATABASE      "postgres"
+#define REACH_US      (30 * SECOND_US)  /* for the agent's link and tunnel */
+#define STILL_US      (300 * SECOND_US) /* a standby that does not get on */
+#define RENEW_US      (60 * SECOND_US)  /* the hold */
+#define TURN_MS       250
+#define PROBE         "5" /* seconds of a copy that a dry run times */
+#define RATE_KB_LEAST 32  /* of pg_basebackup */
+
+enum step { STEP_COPY, STEP_VERIFY, STEP_SETTINGS, STEP_SWAP, STEP_START, STEP_FOLLOW, STEP_CLEAN };
+
+#define STEPS (STEP_CLEAN + 1)
+
+static const char *const step_name[STEPS] = {"copy",  "verify", "settings", "swap",
+                                             "start", "follow", "clean"};
+
+struct seed {
+    struct job job;
+    const struct options *options;
+    struct datadir d;
+    PGconn *primary;
+    char conninfo[256];
+    char from[MEMBER_NAME_SIZE]; /* the primary */
+    bool size_known;
+    uint64_t base_bytes, whole_bytes;
+    enum step step; /* that is being done */
+    lsn_t hold;
+    int64_t renewed_us, step_us[STEPS], started_us;
+    /* of pg_basebackup's progress */
+    uint64_t done_bytes, total_bytes, first_bytes;
+    int64_t first_us, last_us;
+};
+
+/* ---- what the agent knows ---- */
+
+static void
+keep_line(void *context, json_t *line)
+{
+    json_t **kept = context;
+
+    json_decref(*kept);
+    *kept = json_incref(line);
+}
+
+static int
+ask_agent(const struct seed *s, json_t **ret_status)
+{
+    json_t *status = NULL;
+    int code =
+        control_ask(s->job.self->run, json_pack("{s:s}", "command", "status"), keep_line, &status);
+
+    if (code == 0 && status == NULL)
+        code = fail(ERR_PEER, "the agent says nothing");
+    if (code != 0) {
+        json_decref(status);
+        return fail_in(ERR_PEER, "start the agent of %s first (systemctl start walferry@%s)",
+                       s->job.self->name, s->job.config->name);
+    }
+    *ret_status = status;
+    return 0;
+}
+
+static const json_t *
+at(const json_t *json, const char *a, const char *b, const char *c)
+{
+    json = json_object_get(json, a);
+    json = b != NULL ? json_object_get(json, b) : json;
+    return c != NULL ? json_object_get(json, c) : json;
+}
+
+static const char *
+text_at(const json_t *json, const char *a, const char *b)
+{
+    const char *text = json_string_value(at(json, a, b, NULL));
+
+    return text != NULL ? text : "";
+}
+
+static void
+rest(void)
+{
+    poll(NULL, 0, TURN_MS);
+}
+
+/* Only a standby, or a member that has no PostgreSQL yet, on a link that is up. */
+static int
+check_role(const struct seed *s, const json_t *status)
+{
+    const char *role = text_at(status, "role", NULL);
+    const struct member *m = s->job.self;
+
+    if (strcmp(role, "primary") == 0 || strcmp(role, "promoting") == 0)
+        return fail(ERR_USAGE,
+                    "refused: %s is %s, its data is the pool's; a copy is made on another member",
+                    m->name, strcmp(role, "primary") == 0 ? "the primary" : "becoming the primary");
+    if (json_is_string(at(status, "spool", "error", NULL)))
+        return fail(ERR_USAGE, "refused: the spool takes no WAL: %s",
+                    text_at(status, "spool", "error"));
+    return 0;
+}
+
+/* Wait until the agent receives: what the primary writes from now on has to get here. */
+static int
+wait_for_link(struct seed *s)
+{
+    int64_t until_us = clock_us() + REACH_US;
+    bool said = false;
+
+    for (;;) {
+        json_t *status;
+        int code = ask_agent(s, &status);
+        bool up;
+
+        if (code < 0)
+            return code;
+        code = check_role(s, status);
+        up = strcmp(text_at(status, "receiving", "state"), "up") == 0;
+        snprintf(s->from, sizeof s->from, "%s", text_at(status, "epoch", "member"));
+        if (code == 0 && !up && clock_us() >= until_us)
+            code = fail(ERR_PEER, "no WAL comes from the primary: %s",
+                        json_is_string(at(status, "receiving", "reason", NULL))
+                            ? text_at(status, "receiving", "reason")
+                            : "is its agent running, and may it log in here by SSH?");
+        json_decref(status);
+        if (code < 0 || up)
+            return code;
+        if (!said)
+            job_say(&s->job, "waiting for the link from the primary");
+        said = true;
+        rest();
+    }
+}
+
+/* ---- what the primary knows ---- */
+
+static int
+reach_primary(struct seed *s)
+{
+    int64_t until_us = clock_us() + REACH_US;
+
+    snprintf(s->conninfo, sizeof s->conninfo,
+             "host=%s/tunnel port=5432 user=%s connect_timeout=10 "
+             "application_name=walferry_seed",
+             s->job.self->run, s->job.config->tunnel_user);
+    for (;;) {
+        char dbname[sizeof s->conninfo + 32];
+
+        snprintf(dbname, sizeof dbname, "%s dbname=" DATABASE, s->conninfo);
+        s->primary = PQconnectdb(dbname);
+        if (PQstatus(s->primary) == CONNECTION_OK)
+            return 0;
+        if (clock_us() >= until_us) {
+            char shown[512];
+            const char *why = PQerrorMessage(s->primary);
+
+            return fail(ERR_PEER, "the tunnel does not reach the primary's PostgreSQL: %s",
+                        text_escape(shown, sizeof shown, why, strcspn(why, "\n")));
+        }
+        PQfinish(s->primary);
+        s->primary = NULL;
+        rest();
+    }
+}
+
+/* One query with at most one argument; NULL after an error, which is in fail_message. */
+static PGresult *
+ask_primary(const struct seed *s, const char *query, const char *argument)
+{
+    PGresult *r = PQexecParams(s->primary, query, argument != NULL, NULL, &argument, NULL, NULL, 0);
+    char shown[512];
+    const char *why;
+
+    if (PQresultStatus(r) == PGRES_TUPLES_OK)
+        return r;
+    why = PQresultErrorMessage(r);
+    if (*why == '\0')
+        why = PQerrorMessage(s->primary);
+    fail(ERR_PEER, "the primary refuses: %s",
+         text_escape(shown, sizeof shown, why, strcspn(why, "\n")));
+    PQclear(r);
+    return NULL;
+}
+
+/* It keeps the WAL for us from before the copy begins. */
+static int
+check_slot(struct seed *s)
+{
+    char slot[SLOT_NAME_SIZE];
+    PGresult *r;
+    int code = 0;
+
+    config_slot_name(slot, s->job.self->name);
+    r = ask_primary(s,
+                    "select restart_lsn is not null, coalesce(wal_status, '') = 'lost' "
+                    "from pg_catalog.pg_replication_slots where slot_name = $1",
+                    slot);
+    if (r == NULL)
+        return ERR_PEER;
+    if (PQntuples(r) == 1 &&
+        (strcmp(PQgetvalue(r, 0, 0), "t") != 0 || strcmp(PQgetvalue(r, 0, 1), "t") == 0))
+        code = fail(ERR_USAGE,
+                    "slot %s on the primary has lost its WAL: drop it there (select "
+                    "pg_drop_replication_slot('%s')), its agent makes a new one",
+                    slot, slot);
+    else if (PQntuples(r) == 0) {
+        PQclear(r);
+        r = ask_primary(s, "select pg_catalog.pg_create_physical_replication_slot($1, true)", slot);
+        code = r == NULL ? ERR_PEER : 0;
+    }
+    PQclear(r);
+    return code;
+}
+
+static void
+read_version(void *context, const char *line)
+{
+    int *major = context;
+
+    if (*major == 0)
+        sscanf(line, "pg_basebackup (PostgreSQL) %d", major);
+}
+
+static int
+check_primary(struct seed *s)
+{
+    const char *const argv[] = {"pg_basebackup", "--version", NULL};
+    PGresult *r = ask_primary(s,
+                              "select pg_catalog.pg_is_in_recovery()::text, "
+                              "pg_catalog.current_setting('server_version_num')",
+                              NULL);
+    int ours = 0, theirs, code;
+
+    if (r == NULL)
+        return ERR_PEER;
+    theirs = atoi(PQgetvalue(r, 0, 1)) / 10000;
+    code = strcmp(PQgetvalue(r, 0, 0), "false") == 0
+               ? 0
+               : fail(ERR_PEER, "the PostgreSQL of %s is in recovery, it is no primary", s->from);
+    PQclear(r);
+    if (code == 0)
+        code = job_run(&s->job, argv, read_version, &ours);
+    if (code == 0 && ours != theirs)
+        code = fail(ERR_USAGE,
+                    "refused: %s has PostgreSQL %d, %s here has %d; install %d and set bindir",
+                    s->from, theirs, s->job.self->bindir, ours, theirs);
+    return code == 0 ? check_slot(s) : code;
+}
+
+/* Sizes, and where the tablespaces go. Sizes need pg_monitor: without it they are unknown. */
+static int
+place_tablespaces(struct seed *s)
+{
+    PGresult *r = ask_primary(
+        s,
+        "select oid, pg_catalog.pg_tablespace_location(oid), pg_catalog.pg_tablespace_size(oid) "
+        "from pg_catalog.pg_tablespace",
+        NULL);
+    int code = 0;
+
+    s->size_known = r != NULL;
+    if (r == NULL)
+        r = ask_primary(s,
+                        "select oid, pg_catalog.pg_tablespace_location(oid), 0 "
+                        "from pg_catalog.pg_tablespace",
+                        NULL);
+    if (r == NULL)
+        return ERR_PEER;
+    for (int i = 0; i < PQntuples(r) && code == 0; i++) {
+        const char *from = PQgetvalue(r, i, 1);
+        uint64_t bytes = strtoull(PQgetvalue(r, i, 2), NULL, 10);
+
+        s->whole_bytes += bytes;
+        if (from[0] == '/')
+            code = datadir_place(&s->d, PQgetvalue(r, i, 0), from, bytes, s->options->map);
+        else
+            s->base_bytes += bytes;
+    }
+    PQclear(r);
+    return code;
+}
+
+static int
+primary_position(const struct seed *s, lsn_t *ret_lsn)
+{
+    PGresult *r = ask_primary(s, "select pg_catalog.pg_current_wal_flush_lsn()::text", NULL);
+    int code = 0;
+
+    if (r == NULL)
+        return ERR_PEER;
+    if (!lsn_parse(PQgetvalue(r, 0, 0), ret_lsn))
+        code = fail(ERR_PEER, "the primary's position is no LSN");
+    PQclear(r);
+    return code;
+}
+
+/* ---- the journal ---- */
+
+static int
+save_step(struct seed *s)
+{
+    char hold[LSN_TEXT_SIZE];
+    json_t *spaces = json_array();
+    json_t *journal;
+    int code;
+
+    snprintf(hold, sizeof hold, LSN_FORMAT, LSN_ARGS(s->hold));
+    for (size_t i = 0; i < s->d.tablespaces; i++)
+        json_array_append_new(spaces, json_pack("{s:s s:s}", "oid", s->d.tablespace[i].oid, "at",
+                                                s->d.tablespace[i].at));
+    journal = json_pack("{s:s s:s s:s s:s s:o}", "step", step_name[s->step], "pgdata", s->d.at,
+                        "from", s->from, "hold", hold, "tablespaces", spaces);
+    code = job_save(&s->job, journal);
+    json_decref(journal);
+    return code;
+}
+
+static int
+load_spaces(struct seed *s, const json_t *spaces)
+{
+    const json_t *one;
+    size_t i;
+
+    if (json_array_size(spaces) > TABLESPACES_MAX)
+        return ERR_CORRUPT;
+    json_array_foreach (spaces, i, one) {
+        struct tablespace *t = &s->d.tablespace[i];
+
+        snprintf(t->oid, sizeof t->oid, "%s", text_at(one, "oid", NULL));
+        snprintf(t->at, sizeof t->at, "%s", text_at(one, "at", NULL));
+    }
+    s->d.tablespaces = json_array_size(spaces);
+    return 0;
+}
+
+/* STEP_COPY when there is nothing to go on with. */
+static int
+load_step(struct seed *s)
+{
+    json_t *journal = NULL;
+    enum step step = STEP_COPY;
+    int code = job_load(&s->job, &journal);
+
+    if (code == ERR_AGAIN)
+        return 0;
+    if (code < 0)
+        return code;
+    while (step < STEPS && strcmp(text_at(journal, "step", NULL), step_name[step]) != 0)
+        step++;
+    if (step == STEPS)
+        code = fail(ERR_CORRUPT, "%s/seed.job names no step; move it away", s->job.self->spool);
+    else if (step != STEP_COPY)
+        code = datadir_init(&s->d, text_at(journal, "pgdata", NULL));
+    if (code == 0 && step != STEP_COPY &&
+        (load_spaces(s, json_object_get(journal, "tablespaces")) < 0 ||
+         !lsn_parse(text_at(journal, "hold", NULL), &s->hold)))
+        code = fail(ERR_CORRUPT, "%s/seed.job is damaged; move it away", s->job.self->spool);
+    snprintf(s->from, sizeof s->from, "%s", text_at(journal, "from", NULL));
+    json_decref(journal);
+    s->step = step;
+    return code;
+}
+
+static int
+renew_hold(struct seed *s)
+{
+    int64_t now_us = clock_us();
+
+    if (s->renewed_us != 0 && now_us - s->renewed_us < RENEW_US)
+        return 0;
+    s->renewed_us = now_us;
+    return hold_set(s->job.dir, s->hold);
+}
+
+/* ---- the copy ---- */
+
+static void
+take_progress(void *context, const char *line)
+{
+    struct seed *s = context;
+    uint64_t done_kb, total_kb;
+
+    if (sscanf(line, "%" SCNu64 "/%" SCNu64 " kB", &done_kb, &total_kb) != 2) {
+        if (strstr(line, "WARNING") != NULL) /* such as WAL that is not archived */
+            job_say(&s->job, "%s", line);
+        return;
+    }
+    s->done_bytes = done_kb << 10;
+    s->total_bytes = total_kb << 10;
+    s->last_us = clock_us();
+    if (s->first_us == 0) {
+        s->first_us = s->last_us;
+        s->first_bytes = s->done_bytes;
+    }
+    job_progress(&s->job, "copying", s->done_bytes, s->total_bytes);
+    (void)!renew_hold(s); /* if it cannot be, the day has long to pass */
+}
+
+#define ARGS_MAX (20 + 2 * TABLESPACES_MAX)
+
+struct backup {
+    const char *argv[ARGS_MAX];
+    size_t args;
+    char mapping[TABLESPACES_MAX][640];
+    char rate[24];
+};
+
+static void
+add(struct backup *b, const char *argument)
+{
+    b->argv[b->args++] = argument;
+}
+
+static int
+run_backup(struct seed *s, bool probe)
+{
+    struct backup *b = calloc(1, sizeof *b);
+    struct rate_plan plan;
+    char program[sizeof s->job.self->bindir + 16];
+    int64_t begun_us = clock_us();
+    int code;
+
+    if (b == NULL)
+        return fail(ERR_LOCAL, "out of memory");
+    snprintf(program, sizeof program, "%s/pg_basebackup", s->job.self->bindir);
+    if (probe) {
+        add(b, "/usr/bin/timeout");
+        add(b, "--signal=KILL");
+        add(b, PROBE);
+    }
+    add(b, program);
+    add(b, "-d");
+    add(b, s->conninfo);
+    add(b, "-D");
+    add(b, s->d.fresh);
+    for (const char *const *a =
+             (const char *const[]){"-X", "none", "-c", "fast", "-P", "-l", "walferry seed", NULL};
+         *a != NULL; a++)
+        add(b, *a);
+    for (size_t i = 0; i < s->d.tablespaces; i++) {
+        snprintf(b->mapping[i], sizeof b->mapping[i], "%s=%s/walferry-new", s->d.tablespace[i].from,
+                 s->d.tablespace[i].at);
+        add(b, "-T");
+        add(b, b->mapping[i]);
+    }
+    if (s->options->rate != NULL && rate_parse(&plan, s->options->rate) == 0) {
+        uint64_t kb = plan.otherwise / 1024;
+
+        snprintf(b->rate, sizeof b->rate, "%" PRIu64, kb < RATE_KB_LEAST ? RATE_KB_LEAST : kb);
+        add(b, "-r");
+        add(b, b->rate);
+    }
+    s->first_us = 0;
+    code = job_run(&s->job, b->argv, take_progress, s);
+    if (s->done_bytes == s->first_bytes && s->first_us != 0) { /* over within a second */
+        s->first_us = begun_us;
+        s->first_bytes = 0;
+    }
+    free(b);
+    return code;
+}
+
+static int
+step_copy(struct seed *s)
+{
+    int code = datadir_begin(&s->d);
+
+    return code == 0 ? run_backup(s, false) : code;
+}
+
+static int
+step_verify(struct seed *s)
+{
+    const char *const argv[] = {"pg_verifybackup", "-n", "-q", s->d.fresh, NULL};
+
+    job_say(&s->job, "verifying the copy against its manifest");
+    return job_run(&s->job, argv, NULL, NULL);
+}
+
+static int
+step_settings(struct seed *s)
+{
+    int code = datadir_keep_settings(&s->d);
+
+    return code == 0 ? job_write_settings(&s->job, s->d.fresh) : code;
+}
+
+static int
+step_swap(struct seed *s)
+{
+    int code = 0;
+
+    if (!datadir_swapped(&s->d))
+        code = job_stop_postgres(&s->job);
+    return code == 0 ? datadir_swap(&s->d) : code;
+}
+
+static int
+step_start(struct seed *s)
+{
+    job_say(&s->job, "starting PostgreSQL");
+    return job_start_postgres(&s->job);
+}
+
+/* ---- until it follows ---- */
+
+struct following {
+    int64_t begun_us, moved_us;
+    uint64_t first_behind;
+    json_int_t behind;
+};
+
+/* 1: it follows, 0: not yet. Every commit from before the start of the server is applied here. */
+static int
+look_at_standby(struct seed *s, struct following *f, const json_t *status)
+{
+    const json_t *lag = at(status, "receiving", "applied", "lag_seconds");
+    const json_t *behind = at(status, "receiving", "applied", "behind_bytes");
+    int64_t now_us = clock_us();
+    bool streams = json_is_true(at(status, "receiving", "standby_connected", NULL)) &&
+                   strcmp(text_at(status, "postgres", "state"), "up") == 0 &&
+                   json_is_true(at(status, "postgres", "in_recovery", NULL));
+
+    if (streams && json_is_number(lag) &&
+        (int64_t)(json_number_value(lag) * (double)SECOND_US) < now_us - f->begun_us)
+        return 1;
+    if (json_is_integer(behind) && json_integer_value(behind) != f->behind) {
+        f->behind = json_integer_value(behind);
+        f->moved_us = now_us;
+        if (f->first_behind == 0)
+            f->first_behind = (uint64_t)f->behind;
+    }
+    if (f->first_behind > 0 && (uint64_t)f->behind <= f->first_behind)
+        job_progress(&s->job, "replaying", f->first_behind - (uint64_t)f->behind, f->first_behind);
+    if (now_us - f->moved_us >= STILL_US)
+        return fail(
+            ERR_PEER, "the new standby does not get on: %s%s",
+            streams ? "it is connected, but replays nothing"
+                    : "it is not connected to the relay; see its log",
+            strcmp(text_at(status, "receiving", "state"), "up") == 0 ? "" : "; the link is down");
+    return 0;
+}
+
+static int
+step_follow(struct seed *s)
+{
+    struct following f = {.begun_us = clock_us(), .behind = -1};
+    int code = 0;
+
+    f.moved_us = f.begun_us;
+    while (code == 0) {
+        json_t *status;
+
+        rest();
+        (void)!renew_hold(s);
+        if (job_postgres_runs(&s->job) == 0)
+            return fail(ERR_LOCAL, "PostgreSQL has ended: see its log, then run this again");
+        if (ask_agent(s, &status) < 0) { /* it may be started again */
+            code = clock_us() - f.moved_us < STILL_US ? 0 : ERR_PEER;
+            continue;
+        }
+        code = look_at_standby(s, &f, status);
+        json_decref(status);
+    }
+    return code < 0 ? code : 0;
+}
+
+static int
+step_clean(struct seed *s)
+{
+    int code = datadir_remove_old(&s->d);
+
+    return code == 0 ? hold_end(s->job.dir) : code;
+}
+
+/* ---- together ---- */
+
+static int
+prepare(struct seed *s)
+{
+    int code = wait_for_link(s);
+
+    if (code == 0)
+        code = datadir_init(&s->d, s->job.self->pgdata);
+    if (code == 0 && datadir_occupied(&s->d) && !s->options->replace)
+        code = fail(
+            ERR_USAGE,
+            "refused: %s is not empty. walferry seed --replace makes the copy beside it, and keeps it "
+            "until the new one follows",
+            s->d.at);
+    else if (code == 0 && datadir_occupied(&s->d) && !datadir_standby(&s->d) && !s->options->force)
+        code = fail(
+            ERR_USAGE,
+            "refused: %s is no standby's (there is no standby.signal in it), a former primary's may "
+            "have commits that nobody else has. walferry rejoin keeps them; or move it away",
+            s->d.at);
+    if (code == 0)
+        code = reach_primary(s);
+    if (code == 0)
+        code = check_primary(s);
+    if (code == 0)
+        code = place_tablespaces(s);
+    if (code == 0 && s->size_known)
+        code = datadir_room(&s->d, s->base_bytes);
+    return code;
+}
+
+static void
+tell_plan(struct seed *s)
+{
+    char bytes[24];
+
+    if (s->size_known)
+        job_say(&s->job, "%s of %s go to %s", text_bytes(bytes, sizeof bytes, s->whole_bytes),
+                s->from, s->d.at);
+    else
+        job_say(&s->job,
+                "the copy of %s goes to %s; its size is unknown: grant pg_monitor to %s there",
+                s->from, s->d.at, s->job.config->tunnel_user);
+    for (size_t i = 0; i < s->d.tablespaces; i++)
+        job_say(&s->job, "tablespace %s goes to %s", s->d.tablespace[i].from,
+                s->d.tablespace[i].at);
+}
+
+static double
+measured_rate(const struct seed *s)
+{
+    int64_t took_us = s->last_us - s->first_us;
+
+    return took_us > 0
+               ? (double)(s->done_bytes - s->first_bytes) * (double)SECOND_US / (double)took_us
+               : 0;
+}
+
+/* A few seconds of a real copy: what the line, both disks and this data give together. */
+static int
+dry_run(struct seed *s)
+{
+    char rate[24], time[32];
+    int code = datadir_begin(&s->d);
+
+    tell_plan(s);
+    if (code < 0)
+        return code;
+    (void)!run_backup(s, true); /* ended by the clock */
+    code = datadir_discard(&s->d);
+    if (measured_rate(s) > 0)
+        job_say(
+            &s->job,
+            "at the measured rate of %s/s: about %s, and the time to replay what is written meanwhile",
+            text_bytes(rate, sizeof rate, (uint64_t)measured_rate(s)),
+            text_duration(
+                time, sizeof time,
+                (int64_t)((double)s->total_bytes / measured_rate(s) * (double)SECOND_US)));
+    else
+        job_say(&s->job, "the rate is unknown: nothing came in " PROBE " s");
+    job_say(&s->job, "nothing was changed");
+    return code;
+}
+
+static int
+run_steps(struct seed *s)
+{
+    static int (*const run[STEPS])(struct seed *) = {
+        step_copy, step_verify, step_settings, step_swap, step_start, step_follow, step_clean};
+
+    for (; s->step < STEPS; s->step++) {
+        int64_t begun_us = clock_us();
+        int code = save_step(s);
+
+        if (code == 0)
+            code = run[s->step](s);
+        if (code < 0 && s->step == STEP_COPY)
+            return fail_in(code, "what was here is untouched, the same command begins again");
+        if (code < 0)
+            return fail_in(code, "step %s, where the same command goes on", step_name[s->step]);
+        s->step_us[s->step] = clock_us() - begun_us;
+    }
+    return job_forget(&s->job);
+}
+
+static void
+tell_end(struct seed *s)
+{
+    char whole[32], part[STEPS][32], rate[24];
+
+    for (int i = 0; i < STEPS; i++)
+        text_duration(part[i], sizeof part[i], s->step_us[i]);
+    job_say(&s->job, "done: %s follows %s", s->job.self->name, s->from);
+    job_say(&s->job,
+            "it took %s: copy %s (%s/s), verify %s, swap %s, start %s, until it followed %s",
+            text_duration(whole, sizeof whole, clock_us() - s->started_us), part[STEP_COPY],
+            text_bytes(rate, sizeof rate, (uint64_t)measured_rate(s)), part[STEP_VERIFY],
+            part[STEP_SWAP], part[STEP_START], part[STEP_FOLLOW]);
+}
+
+/* 0, the exit code of a refusal, or an error. */
+static int
+begin(struct seed *s)
+{
+    int code = prepare(s);
+
+    if (code < 0)
+        return code;
+    if (s->options->dry_run)
+        return dry_run(s);
+    tell_plan(s);
+    if (datadir_occupied(&s->d)) {
+        job_say(&s->job,
+                "%s stays beside as %s until the new one follows; then it is removed. "
+                "PostgreSQL here is stopped when the copy is ready",
+                s->d.at, s->d.old);
+        code = job_consent(&s->job, s->options->yes, "Replace it?");
+        if (code != 0)
+            return code;
+    }
+    code = primary_position(s, &s->hold);
+    PQfinish(s->primary);
+    s->primary = NULL;
+    return code == 0 ? renew_hold(s) : code;
+}
+
+static int
+seed(struct seed *s)
+{
+    int code = load_step(s);
+
+    s->started_us = clock_us();
+    if (code == 0 && s->step != STEP_COPY)
+        job_say(&s->job, "%s at step %s", s->options->dry_run ? "would go on" : "going on",
+                step_name[s->step]);
+    else if (code == 0)
+        code = begin(s);
+    if (code != 0 || s->options->dry_run)
+        return code;
+    code = run_steps(s);
+    if (code == 0)
+        tell_end(s);
+    return code;
+}
+
+int
+command_seed(const struct config *config, const struct member *self, const struct options *options)
+{
+    static struct seed s; /* large */
+    struct rate_plan plan;
+    int code;
+
+    if (options->rate != NULL && (rate_parse(&plan, options->rate) < 0 || plan.spans > 0)) {
+        fprintf(stderr, "walferry seed: --rate: bytes per second as in 20MB\n");
+        return 2;
+    }
+    if (config_check_local(config, self, stderr) < 0)
+        return 2;
+    s.options = options;
+    code = job_open(&s.job, "seed", config, self);
+    if (code == 0)
+        code = seed(&s);
+    if (code < 0)
+        fprintf(stderr, "walferry seed: %s\n", fail_message());
+    PQfinish(s.primary);
+    job_close(&s.job);
+    return code < 0 ? 1 : code;
+}

@@ -1,0 +1,132 @@
+#!/bin/bash
+# The first copy, and a new one beside a standby that runs: under load, with a tablespace, killed at every step.
+. "$(dirname "$0")/lib.sh"
+long && scale=130 every=1 || scale=13 every=4 # about 2 GB, 200 MB
+OUT=/tmp/wf-$$.out
+seed() { walferry 2 seed "$@" </dev/null >"$OUT" 2>&1; }
+told() { grep -q "$1" "$OUT" || fail "'$1' is not said: $(cat "$OUT")"; }
+refused() { [ "$1" = "$2" ] || fail "it exits $1, not $2: $(cat "$OUT")"; told "$3"; } # CODE WANTED WORD
+tidy() { # nothing is left over, and PostgreSQL runs as a standby on what is there
+    [ -z "$(ls -d "$DC2_PGDATA".walferry-* "$SPACES"/2/walferry-* "$DC2_SPOOL"/seed.job "$DC2_SPOOL"/hold 2>/dev/null)" ] || fail "something is left over"
+    [ "$(sql2 "select pg_is_in_recovery()")" = t ] || fail "no standby runs"
+}
+whole() { # what is there can be started and then is a standby, or there is nothing
+    [ ! -e "$DC2_PGDATA" ] || as test -s "$DC2_PGDATA/global/pg_control" -a -e "$DC2_PGDATA/standby.signal"
+}
+dump() { as "$PGBIN/pg_dumpall" -d "$1 dbname=postgres" | grep -vE '^\\(un)?restrict |LOCATION'; }
+same() { # rows, pages, indexes
+    local n
+    same_rows # the tablespace lies elsewhere
+    [ -x "$PGBIN/pg_amcheck" ] || return 0
+    for n in 1 2; do
+        as "$PGBIN/pg_amcheck" --heapallindexed -h "$WALFERRY_DEMO/dc$n/sock" -d postgres >"$OUT" 2>&1 || fail "pg_amcheck of dc$n: $(tail -3 "$OUT")"
+    done
+}
+agent_again() { start_agent 2; expect 20 '[ "$(field 2 .receiving.state)" = up ]'; }
+end_load_now() { as kill "$LOAD_PID" 2>/dev/null; pkill -f "pgbench.*$WALFERRY_DEMO" 2>/dev/null; end_load; }
+
+start_pool
+SPACES=$WALFERRY_DEMO/spaces
+sql1 "create extension amcheck" >/dev/null
+step "a host without a copy: the agent is there first"
+pg2 -m fast stop
+kill_agent 2
+kill_agent 1
+as rm -rf "$DC2_PGDATA" "$DC2_SPOOL"
+as sed -i '/^run /a keep = 0s' "$CONFIG" # what the old standby has goes at once
+start_agent 1
+agent_again
+fill $scale
+as mkdir -p "$SPACES/1" "$SPACES/2"
+sql1 "create tablespace far location '$SPACES/1'" >/dev/null
+sql1 "create table apart tablespace far as select n, md5(n::text) as x from generate_series(1, 50000) n" >/dev/null
+sql1 "create index on apart (x) tablespace far" >/dev/null
+
+step "refusals"
+walferry 1 seed --yes >"$OUT" 2>&1
+refused $? 1 "is the primary"
+seed
+refused $? 1 "another server, or of an earlier copy; give it another directory with --map $SPACES/1=DIRECTORY"
+seed --rate much
+refused $? 2 "bytes per second"
+step "a dry run"
+seed --map "$SPACES/1=$SPACES/2" --dry-run || fail "it fails: $(cat "$OUT")"
+told "MB of dc1-a go to $DC2_PGDATA"
+told "at the measured rate of"
+told "nothing was changed"
+[ ! -e "$DC2_PGDATA" ] && [ -z "$(ls "$SPACES/2")" ] || fail "something was changed"
+
+step "a first copy under load"
+load 600 -R 400 # ended below
+seed --map "$SPACES/1=$SPACES/2" || fail "$(cat "$OUT")"
+told "copying: .* of "
+told "done: dc2-a follows dc1-a"
+told "it took .* copy .*/s), verify"
+tidy
+[ "$(sql2 "select pg_tablespace_location(oid) from pg_tablespace where spcname = 'far'")" = "$SPACES/2" ] || fail "the tablespace is elsewhere"
+
+step "what is there is not replaced unless that is asked for"
+seed
+refused $? 1 "is not empty. walferry seed --replace"
+seed --replace
+refused $? 2 "no terminal"
+step "replaced while the old standby runs, which uses up its WAL meanwhile"
+before=$(as stat -c %i "$DC2_PGDATA")
+as sh -c 'echo "# of this host" >>"$1/pg_hba.conf"' sh "$DC2_PGDATA"
+long && rate=200MB || rate=25MB
+seed --replace --yes --rate $rate &
+pid=$!
+expect 20 '[ -s "$DC2_SPOOL/seed.job" ] && [ -d "$DC2_PGDATA.walferry-new/base" ]'
+seed_again=$(walferry 2 seed --replace --yes 2>&1 </dev/null)
+[[ $seed_again == *"another long command runs"* ]] || fail "two at once: $seed_again"
+[ "$(sql2 "select pg_is_in_recovery()")" = t ] || fail "the old standby does not answer"
+wait $pid || fail "$(cat "$OUT")"
+tidy
+[ "$(as stat -c %i "$DC2_PGDATA")" != "$before" ] || fail "it is the same directory"
+as grep -q "of this host" "$DC2_PGDATA/pg_hba.conf" || fail "this host's settings are not restored"
+end_load_now
+same
+
+step "killed in the middle of the copy: the tool ends as well, the same command starts clean"
+load 600 -R 400 # ended below
+as env --chdir=/ "$WALFERRY" seed --config "$CONFIG" --member dc2-a --replace --yes --rate 5MB </dev/null >"$OUT" 2>&1 &
+expect 20 '[ -d "$DC2_PGDATA.walferry-new/base" ]'
+pkill -9 -f "^$WALFERRY seed"
+expect 5 '! pgrep -f "^$PGBIN/pg_basebackup.*$WALFERRY_DEMO"'
+whole || fail "half a copy is there"
+[ "$(sql2 "select pg_is_in_recovery()")" = t ] || fail "the old standby does not answer"
+seed --replace --yes || fail "$(cat "$OUT")"
+tidy
+
+step "the tunnel breaks"
+seed --replace --yes --rate 5MB &
+pid=$!
+expect 20 '[ -d "$DC2_PGDATA.walferry-new/base" ]'
+kill_agent 2
+wait $pid
+refused $? 1 "the same command begins again: pg_basebackup"
+[ "$(sql2 "select pg_is_in_recovery()")" = t ] || fail "the old standby does not answer"
+agent_again
+step "killed at every step"
+steps= kills=0
+for ((n = 1 + RANDOM % every; ; n += every)); do
+    as env LD_PRELOAD="$WALFERRY_BUILD/killer.so" WALFERRY_KILL_AT=$n ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
+        "$WALFERRY" seed --config "$CONFIG" --member dc2-a --replace --yes </dev/null >"$OUT" 2>&1 && break
+    [ $? = 137 ] || fail "at $n: $(cat "$OUT")"
+    kills=$((kills + 1))
+    at=$(jq -r .step "$DC2_SPOOL/seed.job" 2>/dev/null) steps="$steps $n:${at:--}"
+    whole || fail "half a copy is there after kill $n"
+    case $at in verify | settings) kill_agent 2; agent_again ;; esac # the hold is on disk
+    [ -e "$DC2_PGDATA" ] || ! pg2 start || fail "something was started after kill $n"
+    seed --replace --yes || fail "going on after kill $n (step $at): $(cat "$OUT")"
+    tidy
+done
+[ -z "${VERBOSE:-}" ] || echo "# killed at$steps"
+for at in copy verify settings swap start clean; do
+    ! long || [[ $steps == *:$at* ]] || fail "never killed at $at: $steps"
+done
+[ $kills -ge 5 ] || fail "only $kills kills"
+end_load_now
+same
+rm -f "$OUT"
+pass
