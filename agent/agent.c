@@ -4,6 +4,7 @@
  */
 #include "agent.h"
 #include "command.h"
+#include "receipt.h"
 #include "hold.h"
 #include "poolfile.h"
 
@@ -157,16 +158,16 @@ judge_alarm(struct agent *a)
     else if (a->role == ROLE_FENCED && !up)
         snprintf(text, sizeof text,
                  "%s is the primary since epoch %" PRIu64
-                 "; this member was. Its PostgreSQL is down: leave it down until "
-                 "it is a standby again (a new copy of %s)",
-                 a->pool.epoch.member, a->pool.epoch.number, a->pool.epoch.member);
+                 "; this member was. Its PostgreSQL is down: make it a "
+                 "standby again: walferry rejoin",
+                 a->pool.epoch.member, a->pool.epoch.number);
     else if (a->role == ROLE_FENCED && pool_was_primary(&a->pool, a->self->name))
         snprintf(text, sizeof text,
                  "two writable primaries: %s is the primary since epoch %" PRIu64
                  ", and the PostgreSQL of this former "
-                 "primary accepts writes that will be lost; stop it now: %s",
-                 a->pool.epoch.member, a->pool.epoch.number,
-                 a->self->stop[0] != '\0' ? a->self->stop : "pg_ctl stop");
+                 "primary accepts writes that will be lost; stop it and make it a standby: walferry "
+                 "rejoin",
+                 a->pool.epoch.member, a->pool.epoch.number);
     else if (a->role == ROLE_FENCED)
         snprintf(
             text, sizeof text,
@@ -424,11 +425,12 @@ believe_epoch(struct agent *a, struct session *s, const struct hello *h, int64_t
                h->epoch.number, h->from);
         return false;
     }
-    if (sample != NULL && !sample->in_recovery) {
+    /* one that is down may be on its way back: walferry rejoin wants the WAL in the spool */
+    if (sample != NULL && !sample->in_recovery && postgres_state(a->postgres) == POSTGRES_UP) {
         refuse(
             a, s, REFUSE_OPERATOR,
-            "the PostgreSQL of %s is writable (a former primary, or promoted by hand): stop it and bring it back "
-            "as a standby",
+            "the PostgreSQL of %s is writable (a former primary, or promoted by hand): bring it back "
+            "as a standby, there: walferry rejoin",
             a->self->name);
         return false;
     }
@@ -789,11 +791,29 @@ set_shipping(struct agent *a, uint64_t client, const json_t *request)
     control_done(&a->control, client, 0);
 }
 
+/* To a command on another host: a list that is too long stays where it is. */
+static void
+tell_losses(struct agent *a, uint64_t client)
+{
+    json_t *all = NULL, *receipt;
+    size_t i;
+
+    if (receipt_load(a->self->spool, &all) < 0)
+        control_text(&a->control, client, "%s", fail_message());
+    json_array_foreach (all, i, receipt) {
+        if (json_dumpb(receipt, NULL, 0, 0) > RECEIPT_FAR_BYTES)
+            json_object_del(receipt, "listed");
+        control_answer(&a->control, client, json_pack("{s:O}", "receipt", receipt));
+    }
+    json_decref(all);
+    control_done(&a->control, client, 0);
+}
+
 /* What another member may ask through a tunnel. */
 static bool
 answered_afar(const char *command)
 {
-    static const char *const allowed[] = {"status", "config"};
+    static const char *const allowed[] = {"status", "config", "lost"};
 
     for (size_t i = 0; command != NULL && i < sizeof allowed / sizeof *allowed; i++)
         if (strcmp(command, allowed[i]) == 0)
@@ -820,6 +840,8 @@ answer_requests(struct agent *a, int64_t now_us)
             control_done(&a->control, client, 0);
         } else if (command != NULL && strcmp(command, "set") == 0) {
             set_shipping(a, client, request);
+        } else if (command != NULL && strcmp(command, "lost") == 0) {
+            tell_losses(a, client);
         } else if (command != NULL && strcmp(command, "config") == 0) {
             poolfile_answer(&a->control, client, request, a->config, a->self);
         } else if (command != NULL && strcmp(command, "drain") == 0) {

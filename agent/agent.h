@@ -59,6 +59,7 @@ struct failover {
     lsn_t rescued;                /* progress of a drain, to tell a slow one from a dead one */
     int64_t step_us[FAILOVER_PROMOTE + 1];
     bool loss_known;
+    char loss[256];               /* as it was said */
     bool command_asked; /* a command of this step is with PostgreSQL */
     size_t next_member; /* FAILOVER_SLOTS */
     lsn_t drain_to;

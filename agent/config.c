@@ -588,6 +588,7 @@ enum member_key {
     MEMBER_SPOOL,
     MEMBER_RUN,
     MEMBER_KEEP,
+    MEMBER_ESCROW_KEEP,
     MEMBER_SITE_FILES,
     MEMBER_HTTP,
     MEMBER_NICE,
@@ -619,6 +620,8 @@ static const struct key member_keys[MEMBER_KEYS] = {
     [MEMBER_CPUS] = {"cpus", false, take_cpus, IN(member, cpus), "processors, as in 0-1,3"},
     [MEMBER_KEEP] = {"keep", false, take_keep, IN(member, keep_us),
                      "0s to 365d, as in 90s, 10min, 1h, 2d"},
+    [MEMBER_ESCROW_KEEP] = {"escrow_keep", false, take_keep, IN(member, escrow_keep_us),
+                            "0s to 365d, as in 1h, 30d"},
     [MEMBER_SITE_FILES] = {"site_files", false, take_path, IN(member, site_files), PATH_ALLOWED},
     [MEMBER_HTTP] = {"http", false, take_http, IN(member, http),
                      "a numeric address and a port, as in 127.0.0.1:9788"},
@@ -679,6 +682,7 @@ begin_member(struct parse *p, const char *name)
     m = &p->c->member[p->c->members++];
     m->line = p->line;
     m->keep_us = 3600 * SECOND_US;
+    m->escrow_keep_us = 30 * 86400 * SECOND_US;
     memcpy(m->name, name, strlen(name) + 1); /* is_name saw to its length */
     p->keys = member_keys;
     p->key_count = MEMBER_KEYS;

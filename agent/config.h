@@ -44,6 +44,7 @@ struct member {
     char spool[256];
     char run[64];
     int64_t keep_us;
+    int64_t escrow_keep_us; /* what a rejoin kept is removed after that; default 30 days */
     char site_files[256];   /* the list of files that the other site keeps; "" : none */
     struct http_place http; /* host "" : nothing is served */
     int nice;               /* of the agent: 0 to 19 */

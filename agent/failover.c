@@ -10,6 +10,7 @@
  */
 #include "agent.h"
 #include "command.h"
+#include "receipt.h"
 #include "show.h"
 
 #include "base/clock.h"
@@ -111,22 +112,37 @@ static void
 tell_loss(struct agent *a, int64_t now_us)
 {
     const struct receiver *r = &a->receiver;
-    char age[32], when[40];
+    char age[32], when[40], *loss = a->failover.loss;
+    size_t size = sizeof a->failover.loss;
     int64_t primary_us, age_us;
 
-    if (a->failover.loss_known) {
-        say(a, "loss: none; everything that %s had in pg_wal is here", r->from);
-        return;
-    }
-    if (!receiver_primary_us(r, now_us, &primary_us) ||
-        !lag_age(&r->flushed, primary_us, &age_us)) {
-        say(a, "loss: unknown; no beacon of the primary was ever covered here");
-        return;
-    }
-    say(a,
-        "loss: at most what was committed in the last %s: everything before %s (primary's clock) is here",
-        text_duration(age, sizeof age, age_us),
-        text_time(when, sizeof when, r->flushed.covered.wall_us));
+    if (a->failover.loss_known)
+        snprintf(loss, size, "none; everything that %s had in pg_wal is here", r->from);
+    else if (!receiver_primary_us(r, now_us, &primary_us) ||
+             !lag_age(&r->flushed, primary_us, &age_us))
+        snprintf(loss, size, "unknown; no beacon of the primary was ever covered here");
+    else
+        snprintf(loss, size,
+                 "at most what was committed in the last %s: everything before %s (primary's clock) "
+                 "is here",
+                 text_duration(age, sizeof age, age_us),
+                 text_time(when, sizeof when, r->flushed.covered.wall_us));
+    say(a, "loss: %s", loss);
+}
+
+/* What is known now, for `walferry lost`; the member that lost completes it when it rejoins. */
+static void
+write_receipt(const struct agent *a, const char *former)
+{
+    char when[40];
+    json_t *receipt = json_pack("{s:I s:s s:s s:s s:s s:b}", "epoch",
+                                (json_int_t)a->pool.epoch.number, "primary", a->self->name, "former",
+                                former, "began", text_time(when, sizeof when, clock_wall_us()),
+                                "at_most", a->failover.loss, "exact", 0);
+
+    if (receipt_save(a->self->spool, receipt) < 0)
+        log_warning("%s", fail_message());
+    json_decref(receipt);
 }
 
 void
@@ -306,6 +322,7 @@ step_epoch(struct agent *a, int64_t now_us)
         stop(a, "refused: %s", fail_message());
         return false;
     }
+    write_receipt(a, before.epoch.member);
     a->role = ROLE_PROMOTING;
     receiver_tell_pool(&a->receiver, &origin); /* a living former primary hears it at once */
     inlet_end(&a->inlet, "failover: this member is the primary from now on");

@@ -314,7 +314,7 @@ take_line(const char *line, struct tail *t, void (*each)(void *context, const ch
 static void
 read_lines(int fd, struct tail *t, void (*each)(void *context, const char *line), void *context)
 {
-    char text[1024];
+    static char text[1u << 20]; /* pg_waldump tells a commit of many subtransactions in one line */
     size_t used = 0;
     ssize_t got;
 

@@ -1,0 +1,342 @@
+/* See losses.h. */
+#include "losses.h"
+
+#include "present.h"
+#include "waldump.h"
+
+#include "base/fail.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SNAPSHOTS_MAX 64 /* of one segment; the last ones */
+#define FIRST_NORMAL  16384
+#define CATALOGS      "system catalogs"
+#define FILE_TEXT     48
+
+static lsn_t
+lower(lsn_t a, lsn_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The timeline in the name of the file that has the bytes before `to`. */
+static timeline_t
+file_timeline(const struct losses *l, lsn_t to)
+{
+    return lineage_at(&l->lineage, to - 1);
+}
+
+static bool
+is_there(const struct losses *l, timeline_t timeline, lsn_t lsn)
+{
+    char path[512], name[SEGMENT_NAME_SIZE];
+
+    segment_name(name, timeline, lsn, l->segment_bytes);
+    snprintf(path, sizeof path, "%s/pg_wal/%s", l->job->self->pgdata, name);
+    return access(path, R_OK) == 0;
+}
+
+/* pg_waldump over [from, to) of the files of one timeline; manager NULL: all records. */
+static int
+dump(const struct losses *l, timeline_t timeline, lsn_t from, lsn_t to, const char *manager,
+     void (*each)(void *context, const char *line), void *context)
+{
+    char path[300], t[16], s[LSN_TEXT_SIZE], e[LSN_TEXT_SIZE];
+    const char *const argv[] = {"pg_waldump", "-p", path, "-t", t,
+                                "-s",         s,    "-e", e,    manager != NULL ? "-r" : NULL,
+                                manager,      NULL};
+
+    snprintf(path, sizeof path, "%s/pg_wal", l->job->self->pgdata);
+    snprintf(t, sizeof t, "%u", timeline);
+    snprintf(s, sizeof s, LSN_FORMAT, LSN_ARGS(from));
+    snprintf(e, sizeof e, LSN_FORMAT, LSN_ARGS(to));
+    return job_run(l->job, argv, each, context);
+}
+
+/* ---- where to begin ---- */
+
+struct snapshots {
+    struct snapshot {
+        lsn_t lsn;
+        uint32_t next, oldest;
+    } at[SNAPSHOTS_MAX];
+    size_t count;
+};
+
+static void
+take_snapshot(void *context, const char *line)
+{
+    struct snapshots *s = context;
+    struct snapshot one;
+
+    if (!waldump_running(line, &one.lsn, &one.next, &one.oldest))
+        return;
+    if (s->count == SNAPSHOTS_MAX)
+        memmove(s->at, s->at + 1, --s->count * sizeof one);
+    s->at[s->count++] = one;
+}
+
+/*
+ * Back from the fork, segment by segment: the last snapshot tells the oldest transaction that can
+ * have lived across it; a snapshot that was taken before that one began is the place.
+ */
+static int
+find_start(const struct losses *l, lsn_t *ret_start, uint32_t *ret_known_from)
+{
+    lsn_t to = l->fork, start = segment_start(l->fork, l->segment_bytes);
+    uint32_t wanted = 0;
+    bool known = false;
+
+    *ret_known_from = l->next_xid;
+    for (;;) {
+        struct snapshots s = {.count = 0};
+        int code = 0;
+
+        if (to > start)
+            code = dump(l, file_timeline(l, to), start, to, "Standby", take_snapshot, &s);
+        if (code < 0)
+            return code;
+        if (!known && s.count > 0) {
+            wanted = s.at[s.count - 1].oldest;
+            known = true;
+        }
+        for (size_t i = s.count; i > 0; i--) {
+            *ret_known_from = s.at[i - 1].next;
+            *ret_start = s.at[i - 1].lsn;
+            if (xid_before(wanted, s.at[i - 1].next))
+                continue;
+            *ret_known_from = 0; /* all beginnings are behind it */
+            return 0;
+        }
+        *ret_start = start;
+        to = start;
+        if (start < 2 * (lsn_t)l->segment_bytes || !is_there(l, file_timeline(l, to), to - 1))
+            return 0;
+        start -= l->segment_bytes;
+    }
+}
+
+/* ---- reading ---- */
+
+struct reading {
+    struct waldump *waldump;
+    json_t *files, *listed; /* by relfile's text; borrowed from the caller */
+    json_int_t transactions;
+    int code;
+};
+
+static const char *
+file_text(const struct relfile *file, char out[FILE_TEXT])
+{
+    snprintf(out, FILE_TEXT, "%u/%u/%u", file->space, file->database, file->node);
+    return out;
+}
+
+static void
+add_to(json_t *table, const char *key, uint64_t n)
+{
+    json_int_t before = json_integer_value(json_object_get(table, key));
+
+    json_object_set_new(table, key, json_integer(before + (json_int_t)n));
+}
+
+/* Add rows to those of `name` in the object by_name. */
+static void
+add_rows(json_t *by_name, const char *name, const struct lost_rows *rows)
+{
+    json_t *table = json_object_get(by_name, name);
+
+    if (table == NULL) {
+        table = json_object();
+        json_object_set_new(by_name, name, table);
+    }
+    add_to(table, "inserted", rows->inserted);
+    add_to(table, "updated", rows->updated);
+    add_to(table, "deleted", rows->deleted);
+    if (rows->replaced || json_object_get(table, "replaced") == NULL)
+        json_object_set_new(table, "replaced", json_boolean(rows->replaced));
+}
+
+static void
+take_line(void *context, const char *line)
+{
+    struct reading *r = context;
+    struct lost_transaction t;
+    json_t *tables;
+    int got;
+
+    if (r->code < 0)
+        return;
+    got = waldump_line(r->waldump, line, &t);
+    if (got <= 0) {
+        r->code = got;
+        return;
+    }
+    tables = json_object();
+    for (size_t i = 0; i < t.count; i++) {
+        char file[FILE_TEXT];
+
+        add_rows(r->files, file_text(&t.rows[i].file, file), &t.rows[i]);
+        add_rows(tables, file, &t.rows[i]);
+    }
+    if (r->transactions++ < LOSSES_LISTED_MAX)
+        json_array_append_new(r->listed,
+                              json_pack("{s:I s:s s:b s:b s:O}", "xid", (json_int_t)t.xid,
+                                        "committed", t.committed, "prepared", t.prepared,
+                                        "at_least", t.partial, "tables", tables));
+    json_decref(tables);
+}
+
+/* All of [start, end): one run for each stretch of segments of one timeline. */
+static int
+read_all(const struct losses *l, lsn_t start, struct reading *r)
+{
+    lsn_t from = start, to = start;
+    int code = 0;
+
+    while (code == 0 && from < l->end) {
+        timeline_t timeline;
+
+        to = lower(segment_start(from, l->segment_bytes) + l->segment_bytes, l->end);
+        timeline = file_timeline(l, to);
+        while (to < l->end && file_timeline(l, lower(to + l->segment_bytes, l->end)) == timeline)
+            to = lower(to + l->segment_bytes, l->end);
+        code = dump(l, timeline, from, to, NULL, take_line, r);
+        from = to;
+    }
+    return code < 0 ? code : r->code;
+}
+
+/* ---- names ---- */
+
+/* What the present primary calls a file: its name, "" for what is no table, or its number. */
+static void
+ask_name(PGconn *there, const char *database, const struct relfile *file, char *out, size_t size)
+{
+    char query[512], kind[512] = "";
+
+    snprintf(out, size, "%s: file %u of tablespace %u", database, file->node, file->space);
+    if (file->database == 0 || file->node < FIRST_NORMAL)
+        snprintf(out, size, CATALOGS);
+    if (there == NULL || file->database == 0)
+        return;
+    snprintf(query, sizeof query,
+             "select case when c.relkind in ('t','i','I','S') then '-'"
+             " when n.nspname = 'pg_catalog' then '" CATALOGS "'"
+             " else format('%%s.%%I.%%I', current_database(), n.nspname, c.relname) end"
+             " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+             " where c.oid = pg_filenode_relation(%u, %u)",
+             file->space, file->node);
+    if (present_ask(there, query, kind, sizeof kind) == 0 && kind[0] != '\0')
+        snprintf(out, size, "%s", strcmp(kind, "-") == 0 ? "" : kind);
+}
+
+/* One connection to each database, asked for the names of its files. */
+static json_t *
+find_names(const struct losses *l, json_t *files)
+{
+    json_t *names = json_object(), *rows;
+    PGconn *there = NULL;
+    uint32_t in = 0;
+    char database[128] = "";
+    const char *key;
+
+    json_object_foreach (files, key, rows) {
+        struct relfile file;
+        char name[512], query[128];
+
+        if (sscanf(key, "%u/%u/%u", &file.space, &file.database, &file.node) != 3)
+            continue;
+        if (file.database != in && file.database != 0) {
+            PQfinish(there);
+            there = NULL;
+            in = file.database;
+            snprintf(query, sizeof query, "select datname from pg_database where oid = %u", in);
+            if (l->present == NULL ||
+                present_ask(l->present, query, database, sizeof database) < 0 ||
+                database[0] == '\0')
+                snprintf(database, sizeof database, "database %u", in);
+            else if (present_connect(l->job->config, l->job->self, database, &there) < 0)
+                job_say(l->job, "the tables of database %s cannot be named: %s", database,
+                        fail_message());
+        }
+        ask_name(there, database, &file, name, sizeof name);
+        /* an index or a TOAST table that only the losing side had */
+        if (strstr(name, ": file ") != NULL && json_is_true(json_object_get(rows, "replaced")) &&
+            json_integer_value(json_object_get(rows, "inserted")) == 0 &&
+            json_integer_value(json_object_get(rows, "updated")) == 0 &&
+            json_integer_value(json_object_get(rows, "deleted")) == 0)
+            name[0] = '\0';
+        json_object_set_new(names, key, json_string(name));
+    }
+    PQfinish(there);
+    return names;
+}
+
+static uint64_t
+count_of(const json_t *rows, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(rows, key));
+}
+
+/* {"1663/5/16390": rows} to [{"table": name, rows}], the files of one name together. */
+static json_t *
+name_tables(const json_t *files, const json_t *names)
+{
+    json_t *by_name = json_object(), *tables = json_array(), *rows;
+    const char *key;
+
+    json_object_foreach ((json_t *)(uintptr_t)files, key, rows) {
+        const char *name = json_string_value(json_object_get(names, key));
+
+        if (name != NULL && name[0] != '\0')
+            add_rows(
+                by_name, name,
+                &(struct lost_rows){.inserted = count_of(rows, "inserted"),
+                                    .updated = count_of(rows, "updated"),
+                                    .deleted = count_of(rows, "deleted"),
+                                    .replaced = json_is_true(json_object_get(rows, "replaced"))});
+    }
+    json_object_foreach (by_name, key, rows) {
+        json_object_set_new(rows, "table", json_string(key));
+        json_array_append(tables, rows);
+    }
+    json_decref(by_name);
+    return tables;
+}
+
+int
+losses_list(const struct losses *l, json_t **ret_list)
+{
+    struct reading r = {.files = json_object(), .listed = json_array()};
+    uint32_t known_from = 0;
+    lsn_t start = 0;
+    json_t *names = NULL, *t;
+    size_t i;
+    int code;
+
+    code = is_there(l, file_timeline(l, lower(l->fork + l->segment_bytes, l->end)), l->fork)
+               ? find_start(l, &start, &known_from)
+               : fail(ERR_LOCAL,
+                      "the WAL from the fork " LSN_FORMAT " on is not in %s/pg_wal any more",
+                      LSN_ARGS(l->fork), l->job->self->pgdata);
+    if (code == 0) {
+        r.waldump = waldump_new(l->fork, known_from);
+        code = r.waldump == NULL ? fail(ERR_LOCAL, "out of memory") : read_all(l, start, &r);
+    }
+    if (code == 0) {
+        names = find_names(l, r.files);
+        json_array_foreach (r.listed, i, t)
+            json_object_set_new(t, "tables", name_tables(json_object_get(t, "tables"), names));
+        *ret_list = json_pack("{s:I s:O s:o}", "transactions", r.transactions, "listed", r.listed,
+                              "tables", name_tables(r.files, names));
+    }
+    json_decref(names);
+    json_decref(r.files);
+    json_decref(r.listed);
+    waldump_free(r.waldump);
+    return code;
+}

@@ -1,0 +1,37 @@
+/*
+ * losses: the list of what a fork has lost, made from the WAL of the losing side.
+ *
+ * The WAL is read by pg_waldump, from a place before the fork where no transaction that was lost
+ * had begun, so that a transaction that lived across the fork has all its rows; where that much WAL
+ * is not there any more, rows are told as "at least". Tables are named by the present primary, the
+ * only one who answers; what it never had is told by its file's number.
+ *
+ *   {"transactions": N, "listed": [{"xid": 731, "committed": "2026-...", "prepared": false,
+ *    "at_least": false, "tables": [{"table": "chat.public.message", "inserted": 1, "updated": 0,
+ *    "deleted": 0, "replaced": false}]}], "tables": [the same, of all of them]}
+ *
+ * LOSSES_LISTED_MAX are listed one by one, the oldest; all are in the count and in "tables".
+ */
+#ifndef AGENT_LOSSES_H
+#define AGENT_LOSSES_H
+
+#include "job.h"
+#include "lineage.h"
+
+#include <libpq-fe.h>
+
+#define LOSSES_LISTED_MAX 50000
+
+struct losses {
+    struct job *job;
+    struct lineage lineage; /* of the losing side */
+    uint32_t segment_bytes;
+    uint32_t next_xid; /* of its last checkpoint: later transactions began after that */
+    lsn_t fork, end;
+    PGconn *present; /* NULL: nobody to ask for names */
+};
+
+/* A new reference. ERR_PEER: pg_waldump failed; ERR_LOCAL: WAL is missing. */
+int losses_list(const struct losses *l, json_t **ret_list);
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * present: the present primary's PostgreSQL, reached through the tunnel by a command.
+ *
+ * Plain blocking libpq: this is the command's process. The role is tunnel_user; what it may not do
+ * is named with the GRANT that it lacks.
+ */
+#ifndef AGENT_PRESENT_H
+#define AGENT_PRESENT_H
+
+#include "config.h"
+
+#include <libpq-fe.h>
+
+/* "host=... port=5432 user=... dbname=..." for PostgreSQL's own tools. */
+const char *present_conninfo(const struct config *config, const struct member *self,
+                             const char *database, char *out, size_t size);
+
+/* ERR_PEER: the tunnel, or the server behind it, does not answer. */
+int present_connect(const struct config *config, const struct member *self, const char *database,
+                    PGconn **ret_connection);
+
+/* The first column of the first row, "" if there is none; ERR_PEER with the server's words. */
+int present_ask(PGconn *connection, const char *query, char *out, size_t size);
+
+#endif

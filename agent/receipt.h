@@ -1,0 +1,27 @@
+/*
+ * receipt: what a failover has cost, one file for each epoch, kept for good.
+ *
+ * <spool>/lost/<epoch>.json, replaced atomically. A failover writes it when it begins, with what is
+ * known then ("at most"); the rejoin of the member that lost has its own, with the exact list. The
+ * two lie on two hosts: `walferry lost` shows them as one.
+ *
+ *   {"epoch": 2, "primary": "dc2-a", "former": "dc1-a" or null, "began": "2026-...",
+ *    "at_most": "...", "exact": false}
+ *   ... and when "exact" is true or "why_not_exact" says why it is not: "timeline", "fork", "end",
+ *   "escrow", and what losses.h lists
+ */
+#ifndef AGENT_RECEIPT_H
+#define AGENT_RECEIPT_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#define RECEIPTS_MAX      64           /* that are shown: the newest */
+#define RECEIPT_FAR_BYTES (256u << 10) /* of one that is told to another host; longer: no list */
+
+int receipt_save(const char *spool, const json_t *receipt); /* ERR_LOCAL */
+
+/* All of them, by epoch, oldest first: a new array, empty if there is none. ERR_LOCAL. */
+int receipt_load(const char *spool, json_t **ret_receipts);
+
+#endif

@@ -1,0 +1,849 @@
+/*
+ * rejoin: a former primary, or any member that parted from the pool's history, becomes a standby of
+ * the present primary.
+ *
+ * Where it parted is computed from the two history files. Then a journal of steps, each of which
+ * may be killed and done again:
+ *
+ *   stop     PostgreSQL here is stopped
+ *   keep     all WAL from the fork on, the histories and the settings go into escrow
+ *   list     the transactions that are lost go into the receipt (walferry lost)
+ *   recover  crash recovery, in single-user mode: nobody can connect; the end it writes is kept,
+ * too rewind   pg_rewind through the tunnel, right after a checkpoint of the present primary follow
+ * the settings come back, ours are added, standby.signal start    PostgreSQL starts and follows
+ *
+ * From "rewind" to "follow" the data directory is neither the old nor the new one: a postmaster.pid
+ * that no PostgreSQL accepts keeps anybody from starting it. Nothing that was committed is gone
+ * after a rejoin: it is in escrow.
+ */
+#include "command.h"
+#include "control.h"
+#include "escrow.h"
+#include "job.h"
+#include "lineage.h"
+#include "losses.h"
+#include "present.h"
+#include "receipt.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/fail.h"
+#include "base/text.h"
+#include "shipper/pgwal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CHECKPOINT_US (600 * SECOND_US)
+#define FOLLOW_US     (600 * SECOND_US) /* without progress of its replay */
+#define LOOK_MS       200
+#define BLOCK_FILE    "postmaster.pid"
+#define REWIND_CONF   "rewind.conf"
+
+enum step { STEP_STOP, STEP_KEEP, STEP_LIST, STEP_RECOVER, STEP_REWIND, STEP_FOLLOW, STEP_START };
+#define STEPS (STEP_START + 1)
+
+/* What a data directory's control file says; as of its server's last checkpoint if that runs. */
+struct control_file {
+    uint64_t system_identifier;
+    uint32_t segment_bytes, next_xid;
+    timeline_t timeline;          /* the later one of the two below */
+    timeline_t recovery_timeline; /* of the minimum recovery point; 0: none */
+    bool shut_down, checksums, hints, full_page_writes;
+};
+
+struct rejoin {
+    struct job job;
+    struct control_file control;
+    char own[HISTORY_BYTES_MAX + 1], theirs[HISTORY_BYTES_MAX + 1];
+    struct lineage our, their;
+    PGconn *present;
+    /* what the journal holds */
+    enum step step;
+    char primary[MEMBER_NAME_SIZE];
+    json_int_t epoch;
+    timeline_t timeline, their_timeline;
+    lsn_t fork, end; /* end LSN_UNKNOWN: not known before it is stopped */
+    char escrow[400];
+    bool parted; /* our WAL goes on behind the fork */
+    int64_t begun_us;
+};
+
+/* Tests end the process where it hurts most: when a step's work is done and nobody knows it. */
+static void
+die_at(const char *place)
+{
+    const char *wanted = getenv("WALFERRY_DIE_AT");
+
+    if (wanted != NULL && strcmp(wanted, place) == 0)
+        raise(SIGKILL);
+}
+
+/* ---- what is here ---- */
+
+static bool
+says(const char *line, const char *key, const char **ret_value)
+{
+    size_t length = strlen(key);
+
+    if (strncmp(line, key, length) != 0 || line[length] != ':')
+        return false;
+    *ret_value = line + length + 1 + strspn(line + length + 1, " ");
+    return true;
+}
+
+static void
+take_control(void *context, const char *line)
+{
+    struct control_file *c = context;
+    const char *value;
+
+    if (says(line, "Database system identifier", &value))
+        c->system_identifier = strtoull(value, NULL, 10);
+    else if (says(line, "Database cluster state", &value))
+        c->shut_down = strncmp(value, "shut down", 9) == 0;
+    else if (says(line, "Bytes per WAL segment", &value))
+        c->segment_bytes = (uint32_t)strtoul(value, NULL, 10);
+    else if (says(line, "Latest checkpoint's TimeLineID", &value))
+        c->timeline = (timeline_t)strtoul(value, NULL, 10);
+    else if (says(line, "Min recovery ending loc's timeline", &value))
+        c->recovery_timeline = (timeline_t)strtoul(value, NULL, 10);
+    else if (says(line, "Latest checkpoint's NextXID", &value))
+        c->next_xid = (uint32_t)strtoul(value + strcspn(value, ":") + 1, NULL, 10);
+    else if (says(line, "Latest checkpoint's full_page_writes", &value))
+        c->full_page_writes = strncmp(value, "on", 2) == 0;
+    else if (says(line, "wal_log_hints setting", &value))
+        c->hints = strncmp(value, "on", 2) == 0;
+    else if (says(line, "Data page checksum version", &value))
+        c->checksums = value[0] != '0';
+}
+
+static int
+read_control(struct rejoin *r)
+{
+    const char *const argv[] = {"pg_controldata", r->job.self->pgdata, NULL};
+    struct control_file c = {0};
+    int code = job_run(&r->job, argv, take_control, &c);
+
+    if (code < 0)
+        return code;
+    if (c.recovery_timeline > c.timeline)
+        c.timeline = c.recovery_timeline;
+    if (c.system_identifier == 0 || c.timeline == 0 || !segment_bytes_valid(c.segment_bytes))
+        return fail(ERR_LOCAL, "pg_controldata of %s says nothing that is understood",
+                    r->job.self->pgdata);
+    r->control = c;
+    return 0;
+}
+
+/* Our own history file is in pg_wal as long as its timeline is ours; else the spool may have it. */
+static int
+read_own_history(struct rejoin *r, timeline_t timeline)
+{
+    char path[512], name[HISTORY_NAME_SIZE];
+    const struct member *self = r->job.self;
+    ssize_t got = 0;
+
+    history_name(name, timeline);
+    for (int try = 0; timeline > 1 && try < 2; try++) {
+        int dir;
+
+        snprintf(path, sizeof path, "%s%s", try == 0 ? self->pgdata : self->spool,
+                 try == 0 ? "/pg_wal" : "");
+        got = -1;
+        if (durable_dir(path, &dir) < 0)
+            continue;
+        got = durable_load(dir, name, r->own, sizeof r->own);
+        durable_close(dir);
+        if (got >= 0)
+            break;
+    }
+    if (got < 0)
+        return fail(ERR_LOCAL,
+                    "%s is neither in %s/pg_wal nor in %s: where it parted cannot be told", name,
+                    self->pgdata, self->spool);
+    r->our = (struct lineage){.timeline = timeline, .text = r->own, .length = (size_t)got};
+    return 0;
+}
+
+/* ---- what is there ---- */
+
+static int
+connect_present(struct rejoin *r)
+{
+    if (r->present != NULL)
+        return 0;
+    if (present_connect(r->job.config, r->job.self, "postgres", &r->present) == 0)
+        return 0;
+    return fail_in(ERR_PEER, "the PostgreSQL of %s is not reached through the tunnel", r->primary);
+}
+
+static int
+read_present(struct rejoin *r)
+{
+    char text[128], query[160], name[HISTORY_NAME_SIZE];
+    uint64_t identifier;
+    int code = connect_present(r);
+
+    if (code == 0)
+        code = present_ask(r->present,
+                           "select case when pg_is_in_recovery() then '' else pg_walfile_name("
+                           "pg_current_wal_insert_lsn()) end",
+                           text, sizeof text);
+    if (code < 0)
+        return code;
+    if (text[0] == '\0')
+        return fail(ERR_PEER, "the PostgreSQL of %s is in recovery: it is no primary", r->primary);
+    text[8] = '\0';
+    r->their_timeline = (timeline_t)strtoul(text, NULL, 16);
+    code = present_ask(r->present, "select system_identifier from pg_control_system()", text,
+                       sizeof text);
+    if (code < 0)
+        return code;
+    identifier = strtoull(text, NULL, 10);
+    if (identifier != r->control.system_identifier)
+        return fail(ERR_CORRUPT,
+                    "%s is another database cluster: its system identifier is %" PRIu64
+                    ", that of %s is %" PRIu64,
+                    r->job.self->pgdata, r->control.system_identifier, r->primary, identifier);
+    history_name(name, r->their_timeline);
+    snprintf(query, sizeof query,
+             "select convert_from(pg_read_binary_file('pg_wal/%s'), 'SQL_ASCII')", name);
+    r->theirs[0] = '\0';
+    if (r->their_timeline > 1)
+        code = present_ask(r->present, query, r->theirs, sizeof r->theirs);
+    r->their = (struct lineage){
+        .timeline = r->their_timeline, .text = r->theirs, .length = strlen(r->theirs)};
+    return code < 0 ? fail_in(code, "cannot read %s of %s", name, r->primary) : 0;
+}
+
+/* What pg_rewind needs; told before anything is touched. */
+static int
+check_rewind(struct rejoin *r)
+{
+    char text[64];
+    int code;
+
+    if (!r->control.checksums && !r->control.hints)
+        return fail(ERR_LOCAL,
+                    "%s has neither data checksums nor wal_log_hints: it cannot be rewound",
+                    r->job.self->pgdata);
+    if (!r->control.full_page_writes)
+        return fail(ERR_LOCAL, "full_page_writes was off here: it cannot be rewound");
+    code = present_ask(r->present, "show full_page_writes", text, sizeof text);
+    if (code == 0 && strcmp(text, "on") != 0)
+        return fail(ERR_LOCAL, "full_page_writes is off on %s: nothing can be rewound to it",
+                    r->primary);
+    return code;
+}
+
+/* ---- journal ---- */
+
+static int
+save(struct rejoin *r)
+{
+    char fork[LSN_TEXT_SIZE], end[LSN_TEXT_SIZE];
+    json_t *journal;
+    int code;
+
+    snprintf(fork, sizeof fork, LSN_FORMAT, LSN_ARGS(r->fork));
+    snprintf(end, sizeof end, LSN_FORMAT, LSN_ARGS(r->end));
+    journal = json_pack("{s:i s:s s:I s:I s:I s:I s:s s:s s:s s:b}", "step", (int)r->step,
+                        "primary", r->primary, "epoch", r->epoch, "timeline",
+                        (json_int_t)r->timeline, "our_timeline", (json_int_t)r->our.timeline,
+                        "their_timeline", (json_int_t)r->their_timeline, "fork", fork, "end", end,
+                        "escrow", r->escrow, "parted", r->parted);
+    code = job_save(&r->job, journal);
+    json_decref(journal);
+    return code;
+}
+
+static int
+load(struct rejoin *r)
+{
+    const char *primary, *fork, *end, *escrow;
+    json_int_t timeline, our_timeline, their_timeline;
+    json_t *journal;
+    int code = job_load(&r->job, &journal), step, parted;
+
+    if (code < 0)
+        return code;
+    if (json_unpack(journal, "{s:i s:s s:I s:I s:I s:I s:s s:s s:s s:b}", "step", &step, "primary",
+                    &primary, "epoch", &r->epoch, "timeline", &timeline, "our_timeline",
+                    &our_timeline, "their_timeline", &their_timeline, "fork", &fork, "end", &end,
+                    "escrow", &escrow, "parted", &parted) < 0 ||
+        step < STEP_STOP || step > STEP_START || !lsn_parse(fork, &r->fork) ||
+        !lsn_parse(end, &r->end)) {
+        json_decref(journal);
+        return fail(ERR_CORRUPT, "%s/rejoin.job is not one of walferry's; move it away",
+                    r->job.self->spool);
+    }
+    snprintf(r->primary, sizeof r->primary, "%s", primary);
+    snprintf(r->escrow, sizeof r->escrow, "%s", escrow);
+    r->step = (enum step)step;
+    r->timeline = (timeline_t)timeline;
+    r->their_timeline = (timeline_t)their_timeline;
+    r->parted = parted != 0;
+    json_decref(journal);
+    return read_own_history(r, (timeline_t)our_timeline);
+}
+
+/* ---- steps ---- */
+
+static int
+step_stop(struct rejoin *r)
+{
+    if (job_postgres_runs(&r->job) > 0)
+        job_say(&r->job, "stopping PostgreSQL here");
+    return job_stop_postgres(&r->job);
+}
+
+/* Where our WAL ends: by its records, the control file knows it only after a clean stop. */
+static int
+find_end(struct rejoin *r)
+{
+    lsn_t from = r->fork;
+    struct pgwal wal;
+    int code = pgwal_open(&wal, r->job.self->pgdata, r->control.segment_bytes);
+
+    /* on a timeline of our own behind the fork: from where that begins */
+    for (timeline_t t = r->timeline; code == 0 && t != r->our.timeline;) {
+        history_switch_point(r->own, r->our.length, t, &from);
+        t = history_next(r->own, r->our.length, t, r->our.timeline);
+    }
+    if (code == 0)
+        code = pgwal_end(&wal, r->our.timeline, segment_start(from, r->control.segment_bytes),
+                         &r->end);
+    pgwal_close(&wal);
+    return code;
+}
+
+static int
+step_keep(struct rejoin *r)
+{
+    char fork[64];
+    int code = find_end(r), segments = 0;
+
+    if (code < 0)
+        return code;
+    r->parted = r->end > r->fork || r->our.timeline != r->timeline;
+    snprintf(fork, sizeof fork, "timeline %u at " LSN_FORMAT, r->timeline, LSN_ARGS(r->fork));
+    if (!r->parted) {
+        job_say(&r->job, "nothing parted: the WAL here ends at " LSN_FORMAT ", the pool left %s",
+                LSN_ARGS(r->end), fork);
+    } else {
+        segments =
+            escrow_keep(r->escrow, r->job.self->pgdata, r->control.segment_bytes, r->fork, r->end);
+        if (segments < 0)
+            return segments;
+        job_say(&r->job, "kept: %d segment%s from %s to " LSN_FORMAT " in %s", segments,
+                segments == 1 ? "" : "s", fork, LSN_ARGS(r->end), r->escrow);
+    }
+    code = escrow_keep_settings(r->escrow, r->job.self->pgdata);
+    return code;
+}
+
+static json_t *
+make_receipt(const struct rejoin *r)
+{
+    char fork[LSN_TEXT_SIZE], end[LSN_TEXT_SIZE], when[40];
+
+    snprintf(fork, sizeof fork, LSN_FORMAT, LSN_ARGS(r->fork));
+    snprintf(end, sizeof end, LSN_FORMAT, LSN_ARGS(r->end));
+    return json_pack("{s:I s:s s:s s:s s:I s:s s:s s:s}", "epoch", r->epoch, "primary", r->primary,
+                     "former", r->job.self->name, "listed_at",
+                     text_time(when, sizeof when, clock_wall_us()), "timeline",
+                     (json_int_t)r->timeline, "fork", fork, "end", end, "escrow", r->escrow);
+}
+
+static int
+step_list(struct rejoin *r)
+{
+    struct losses l = {.job = &r->job,
+                       .lineage = r->our,
+                       .segment_bytes = r->control.segment_bytes,
+                       .next_xid = r->control.next_xid,
+                       .fork = r->fork,
+                       .end = r->end};
+    json_t *receipt, *list = NULL;
+    json_int_t count;
+    int code = 0;
+
+    if (connect_present(r) == 0)
+        l.present = r->present;
+    else
+        job_say(&r->job, "tables are told by their files: %s", fail_message());
+    if (r->parted)
+        code = losses_list(&l, &list);
+    else
+        list = json_pack("{s:i s:[] s:[]}", "transactions", 0, "listed", "tables");
+    receipt = make_receipt(r);
+    json_object_set_new(receipt, "exact", json_boolean(code == 0));
+    if (code == 0) {
+        count = json_integer_value(json_object_get(list, "transactions"));
+        json_object_update(receipt, list);
+        job_say(&r->job, "lost: exactly %" JSON_INTEGER_FORMAT " transaction%s; see walferry lost",
+                count, count == 1 ? "" : "s");
+    } else { /* the WAL is kept: a rejoin does not fail because it cannot be read */
+        json_object_set_new(receipt, "why_not_exact", json_string(fail_message()));
+        job_say(&r->job, "lost: what, is not known (%s); its WAL is kept in %s", fail_message(),
+                r->escrow);
+    }
+    json_decref(list);
+    code = receipt_save(r->job.self->spool, receipt);
+    json_decref(receipt);
+    return code;
+}
+
+/* The configuration that the server here was started with, wherever it lies. */
+static void
+find_config(const struct rejoin *r, char *out, size_t size)
+{
+    char text[4096] = "", *from, *end;
+    int dir;
+
+    snprintf(out, size, "%s/postgresql.conf", r->job.self->pgdata);
+    if (durable_dir(r->job.self->pgdata, &dir) < 0)
+        return;
+    if (durable_load(dir, "postmaster.opts", text, sizeof text) < 0)
+        text[0] = '\0';
+    durable_close(dir);
+    if ((from = strstr(text, "config_file=")) != NULL)
+        from += strlen("config_file=");
+    else if ((from = strstr(text, "\"-D\" \"")) != NULL)
+        from += strlen("\"-D\" \"");
+    if (from == NULL || (end = strchr(from, '"')) == NULL)
+        return;
+    *end = '\0';
+    snprintf(out, size, "%s%s", from,
+             strstr(from, ".conf") != NULL && from[-1] == '=' ? "" : "/postgresql.conf");
+}
+
+/*
+ * What single-user recovery and pg_rewind read: the server's own configuration, and above it no WAL
+ * removed, and WAL that is no longer here taken from escrow, then from the spool.
+ */
+static int
+write_rewind_conf(const struct rejoin *r, char *out, size_t size)
+{
+    char config[300], program[256], text[3072];
+    ssize_t got = readlink("/proc/self/exe", program, sizeof program - 1);
+    const struct member *m = r->job.self;
+    int dir, code = 0;
+
+    if (got < 0)
+        return fail_sys(ERR_LOCAL, "cannot tell which program this is");
+    program[got] = '\0';
+    find_config(r, config, sizeof config);
+    snprintf(out, size, "%s/" REWIND_CONF, r->escrow);
+    snprintf(text, sizeof text,
+             "include_if_exists '%s'\n"
+             "data_directory = '%s'\n"
+             "restore_command = 'cp \"%s/%%f\" \"%%p\" 2>/dev/null || \"%s\" fetch --config \"%s\" "
+             "--member %s \"%%f\" \"%%p\" || exit 1'\n"
+             "wal_keep_size = '1000TB'\n"
+             "max_slot_wal_keep_size = -1\n"
+             "logging_collector = off\n"
+             "log_destination = 'stderr'\n"
+             "listen_addresses = ''\n",
+             config, m->pgdata, r->escrow, program, r->job.config->file, m->name);
+    if (durable_dir(r->escrow, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", r->escrow);
+    if (durable_replace(dir, REWIND_CONF, text, strlen(text)) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot write %s", out);
+    durable_close(dir);
+    return code;
+}
+
+static int
+remove_file(const struct rejoin *r, const char *name)
+{
+    int dir, code = 0;
+
+    if (durable_dir(r->job.self->pgdata, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", r->job.self->pgdata);
+    if (durable_remove(dir, name) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot remove %s/%s", r->job.self->pgdata, name);
+    durable_close(dir);
+    return code;
+}
+
+/* pg_rewind would do it, too, but with a configuration that it finds in the data directory only. */
+static int
+step_recover(struct rejoin *r)
+{
+    char config[512], option[600];
+    const char *const argv[] = {"postgres", "--single", "-F",        "-D", r->job.self->pgdata,
+                                "-c",       option,     "template1", NULL};
+    int code = read_control(r);
+
+    if (code < 0 || !r->parted)
+        return code;
+    code = write_rewind_conf(r, config, sizeof config);
+    if (code == 0 && !r->control.shut_down) {
+        snprintf(option, sizeof option, "config_file=%s", config);
+        job_say(&r->job, "crash recovery, in single-user mode");
+        if (remove_file(r, "standby.signal") < 0 || remove_file(r, "recovery.signal") < 0)
+            return ERR_LOCAL;
+        code = job_run(&r->job, argv, NULL, NULL);
+        if (code == 0)
+            code = read_control(r);
+        if (code == 0 && !r->control.shut_down)
+            code = fail(ERR_LOCAL, "it did not end in a clean state");
+        if (code == 0)
+            code = find_end(r);
+        if (code < 0)
+            return fail_in(code, "crash recovery failed");
+    }
+    if (code == 0)
+        code =
+            escrow_keep(r->escrow, r->job.self->pgdata, r->control.segment_bytes, r->fork, r->end);
+    return code < 0 ? code : 0;
+}
+
+/* pg_rewind believes the source's control file, which knows the new timeline after a checkpoint. */
+static int
+checkpoint_present(struct rejoin *r)
+{
+    static const char query[] = "select timeline_id from pg_control_checkpoint()";
+    int64_t begun_us = clock_us();
+    char text[64];
+    int code;
+
+    if (present_ask(r->present, "checkpoint", text, sizeof text) == 0)
+        return 0;
+    job_say(&r->job, "waiting for a checkpoint of %s (%s): run CHECKPOINT there to speed it up",
+            r->primary, fail_message());
+    for (;;) {
+        code = present_ask(r->present, query, text, sizeof text);
+        if (code < 0 || strtoul(text, NULL, 10) == r->their_timeline)
+            return code;
+        if (clock_us() - begun_us > CHECKPOINT_US)
+            return fail(ERR_PEER,
+                        "%s has made no checkpoint since its promotion: run CHECKPOINT there, or "
+                        "grant pg_checkpoint to %s, then run this again",
+                        r->primary, r->job.config->tunnel_user);
+        usleep(LOOK_MS * 1000);
+    }
+}
+
+/* No PostgreSQL starts on a directory that has this. */
+static int
+block_start(const struct rejoin *r)
+{
+    static const char text[] = "walferry rejoin was interrupted: run it again\n";
+    int dir, code = 0;
+
+    if (durable_dir(r->job.self->pgdata, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", r->job.self->pgdata);
+    if (durable_replace(dir, BLOCK_FILE, text, sizeof text - 1) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot write %s/" BLOCK_FILE, r->job.self->pgdata);
+    durable_close(dir);
+    return code;
+}
+
+struct rewinding {
+    struct job *job;
+    bool not_required;
+};
+
+static void
+take_rewind(void *context, const char *line)
+{
+    struct rewinding *w = context;
+    unsigned long done_kb, all_kb;
+
+    if (strstr(line, "no rewind required") != NULL)
+        w->not_required = true;
+    if (sscanf(line, "%lu/%lu kB", &done_kb, &all_kb) != 2)
+        return;
+    die_at("rewinding");
+    job_progress(w->job, "rewinding", (uint64_t)done_kb << 10, (uint64_t)all_kb << 10);
+}
+
+static int
+run_rewind(struct rejoin *r)
+{
+    char conninfo[400], source[512], config[512], option[600];
+    const char *const argv[] = {"pg_rewind",
+                                "-D",
+                                r->job.self->pgdata,
+                                source,
+                                "--progress",
+                                "--restore-target-wal",
+                                "--no-ensure-shutdown",
+                                option,
+                                NULL};
+    struct rewinding w = {.job = &r->job};
+    int code;
+
+    snprintf(source, sizeof source, "--source-server=%s",
+             present_conninfo(r->job.config, r->job.self, "postgres", conninfo, sizeof conninfo));
+    snprintf(config, sizeof config, "%s/" REWIND_CONF, r->escrow);
+    snprintf(option, sizeof option, "--config-file=%s", config);
+    code = job_run(&r->job, argv, take_rewind, &w);
+    if (code == 0 && w.not_required)
+        code = fail(ERR_PEER, "pg_rewind says that no rewind is required, but the WAL here goes on "
+                              "behind the fork");
+    return code;
+}
+
+static int
+step_rewind(struct rejoin *r)
+{
+    const char *const sync[] = {"initdb", "--sync-only", "-D", r->job.self->pgdata, NULL};
+    int code = r->parted ? read_control(r) : 0;
+
+    if (code < 0 || !r->parted)
+        return code;
+    if (r->control.recovery_timeline == r->their_timeline) /* killed when it was done */
+        return job_run(&r->job, sync, NULL, NULL);
+    code = connect_present(r);
+    if (code == 0)
+        code = block_start(r);
+    if (code == 0)
+        code = escrow_return(r->escrow, r->job.self->pgdata);
+    if (code >= 0)
+        code = checkpoint_present(r);
+    if (code == 0)
+        code = run_rewind(r);
+    return code;
+}
+
+static int
+step_follow(struct rejoin *r)
+{
+    int code = r->parted ? escrow_return_settings(r->escrow, r->job.self->pgdata) : 0;
+
+    if (code == 0)
+        code = job_write_settings(&r->job, r->job.self->pgdata);
+    return code < 0 ? code : remove_file(r, BLOCK_FILE);
+}
+
+struct local {
+    bool follows;
+    char role[16], why[512], applied[24];
+};
+
+static void
+take_status(void *context, json_t *line)
+{
+    struct local *l = context;
+    const json_t *receiving = json_object_get(line, "receiving"),
+                 *postgres = json_object_get(line, "postgres");
+    const char *role = json_string_value(json_object_get(line, "role")),
+               *why = json_string_value(json_object_get(receiving, "reason")),
+               *reason = json_string_value(json_object_get(postgres, "reason")),
+               *applied =
+                   json_string_value(json_object_get(json_object_get(receiving, "applied"), "lsn"));
+
+    l->follows = json_is_true(json_object_get(postgres, "in_recovery")) &&
+                 json_is_true(json_object_get(receiving, "standby_connected"));
+    snprintf(l->role, sizeof l->role, "%s", role != NULL ? role : "unknown");
+    snprintf(l->why, sizeof l->why, "%s", reason != NULL ? reason : why != NULL ? why : "");
+    snprintf(l->applied, sizeof l->applied, "%s", applied != NULL ? applied : "");
+}
+
+static int
+step_start(struct rejoin *r)
+{
+    int64_t since_us = clock_us();
+    struct local before = {.follows = false}, now = before;
+    int code = job_start_postgres(&r->job);
+
+    while (code == 0) {
+        now.follows = false;
+        code = control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), take_status,
+                           &now);
+        if (code != 0)
+            return fail_in(ERR_PEER, "PostgreSQL was started, but the agent does not answer");
+        if (now.follows)
+            return 0;
+        if (strcmp(now.applied, before.applied) != 0)
+            since_us = clock_us();
+        before = now;
+        if (clock_us() - since_us > FOLLOW_US)
+            return fail(ERR_PEER,
+                        "PostgreSQL was started, but does not follow yet%s%s: see its log "
+                        "and walferry status",
+                        now.why[0] != '\0' ? ": " : "", now.why);
+        usleep(LOOK_MS * 1000);
+    }
+    return code;
+}
+
+/* ---- the command ---- */
+
+struct pool_word {
+    char primary[MEMBER_NAME_SIZE];
+    json_int_t epoch;
+};
+
+static void
+take_epoch(void *context, json_t *line)
+{
+    struct rejoin *r = context;
+    const json_t *epoch = json_object_get(line, "epoch");
+    const char *member = json_string_value(json_object_get(epoch, "member"));
+
+    if (member == NULL)
+        return;
+    snprintf(r->primary, sizeof r->primary, "%s", member);
+    r->epoch = json_integer_value(json_object_get(epoch, "number"));
+}
+
+/* Who is the primary, where did we part, can it be done: nothing is changed. */
+static int
+look(struct rejoin *r)
+{
+    const struct member *self = r->job.self;
+    int code;
+
+    if (control_ask(self->run, json_pack("{s:s}", "command", "status"), take_epoch, r) < 0)
+        return fail_in(ERR_PEER, "the agent of %s has to run (systemctl start walferry@%s)",
+                       self->name, r->job.config->name);
+    if (r->primary[0] == '\0')
+        return fail(ERR_PEER, "no primary is known here yet: see walferry status");
+    if (strcmp(r->primary, self->name) == 0)
+        return fail(ERR_USAGE,
+                    "refused: as far as is known here %s is the primary itself, of epoch "
+                    "%" JSON_INTEGER_FORMAT
+                    "; if another member was promoted, let their agents meet "
+                    "(walferry status) and run this again",
+                    self->name, r->epoch);
+    code = read_control(r);
+    if (code == 0)
+        code = read_present(r);
+    if (code == 0)
+        code = read_own_history(r, r->control.timeline);
+    if (code == 0 && !lineage_fork(&r->our, &r->their, &r->timeline, &r->fork))
+        return fail(
+            ERR_USAGE,
+            "refused: %s is on the timeline %u of %s, it has not parted from it; if it does "
+            "not follow, see walferry status",
+            self->name, r->their_timeline, r->primary);
+    if (code == 0 && r->timeline == 0)
+        return fail(ERR_CORRUPT, "%s and %s have no timeline in common", self->name, r->primary);
+    if (code == 0)
+        code = check_rewind(r);
+    if (code == 0)
+        code = escrow_path(self->spool, r->control.system_identifier, r->timeline, r->fork,
+                           r->escrow, sizeof r->escrow);
+    return code;
+}
+
+/* 0: go on, and the journal is on disk; else the exit code. */
+static int
+begin(struct rejoin *r, const struct options *options)
+{
+    char question[512];
+    int code;
+
+    job_say(&r->job,
+            "%s parted from %s, the primary of epoch %" JSON_INTEGER_FORMAT
+            ", on timeline %u at " LSN_FORMAT,
+            r->job.self->name, r->primary, r->epoch, r->timeline, LSN_ARGS(r->fork));
+    if (options->dry_run) {
+        job_say(
+            &r->job,
+            "would do: stop PostgreSQL here%s; keep all WAL behind the fork in %s; list what is "
+            "lost; rewind to %s; start as its standby. Nothing was changed",
+            job_postgres_runs(&r->job) > 0 ? "" : " (it is down)", r->escrow, r->primary);
+        return -1;
+    }
+    snprintf(question, sizeof question,
+             "What was committed here behind the fork is kept and listed, then undone, and %s "
+             "follows %s.",
+             r->job.self->name, r->primary);
+    code = job_consent(&r->job, options->yes, question);
+    if (code != 0)
+        return code;
+    r->step = STEP_STOP;
+    if (save(r) == 0)
+        return 0;
+    fprintf(stderr, "walferry rejoin: %s\n", fail_message());
+    return 1;
+}
+
+static int
+go_on(struct rejoin *r)
+{
+    static const struct {
+        const char *name;
+        int (*run)(struct rejoin *r);
+    } steps[STEPS] = {
+        [STEP_STOP] = {"stop", step_stop},       [STEP_KEEP] = {"keep", step_keep},
+        [STEP_LIST] = {"list", step_list},       [STEP_RECOVER] = {"recover", step_recover},
+        [STEP_REWIND] = {"rewind", step_rewind}, [STEP_FOLLOW] = {"follow", step_follow},
+        [STEP_START] = {"start", step_start},
+    };
+    int64_t begun_us = clock_us();
+    char took[32];
+
+    for (;;) {
+        int code = steps[r->step].run(r);
+
+        if (code < 0)
+            return code;
+        die_at(steps[r->step].name);
+        if (r->step == STEP_START)
+            break;
+        r->step++;
+        code = save(r);
+        if (code < 0)
+            return code;
+    }
+    job_say(&r->job, "done: %s follows %s; it took %s", r->job.self->name, r->primary,
+            text_duration(took, sizeof took, clock_us() - begun_us));
+    return job_forget(&r->job);
+}
+
+static int
+fell_short(const struct rejoin *r)
+{
+    fprintf(stderr, "walferry rejoin: %s\n", fail_message());
+    if (r->step == STEP_REWIND)
+        fprintf(
+            stderr,
+            "Run this again when that is mended. If it cannot be: walferry seed --replace makes "
+            "a new copy; what was lost is listed and kept.\n");
+    return 1;
+}
+
+int
+command_rejoin(const struct config *config, const struct member *self,
+               const struct options *options)
+{
+    static struct rejoin r; /* large */
+    int code;
+
+    setenv("TZ", "UTC", 1); /* pg_waldump prints local time */
+    code = job_open(&r.job, "rejoin", config, self);
+    if (code == 0)
+        code = load(&r);
+    if (code == 0) {
+        job_say(&r.job, "going on with the rejoin to %s at step %d of %d", r.primary,
+                (int)r.step + 1, STEPS);
+        code = options->dry_run ? 0 : read_control(&r);
+    } else if (code == ERR_AGAIN) {
+        code = look(&r);
+        if (code == 0) {
+            int refused = begin(&r, options);
+
+            if (refused != 0) {
+                job_close(&r.job);
+                return refused < 0 ? 0 : refused;
+            }
+        }
+    }
+    if (code == 0 && !options->dry_run)
+        code = go_on(&r);
+    PQfinish(r.present);
+    job_close(&r.job);
+    return code < 0 ? fell_short(&r) : 0;
+}
