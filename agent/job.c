@@ -255,6 +255,7 @@ become(struct job *j, const char *path, const char *const argv[], int output, bo
     for (; argv[n] != NULL && n < 63; n++)
         copy[n] = strdup(argv[n]);
     copy[n] = NULL;
+    copy[0] = strdup(path); /* PostgreSQL's programs look for each other beside it */
     /* a tool must not outlive us, nor the lock that keeps others from its directory: it shares
      * both. A server that is started here must outlive us, and hold no lock. */
     if (tool && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent ||
