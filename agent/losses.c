@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define SNAPSHOTS_MAX 64 /* of one segment; the last ones */
+#define FETCHED_MAX   32 /* segments */
 #define FIRST_NORMAL  16384
 #define CATALOGS      "system catalogs"
 #define FILE_TEXT     48
@@ -29,14 +30,18 @@ file_timeline(const struct losses *l, lsn_t to)
     return lineage_at(&l->lineage, to - 1);
 }
 
+/* Also WAL from before the fork that was recycled here: it is the same on the present primary. */
 static bool
-is_there(const struct losses *l, timeline_t timeline, lsn_t lsn)
+is_there(struct losses *l, timeline_t timeline, lsn_t lsn)
 {
     char path[512], name[SEGMENT_NAME_SIZE];
 
     segment_name(name, timeline, lsn, l->segment_bytes);
     snprintf(path, sizeof path, "%s/pg_wal/%s", l->job->self->pgdata, name);
-    return access(path, R_OK) == 0;
+    if (access(path, R_OK) == 0)
+        return true;
+    return lsn < segment_start(l->fork, l->segment_bytes) && l->present != NULL &&
+           l->fetched++ < FETCHED_MAX && present_fetch(l->present, name, path) == 0;
 }
 
 /* pg_waldump over [from, to) of the files of one timeline; manager NULL: all records. */
@@ -84,7 +89,7 @@ take_snapshot(void *context, const char *line)
  * have lived across it; a snapshot that was taken before that one began is the place.
  */
 static int
-find_start(const struct losses *l, lsn_t *ret_start, uint32_t *ret_known_from)
+find_start(struct losses *l, lsn_t *ret_start, uint32_t *ret_known_from)
 {
     lsn_t to = l->fork, start = segment_start(l->fork, l->segment_bytes);
     uint32_t wanted = 0;
@@ -309,7 +314,7 @@ name_tables(const json_t *files, const json_t *names)
 }
 
 int
-losses_list(const struct losses *l, json_t **ret_list)
+losses_list(struct losses *l, json_t **ret_list)
 {
     struct reading r = {.files = json_object(), .listed = json_array()};
     uint32_t known_from = 0;

@@ -28,10 +28,11 @@ struct losses {
     uint32_t segment_bytes;
     uint32_t next_xid; /* of its last checkpoint: later transactions began after that */
     lsn_t fork, end;
-    PGconn *present; /* NULL: nobody to ask for names */
+    PGconn *present; /* NULL: nobody to ask for names, nor for WAL from before the fork */
+    int fetched;     /* private: segments that it was asked for */
 };
 
 /* A new reference. ERR_PEER: pg_waldump failed; ERR_LOCAL: WAL is missing. */
-int losses_list(const struct losses *l, json_t **ret_list);
+int losses_list(struct losses *l, json_t **ret_list);
 
 #endif

@@ -1,11 +1,17 @@
 /* See present.h. */
 #include "present.h"
 
+#include "base/durable.h"
 #include "base/fail.h"
 #include "base/text.h"
 
+#include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+#define FETCH_BYTES (4u << 20)
 
 const char *
 present_conninfo(const struct config *config, const struct member *self, const char *database,
@@ -62,5 +68,51 @@ present_ask(PGconn *connection, const char *query, char *out, size_t size)
              PQresultStatus(result) != PGRES_COMMAND_OK)
         code = refuse(connection);
     PQclear(result);
+    return code;
+}
+
+/* 1 a piece was written, 0 the file ends here, ERR_AGAIN there is no such file. */
+static int
+fetch_piece(PGconn *connection, const char *name, uint64_t at, int fd)
+{
+    char query[200];
+    PGresult *result;
+    int code, length;
+
+    snprintf(query, sizeof query, "select pg_read_binary_file('pg_wal/%s', %" PRIu64 ", %u, true)",
+             name, at, FETCH_BYTES);
+    result = PQexecParams(connection, query, 0, NULL, NULL, NULL, NULL, 1);
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
+        code = refuse(connection);
+    } else if (PQgetisnull(result, 0, 0)) {
+        code = ERR_AGAIN;
+    } else {
+        length = PQgetlength(result, 0, 0);
+        code = length > 0;
+        if (durable_write(fd, PQgetvalue(result, 0, 0), (size_t)length, at) < 0)
+            code = fail_sys(ERR_LOCAL, "cannot write what came of %s", name);
+    }
+    PQclear(result);
+    return code;
+}
+
+int
+present_fetch(PGconn *connection, const char *name, const char *target)
+{
+    char temporary[1024];
+    uint64_t at = 0;
+    int fd, code;
+
+    snprintf(temporary, sizeof temporary, "%s.walferry", target);
+    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fail_sys(ERR_LOCAL, "cannot make %s", temporary);
+    while ((code = fetch_piece(connection, name, at, fd)) > 0)
+        at += FETCH_BYTES;
+    close(fd);
+    if (code == 0 && rename(temporary, target) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot finish %s", target);
+    if (code < 0)
+        unlink(temporary);
     return code;
 }

@@ -22,4 +22,10 @@ int present_connect(const struct config *config, const struct member *self, cons
 /* The first column of the first row, "" if there is none; ERR_PEER with the server's words. */
 int present_ask(PGconn *connection, const char *query, char *out, size_t size);
 
+/*
+ * Copy a segment or history file out of its pg_wal to the path `target` (written beside it,
+ * renamed). ERR_AGAIN: it has none of that name.
+ */
+int present_fetch(PGconn *connection, const char *name, const char *target);
+
 #endif

@@ -12,8 +12,8 @@
  * too rewind   pg_rewind through the tunnel, right after a checkpoint of the present primary follow
  * the settings come back, ours are added, standby.signal start    PostgreSQL starts and follows
  *
- * From "rewind" to "follow" the data directory is neither the old nor the new one: a postmaster.pid
- * that no PostgreSQL accepts keeps anybody from starting it. Nothing that was committed is gone
+ * From "rewind" to "follow" the data directory is neither the old nor the new one: its mode keeps
+ * PostgreSQL from starting on it. Nothing that was committed is gone
  * after a rejoin: it is in escrow.
  */
 #include "command.h"
@@ -37,12 +37,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CHECKPOINT_US (600 * SECOND_US)
 #define FOLLOW_US     (600 * SECOND_US) /* without progress of its replay */
 #define LOOK_MS       200
-#define BLOCK_FILE    "postmaster.pid"
 #define REWIND_CONF   "rewind.conf"
 
 enum step { STEP_STOP, STEP_KEEP, STEP_LIST, STEP_RECOVER, STEP_REWIND, STEP_FOLLOW, STEP_START };
@@ -445,13 +445,13 @@ write_rewind_conf(const struct rejoin *r, char *out, size_t size)
              "include_if_exists '%s'\n"
              "data_directory = '%s'\n"
              "restore_command = 'cp \"%s/%%f\" \"%%p\" 2>/dev/null || \"%s\" fetch --config \"%s\" "
-             "--member %s \"%%f\" \"%%p\" || exit 1'\n"
+             "--member %s --from %s \"%%f\" \"%%p\" || exit 1'\n"
              "wal_keep_size = '1000TB'\n"
              "max_slot_wal_keep_size = -1\n"
              "logging_collector = off\n"
              "log_destination = 'stderr'\n"
              "listen_addresses = ''\n",
-             config, m->pgdata, r->escrow, program, r->job.config->file, m->name);
+             config, m->pgdata, r->escrow, program, r->job.config->file, m->name, r->primary);
     if (durable_dir(r->escrow, &dir) < 0)
         return fail_sys(ERR_LOCAL, "cannot open %s", r->escrow);
     if (durable_replace(dir, REWIND_CONF, text, strlen(text)) < 0)
@@ -532,17 +532,23 @@ checkpoint_present(struct rejoin *r)
     }
 }
 
-/* No PostgreSQL starts on a directory that has this. */
+/*
+ * No PostgreSQL starts on a directory that others may enter. (A file that forbids it would not do:
+ * pg_rewind removes what its source has not, before it is done.) What is in it stays closed.
+ */
 static int
-block_start(const struct rejoin *r)
+forbid_start(const struct rejoin *r, bool forbid)
 {
-    static const char text[] = "walferry rejoin was interrupted: run it again\n";
+    const char *pgdata = r->job.self->pgdata;
+    struct stat about;
     int dir, code = 0;
 
-    if (durable_dir(r->job.self->pgdata, &dir) < 0)
-        return fail_sys(ERR_LOCAL, "cannot open %s", r->job.self->pgdata);
-    if (durable_replace(dir, BLOCK_FILE, text, sizeof text - 1) < 0)
-        code = fail_sys(ERR_LOCAL, "cannot write %s/" BLOCK_FILE, r->job.self->pgdata);
+    if (durable_dir(pgdata, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", pgdata);
+    if (fstat(dir, &about) < 0 ||
+        fchmod(dir, forbid ? about.st_mode | S_IXOTH : about.st_mode & ~(mode_t)S_IXOTH) < 0 ||
+        durable_sync_dir(dir) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot change the mode of %s", pgdata);
     durable_close(dir);
     return code;
 }
@@ -605,7 +611,7 @@ step_rewind(struct rejoin *r)
         return job_run(&r->job, sync, NULL, NULL);
     code = connect_present(r);
     if (code == 0)
-        code = block_start(r);
+        code = forbid_start(r, true);
     if (code == 0)
         code = escrow_return(r->escrow, r->job.self->pgdata);
     if (code >= 0)
@@ -622,7 +628,7 @@ step_follow(struct rejoin *r)
 
     if (code == 0)
         code = job_write_settings(&r->job, r->job.self->pgdata);
-    return code < 0 ? code : remove_file(r, BLOCK_FILE);
+    return code < 0 ? code : forbid_start(r, false);
 }
 
 struct local {

@@ -1,0 +1,71 @@
+#!/bin/bash
+# Rejoin: a former primary comes back. What it alone had is kept and listed, exactly; killed at
+# every step it goes on; in the end both sides are the same.
+export DEMO_CONF='max_prepared_transactions = 10
+track_commit_timestamp = on
+autovacuum = off'
+. "$(dirname "$0")/lib.sh"
+. "$ROOT/tests/support/rejoin.sh"
+long && scale=140 || scale=10
+
+start_pool
+prepare_pool
+fill $scale
+expect 60 level
+
+step "the line is cut under load; dc2 is promoted, dc1 goes on for a while"
+load 600
+sleep 1 # that it has begun
+demo cut
+lose_transactions 1
+failover 2
+stop_load
+expected 1 2
+step "right after the promotion: rejoin"
+demo heal
+expect 20 '[ "$(field 1 .epoch.number)" = 2 ]'
+rejoin 1 --dry-run || fail "dry run: $(cat "$OUT")"
+[ "$(sql1 "select pg_is_in_recovery()")" = f ] || fail "the dry run stopped it"
+rejoin 1 && fail "it does not ask"
+before=$(date +%s)
+rejoin 1 --yes || fail "rejoin: $(cat "$OUT")"
+told "lost: exactly"
+step "the lost transactions are exactly the listed ones: xid, time, table, rows"
+listed 1
+follows 1
+same_sides 2 1
+step "both sides tell of the same losses"
+walferry 2 lost | grep -q "known then: at most" || fail "the new primary has no receipt"
+[ "$(walferry 1 lost --json | jq -c '.[0].listed | length')" = "$(wc -l <"$WALFERRY_DEMO/xids")" ] || fail "another number is listed"
+
+step "back: dc1 is promoted, dc2 crashes; its rejoin is killed at every step"
+sql2 "create table marks (n int)" >/dev/null
+load2 600
+expect 20 'level2'
+demo cut
+lose_transactions 2
+sql2 "insert into marks select generate_series(1, 5)" >/dev/null
+failover 1
+kill_postgres 2
+stop_load
+demo heal
+expect 20 '[ "$(field 2 .epoch.number)" = 3 ]'
+for place in stop keep list recover rewinding rewind follow start; do
+    step "killed at: $place"
+    WALFERRY_DIE_AT=$place rejoin 2 --yes
+    [ $? = 137 ] || fail "it is not killed: $(cat "$OUT")"
+    case $place in
+    rewinding | rewind) ! pg2 -t 5 start || fail "a half-made server starts" ;;
+    esac
+done
+rejoin 2 --yes || fail "rejoin: $(cat "$OUT")"
+follows 2
+[ "$(sql1 "select count(*) from pg_tables where tablename = 'marks'")" = 1 ] || fail "marks is gone"
+walferry 2 lost --json >"$WALFERRY_DEMO/lost.json"
+[ "$(jq '[.[1].listed[] | select(.tables[].table == "postgres.public.marks")] | length' "$WALFERRY_DEMO/lost.json")" -ge 1 ] ||
+    fail "marks is not listed: $(cat "$WALFERRY_DEMO/lost.json" | head -50)"
+same_sides 1 2
+step "nothing to do any more"
+rejoin 2 --yes && fail "it rejoins who has not parted"
+told "has not parted"
+pass
