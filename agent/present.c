@@ -31,16 +31,17 @@ refuse(const PGconn *connection)
     return fail(ERR_PEER, "%s", text_escape(text, sizeof text, message, strcspn(message, "\n")));
 }
 
-int
-present_connect(const struct config *config, const struct member *self, const char *database,
-                PGconn **ret_connection)
+static int
+connect_as(const struct config *config, const struct member *self, const char *database,
+           const char *replication, PGconn **ret_connection)
 {
     char directory[128];
     const char *const keys[] = {
-        "host", "port", "user", "dbname", "connect_timeout", "options", "application_name", NULL};
-    const char *const values[] = {directory,  "5432", config->tunnel_user,
-                                  database,   "15",   "-c search_path=pg_catalog",
-                                  "walferry", NULL};
+        "host",        "port", "user", "dbname", "connect_timeout", "options", "application_name",
+        "replication", NULL};
+    const char *const values[] = {directory,  "5432",      config->tunnel_user,
+                                  database,   "15",        "-c search_path=pg_catalog",
+                                  "walferry", replication, NULL};
     PGconn *connection;
     int code;
 
@@ -53,6 +54,13 @@ present_connect(const struct config *config, const struct member *self, const ch
     code = refuse(connection);
     PQfinish(connection);
     return code;
+}
+
+int
+present_connect(const struct config *config, const struct member *self, const char *database,
+                PGconn **ret_connection)
+{
+    return connect_as(config, self, database, "false", ret_connection);
 }
 
 int
@@ -69,6 +77,26 @@ present_ask(PGconn *connection, const char *query, char *out, size_t size)
         code = refuse(connection);
     PQclear(result);
     return code;
+}
+
+int
+present_checkpoint(const struct config *config, const struct member *self)
+{
+    PGconn *connection;
+    PGresult *result;
+    int code = connect_as(config, self, "postgres", "true", &connection);
+
+    if (code < 0)
+        return code;
+    result = PQexec(connection, PQserverVersion(connection) >= 150000
+                                    ? "BASE_BACKUP (LABEL 'walferry rejoin', CHECKPOINT 'fast', "
+                                      "WAIT false, MANIFEST 'no')"
+                                    : "BASE_BACKUP LABEL 'walferry rejoin' FAST NOWAIT");
+    if (PQresultStatus(result) != PGRES_TUPLES_OK && PQresultStatus(result) != PGRES_COPY_OUT)
+        code = refuse(connection);
+    PQclear(result);
+    PQfinish(connection);
+    return code < 0 ? fail_in(code, "no checkpoint there") : 0;
 }
 
 /* 1 a piece was written, 0 the file ends here, ERR_AGAIN there is no such file. */

@@ -22,6 +22,10 @@ int present_connect(const struct config *config, const struct member *self, cons
 /* The first column of the first row, "" if there is none; ERR_PEER with the server's words. */
 int present_ask(PGconn *connection, const char *query, char *out, size_t size);
 
+/* A checkpoint, now. For a base backup every server makes one for a role that may replicate; the
+ * command CHECKPOINT is a superuser's before 15, and a grant's since. The backup is not taken. */
+int present_checkpoint(const struct config *config, const struct member *self);
+
 /*
  * Copy a segment or history file out of its pg_wal to the path `target` (written beside it,
  * renamed). ERR_AGAIN: it has none of that name.

@@ -19,6 +19,7 @@
 #include "command.h"
 #include "control.h"
 #include "escrow.h"
+#include "hold.h"
 #include "job.h"
 #include "lineage.h"
 #include "losses.h"
@@ -40,10 +41,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CHECKPOINT_US (600 * SECOND_US)
-#define FOLLOW_US     (600 * SECOND_US) /* without progress of its replay */
-#define LOOK_MS       200
-#define REWIND_CONF   "rewind.conf"
+#define FOLLOW_US   (600 * SECOND_US) /* without progress of its replay */
+#define LOOK_MS     200
+#define REWIND_CONF "rewind.conf"
 
 enum step { STEP_STOP, STEP_KEEP, STEP_LIST, STEP_RECOVER, STEP_REWIND, STEP_FOLLOW, STEP_START };
 #define STEPS (STEP_START + 1)
@@ -506,32 +506,6 @@ step_recover(struct rejoin *r)
     return code < 0 ? code : 0;
 }
 
-/* pg_rewind believes the source's control file, which knows the new timeline after a checkpoint. */
-static int
-checkpoint_present(struct rejoin *r)
-{
-    static const char query[] = "select timeline_id from pg_control_checkpoint()";
-    int64_t begun_us = clock_us();
-    char text[64];
-    int code;
-
-    if (present_ask(r->present, "checkpoint", text, sizeof text) == 0)
-        return 0;
-    job_say(&r->job, "waiting for a checkpoint of %s (%s): run CHECKPOINT there to speed it up",
-            r->primary, fail_message());
-    for (;;) {
-        code = present_ask(r->present, query, text, sizeof text);
-        if (code < 0 || strtoul(text, NULL, 10) == r->their_timeline)
-            return code;
-        if (clock_us() - begun_us > CHECKPOINT_US)
-            return fail(ERR_PEER,
-                        "%s has made no checkpoint since its promotion: run CHECKPOINT there, or "
-                        "grant pg_checkpoint to %s, then run this again",
-                        r->primary, r->job.config->tunnel_user);
-        usleep(LOOK_MS * 1000);
-    }
-}
-
 /*
  * No PostgreSQL starts on a directory that others may enter. (A file that forbids it would not do:
  * pg_rewind removes what its source has not, before it is done.) What is in it stays closed.
@@ -614,8 +588,8 @@ step_rewind(struct rejoin *r)
         code = forbid_start(r, true);
     if (code == 0)
         code = escrow_return(r->escrow, r->job.self->pgdata);
-    if (code >= 0)
-        code = checkpoint_present(r);
+    if (code >= 0) /* pg_rewind believes its control file, which is behind after a promotion */
+        code = present_checkpoint(r->job.config, r->job.self);
     if (code == 0)
         code = run_rewind(r);
     return code;
@@ -770,7 +744,8 @@ begin(struct rejoin *r, const struct options *options)
     if (code != 0)
         return code;
     r->step = STEP_STOP;
-    if (save(r) == 0)
+    if (hold_set(r->job.dir, 1) == 0 &&
+        save(r) == 0) /* the way back needs WAL from before the fork */
         return 0;
     fprintf(stderr, "walferry rejoin: %s\n", fail_message());
     return 1;
@@ -806,7 +781,7 @@ go_on(struct rejoin *r)
     }
     job_say(&r->job, "done: %s follows %s; it took %s", r->job.self->name, r->primary,
             text_duration(took, sizeof took, clock_us() - begun_us));
-    return job_forget(&r->job);
+    return hold_end(r->job.dir) < 0 ? ERR_LOCAL : job_forget(&r->job);
 }
 
 static int

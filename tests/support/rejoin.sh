@@ -8,23 +8,12 @@ load2() { local one=$DC1_PG; DC1_PG=$DC2_PG; load "$@"; DC1_PG=$one; }
 level2() { [ "$(sql1 "select pg_last_wal_replay_lsn() >= '$(sql2 "select pg_current_wal_flush_lsn()")'::pg_lsn")" = t ]; }
 stop_load() { pkill -f "pgbench.*$WALFERRY_DEMO"; end_load; expect 10 "! pgrep -f 'pgbench.*$WALFERRY_DEMO'"; }
 
-# The role that the tunnel leads to, two tables, and where there is no tunnel a short cut.
+# Two tables, and what pg_amcheck needs.
 prepare_pool() {
-    local n other
-    sql1 "create role walferry_tunnel login replication; grant pg_checkpoint to walferry_tunnel;
-        grant execute on function pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean),
-            pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) to walferry_tunnel;
-        create extension amcheck;
+    sql1 "create extension amcheck;
         create table one (n int, t text); create table two (n int primary key);
         insert into one select g, 'x' from generate_series(1, 10) g;
         insert into two select g from generate_series(1, 10) g" >/dev/null
-    for n in 1 2; do
-        other=$((3 - n))
-        [ -S "$WALFERRY_DEMO/dc$n/run/tunnel/.s.PGSQL.5432" ] && continue
-        as mkdir -p "$WALFERRY_DEMO/dc$n/run/tunnel" "$WALFERRY_DEMO/dc$n/run/far"
-        as ln -sfn "$WALFERRY_DEMO/dc$other/sock/.s.PGSQL.5432" "$WALFERRY_DEMO/dc$n/run/tunnel/.s.PGSQL.5432"
-        as ln -sfn "$WALFERRY_DEMO/dc$other/run" "$WALFERRY_DEMO/dc$n/run/far/dc$other-a"
-    done
 }
 
 # One of each kind, on member N: two tables and a subtransaction, one aborted, one prepared.
