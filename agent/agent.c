@@ -460,6 +460,8 @@ answer_greeting(struct agent *a, struct session *s, const struct hello *h, int64
     } else if (config_member(a->config, h->from) == NULL) {
         refuse(a, s, REFUSE_OPERATOR, "%s is no member of the pool's file on %s", h->from,
                a->self->name);
+    } else if (h->lane == HELLO_KNOCKS) {
+        refuse(a, s, REFUSE_RETRY, "%s would be let in", h->from);
     } else if (ours != 0 && ours != h->identity.system_identifier) {
         refuse(a, s, REFUSE_OPERATOR,
                "another database cluster: the system identifier of %s is %" PRIu64
@@ -848,6 +850,8 @@ answer_requests(struct agent *a, int64_t now_us)
             for (size_t i = 0; i < a->links; i++)
                 link_drain(&a->link[i]);
             control_done(&a->control, client, 0);
+        } else if (command != NULL && strcmp(command, "validate") == 0) {
+            examiner_ask(&a->examiner, client);
         } else if (command != NULL && strcmp(command, "failover") == 0) {
             failover_request(a, client, request, now_us);
         } else {
@@ -965,6 +969,8 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     if (code == 0)
         code = control_open(&a->control, self->run);
     if (code == 0)
+        code = examiner_init(&a->examiner, a->config, a->self);
+    if (code == 0)
         code = crew_init(&a->crew);
     a->shipping = config->shipping;
     if (code == 0)
@@ -1001,6 +1007,7 @@ agent_close(struct agent *a)
         link_release(&a->link[i]);
     crew_release(&a->crew);
     shelf_release(&a->shelf);
+    examiner_release(&a->examiner);
     control_close(&a->control);
     http_close(&a->http);
     inlet_close(&a->inlet);
@@ -1051,6 +1058,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     loop_watch(&a->loop, worker_fd(&a->flusher), POLLIN);
     loop_watch(&a->loop, crew_fd(&a->crew), POLLIN);
     runner_watch(&a->figures.runner, &a->loop);
+    examiner_watch(&a->examiner, &a->loop);
     site_watch(&a->site, &a->loop);
     postgres_watch(a->postgres, &a->loop);
     inlet_watch(&a->inlet, &a->loop);
@@ -1094,6 +1102,7 @@ agent_loop(struct agent *a, int signals)
         http_run(&a->http, &a->loop, now_us);
         failover_run(a, now_us);
         runner_run(&a->figures.runner);
+        examiner_run(&a->examiner, &a->control);
         site_run(&a->site, now_us);
         if (now_us >= house_us) {
             keep_house(a, now_us, wall_us);

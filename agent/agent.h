@@ -11,6 +11,7 @@
 
 #include "config.h"
 #include "control.h"
+#include "examiner.h"
 #include "figures.h"
 #include "http.h"
 #include "pool.h"
@@ -107,6 +108,7 @@ struct agent {
     timeline_t history_timeline;
     struct hello hello;
     struct control control;
+    struct examiner examiner;
     struct http http;
     struct histogram flush_took;
     struct failover failover;

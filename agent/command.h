@@ -14,13 +14,14 @@ struct options {
     const char *config_file, *member, *from; /* NULL: not given */
     const char *timeout;                     /* as written: a duration */
     const char *rate, *map;                  /* of seed; NULL: not given */
-    bool json, yes, dry_run, force, watch, applied, replace;
+    bool json, yes, dry_run, force, watch, applied, replace, pool, local;
     int watch_s; /* interval of --watch; default 1 */
     const char *const *args;
     int arg_count;
 };
 
-/* Each returns the exit code: 0 done, 1 failed or refused, 2 usage or config; check has its own. */
+/* Each returns the exit code: 0 done, 1 failed or refused, 2 usage or config; check and validate
+ * have their own. */
 int command_agent(const struct config *config, const struct member *self,
                   const struct options *options);
 int command_receive(const struct config *config, const struct member *self,
@@ -43,6 +44,8 @@ int command_set(const struct config *config, const struct member *self,
                 const struct options *options);
 int command_events(const struct config *config, const struct member *self,
                    const struct options *options);
+int command_validate(const struct config *config, const struct member *self,
+                     const struct options *options);
 int command_failover(const struct config *config, const struct member *self,
                      const struct options *options);
 int command_rejoin(const struct config *config, const struct member *self,

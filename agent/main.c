@@ -1,6 +1,7 @@
 /*
  * main: the command line. In come the arguments, out goes an exit code: 0 done, 1 failed or
- * refused, 2 usage or config; `fetch` 0 or 1 and nothing else.
+ * refused, 2 usage or config; `fetch` 0 or 1 and nothing else; `check` and
+ * `validate` their verdict, 3 for none.
  *
  * A table of commands, a table of options; a command takes the options of its row, anywhere behind
  * its name, and what it does not take is refused with its help. The config and which member this is
@@ -17,7 +18,7 @@
 
 #define ARGS_MAX 3
 
-#define CHECK_UNKNOWN 3 /* what a monitoring plugin says of its own faults */
+#define JUDGE_UNKNOWN 3 /* of a command that judges: nothing could be judged */
 
 enum option_flag {
     OPTION_PLACE = 1, /* --config and --member */
@@ -30,6 +31,8 @@ enum option_flag {
     OPTION_APPLIED = 128,
     OPTION_TIMEOUT = 256,
     OPTION_SEED = 512, /* --replace, --rate and --map */
+    OPTION_POOL = 1024,
+    OPTION_LOCAL = 2048,
 };
 
 enum option_value {
@@ -55,6 +58,8 @@ static const struct option {
     {"--force", OPTION_FORCE, VALUE_NONE, offsetof(struct options, force), 0},
     {"--applied", OPTION_APPLIED, VALUE_NONE, offsetof(struct options, applied), 0},
     {"--timeout", OPTION_TIMEOUT, VALUE_TEXT, offsetof(struct options, timeout), 0},
+    {"--pool", OPTION_POOL, VALUE_NONE, offsetof(struct options, pool), 0},
+    {"--local", OPTION_LOCAL, VALUE_NONE, offsetof(struct options, local), 0},
     {"--replace", OPTION_SEED, VALUE_NONE, offsetof(struct options, replace), 0},
     {"--rate", OPTION_SEED, VALUE_TEXT, offsetof(struct options, rate), 0},
     {"--map", OPTION_SEED, VALUE_TEXT, offsetof(struct options, map), 0},
@@ -84,6 +89,9 @@ static const struct command commands[] = {
      "monitoring plugin: one line, exit 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN"},
     {"events", command_events, OPTION_PLACE | OPTION_JSON, 0, 0, "[--json]",
      "show what was raised and cleared here, the oldest first"},
+    {"validate", command_validate, OPTION_PLACE | OPTION_JSON | OPTION_POOL | OPTION_LOCAL, 0, -1,
+     "[NAME | --pool] [--json]",
+     "is a member (this one) ready for a role change? exit 0 yes, 1 with warnings, 2 no, 3 unknown"},
     {"failover", command_failover, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE, 0, 0,
      "[--dry-run] [--yes] [--force]", "make this host's standby the primary"},
     {"rejoin", command_rejoin, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN, 0, 0,
@@ -254,10 +262,17 @@ parse_options(struct options *o, const struct command *command, int argc, char *
     return 0;
 }
 
+/* Its exit code is a verdict: 2 is a bad one, so its own faults have another. */
+static bool
+judges(const struct command *command)
+{
+    return command->run == command_check || command->run == command_validate;
+}
+
 static int
 run(const struct command *command, const struct options *options)
 {
-    int wrong = command->run == command_check ? CHECK_UNKNOWN : 2;
+    int wrong = judges(command) ? JUDGE_UNKNOWN : 2;
     static struct config config; /* large */
     const struct member *self = NULL;
     char file[sizeof config.file];
@@ -298,7 +313,7 @@ main(int argc, char **argv)
     code = parse_options(&options, command, argc, argv);
     if (code == 0)
         code = run(command, &options);
-    else if (command->run == command_check)
-        code = CHECK_UNKNOWN;
+    else if (judges(command))
+        code = JUDGE_UNKNOWN;
     return command->run == command_fetch && code != 0 ? 1 : code;
 }

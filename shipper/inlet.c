@@ -393,7 +393,7 @@ inlet_greeting(struct inlet *i, struct session **ret_session, const struct hello
 
         if (s == NULL || s->state != SESSION_GREETED)
             continue;
-        if (s->hello.lane != 0 && joins(i, s))
+        if (s->hello.lane != 0 && s->hello.lane != HELLO_KNOCKS && joins(i, s))
             continue;
         if (strcmp(s->hello.from, s->from) != 0) {
             char reason[256];
@@ -440,7 +440,7 @@ void
 inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind,
              const struct epoch_origin *origin, const char *reason)
 {
-    if (i->live == NULL) {
+    if (i->live == NULL && s->hello.lane != HELLO_KNOCKS) {
         if (strcmp(i->reason, reason) != 0)
             log_warning("link from %s refused: %s", s->from, reason);
         snprintf(i->reason, sizeof i->reason, "%s", reason);

@@ -46,6 +46,9 @@
  * WAL, HISTORY and DRAINED are numbered from 0 in each session and are taken in that order; one
  * that comes again is dropped; those that a dead lane had not delivered come again over another.
  *
+ * A HELLO with lane HELLO_KNOCKS only asks whether its sender would be let in: REFUSE_RETRY says yes,
+ * another REFUSE why not. Of the rest of it only pool, from and to count; nothing begins or ends.
+ *
  * Streams: an SSH connection that begins with TUNNEL instead of HELLO is a byte pipe to a service
  * of one of the two members. Number 0: the dialler wants it; else the far side had asked for it,
  * with a TUNNEL of that number over a link that it receives (the answer is a connection that begins
@@ -67,6 +70,7 @@
 #define FRAME_DATA_MAX    (120u << 10) /* decoded; what does not get smaller fits a frame, too */
 #define FRAME_BYTES_MAX   (FRAME_WAL_MAX + 64)
 #define FRAME_REASON_MAX  1024
+#define HELLO_KNOCKS      255 /* as its lane */
 #define FRAME_FILE_MAX    (48u << 10)
 #define FRAME_PATH_MAX    256
 #define FRAME_SEQUENCE_AT 5 /* where a numbered frame has its number */

@@ -1,0 +1,71 @@
+/*
+ * validate: is everything ready for a role change? What its files share.
+ *
+ * Every member judges itself (validate_postgres.c: what PostgreSQL says; validate_host.c: what the
+ * host says; validate_ssh.c: whether it gets in at the others) and tells facts: settings, versions,
+ * names. Who asks compares the facts of all members (validate_compare.c, pure). A member's report:
+ *
+ *   {"member", "site", "role", "checks": [{"check", "result": "ok" | "warn" | "fail", "reason",
+ *    "remedy" (a command or setting to type, or null)}], "facts": {...}}
+ *
+ * Facts hold no secrets: no conninfo, no command of the DBA. What is unknown is absent in them.
+ */
+#ifndef AGENT_VALIDATE_H
+#define AGENT_VALIDATE_H
+
+#include "config.h"
+
+#include <jansson.h>
+#include <libpq-fe.h>
+
+enum readiness { READY_OK, READY_WARN, READY_FAIL };
+
+/* What is collected of one member. */
+struct validation {
+    const struct config *config;
+    const struct member *self;
+    json_t *checks, *facts; /* owned */
+    json_t *status;         /* what our agent says, or NULL; owned */
+    const char *check;      /* the name of the one that runs */
+    /* validate_postgres.c */
+    PGconn *conn;
+    json_t *settings; /* name: value */
+    bool primary;
+};
+
+struct check {
+    const char *name;
+    void (*run)(struct validation *v);
+};
+
+/* Run a table of checks, each under its name. */
+void validate_run(struct validation *v, const struct check *checks, size_t count);
+
+/* Another line of the check that runs; its remedy, if it has one, comes right behind it. */
+void validate_say(struct validation *v, enum readiness result, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void validate_remedy(struct validation *v, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+void validate_postgres(struct validation *v);
+void validate_host(struct validation *v);
+void validate_ssh(struct validation *v);
+
+/* Reports of several members: what only shows beside another one becomes a line of the member it
+ * is wrong on. One alone is compared with itself. */
+void validate_compare(json_t *members);
+
+/* The worst result of a member's checks. */
+enum readiness validate_worst(const json_t *member);
+
+/* A line of a report, and its remedy; for those who have no struct validation. */
+void validate_add(json_t *checks, const char *check, enum readiness result, const char *reason,
+                  const char *remedy);
+
+/* The line that authorized_keys on the host of `to` must have for the key of `from`, without the
+ * key. Returns out. */
+#define KEY_LINE_SIZE 512
+const char *validate_key_line(char out[KEY_LINE_SIZE], const struct config *config, const char *to,
+                              const char *from);
+
+#endif

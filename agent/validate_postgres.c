@@ -1,0 +1,739 @@
+/*
+ * validate, by PostgreSQL: what the server of this host says of itself, of each of its databases,
+ * and of what a failover does to them. It asks as the agents' role, with the agent's conninfo.
+ *
+ * A server that is down is one line, and the rest of its checks are left out. What a standby shows
+ * is the primary's data, but its own settings, libraries and collations: so most of what would go
+ * wrong after a failover shows here before.
+ */
+#include "validate.h"
+
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LIST_SIZE 300
+
+/* Names for a line: the first ones, and how many there are. */
+struct list {
+    char text[LIST_SIZE];
+    int count;
+};
+
+static void __attribute__((format(printf, 2, 3))) list_add(struct list *l, const char *format, ...)
+{
+    size_t used = strlen(l->text);
+    char item[160];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(item, sizeof item, format, args);
+    va_end(args);
+    l->count++;
+    if (used + strlen(item) + 8 < sizeof l->text)
+        snprintf(l->text + used, sizeof l->text - used, "%s%s", used > 0 ? ", " : "", item);
+    else if (strstr(l->text, ", ...") == NULL)
+        snprintf(l->text + used, sizeof l->text - used, ", ...");
+}
+
+/* ---- asking ---- */
+
+static PGconn *
+connect_to(const struct validation *v, const char *database, bool replication)
+{
+    /* the later one counts, an empty one does not */
+    const char *const names[] = {
+        "dbname", "dbname", "connect_timeout", "application_name", "options", "replication", NULL};
+    const char *const values[] = {v->self->postgres,
+                                  database,
+                                  "5",
+                                  "walferry_validate",
+                                  "-c statement_timeout=10s -c search_path=pg_catalog",
+                                  replication ? "true" : NULL,
+                                  NULL};
+
+    return PQconnectdbParams(names, values, 1);
+}
+
+/* NULL, and a line that says why. */
+static PGresult *
+ask(struct validation *v, PGconn *conn, const char *query)
+{
+    PGresult *result = PQexec(conn, query);
+
+    if (PQresultStatus(result) == PGRES_TUPLES_OK)
+        return result;
+    validate_say(v, READY_FAIL, "cannot be asked in database %s: %s", PQdb(conn),
+                 PQerrorMessage(conn));
+    validate_remedy(v, "grant pg_monitor to %s", PQuser(conn));
+    PQclear(result);
+    return NULL;
+}
+
+static const char *
+setting(const struct validation *v, const char *name)
+{
+    const char *value = json_string_value(json_object_get(v->settings, name));
+
+    return value != NULL ? value : "";
+}
+
+static bool
+is(const struct validation *v, const char *name, const char *value)
+{
+    return strcmp(setting(v, name), value) == 0;
+}
+
+/* ---- the server ---- */
+
+static void
+check_version(struct validation *v)
+{
+    long number = atol(setting(v, "server_version_num"));
+    bool old = number < 130005 || (number >= 140000 && number < 140001);
+
+    if (old || number >= 180000) {
+        validate_say(
+            v, READY_FAIL, "PostgreSQL %s is not supported: %s", setting(v, "server_version"),
+            old ? "its standbys fail at records that a crash left unfinished" : "13 to 17 are");
+        validate_remedy(v, "install the newest minor version (13.5, 14.1 and later are right)");
+    } else {
+        validate_say(v, READY_OK, "PostgreSQL %s", setting(v, "server_version"));
+    }
+}
+
+static void
+check_rights(struct validation *v)
+{
+    static const char query[] =
+        "select rolreplication, pg_has_role(oid, 'pg_monitor', 'usage'),"
+        " has_function_privilege(oid, 'pg_promote(boolean,integer)', 'execute')"
+        " and has_function_privilege(oid, 'pg_wal_replay_resume()', 'execute')"
+        " and has_function_privilege(oid, 'pg_reload_conf()', 'execute')"
+        " from pg_roles where rolname = current_user";
+    static const char *const wanted[] = {
+        "alter role %s replication", "grant pg_monitor to %s",
+        "grant execute on function pg_promote, pg_wal_replay_resume, pg_reload_conf to %s"};
+    PGresult *rows = ask(v, v->conn, query);
+    bool lacks = false;
+
+    for (int i = 0; rows != NULL && i < 3; i++) {
+        char remedy[160];
+
+        if (PQgetvalue(rows, 0, i)[0] == 't')
+            continue;
+        lacks = true;
+        validate_say(v, READY_FAIL, "the role %s lacks a right that the agent needs",
+                     PQuser(v->conn));
+        snprintf(remedy, sizeof remedy, "%.*s%s, on the primary", (int)(strlen(wanted[i]) - 2),
+                 wanted[i], PQuser(v->conn));
+        validate_remedy(v, "%s", remedy);
+    }
+    if (rows != NULL && !lacks)
+        validate_say(v, READY_OK, "the role %s may stream, watch and promote", PQuser(v->conn));
+    PQclear(rows);
+}
+
+/* What the link of a new primary begins with. */
+static void
+check_streaming(struct validation *v)
+{
+    PGconn *conn = connect_to(v, NULL, true);
+    PGresult *result = PQexec(conn, "IDENTIFY_SYSTEM");
+
+    if (PQresultStatus(result) == PGRES_TUPLES_OK) {
+        validate_say(v, READY_OK, "PostgreSQL lets the agent stream");
+    } else {
+        validate_say(v, READY_FAIL, "the agent could not stream from here: %s",
+                     PQerrorMessage(conn));
+        validate_remedy(v, "in pg_hba.conf: local replication %s peer map=walferry",
+                        PQuser(v->conn));
+    }
+    PQclear(result);
+    PQfinish(conn);
+}
+
+static void
+check_wal_level(struct validation *v)
+{
+    bool right = is(v, "wal_level", "replica") || is(v, "wal_level", "logical");
+
+    validate_say(v, right ? READY_OK : READY_FAIL, "wal_level is %s", setting(v, "wal_level"));
+    if (!right)
+        validate_remedy(v, "alter system set wal_level = 'replica', and restart");
+}
+
+/* How many of the other members have their slot here already. */
+static int
+own_slots(const struct validation *v, const PGresult *rows)
+{
+    int own = 0;
+
+    for (size_t i = 0; i < v->config->members; i++) {
+        char name[SLOT_NAME_SIZE];
+
+        config_slot_name(name, v->config->member[i].name);
+        for (int row = 0; row < PQntuples(rows); row++)
+            own += &v->config->member[i] != v->self && strcmp(PQgetvalue(rows, row, 0), name) == 0;
+    }
+    return own;
+}
+
+static void
+check_slots(struct validation *v)
+{
+    PGresult *rows = ask(v, v->conn, "select slot_name, wal_status from pg_replication_slots");
+    int max = atoi(setting(v, "max_replication_slots")), free, need;
+
+    if (rows == NULL)
+        return;
+    free = max - PQntuples(rows);
+    need = (int)v->config->members - 1 - own_slots(v, rows);
+    validate_say(v, free < need ? READY_FAIL : READY_OK,
+                 "%d of %d replication slots are free, the other members need %d more", free, max,
+                 need);
+    if (free < need)
+        validate_remedy(v,
+                        "drop what nobody uses (select slot_name from pg_replication_slots where "
+                        "not active), or alter system set max_replication_slots = %d, and restart",
+                        max + need);
+    for (int row = 0; row < PQntuples(rows); row++) {
+        if (strcmp(PQgetvalue(rows, row, 1), "lost") != 0)
+            continue;
+        validate_say(v, READY_WARN, "slot %s has lost WAL that its user needed",
+                     PQgetvalue(rows, row, 0));
+        validate_remedy(v, "select pg_drop_replication_slot('%s')", PQgetvalue(rows, row, 0));
+    }
+    PQclear(rows);
+}
+
+static void
+check_walsenders(struct validation *v)
+{
+    PGresult *rows = ask(v, v->conn,
+                         "select count(*) from pg_stat_activity where backend_type = 'walsender'"
+                         " and not starts_with(application_name, 'walferry_')");
+    int max = atoi(setting(v, "max_wal_senders")), need = (int)v->config->members - 1, free;
+
+    if (rows == NULL)
+        return;
+    free = max - atoi(PQgetvalue(rows, 0, 0));
+    validate_say(v,
+                 free < need       ? READY_FAIL
+                 : free < need + 1 ? READY_WARN
+                                   : READY_OK,
+                 "%d of %d walsenders are free for us, links need %d, a new copy one more", free,
+                 max, need);
+    if (free < need + 1)
+        validate_remedy(v, "alter system set max_wal_senders = %d, and restart", max + need + 1);
+    PQclear(rows);
+}
+
+static void
+check_rewind(struct validation *v)
+{
+    bool hints = is(v, "data_checksums", "on") || is(v, "wal_log_hints", "on");
+
+    if (!hints) {
+        validate_say(
+            v, READY_WARN,
+            "neither data checksums nor wal_log_hints: after a failover this member cannot "
+            "be rewound, it needs a whole new copy");
+        validate_remedy(v, "alter system set wal_log_hints = on, and restart");
+    } else if (!is(v, "full_page_writes", "on")) {
+        validate_say(v, READY_WARN,
+                     "full_page_writes is off: a crash can tear pages, and pg_rewind refuses");
+        validate_remedy(v, "alter system set full_page_writes = on, and select pg_reload_conf()");
+    } else {
+        validate_say(v, READY_OK, "%s, full_page_writes: pg_rewind can bring it back",
+                     is(v, "data_checksums", "on") ? "data checksums" : "wal_log_hints");
+    }
+}
+
+static void
+check_fsync(struct validation *v)
+{
+    if (is(v, "fsync", "on")) {
+        validate_say(v, READY_OK, "fsync is on");
+        return;
+    }
+    validate_say(v, READY_FAIL, "fsync is off: a crash of this host can destroy the database");
+    validate_remedy(v, "alter system set fsync = on, and select pg_reload_conf()");
+}
+
+static void
+check_recovery(struct validation *v)
+{
+    static const char *const targets[] = {"recovery_target", "recovery_target_lsn",
+                                          "recovery_target_name", "recovery_target_time",
+                                          "recovery_target_xid"};
+    bool right = is(v, "recovery_target_timeline", "latest");
+
+    if (!right) {
+        validate_say(v, READY_FAIL,
+                     "recovery_target_timeline is '%s': it would not follow a new primary",
+                     setting(v, "recovery_target_timeline"));
+        validate_remedy(v, "recovery_target_timeline = 'latest', and restart");
+    }
+    for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
+        if (setting(v, targets[i])[0] == '\0')
+            continue;
+        right = false;
+        validate_say(v, READY_FAIL, "%s is set: recovery would end there", targets[i]);
+        validate_remedy(v, "remove %s from the settings, and restart", targets[i]);
+    }
+    if (!is(v, "hot_standby", "on")) {
+        right = false;
+        validate_say(v, READY_FAIL,
+                     "hot_standby is off: the agent cannot promote what it cannot ask");
+        validate_remedy(v, "hot_standby = on, and restart");
+    }
+    if (right)
+        validate_say(v, READY_OK, "a standby here follows the latest timeline, to its end");
+}
+
+/* Of primary_conninfo, as libpq reads it; "" when it has none. */
+static void
+conninfo_host(const char *conninfo, char *out, size_t size)
+{
+    PQconninfoOption *parsed = PQconninfoParse(conninfo, NULL);
+
+    out[0] = '\0';
+    for (const PQconninfoOption *o = parsed; o != NULL && o->keyword != NULL; o++)
+        if (strcmp(o->keyword, "host") == 0 && o->val != NULL)
+            snprintf(out, size, "%s", o->val);
+    PQconninfoFree(parsed);
+}
+
+static void
+check_sources(struct validation *v)
+{
+    const char *restore = setting(v, "restore_command");
+    char host[256], member[MEMBER_NAME_SIZE + 16];
+    bool right = true;
+
+    conninfo_host(setting(v, "primary_conninfo"), host, sizeof host);
+    snprintf(member, sizeof member, "--member %s", v->self->name);
+    if (strcmp(host, v->self->run) != 0) {
+        right = false;
+        validate_say(v, READY_FAIL, "primary_conninfo names %s, not the agent beside it",
+                     host[0] != '\0' ? host : "no host");
+        validate_remedy(
+            v, "primary_conninfo = 'host=%s port=5432 user=%s', and select pg_reload_conf()",
+            v->self->run, PQuser(v->conn));
+    }
+    if (strstr(restore, "walferry") == NULL || strstr(restore, " fetch ") == NULL ||
+        (strstr(restore, "--member") != NULL && strstr(restore, member) == NULL)) {
+        right = false;
+        validate_say(v, READY_WARN,
+                     "restore_command does not fetch from this member's spool: WAL that the relay "
+                     "no longer has is not found");
+        validate_remedy(v,
+                        "restore_command = 'walferry fetch --config %s --member %s \"%%f\" \"%%p\" "
+                        "|| exit 1', and select pg_reload_conf()",
+                        v->config->file, v->self->name);
+    } else if (strstr(restore, "|| exit 1") == NULL) {
+        right = false;
+        validate_say(v, READY_WARN,
+                     "restore_command does not end in '|| exit 1': when walferry cannot be run, "
+                     "the standby stops");
+        validate_remedy(v, "put || exit 1 behind it, and select pg_reload_conf()");
+    }
+    if (right)
+        validate_say(v, READY_OK, "primary_conninfo and restore_command lead to the agent here");
+}
+
+static void
+check_synchronous(struct validation *v)
+{
+    const char *names = setting(v, "synchronous_standby_names"),
+               *file = setting(v, "synchronous_standby_names in");
+    char ours[sizeof v->self->spool + 16];
+
+    snprintf(ours, sizeof ours, "%s/walferry.conf", v->self->spool);
+    if (names[0] != '\0' && strcmp(file, ours) != 0) {
+        validate_say(v, READY_FAIL,
+                     "synchronous_standby_names is set in %s: after a failover commits would wait "
+                     "for ever, for the agent can only empty its own file",
+                     file[0] != '\0' ? file : "a place that is not the agent's");
+        validate_remedy(v, "remove it there; synchronous = on in %s does it", v->config->file);
+    } else {
+        validate_say(v, READY_OK, "synchronous_standby_names is %s",
+                     names[0] != '\0' ? "the agent's" : "empty");
+    }
+}
+
+static void
+check_archive(struct validation *v)
+{
+    PGresult *rows =
+        ask(v, v->conn,
+            "select coalesce(last_failed_wal, ''), coalesce(last_failed_time >"
+            " coalesce(last_archived_time, '-infinity'), false) from pg_stat_archiver");
+    bool none =
+        setting(v, "archive_command")[0] == '\0' && setting(v, "archive_library")[0] == '\0';
+
+    if (rows == NULL)
+        return;
+    if (is(v, "archive_mode", "off")) {
+        validate_say(v, READY_OK, "archive_mode is off");
+    } else if (none) {
+        validate_say(v, READY_WARN,
+                     "archive_mode is %s without an archive_command: as a primary it keeps all WAL "
+                     "until pg_wal is full",
+                     setting(v, "archive_mode"));
+        validate_remedy(v, "alter system set archive_command = '...', and select pg_reload_conf()");
+    } else if (PQgetvalue(rows, 0, 1)[0] == 't') {
+        validate_say(v, READY_WARN, "archiving fails, last for %s: pg_wal grows",
+                     PQgetvalue(rows, 0, 0));
+        validate_remedy(v, "select * from pg_stat_archiver, and the log of PostgreSQL");
+    } else {
+        validate_say(v, READY_OK, "archive_mode is %s", setting(v, "archive_mode"));
+    }
+    PQclear(rows);
+}
+
+static void
+check_restart(struct validation *v)
+{
+    PGresult *rows =
+        ask(v, v->conn, "select name from pg_settings where pending_restart order by name");
+    struct list list = {0};
+
+    for (int i = 0; rows != NULL && i < PQntuples(rows); i++)
+        list_add(&list, "%s", PQgetvalue(rows, i, 0));
+    if (list.count > 0) {
+        validate_say(v, READY_WARN, "changed in the files, but in force only after a restart: %s",
+                     list.text);
+        validate_remedy(
+            v, "restart this PostgreSQL at a good moment, not in the middle of a role change");
+    } else if (rows != NULL) {
+        validate_say(v, READY_OK, "no setting waits for a restart");
+    }
+    PQclear(rows);
+}
+
+/* ---- what a failover does to the data ---- */
+
+static void
+check_logical_slots(struct validation *v)
+{
+    PGresult *rows = ask(v, v->conn,
+                         "select slot_name, database from pg_replication_slots"
+                         " where slot_type = 'logical' and not temporary order by 1");
+    struct list list = {0};
+
+    for (int i = 0; rows != NULL && i < PQntuples(rows); i++)
+        list_add(&list, "%s (%s)", PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1));
+    if (list.count > 0) {
+        validate_say(v, READY_WARN, "%d logical slot%s: a role change does not take %s along: %s",
+                     list.count, list.count == 1 ? "" : "s", list.count == 1 ? "it" : "them",
+                     list.text);
+        validate_remedy(v,
+                        "make them again on the new primary and copy the subscribers anew "
+                        "(create subscription ... ), or drop them with pg_drop_replication_slot");
+    } else if (rows != NULL) {
+        validate_say(v, READY_OK, "no logical slots");
+    }
+    PQclear(rows);
+}
+
+static void
+check_prepared(struct validation *v)
+{
+    PGresult *rows =
+        ask(v, v->conn, "select gid, database from pg_prepared_xacts order by prepared");
+    struct list list = {0};
+
+    for (int i = 0; rows != NULL && i < PQntuples(rows); i++)
+        list_add(&list, "'%s' (%s)", PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1));
+    if (list.count > 0) {
+        validate_say(
+            v, READY_WARN,
+            "%d prepared transaction%s: carried over with all locks, and still there after a role "
+            "change until somebody ends %s: %s",
+            list.count, list.count == 1 ? "" : "s", list.count == 1 ? "it" : "them", list.text);
+        validate_remedy(v, "commit prepared or rollback prepared, in its database on the primary");
+    } else if (rows != NULL) {
+        validate_say(v, READY_OK, "no prepared transactions");
+    }
+    PQclear(rows);
+}
+
+/* ---- each database ---- */
+
+struct databases {
+    struct list closed, unlogged, collations, libraries;
+    char library_folder[256]; /* "$libdir"; "" : unknown */
+};
+
+/* What pg_config of the same build says. */
+static void
+find_library_folder(const struct validation *v, char *out, size_t size)
+{
+    char command[sizeof v->self->bindir + 48];
+    FILE *pipe;
+
+    snprintf(command, sizeof command, "'%s/pg_config' --pkglibdir 2>/dev/null", v->self->bindir);
+    pipe = popen(command, "re"); /* bindir is of plain characters: config.c */
+    if (pipe == NULL || fgets(out, (int)size, pipe) == NULL)
+        out[0] = '\0';
+    out[strcspn(out, "\n")] = '\0';
+    if (pipe != NULL)
+        pclose(pipe);
+}
+
+static void
+look_for_libraries(struct validation *v, PGconn *conn, struct databases *d)
+{
+    PGresult *rows =
+        ask(v, conn, "select distinct probin from pg_proc where probin is not null order by 1");
+
+    for (int i = 0; rows != NULL && i < PQntuples(rows); i++) {
+        const char *name = PQgetvalue(rows, i, 0);
+        bool libdir = strncmp(name, "$libdir/", 8) == 0 || strchr(name, '/') == NULL;
+        const char *suffix = strstr(name, ".so") != NULL ? "" : ".so";
+        char path[600];
+
+        if (libdir)
+            snprintf(path, sizeof path, "%s/%s%s", d->library_folder,
+                     name[0] == '$' ? name + 8 : name, suffix);
+        else
+            snprintf(path, sizeof path, "%s%s", name, suffix);
+        if ((!libdir || d->library_folder[0] != '\0') && access(path, R_OK) < 0)
+            list_add(&d->libraries, "%s (%s)", path, PQdb(conn));
+    }
+    PQclear(rows);
+}
+
+static void
+look_into(struct validation *v, PGconn *conn, struct databases *d)
+{
+    PGresult *rows;
+
+    rows = ask(v, conn,
+               "select count(*), min(oid::regclass::text) from pg_class"
+               " where relpersistence = 'u' and relkind in ('r', 'm')");
+    if (rows != NULL && atol(PQgetvalue(rows, 0, 0)) > 0)
+        list_add(&d->unlogged, "%s in %s (%s in all)", PQgetvalue(rows, 0, 1), PQdb(conn),
+                 PQgetvalue(rows, 0, 0));
+    PQclear(rows);
+    rows = ask(v, conn,
+               "select c.collname, count(distinct i.indexrelid) from pg_index i,"
+               " unnest(i.indcollation) k join pg_collation c on c.oid = k"
+               " where c.collversion <> pg_collation_actual_version(c.oid) group by 1");
+    for (int i = 0; rows != NULL && i < PQntuples(rows); i++)
+        list_add(&d->collations, "%s behind %s indexes in %s", PQgetvalue(rows, i, 0),
+                 PQgetvalue(rows, i, 1), PQdb(conn));
+    PQclear(rows);
+    rows = ask(v, conn, "select extname from pg_extension");
+    for (int i = 0; rows != NULL && i < PQntuples(rows); i++)
+        json_object_set_new(json_object_get(v->facts, "extensions"), PQgetvalue(rows, i, 0),
+                            json_string(PQdb(conn)));
+    PQclear(rows);
+    look_for_libraries(v, conn, d);
+}
+
+static void
+say_databases(struct validation *v, const struct databases *d, int count)
+{
+    v->check = "databases";
+    validate_say(v, d->closed.count > 0 ? READY_WARN : READY_OK, "%d looked into%s%s",
+                 count - d->closed.count, d->closed.count > 0 ? ", not into " : "", d->closed.text);
+    if (d->closed.count > 0)
+        validate_remedy(v, "grant connect on database ... to %s, and a line in pg_hba.conf",
+                        PQuser(v->conn));
+    v->check = "unlogged tables";
+    validate_say(v, d->unlogged.count > 0 ? READY_WARN : READY_OK, "%s%s",
+                 d->unlogged.count > 0 ? "empty after a role change: " : "none", d->unlogged.text);
+    if (d->unlogged.count > 0)
+        validate_remedy(v, "alter table ... set logged, if their rows matter");
+    v->check = "collations";
+    validate_say(v, d->collations.count > 0 ? READY_FAIL : READY_OK, "%s%s",
+                 d->collations.count > 0
+                     ? "this host sorts otherwise than the one that built the indexes: "
+                     : "every index was built with this host's collation versions",
+                 d->collations.text);
+    if (d->collations.count > 0)
+        validate_remedy(v,
+                        "bring all members to one release of the OS; after a role change: reindex, "
+                        "then alter database ... refresh collation version (alter collation ...)");
+    v->check = "libraries";
+    validate_say(v, d->libraries.count > 0 ? READY_FAIL : READY_OK, "%s%s",
+                 d->libraries.count > 0 ? "functions need files that are not here: "
+                 : d->library_folder[0] != '\0'
+                     ? "what functions need is here"
+                     : "unknown for $libdir: there is no pg_config in bindir",
+                 d->libraries.text);
+    if (d->libraries.count > 0)
+        validate_remedy(v, "install the extension's package on this host");
+}
+
+static void
+check_databases(struct validation *v)
+{
+    PGresult *rows = ask(v, v->conn,
+                         atol(setting(v, "server_version_num")) >= 150000
+                             ? "select datname, datcollversion is distinct from"
+                               " pg_database_collation_actual_version(oid), datcollate"
+                               " from pg_database where datallowconn order by 1"
+                             : "select datname, false, datcollate from pg_database"
+                               " where datallowconn order by 1");
+    struct databases d = {0};
+
+    if (rows == NULL)
+        return;
+    find_library_folder(v, d.library_folder, sizeof d.library_folder);
+    json_object_set_new(v->facts, "extensions", json_object());
+    for (int i = 0; i < PQntuples(rows); i++) {
+        const char *name = PQgetvalue(rows, i, 0), *collate = PQgetvalue(rows, i, 2);
+        PGconn *conn = connect_to(v, name, false);
+
+        if (strcmp(collate, "POSIX") != 0 && collate[0] != 'C')
+            json_object_set_new(v->facts, "sorts_by", json_string(collate));
+        if (PQgetvalue(rows, i, 1)[0] == 't')
+            list_add(&d.collations, "the default of database %s", name);
+        if (PQstatus(conn) == CONNECTION_OK)
+            look_into(v, conn, &d);
+        else
+            list_add(&d.closed, "%s", name);
+        PQfinish(conn);
+    }
+    say_databases(v, &d, PQntuples(rows));
+    PQclear(rows);
+}
+
+static void
+check_tablespaces(struct validation *v)
+{
+    PGresult *rows = ask(v, v->conn,
+                         "select spcname, pg_tablespace_location(oid) from pg_tablespace"
+                         " where spcname not in ('pg_default', 'pg_global') order by 1");
+    json_t *known = json_object();
+    bool right = true;
+
+    for (int i = 0; rows != NULL && i < PQntuples(rows); i++) {
+        const char *name = PQgetvalue(rows, i, 0), *path = PQgetvalue(rows, i, 1);
+        struct stat st;
+
+        json_object_set_new(known, name, json_string(path));
+        if (path[0] != '/' || (stat(path, &st) == 0 && S_ISDIR(st.st_mode) &&
+                               st.st_uid == geteuid() && access(path, W_OK | X_OK) == 0))
+            continue;
+        right = false;
+        validate_say(v, READY_FAIL, "tablespace %s: %s is no directory of ours here", name, path);
+        validate_remedy(v, "install -d -m 700 -o %s %s, on this host", "postgres", path);
+    }
+    if (rows != NULL && right)
+        validate_say(v, READY_OK, "%d besides the default", PQntuples(rows));
+    if (rows != NULL)
+        json_object_set(v->facts, "tablespaces", known);
+    json_decref(known);
+    PQclear(rows);
+}
+
+/* ---- facts ---- */
+
+/* For the others to compare; what may hold a secret stays here. */
+static void
+tell_settings(struct validation *v)
+{
+    static const char *const names[] = {"server_version",
+                                        "server_version_num",
+                                        "max_connections",
+                                        "max_worker_processes",
+                                        "max_wal_senders",
+                                        "max_prepared_transactions",
+                                        "max_locks_per_transaction",
+                                        "archive_mode",
+                                        "shared_preload_libraries"};
+    json_t *settings = json_object();
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        json_object_set_new(settings, names[i], json_string(setting(v, names[i])));
+    json_object_set_new(v->facts, "settings", settings);
+}
+
+static void
+tell_available(struct validation *v)
+{
+    PGresult *rows = ask(v, v->conn, "select name from pg_available_extensions");
+    json_t *available = json_object();
+
+    for (int i = 0; rows != NULL && i < PQntuples(rows); i++)
+        json_object_set_new(available, PQgetvalue(rows, i, 0), json_true());
+    if (rows != NULL)
+        json_object_set(v->facts, "available", available);
+    json_decref(available);
+    PQclear(rows);
+}
+
+static bool
+read_settings(struct validation *v)
+{
+    PGresult *rows = ask(v, v->conn,
+                         "select name, setting from pg_settings union all"
+                         " select name || ' in', sourcefile from pg_settings"
+                         " where name = 'synchronous_standby_names' and sourcefile is not null");
+    PGresult *recovery = rows == NULL ? NULL : ask(v, v->conn, "select pg_is_in_recovery()");
+
+    for (int i = 0; rows != NULL && i < PQntuples(rows); i++)
+        json_object_set_new(v->settings, PQgetvalue(rows, i, 0),
+                            json_string(PQgetvalue(rows, i, 1)));
+    v->primary = recovery != NULL && PQgetvalue(recovery, 0, 0)[0] == 'f';
+    PQclear(rows);
+    PQclear(recovery);
+    return recovery != NULL;
+}
+
+static bool
+reach(struct validation *v)
+{
+    v->check = "postgres";
+    v->conn = connect_to(v, NULL, false);
+    if (PQstatus(v->conn) == CONNECTION_OK) {
+        validate_say(v, READY_OK, "PostgreSQL answers the role %s", PQuser(v->conn));
+        return read_settings(v);
+    }
+    validate_say(v, READY_FAIL, "PostgreSQL does not answer, what it would say is unknown: %s",
+                 PQerrorMessage(v->conn));
+    validate_remedy(v, "%s; or correct postgres of [member %s], pg_hba.conf, pg_ident.conf",
+                    v->self->start[0] != '\0' ? v->self->start : "pg_ctl start", v->self->name);
+    PQfinish(v->conn);
+    v->conn = NULL;
+    return false;
+}
+
+void
+validate_postgres(struct validation *v)
+{
+    static const struct check checks[] = {
+        {"version", check_version},
+        {"rights", check_rights},
+        {"streaming", check_streaming},
+        {"wal_level", check_wal_level},
+        {"slots", check_slots},
+        {"walsenders", check_walsenders},
+        {"rewind", check_rewind},
+        {"fsync", check_fsync},
+        {"recovery", check_recovery},
+        {"sources of WAL", check_sources},
+        {"synchronous", check_synchronous},
+        {"archive", check_archive},
+        {"restart", check_restart},
+        {"logical slots", check_logical_slots},
+        {"prepared", check_prepared},
+        {"databases", check_databases},
+        {"tablespaces", check_tablespaces},
+    };
+
+    if (!reach(v))
+        return;
+    tell_settings(v);
+    tell_available(v);
+    validate_run(v, checks, sizeof checks / sizeof *checks);
+}
