@@ -253,13 +253,13 @@ become(struct job *j, const char *path, const char *const argv[], int output, bo
     int null = open("/dev/null", O_RDONLY);
 
     for (; argv[n] != NULL && n < 63; n++)
-        copy[n] = strdup(argv[n]);
+        copy[n] = strdup(n == 0 ? path : argv[n]); /* PostgreSQL's look for the others beside it */
     copy[n] = NULL;
     copy[0] = strdup(path); /* PostgreSQL's programs look for each other beside it */
     /* a tool must not outlive us, nor the lock that keeps others from its directory: it shares
      * both. A server that is started here must outlive us, and hold no lock. */
     if (tool && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent ||
-                 fcntl(j->lock, F_SETFD, 0) < 0))
+                 (j->lock >= 0 && fcntl(j->lock, F_SETFD, 0) < 0)))
         _exit(127);
     if (null < 0 || dup2(null, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0)
         _exit(127);

@@ -56,9 +56,9 @@ void job_progress(struct job *j, const char *what, uint64_t done_bytes, uint64_t
 int job_consent(struct job *j, bool yes, const char *question);
 
 /*
- * Run argv[0] (an absolute path, or a program of bindir) and wait for it. Each line of its output,
- * also one ended by \r, goes to `each` (NULL: to nobody). ERR_PEER: it ended with another status
- * than 0; the message has its last lines.
+ * Run argv[0] (an absolute path, or a program of bindir) and wait for it; the job need not be open.
+ * Each line of its output, also one ended by \r, goes to `each` (NULL: to nobody). ERR_PEER: it
+ * ended with another status than 0; the message has its last lines.
  */
 int job_run(struct job *j, const char *const argv[], void (*each)(void *context, const char *line),
             void *context);
