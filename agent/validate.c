@@ -18,7 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define REASON_SIZE         1400
+#define REASON_SIZE      1400
 #define VALIDATE_UNKNOWN 3 /* nothing could be judged: usage */
 
 static const char *const result_name[] = {"ok", "warn", "fail"};
@@ -76,6 +76,20 @@ validate_run(struct validation *v, const struct check *checks, size_t count)
     }
 }
 
+static void
+keep_line(void *context, const char *line)
+{
+    if (line[0] != '\0')
+        snprintf(context, TOOL_LINE_SIZE, "%s", line);
+}
+
+int
+validate_tool(struct validation *v, const char *const argv[], char ret_line[TOOL_LINE_SIZE])
+{
+    ret_line[0] = '\0';
+    return job_run(&v->job, argv, keep_line, ret_line);
+}
+
 static enum readiness
 result_of(const json_t *check)
 {
@@ -120,7 +134,8 @@ judge_self(const struct config *config, const struct member *self)
                            .self = self,
                            .checks = json_array(),
                            .facts = json_object(),
-                           .settings = json_object()};
+                           .settings = json_object(),
+                           .job = {.config = config, .self = self, .dir = -1, .lock = -1}};
     json_t *member;
 
     validate_host(&v);

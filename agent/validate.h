@@ -13,7 +13,7 @@
 #ifndef AGENT_VALIDATE_H
 #define AGENT_VALIDATE_H
 
-#include "config.h"
+#include "job.h"
 
 #include <jansson.h>
 #include <libpq-fe.h>
@@ -26,6 +26,7 @@ struct validation {
     const struct member *self;
     json_t *checks, *facts; /* owned */
     json_t *status;         /* what our agent says, or NULL; owned */
+    struct job job;         /* to run tools with; never opened */
     const char *check;      /* the name of the one that runs */
     /* validate_postgres.c */
     PGconn *conn;
@@ -54,6 +55,10 @@ void validate_ssh(struct validation *v);
 /* Reports of several members: what only shows beside another one becomes a line of the member it
  * is wrong on. One alone is compared with itself. */
 void validate_compare(json_t *members);
+
+/* Run a program as job_run does; the last line that it said. 0 or ERR_PEER. */
+#define TOOL_LINE_SIZE 256
+int validate_tool(struct validation *v, const char *const argv[], char ret_line[TOOL_LINE_SIZE]);
 
 /* The worst result of a member's checks. */
 enum readiness validate_worst(const json_t *member);

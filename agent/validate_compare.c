@@ -172,6 +172,8 @@ compare_extensions(const struct pair *p)
 static void
 compare_pair(const struct pair *p)
 {
+    size_t before = json_array_size(p->checks);
+
     compare_extensions(p);
     if (p->facts == p->others)
         return;
@@ -184,6 +186,8 @@ compare_pair(const struct pair *p)
     compare_capacity(p);
     compare_settings(p);
     compare_tablespaces(p);
+    if (json_array_size(p->checks) == before)
+        say(p, "compared", READY_OK, NULL, "nothing that matters differs from %s", p->other);
 }
 
 void

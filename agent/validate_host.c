@@ -68,45 +68,52 @@ check_tools(struct validation *v)
         validate_say(v, READY_OK, "PostgreSQL's tools are in %s", v->self->bindir);
 }
 
-/* The program of a command, where the shell would find it; "" : nowhere. */
-static void
-find_program(const char *word, char *out, size_t size)
+/* What the shell that runs it would run: its first word, behind NAME=value. NULL: none. */
+static char *
+first_word(char *words, char **ret_rest)
 {
-    const char *path = getenv("PATH"), *at = path != NULL ? path : "/usr/bin:/bin";
+    char *word;
 
-    snprintf(out, size, "%s", word);
-    if (strchr(word, '/') != NULL) {
-        if (access(out, X_OK) < 0)
-            out[0] = '\0';
-        return;
-    }
-    for (; *at != '\0'; at += strcspn(at, ":"), at += *at == ':') {
-        snprintf(out, size, "%.*s/%s", (int)strcspn(at, ":"), at, word);
-        if (access(out, X_OK) == 0)
-            return;
-    }
-    out[0] = '\0';
+    *ret_rest = words;
+    do
+        word = strsep(ret_rest, " \t");
+    while (word != NULL && (word[0] == '\0' || strchr(word, '=') != NULL));
+    return word;
+}
+
+/* A command of the config that begins with sudo needs a rule that asks for no password. */
+static bool
+sudo_allows(struct validation *v, const char *sudo, char *rest)
+{
+    const char *argv[20] = {sudo, "-n", "-l"};
+    char line[TOOL_LINE_SIZE], *word;
+
+    for (size_t n = 3; n < 19 && (word = strsep(&rest, " \t")) != NULL;)
+        if (word[0] != '\0')
+            argv[n++] = word;
+    return validate_tool(v, argv, line) == 0;
 }
 
 static void
 check_command(struct validation *v, const char *key, const char *command)
 {
-    char words[256], found[512], *rest = words, *word = NULL;
+    char words[sizeof v->self->start], found[TOOL_LINE_SIZE], *rest, *word;
+    const char *argv[] = {"/bin/sh", "-c", "command -v -- \"$1\"", "sh", NULL, NULL};
 
     snprintf(words, sizeof words, "%s", command);
-    do
-        word = strsep(&rest, " \t");
-    while (word != NULL && (word[0] == '\0' || strchr(word, '=') != NULL)); /* NAME=value */
+    argv[4] = word = first_word(words, &rest);
     if (word == NULL) {
         validate_say(v, READY_OK, "%s is pg_ctl's", key);
-        return;
-    }
-    find_program(word, found, sizeof found);
-    if (found[0] == '\0') {
+    } else if (validate_tool(v, argv, found) < 0) {
         validate_say(v, READY_FAIL, "%s = %s: there is no program %s to run", key, command, word);
         validate_remedy(v, "correct %s of [member %s] in %s", key, v->self->name, v->config->file);
+    } else if (strcmp(basename(found), "sudo") == 0 && rest != NULL &&
+               !sudo_allows(v, found, rest)) {
+        validate_say(v, READY_FAIL, "%s = %s: sudo wants a password, or forbids it", key, command);
+        validate_remedy(v, "visudo: %s ALL = (root) NOPASSWD: and the command behind sudo",
+                        v->self->target.user);
     } else {
-        validate_say(v, READY_OK, "%s = %s: %s", key, command, found);
+        validate_say(v, READY_OK, "%s = %s", key, command);
     }
 }
 
@@ -308,8 +315,8 @@ check_keys(struct validation *v)
         fclose(stream);
     if (known == 0) {
         validate_say(v, READY_OK,
-                     "%s has no right line of this pool; sshd may read another file: whether the "
-                     "others get in shows when they try (ssh)",
+                     "%s has no line of this pool; sshd may read another one, what counts is the "
+                     "dial (ssh) of the other members",
                      file);
         return;
     }

@@ -8,6 +8,7 @@
  */
 #include "validate.h"
 
+#include "base/durable.h"
 #include "base/text.h"
 
 #include <stdio.h>
@@ -468,24 +469,8 @@ check_prepared(struct validation *v)
 
 struct databases {
     struct list closed, unlogged, collations, libraries;
-    char library_folder[256]; /* "$libdir"; "" : unknown */
+    char library_folder[TOOL_LINE_SIZE]; /* "$libdir"; "" : unknown */
 };
-
-/* What pg_config of the same build says. */
-static void
-find_library_folder(const struct validation *v, char *out, size_t size)
-{
-    char command[sizeof v->self->bindir + 48];
-    FILE *pipe;
-
-    snprintf(command, sizeof command, "'%s/pg_config' --pkglibdir 2>/dev/null", v->self->bindir);
-    pipe = popen(command, "re"); /* bindir is of plain characters: config.c */
-    if (pipe == NULL || fgets(out, (int)size, pipe) == NULL)
-        out[0] = '\0';
-    out[strcspn(out, "\n")] = '\0';
-    if (pipe != NULL)
-        pclose(pipe);
-}
 
 static void
 look_for_libraries(struct validation *v, PGconn *conn, struct databases *d)
@@ -583,11 +568,13 @@ check_databases(struct validation *v)
                                " from pg_database where datallowconn order by 1"
                              : "select datname, false, datcollate from pg_database"
                                " where datallowconn order by 1");
+    const char *const pg_config[] = {"pg_config", "--pkglibdir", NULL};
     struct databases d = {0};
 
     if (rows == NULL)
         return;
-    find_library_folder(v, d.library_folder, sizeof d.library_folder);
+    if (validate_tool(v, pg_config, d.library_folder) < 0)
+        d.library_folder[0] = '\0';
     json_object_set_new(v->facts, "extensions", json_object());
     for (int i = 0; i < PQntuples(rows); i++) {
         const char *name = PQgetvalue(rows, i, 0), *collate = PQgetvalue(rows, i, 2);
@@ -626,7 +613,7 @@ check_tablespaces(struct validation *v)
             continue;
         right = false;
         validate_say(v, READY_FAIL, "tablespace %s: %s is no directory of ours here", name, path);
-        validate_remedy(v, "install -d -m 700 -o %s %s, on this host", "postgres", path);
+        validate_remedy(v, "install -d -m 700 -o %s %s, on this host", v->self->target.user, path);
     }
     if (rows != NULL && right)
         validate_say(v, READY_OK, "%d besides the default", PQntuples(rows));
@@ -639,22 +626,60 @@ check_tablespaces(struct validation *v)
 /* ---- facts ---- */
 
 /* For the others to compare; what may hold a secret stays here. */
+static const char *const told[] = {"max_connections",           "max_worker_processes",
+                                   "max_wal_senders",           "max_prepared_transactions",
+                                   "max_locks_per_transaction", "archive_mode",
+                                   "shared_preload_libraries",  "server_version"};
+#define TOLD (sizeof told / sizeof *told)
+
 static void
 tell_settings(struct validation *v)
 {
-    static const char *const names[] = {"server_version",
-                                        "server_version_num",
-                                        "max_connections",
-                                        "max_worker_processes",
-                                        "max_wal_senders",
-                                        "max_prepared_transactions",
-                                        "max_locks_per_transaction",
-                                        "archive_mode",
-                                        "shared_preload_libraries"};
     json_t *settings = json_object();
 
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        json_object_set_new(settings, names[i], json_string(setting(v, names[i])));
+    for (size_t i = 0; i < TOLD; i++)
+        json_object_set_new(settings, told[i], json_string(setting(v, told[i])));
+    json_object_set_new(v->facts, "settings", settings);
+}
+
+/* The words of postmaster.opts behind the program: each in quotes, with how it was started last. */
+static size_t
+last_start(const struct validation *v, char *text, size_t size, const char **words, size_t max)
+{
+    char *at, *end;
+    size_t count = 0;
+    int dir;
+
+    if (durable_dir(v->self->pgdata, &dir) < 0)
+        return 0;
+    if (durable_load(dir, "postmaster.opts", text, size) < 0)
+        text[0] = '\0';
+    durable_close(dir);
+    for (at = strchr(text, '"'); at != NULL && count < max; at = strchr(end + 1, '"')) {
+        end = strchr(at + 1, '"');
+        if (end == NULL)
+            break;
+        *end = '\0';
+        words[count++] = at + 1;
+    }
+    return count;
+}
+
+/* What the server would start with: a standby that is down may be so for one of these. */
+static void
+tell_settings_of_files(struct validation *v)
+{
+    char text[4096], value[TOOL_LINE_SIZE];
+    const char *argv[32] = {"postgres"};
+    json_t *settings = json_object();
+    size_t n = 1 + last_start(v, text, sizeof text, argv + 1, 28);
+
+    for (size_t i = 0; i < TOLD && n > 1; i++) {
+        argv[n] = "-C";
+        argv[n + 1] = told[i];
+        if (validate_tool(v, argv, value) == 0)
+            json_object_set_new(settings, told[i], json_string(value));
+    }
     json_object_set_new(v->facts, "settings", settings);
 }
 
@@ -731,8 +756,10 @@ validate_postgres(struct validation *v)
         {"tablespaces", check_tablespaces},
     };
 
-    if (!reach(v))
+    if (!reach(v)) {
+        tell_settings_of_files(v);
         return;
+    }
     tell_settings(v);
     tell_available(v);
     validate_run(v, checks, sizeof checks / sizeof *checks);

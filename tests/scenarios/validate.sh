@@ -1,0 +1,240 @@
+#!/bin/bash
+# A healthy pool is ready for a role change. Then one thing after another is broken: each is named, on
+# the member that has to be changed, with what to type, and the exit code follows the worst.
+. "$(dirname "$0")/lib.sh"
+
+OTHER_DB=app
+BEFORE_DOWN='umount "$WALFERRY_DEMO/small" 2>/dev/null; rm -f "/tmp/wf-$$.validate"'
+
+# One look at the pool from member N: $report, and its exit code must be the worst of its lines.
+look() { # N [OPTION ...]
+    local n=$1
+    shift
+    walferry "$n" validate --json "$@" >"/tmp/wf-$$.validate" 2>&1
+    code=$?
+    report=$(jq -c 'if .members then . else {members: [.]} end' "/tmp/wf-$$.validate" 2>/dev/null) ||
+        fail "validate does not print a report: $(head -3 "/tmp/wf-$$.validate")"
+    worst=$(jq '[.members[].checks[].result | {ok: 0, warn: 1, fail: 2}[.]] | max' <<<"$report")
+    [ "$code" = "$worst" ] || fail "exit $code, but the worst line is $worst"
+}
+has() { # MEMBER RESULT CHECK REASON REMEDY: such a line is in $report
+    jq -e --arg m "$1" --arg r "$2" --arg c "$3" --arg why "$4" --arg do "$5" '.members[] | select(.member == $m) |
+        .checks[] | select(.result == $r and .check == $c and (.reason | test($why)) and (.remedy // "" | test($do)))' \
+        <<<"$report" >/dev/null
+}
+sees() { look "$1" ${SCOPE:---pool} && shift && has "$@"; }
+finds() { # N MEMBER RESULT CHECK REASON REMEDY: asked on N
+    sees "$@" || expect 30 'sees '"$(printf '%q ' "$@")"
+}
+all_ok() { look "$1" --pool && [ "$code" = 0 ]; }
+ready() { # from both sides, and nobody else's line stayed
+    all_ok 1 || wait_for 30 'all_ok 1' || fail "not ready again: $(bad)"
+    all_ok 2 || wait_for 30 'all_ok 2' || fail "not ready again: $(bad)"
+}
+bad() { jq -c '.members[] | .member as $m | .checks[] | select(.result != "ok") | [$m, .check, .reason]' <<<"$report"; }
+put() { as sh -c 'cat >"$1"' sh "$1"; } # FILE: from stdin, as its owner
+set1() { sql1 "alter system $1" >/dev/null; sql1 "select pg_reload_conf()" >/dev/null; }
+set2() { sql2 "alter system $1" >/dev/null; sql2 "select pg_reload_conf()" >/dev/null; }
+variant() { # SED: what this host would say with another config
+    as sh -c 'umask 077; sed "$1" "$2" >"$3"' sh "$1" "$CONFIG" "$WALFERRY_DEMO/other.ini"
+}
+with_variant() { # N MEMBER RESULT CHECK REASON REMEDY
+    CONFIG=$WALFERRY_DEMO/other.ini SCOPE=--local finds "$@"
+}
+
+export DEMO_CONF='wal_level = logical
+max_prepared_transactions = 5'
+start_pool
+unset DEMO_CONF
+for n in 1 2; do # what a tunnel gives
+    as mkdir -p "$WALFERRY_DEMO/dc$n/run/far/dc$((3 - n))-a"
+    as ln -sf "$WALFERRY_DEMO/dc$((3 - n))/run/control" "$WALFERRY_DEMO/dc$n/run/far/dc$((3 - n))-a/control"
+done
+sql1 "create database $OTHER_DB" >/dev/null
+app() { as "$PGBIN/psql" -XAtq "$DC1_PG dbname=$OTHER_DB" -c "$1" >/dev/null || fail "$1"; }
+expect 30 level
+
+step "a healthy pool"
+ready
+[ "$(jq -r '[.members[].member] | sort | join(" ")' <<<"$report")" = "dc1-a dc2-a" ] || fail "not both members: $report"
+has dc1-a ok ssh 'to dc2-a: .*forced command' '' || fail "SSH from dc1-a was not tried: $report"
+has dc2-a ok ssh 'to dc1-a: .*forced command' '' || fail "SSH from dc2-a was not tried: $report"
+has dc1-a ok databases '3 looked into' '' || fail "not every database was looked into"
+has dc2-a ok compared 'dc1-a' '' || fail "nothing was compared"
+said=$(walferry 2 validate) || fail "exit $? for a member that is ready"
+grep -q '^dc2-a (standby, site dc2): ready$' <<<"$said" || fail "as text: $said"
+! grep -q '^dc1-a' <<<"$said" || fail "another member than asked for: $said"
+said=$(walferry 2 validate dc1-a) || fail "exit $? for the other member"
+grep -q '^dc1-a (primary, site dc1): ready$' <<<"$said" || fail "as text: $said"
+walferry 1 validate dc9-a >/dev/null 2>&1
+[ $? = 3 ] || fail "an unknown member does not exit 3"
+walferry 1 validate --pool dc1-a >/dev/null 2>&1
+[ $? = 3 ] || fail "--pool with a member does not exit 3"
+as "$WALFERRY" validate --config "$WALFERRY_DEMO/nowhere.ini" >/dev/null 2>&1
+[ $? = 3 ] || fail "a config that is not there does not exit 3"
+[ "$(field 2 .receiving.state)" = up ] && [ "$(field 2 .receiving.connections_lost)" = 0 ] || fail "a knock disturbed the link"
+
+step "settings of the primary"
+set1 "set fsync = off"
+set1 "set full_page_writes = off"
+finds 2 dc1-a fail fsync 'fsync is off' 'alter system set fsync = on'
+has dc1-a warn rewind 'full_page_writes is off' 'alter system set full_page_writes = on' || fail "full_page_writes: $(bad)"
+set1 "reset fsync"
+set1 "reset full_page_writes"
+set1 "set synchronous_standby_names = 'elsewhere'"
+sql1 "set synchronous_commit = off; alter system set synchronous_commit = local" >/dev/null
+finds 1 dc1-a fail synchronous 'postgresql.auto.conf: after a failover commits would wait' 'remove it there'
+set1 "reset synchronous_standby_names"
+set1 "reset synchronous_commit"
+set1 "set archive_mode = on"
+finds 1 dc1-a warn restart 'only after a restart: archive_mode' 'restart'
+set1 "reset archive_mode"
+
+step "settings of the standby"
+set2 "set primary_conninfo = 'host=/nowhere user=walferry'"
+set2 "set restore_command = 'false'"
+finds 1 dc2-a fail 'sources of WAL' 'primary_conninfo names /nowhere' "primary_conninfo = 'host=$WALFERRY_DEMO/dc2/run port=5432"
+has dc2-a warn 'sources of WAL' 'restore_command does not fetch' 'fetch --config .* --member dc2-a' || fail "restore_command: $(bad)"
+set2 "reset primary_conninfo"
+set2 "reset restore_command"
+
+step "the agents' role and its way in"
+sql1 "revoke execute on function pg_promote from walferry" >/dev/null
+finds 2 dc2-a fail rights 'walferry lacks a right' 'grant execute on function pg_promote'
+sql1 "grant execute on function pg_promote to walferry" >/dev/null
+hba=$WALFERRY_DEMO/dc2/etc/pg_hba.conf
+echo "local all all trust" | put "$hba"
+sql2 "select pg_reload_conf()" >/dev/null
+finds 1 dc2-a fail streaming 'could not stream.*pg_hba' 'local replication walferry'
+printf 'local all all trust\nlocal replication all trust\n' | put "$hba"
+sql2 "select pg_reload_conf()" >/dev/null
+ready
+
+step "what a role change leaves behind"
+sql1 "select pg_create_logical_replication_slot('reports', 'pgoutput')" >/dev/null
+app "create unlogged table scratch (n int)"
+sql1 "create table t (n int); begin; insert into t values (1); prepare transaction 'held'" >/dev/null
+finds 1 dc1-a warn 'logical slots' 'reports \(postgres\)' 'pg_drop_replication_slot'
+has dc1-a warn 'unlogged tables' 'scratch in app \(1 in all\)' 'set logged' || fail "unlogged table: $(bad)"
+has dc1-a warn prepared "'held' \(postgres\)" 'rollback prepared' || fail "prepared transaction: $(bad)"
+[ "$code" = 1 ] || fail "exit $code for warnings"
+finds 2 dc2-a warn 'unlogged tables' 'scratch in app' ''
+sql1 "select pg_drop_replication_slot('reports')" >/dev/null
+sql1 "rollback prepared 'held'; drop table t" >/dev/null
+app "drop table scratch"
+
+step "what the database needs is not on the host"
+app "create function gone() returns void language internal as 'pg_sleep'"
+app "update pg_proc set probin = '\$libdir/gone' where proname = 'gone'"
+app "insert into pg_extension select 99999, 'ghost', 10, 'public'::regnamespace, false, '1', null, null"
+sql1 "update pg_database set datcollversion = '0.1' where datname = '$OTHER_DB'" >/dev/null
+finds 1 dc2-a fail libraries 'gone.so \(app\)' "package"
+finds 1 dc2-a fail extensions 'extension ghost, used in database app' 'package'
+has dc2-a fail collations 'default of database app' 'reindex' || fail "collations: $(bad)"
+app "update pg_proc set probin = null where proname = 'gone'; drop function gone()"
+app "delete from pg_extension where extname = 'ghost'"
+sql1 "update pg_database set datcollversion = null where datname = '$OTHER_DB'" >/dev/null
+ready
+
+step "full slots on the standby"
+sql2 "select pg_create_physical_replication_slot('filler_' || n) from generate_series(1, 10) n" >/dev/null
+finds 1 dc2-a fail slots '^0 of 10 replication slots are free.*need 1 more' 'max_replication_slots = 11'
+sql2 "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name like 'filler_%'" >/dev/null
+
+step "no rewind"
+set1 "set max_connections = 200" # in force with the same restart: the next step's
+pg2 stop -m fast && pg1 stop -m fast || fail "they do not stop"
+for n in 1 2; do
+    data=$([ $n = 1 ] && echo "$DC1_PGDATA" || echo "$DC2_PGDATA")
+    as "$PGBIN/pg_checksums" --disable -D "$data" >/dev/null || fail "pg_checksums"
+done
+pg1 start && pg2 start || fail "they do not start"
+finds 2 dc1-a warn rewind 'neither data checksums nor wal_log_hints' 'alter system set wal_log_hints = on'
+
+step "a standby with fewer connections than its primary"
+finds 1 dc2-a fail capacity 'max_connections is 100 here and 200 on the primary' 'max_connections = 200 on dc2-a'
+! has dc1-a fail capacity '' '' || fail "the primary is blamed, too: $(bad)"
+pg2 stop -m fast || fail "it does not stop"
+! pg2 start || fail "a standby with too few connections starts"
+finds 1 dc2-a fail postgres 'does not answer' 'pg_ctl'
+has dc2-a fail capacity 'max_connections is 100 here and 200' '' || fail "unknown, with the server down: $(bad)"
+has dc2-a ok disk '' '' && has dc2-a ok ssh '' '' || fail "the rest was not looked at: $report"
+set1 "set wal_log_hints = on"
+echo "max_connections = 200" | as sh -c 'cat >>"$1"' sh "$WALFERRY_DEMO/dc2/etc/postgresql.conf"
+pg1 restart && pg2 start || fail "they do not start"
+ready
+
+step "another host key"
+variant '/^host_key/s/SHA256:..../SHA256:AAAA/'
+with_variant 1 dc1-a fail ssh 'to dc2-a: .*another host key' 'host_key.*ssh -v'
+
+step "nobody listens"
+variant 's/^ssh .*/&0/;/^ssh /s/:[0-9]*/:1/'
+with_variant 1 dc1-a fail ssh 'to dc2-a: .*refuses connections' 'ssh -v -p 1'
+
+step "the key"
+keys=$WALFERRY_DEMO/dc2/ssh/authorized_keys
+bound=$(cat "$keys")
+line="restrict,command=\"walferry receive --config $CONFIG --member dc2-a --from dc1-a\""
+: | put "$keys"
+finds 2 dc1-a fail ssh 'to dc2-a: .*does not accept key' "$line"
+sed 's/.*\(ssh-ed25519\)/\1/' <<<"$bound" | put "$keys"
+finds 2 dc1-a fail ssh 'to dc2-a: .*ended with status' "$line"
+sed 's/--from dc1-a/--from dc2-a/' <<<"$bound" | put "$keys"
+finds 2 dc1-a fail ssh 'to dc2-a: HELLO says dc1-a, but the key is bound to --from dc2-a' "$line"
+sed 's/command="/command="echo Welcome to dc2; exec /' <<<"$bound" | put "$keys"
+finds 2 dc1-a fail ssh "to dc2-a: .*printed 'Welcome to dc2" "$line"
+put "$keys" <<<"$bound"
+
+step "tools and commands"
+as sh -c 'mkdir "$1/tools" && ln -s "$2"/* "$1/tools" && rm "$1/tools/pg_rewind"' sh "$WALFERRY_DEMO" "$PGBIN"
+variant "s|^bindir .*|bindir = $WALFERRY_DEMO/tools|"
+with_variant 1 dc1-a fail tools 'tools/pg_rewind' 'bindir of \[member dc1-a\]'
+as sh -c 'printf "#!/bin/sh\nexit 1\n" >"$1/sudo"; chmod 755 "$1/sudo"' sh "$WALFERRY_DEMO/tools"
+variant "s|^start .*|start = LANG=C no-such-program now|;s|^stop .*|stop = $WALFERRY_DEMO/tools/sudo systemctl stop postgresql|"
+with_variant 2 dc2-a fail commands 'start = .*no program no-such-program' 'correct start of \[member dc2-a\]'
+has dc2-a fail commands 'stop = .*sudo wants a password' 'NOPASSWD' || fail "sudo: $(bad)"
+
+step "directories"
+chmod 755 "$DC1_SPOOL"
+SCOPE=--local finds 1 dc1-a fail config 'spool: .*open to others' ''
+chmod 700 "$DC1_SPOOL"
+if [ "$(id -u)" = 0 ] && mkdir "$WALFERRY_DEMO/small" && mount -t tmpfs -o size=40m none "$WALFERRY_DEMO/small" 2>/dev/null; then
+    chown "$RUN_AS" "$WALFERRY_DEMO/small" && chmod 700 "$WALFERRY_DEMO/small"
+    variant "s|^spool .*dc1/spool|spool = $WALFERRY_DEMO/small|"
+    with_variant 1 dc1-a fail disk '^(40|3[0-9]) MB free for the spool' 'make room'
+    umount "$WALFERRY_DEMO/small"
+fi
+
+step "the other side runs with another config, and another time"
+install -m 755 "$WALFERRY_BUILD/skew.so" "$WALFERRY_DEMO/bin/" || fail "the build has no skew.so"
+perl -e 'print pack("q", 5e6)' | put "$WALFERRY_DEMO/dc2/skew"
+as sh -c 'umask 077; { cat "$1"; echo "; changed here only"; } >"$2"' sh "$CONFIG" "$WALFERRY_DEMO/other.ini"
+kill_agent 2 TERM
+CONFIG=$WALFERRY_DEMO/other.ini ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 \
+    LD_PRELOAD=$WALFERRY_DEMO/bin/skew.so WALFERRY_SKEW=$WALFERRY_DEMO/dc2/skew start_agent 2
+finds 1 dc2-a warn 'same config' "differs from that of dc1-a" 'same bytes'
+finds 1 dc1-a warn links 'the clocks to dc2-a differ by 5.0 s' 'timedatectl'
+kill_agent 2 TERM
+
+step "an agent is down"
+finds 1 dc2-a fail report 'dc2-a cannot be asked' 'validate --local'
+has dc1-a fail ssh 'to dc2-a: the agent of dc2-a is not running' 'systemctl start walferry@demo' || fail "ssh: $(bad)"
+has dc1-a warn compared 'nothing here was compared with dc2-a' '' || fail "silent about what was not compared: $(bad)"
+finds 2 dc2-a fail agent 'the agent of dc2-a does not run' 'systemctl start walferry@demo'
+has dc2-a ok postgres '' '' && has dc2-a ok compared '' '' || fail "the rest was not looked at: $report"
+start_agent 2
+ready
+
+step "two ask at once, and the agents stop meanwhile"
+walferry 1 validate --pool >/dev/null 2>&1 & first=$!
+walferry 1 validate --pool >/dev/null 2>&1 & second=$!
+wait $first && wait $second || fail "two at once are not both answered"
+walferry 1 validate --pool >/dev/null 2>&1 & first=$!
+kill_agent 2 TERM || fail "the agent does not stop"
+wait $first
+start_agent 2
+ready
+expect 30 level
+same_rows
+pass
