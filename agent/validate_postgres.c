@@ -144,7 +144,7 @@ static void
 check_streaming(struct validation *v)
 {
     PGconn *conn = connect_to(v, NULL, true);
-    PGresult *result = PQexec(conn, "IDENTIFY_SYSTEM");
+    PGresult *result = PQstatus(conn) == CONNECTION_OK ? PQexec(conn, "IDENTIFY_SYSTEM") : NULL;
 
     if (PQresultStatus(result) == PGRES_TUPLES_OK) {
         validate_say(v, READY_OK, "PostgreSQL lets the agent stream");
