@@ -52,6 +52,9 @@ void validate_postgres(struct validation *v);
 void validate_host(struct validation *v);
 void validate_ssh(struct validation *v);
 
+/* One authorized_keys file: who of the others may come in by it. */
+void validate_keys(struct validation *v, const char *file);
+
 /* Reports of several members: what only shows beside another one becomes a line of the member it
  * is wrong on. One alone is compared with itself. */
 void validate_compare(json_t *members);

@@ -266,23 +266,31 @@ names_member(const char *line, const char *option, const char *name)
     return false;
 }
 
-/* Bit i: member i has a line that is right. */
+/* A file may serve several pools. */
+static bool
+is_ours(const struct validation *v, const char *line)
+{
+    char config[sizeof v->config->file + 16];
+
+    snprintf(config, sizeof config, "--config %s ", v->config->file);
+    return line[0] != '#' && strstr(line, "walferry receive") != NULL &&
+           strstr(line, config) != NULL;
+}
+
+/* Bit i: member i comes in by this line, which is right. */
 static unsigned
 judge_key(struct validation *v, const char *file, const char *line, int number)
 {
-    char wanted[sizeof v->config->file + 16];
     const char *wrong = NULL;
+    char right[KEY_LINE_SIZE];
     unsigned from = 0;
 
-    snprintf(wanted, sizeof wanted, "--config %s ", v->config->file);
-    if (strstr(line, wanted) == NULL)
-        return 0; /* another pool's */
     for (size_t i = 0; i < v->config->members; i++)
         if (&v->config->member[i] != v->self &&
             names_member(line, "--from", v->config->member[i].name))
             from = 1u << i;
-    if (strncmp(line, "restrict,", 9) != 0)
-        wrong = "does not begin with restrict: it gives more than the command";
+    if (strncmp(line, "restrict,", strlen("restrict,")) != 0)
+        wrong = "does not begin with restrict: it allows more than the command";
     else if (!names_member(line, "--member", v->self->name))
         wrong = "has another --member than this one";
     else if (from == 0)
@@ -290,30 +298,30 @@ judge_key(struct validation *v, const char *file, const char *line, int number)
     if (wrong == NULL)
         return from;
     validate_say(v, READY_FAIL, "line %d of %s %s", number, file, wrong);
-    validate_remedy(v,
-                    "its beginning: restrict,command=\"walferry receive %s--member %s --from %s\"",
-                    wanted, v->self->name, "MEMBER");
+    validate_remedy(v, "it begins: %s",
+                    validate_key_line(right, v->config, v->self->name, "MEMBER"));
     return 0;
 }
 
-static void
-check_keys(struct validation *v)
+void
+validate_keys(struct validation *v, const char *file)
 {
-    const struct passwd *we = getpwuid(geteuid());
-    char file[300], *line = NULL, expected[KEY_LINE_SIZE];
+    char *line = NULL, expected[KEY_LINE_SIZE];
+    FILE *stream = fopen(file, "re");
+    bool ours = false;
     unsigned known = 0;
     size_t size = 0;
-    FILE *stream;
 
-    snprintf(file, sizeof file, "%s/.ssh/authorized_keys", we != NULL ? we->pw_dir : "");
-    stream = fopen(file, "re");
-    for (int number = 1; stream != NULL && getline(&line, &size, stream) > 0; number++)
-        if (line[0] != '#' && strstr(line, "walferry receive") != NULL)
-            known |= judge_key(v, file, line, number);
+    for (int number = 1; stream != NULL && getline(&line, &size, stream) > 0; number++) {
+        if (!is_ours(v, line))
+            continue;
+        ours = true;
+        known |= judge_key(v, file, line, number);
+    }
     free(line);
     if (stream != NULL)
         fclose(stream);
-    if (known == 0) {
+    if (!ours) {
         validate_say(v, READY_OK,
                      "%s has no line of this pool; sshd may read another one, what counts is the "
                      "dial (ssh) of the other members",
@@ -322,15 +330,27 @@ check_keys(struct validation *v)
     }
     for (size_t i = 0; i < v->config->members; i++) {
         const char *name = v->config->member[i].name;
+        bool bound = (known & 1u << i) != 0;
 
         if (&v->config->member[i] == v->self)
             continue;
-        validate_say(v, known & 1u << i ? READY_OK : READY_FAIL, "%s %s %s", file,
-                     known & 1u << i ? "binds the key of" : "has no line for", name);
-        if ((known & 1u << i) == 0)
+        validate_say(v, bound ? READY_OK : READY_FAIL, "%s %s %s", file,
+                     bound ? "binds the key of" : "has no line for", name);
+        if (!bound)
             validate_remedy(v, "%s and the public key of %s",
                             validate_key_line(expected, v->config, v->self->name, name), name);
     }
+}
+
+/* Only sshd knows which file it reads; this is where it is, unless somebody moved it. */
+static void
+check_keys(struct validation *v)
+{
+    const struct passwd *we = getpwuid(geteuid());
+    char file[300];
+
+    snprintf(file, sizeof file, "%s/.ssh/authorized_keys", we != NULL ? we->pw_dir : "");
+    validate_keys(v, file);
 }
 
 static void

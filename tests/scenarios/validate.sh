@@ -204,7 +204,7 @@ chmod 700 "$DC1_SPOOL"
 if [ "$(id -u)" = 0 ] && mkdir "$WALFERRY_DEMO/small" && mount -t tmpfs -o size=40m none "$WALFERRY_DEMO/small" 2>/dev/null; then
     chown "$RUN_AS" "$WALFERRY_DEMO/small" && chmod 700 "$WALFERRY_DEMO/small"
     variant "s|^spool .*dc1/spool|spool = $WALFERRY_DEMO/small|"
-    with_variant 1 dc1-a fail disk '^(40|3[0-9]) MB free for the spool' 'make room'
+    with_variant 1 dc1-a fail disk '^(40|3[0-9])\.[0-9] MB free for the spool' 'make room'
     umount "$WALFERRY_DEMO/small"
 fi
 
