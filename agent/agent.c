@@ -815,7 +815,7 @@ tell_losses(struct agent *a, uint64_t client)
 static bool
 answered_afar(const char *command)
 {
-    static const char *const allowed[] = {"status", "config", "lost"};
+    static const char *const allowed[] = {"status", "config", "lost", "validate"};
 
     for (size_t i = 0; command != NULL && i < sizeof allowed / sizeof *allowed; i++)
         if (strcmp(command, allowed[i]) == 0)

@@ -253,7 +253,7 @@ become(struct job *j, const char *path, const char *const argv[], int output, bo
     int null = open("/dev/null", O_RDONLY);
 
     for (; argv[n] != NULL && n < 63; n++)
-        copy[n] = strdup(n == 0 ? path : argv[n]); /* PostgreSQL's look for the others beside it */
+        copy[n] = strdup(argv[n]);
     copy[n] = NULL;
     copy[0] = strdup(path); /* PostgreSQL's programs look for each other beside it */
     /* a tool must not outlive us, nor the lock that keeps others from its directory: it shares

@@ -10,6 +10,7 @@
 #include "validate.h"
 #include "command.h"
 #include "control.h"
+#include "show.h"
 
 #include "base/fail.h"
 #include "base/text.h"
@@ -202,14 +203,6 @@ ask(const struct config *config, const struct member *self, const struct member 
 
 /* ---- to the reader ---- */
 
-static const char *
-word(const json_t *json, const char *key, const char *missing)
-{
-    const char *text = json_string_value(json_object_get(json, key));
-
-    return text != NULL ? text : missing;
-}
-
 static void
 print_member(const json_t *member)
 {
@@ -217,13 +210,14 @@ print_member(const json_t *member)
     const json_t *check;
     size_t i;
 
-    printf("%s (%s, site %s): %s\n", word(member, "member", "?"), word(member, "role", "unknown"),
-           word(member, "site", "?"), verdict[validate_worst(member)]);
+    printf("%s (%s, site %s): %s\n", show_word(member, "member", "?"),
+           show_word(member, "role", "unknown"), show_word(member, "site", "?"),
+           verdict[validate_worst(member)]);
     json_array_foreach (json_object_get(member, "checks"), i, check) {
-        const char *remedy = word(check, "remedy", NULL);
+        const char *remedy = show_word(check, "remedy", NULL);
 
-        printf("  %-4s  %-18s %s\n", result_name[result_of(check)], word(check, "check", "?"),
-               word(check, "reason", ""));
+        printf("  %-4s  %-18s %s\n", result_name[result_of(check)], show_word(check, "check", "?"),
+               show_word(check, "reason", ""));
         if (remedy != NULL)
             printf("  %-4s  %-18s -> %s\n", "", "", remedy);
     }
@@ -264,7 +258,7 @@ command_validate(const struct config *config, const struct member *self,
         validate_compare(members);
     for (i = json_array_size(members); i > 0; i--) {
         member = json_array_get(members, i - 1);
-        if (!options->pool && strcmp(word(member, "member", ""), name) != 0)
+        if (!options->pool && strcmp(show_word(member, "member", ""), name) != 0)
             json_array_remove(members, i - 1);
         else if (validate_worst(member) > worst)
             worst = validate_worst(member);

@@ -52,6 +52,9 @@ void validate_postgres(struct validation *v);
 void validate_host(struct validation *v);
 void validate_ssh(struct validation *v);
 
+/* What is wrong with a server_version_num; NULL: nothing. */
+const char *validate_version(long number);
+
 /* One authorized_keys file: who of the others may come in by it. */
 void validate_keys(struct validation *v, const char *file);
 

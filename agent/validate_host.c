@@ -5,6 +5,7 @@
 #include "validate.h"
 #include "control.h"
 #include "postgres.h"
+#include "show.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
@@ -176,14 +177,6 @@ keep_status(void *context, json_t *line)
         v->status = json_incref(line);
 }
 
-static const char *
-word(const json_t *json, const char *key, const char *missing)
-{
-    const char *text = json_string_value(json_object_get(json, key));
-
-    return text != NULL ? text : missing;
-}
-
 static void
 check_agent(struct validation *v)
 {
@@ -196,14 +189,14 @@ check_agent(struct validation *v)
         validate_remedy(v, "systemctl start walferry@%s", v->config->name);
         return;
     }
-    alarm = word(v->status, "alarm", "");
+    alarm = show_word(v->status, "alarm", "");
     if (alarm[0] != '\0') {
         validate_say(v, READY_FAIL, "alarm: %s", alarm);
         validate_remedy(v, "walferry status; then as it says there");
     } else {
         validate_say(
             v, READY_OK, "the agent runs, %s of epoch %" JSON_INTEGER_FORMAT,
-            word(v->status, "role", "unknown"),
+            show_word(v->status, "role", "unknown"),
             json_integer_value(json_object_get(json_object_get(v->status, "epoch"), "number")));
     }
 }
@@ -215,9 +208,10 @@ check_link(struct validation *v, const json_t *link, const char *name)
     const json_t *offset = json_object_get(link, "clock_offset_seconds");
     double seconds = json_number_value(offset);
 
-    if (strcmp(word(link, "state", ""), "up") != 0) {
-        validate_say(v, READY_FAIL, "the link %s is %s: %s", name, word(link, "state", "unknown"),
-                     word(link, "reason", "no reason is known"));
+    if (strcmp(show_word(link, "state", ""), "up") != 0) {
+        validate_say(v, READY_FAIL, "the link %s is %s: %s", name,
+                     show_word(link, "state", "unknown"),
+                     show_word(link, "reason", "no reason is known"));
         validate_remedy(v, "walferry status, on both hosts");
     } else {
         validate_say(v, READY_OK, "the link %s is up", name);
@@ -242,11 +236,11 @@ check_links(struct validation *v)
     size_t i;
 
     json_array_foreach (json_object_get(v->status, "links"), i, link) {
-        snprintf(name, sizeof name, "to %s", word(link, "to", "?"));
+        snprintf(name, sizeof name, "to %s", show_word(link, "to", "?"));
         check_link(v, link, name);
     }
     if (json_is_object(receiving)) {
-        snprintf(name, sizeof name, "from %s", word(receiving, "from", "the primary"));
+        snprintf(name, sizeof name, "from %s", show_word(receiving, "from", "the primary"));
         check_link(v, receiving, name);
     }
 }

@@ -91,20 +91,24 @@ is(const struct validation *v, const char *name, const char *value)
 
 /* ---- the server ---- */
 
+const char *
+validate_version(long number)
+{
+    if (number < 130005 || (number >= 140000 && number < 140001))
+        return "its standbys fail at records that a crash left unfinished";
+    return number < 180000 ? NULL : "13 to 17 are";
+}
+
 static void
 check_version(struct validation *v)
 {
-    long number = atol(setting(v, "server_version_num"));
-    bool old = number < 130005 || (number >= 140000 && number < 140001);
+    const char *wrong = validate_version(atol(setting(v, "server_version_num")));
 
-    if (old || number >= 180000) {
-        validate_say(
-            v, READY_FAIL, "PostgreSQL %s is not supported: %s", setting(v, "server_version"),
-            old ? "its standbys fail at records that a crash left unfinished" : "13 to 17 are");
-        validate_remedy(v, "install the newest minor version (13.5, 14.1 and later are right)");
-    } else {
-        validate_say(v, READY_OK, "PostgreSQL %s", setting(v, "server_version"));
-    }
+    validate_say(v, wrong != NULL ? READY_FAIL : READY_OK, "PostgreSQL %s%s%s",
+                 setting(v, "server_version"), wrong != NULL ? " is not supported: " : "",
+                 wrong != NULL ? wrong : "");
+    if (wrong != NULL)
+        validate_remedy(v, "install the newest minor version of 13 to 17");
 }
 
 static void
@@ -137,6 +141,54 @@ check_rights(struct validation *v)
     if (rows != NULL && !lacks)
         validate_say(v, READY_OK, "the role %s may stream, watch and promote", PQuser(v->conn));
     PQclear(rows);
+}
+
+/* The way of seed and rejoin to the primary: its role, and from a standby the way itself. */
+static void
+check_tunnel(struct validation *v)
+{
+    const char *const role[] = {v->config->tunnel_user};
+    const char *const names[] = {"host", "port", "user", "dbname", "connect_timeout", NULL};
+    char host[sizeof v->self->run + 16];
+    const char *const values[] = {host, "5432", v->config->tunnel_user, "postgres", "5", NULL};
+    PGresult *rows = PQexecParams(
+        v->conn,
+        "select 1 from pg_roles where rolname = $1 and rolcanlogin and rolreplication"
+        " and not rolsuper"
+        " and has_function_privilege(oid, 'pg_ls_dir(text,boolean,boolean)', 'execute')"
+        " and has_function_privilege(oid, 'pg_stat_file(text,boolean)', 'execute')"
+        " and has_function_privilege(oid, 'pg_read_binary_file(text)', 'execute')"
+        " and has_function_privilege(oid, 'pg_read_binary_file(text,bigint,bigint,boolean)', 'execute')",
+        1, NULL, role, NULL, NULL, 0);
+    bool right = PQntuples(rows) == 1;
+    PGconn *conn;
+
+    PQclear(rows);
+    if (!right) {
+        validate_say(v, READY_WARN,
+                     "there is no role %s with the rights of seed and rejoin: neither would work",
+                     role[0]);
+        validate_remedy(
+            v,
+            "on the primary: create role %s login replication; grant execute on function "
+            "pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean), "
+            "pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) to %s",
+            role[0], role[0]);
+    }
+    snprintf(host, sizeof host, "%s/tunnel", v->self->run);
+    conn = v->primary ? NULL : PQconnectdbParams(names, values, 0);
+    if (conn != NULL && PQstatus(conn) != CONNECTION_OK) {
+        validate_say(v, READY_WARN, "no way to the primary's PostgreSQL: %s", PQerrorMessage(conn));
+        validate_remedy(
+            v,
+            "the link must be up; on the primary, in pg_hba.conf: local all,replication "
+            "%s peer map=walferry",
+            role[0]);
+    } else if (right) {
+        validate_say(v, READY_OK, "the role %s has its rights%s", role[0],
+                     conn != NULL ? ", and gets to the primary" : "");
+    }
+    PQfinish(conn);
 }
 
 /* What the link of a new primary begins with. */
@@ -740,6 +792,7 @@ validate_postgres(struct validation *v)
         {"version", check_version},
         {"rights", check_rights},
         {"streaming", check_streaming},
+        {"tunnel", check_tunnel},
         {"wal_level", check_wal_level},
         {"slots", check_slots},
         {"walsenders", check_walsenders},

@@ -48,10 +48,6 @@ export DEMO_POOL_CONF='disk_warning = 0s
 disk_critical = 0s' # what else fills this machine's disk is not the subject
 start_pool
 unset DEMO_CONF
-for n in 1 2; do # what a tunnel gives
-    as mkdir -p "$WALFERRY_DEMO/dc$n/run/far/dc$((3 - n))-a"
-    as ln -sf "$WALFERRY_DEMO/dc$((3 - n))/run/control" "$WALFERRY_DEMO/dc$n/run/far/dc$((3 - n))-a/control"
-done
 sql1 "create database $OTHER_DB" >/dev/null
 app() { as "$PGBIN/psql" -XAtq "$DC1_PG dbname=$OTHER_DB" -c "$1" >/dev/null || fail "$1"; }
 expect 30 level
@@ -62,6 +58,7 @@ ready
 has dc1-a ok ssh 'to dc2-a: .*forced command' '' || fail "SSH from dc1-a was not tried: $report"
 has dc2-a ok ssh 'to dc1-a: .*forced command' '' || fail "SSH from dc2-a was not tried: $report"
 has dc1-a ok databases '3 looked into' '' || fail "not every database was looked into"
+has dc2-a ok tunnel 'gets to the primary' '' || fail "the tunnel was not tried"
 has dc2-a ok compared 'dc1-a' '' || fail "nothing was compared"
 said=$(walferry 2 validate) || fail "exit $? for a member that is ready"
 grep -q '^dc2-a (standby, site dc2): ready$' <<<"$said" || fail "as text: $said"
@@ -104,6 +101,15 @@ step "the agents' role and its way in"
 sql1 "revoke execute on function pg_promote from walferry" >/dev/null
 finds 2 dc2-a fail rights 'walferry lacks a right' 'grant execute on function pg_promote'
 sql1 "grant execute on function pg_promote to walferry" >/dev/null
+sql1 "alter role walferry_tunnel noreplication" >/dev/null
+finds 2 dc1-a warn tunnel 'no role walferry_tunnel with the rights' 'create role walferry_tunnel'
+sql1 "alter role walferry_tunnel replication" >/dev/null
+hba=$WALFERRY_DEMO/dc1/etc/pg_hba.conf
+echo "local all,replication walferry,$RUN_AS trust" | put "$hba"
+sql1 "select pg_reload_conf()" >/dev/null
+finds 2 dc2-a warn tunnel 'no way to the primary.*walferry_tunnel' 'pg_hba.conf'
+printf 'local all all trust\nlocal replication all trust\n' | put "$hba"
+sql1 "select pg_reload_conf()" >/dev/null
 hba=$WALFERRY_DEMO/dc2/etc/pg_hba.conf
 echo "local all all trust" | put "$hba"
 sql2 "select pg_reload_conf()" >/dev/null
@@ -143,15 +149,29 @@ sql2 "select pg_create_physical_replication_slot('filler_' || n) from generate_s
 finds 1 dc2-a fail slots '^0 of 10 replication slots are free.*need 1 more' 'max_replication_slots = 11'
 sql2 "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name like 'filler_%'" >/dev/null
 
-step "no rewind"
-set1 "set max_connections = 200" # in force with the same restart: the next step's
+step "settings that take a restart"
+for line in "max_connections = 200" "max_wal_senders = 2" "hot_standby = off" "recovery_target_timeline = 'current'" "archive_mode = on"; do
+    sql1 "alter system set $line" >/dev/null
+done
 pg2 stop -m fast && pg1 stop -m fast || fail "they do not stop"
-for n in 1 2; do
-    data=$([ $n = 1 ] && echo "$DC1_PGDATA" || echo "$DC2_PGDATA")
-    as "$PGBIN/pg_checksums" --disable -D "$data" >/dev/null || fail "pg_checksums"
+for data in "$DC1_PGDATA" "$DC2_PGDATA"; do
+    as "$PGBIN/pg_checksums" --disable -D "$data" >/dev/null 2>&1 || fail "pg_checksums"
 done
 pg1 start && pg2 start || fail "they do not start"
 finds 2 dc1-a warn rewind 'neither data checksums nor wal_log_hints' 'alter system set wal_log_hints = on'
+finds 2 dc1-a fail recovery "recovery_target_timeline is 'current'" "recovery_target_timeline = 'latest'"
+has dc1-a fail recovery 'hot_standby is off' 'hot_standby = on' || fail "hot_standby: $(bad)"
+has dc1-a warn archive 'without an archive_command' 'archive_command' || fail "archive_command: $(bad)"
+has dc2-a warn archive 'archive_mode is off here, on on dc1-a' 'same archive_mode' || fail "archive_mode: $(bad)"
+has dc1-a warn capacity 'max_wal_senders is 2 here and 10 on dc2-a' 'max_wal_senders = 10 on dc1-a' || fail "max_wal_senders: $(bad)"
+as mkdir "$WALFERRY_DEMO/received"
+as "$PGBIN/pg_receivewal" -D "$WALFERRY_DEMO/received" -n -d "$DC1_PG" --no-sync >/dev/null 2>&1 & other=$!
+finds 2 dc1-a warn walsenders '^1 of 2 walsenders are free' 'max_wal_senders = 4'
+sql1 "select pg_terminate_backend(pid) from pg_stat_replication where application_name = 'pg_receivewal'" >/dev/null
+wait $other
+set1 "set archive_command = 'false'"
+sql1 "select pg_switch_wal()" >/dev/null
+finds 2 dc1-a warn archive 'archiving fails, last for 0' 'pg_stat_archiver'
 
 step "a standby with fewer connections than its primary"
 finds 1 dc2-a fail capacity 'max_connections is 100 here and 200 on the primary' 'max_connections = 200 on dc2-a'
@@ -161,7 +181,10 @@ pg2 stop -m fast || fail "it does not stop"
 finds 1 dc2-a fail postgres 'does not answer' 'pg_ctl'
 has dc2-a fail capacity 'max_connections is 100 here and 200' '' || fail "unknown, with the server down: $(bad)"
 has dc2-a ok disk '' '' && has dc2-a ok ssh '' '' || fail "the rest was not looked at: $report"
-set1 "set wal_log_hints = on"
+for name in max_wal_senders hot_standby recovery_target_timeline archive_mode archive_command; do
+    sql1 "alter system reset $name" >/dev/null
+done
+sql1 "alter system set wal_log_hints = on" >/dev/null
 printf 'max_connections = 200\nwal_log_hints = on\n' | as sh -c 'cat >>"$1"' sh "$WALFERRY_DEMO/dc2/etc/postgresql.conf"
 pg1 restart && pg2 start || fail "they do not start"
 ready

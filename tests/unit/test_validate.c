@@ -188,6 +188,19 @@ test_compare_what_is_unknown_is_said_and_not_judged(void **state)
     json_decref(members);
 }
 
+static void
+test_versions(void **state)
+{
+    static const long wrong[] = {0, 120022, 130000, 130004, 140000, 180000},
+                      right[] = {130005, 130023, 140001, 150000, 150020, 160001, 170009};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_non_null(validate_version(wrong[i]));
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++)
+        assert_null(validate_version(right[i]));
+}
+
 /* ---- authorized_keys ---- */
 
 static void
@@ -260,6 +273,7 @@ main(void)
         cmocka_unit_test(test_compare_installations),
         cmocka_unit_test(test_compare_glibc_matters_where_text_is_sorted_by_it),
         cmocka_unit_test(test_compare_what_is_unknown_is_said_and_not_judged),
+        cmocka_unit_test(test_versions),
         cmocka_unit_test(test_keys),
     };
 
