@@ -891,6 +891,8 @@ open_links(struct agent *a)
         config_slot_name(a->slot_name[count], m->name);
         code = link_init(&a->link[count], m->name, &m->target, &a->shipping, &a->crew, &a->shelf,
                          a->conninfo, a->slot_name[count], a->self->pgdata, a->codec);
+        if (code == 0)
+            code = link_outbox(&a->link[count], &a->outbox.spool, a->outbox.conninfo);
         if (code < 0)
             return code;
         a->link[count].sender.file = site_take;
@@ -941,6 +943,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     *a = (struct agent){.config = config, .self = self, .started_us = clock_us()};
     a->incarnation = (uint64_t)clock_wall_us();
     a->spool.dir = a->spool.lock = a->inlet.fd = a->relay.fd = a->control.fd = -1;
+    a->outbox.spool.dir = a->outbox.spool.lock = a->outbox.relay.fd = -1;
     a->codec = calloc(1, sizeof *a->codec);
     a->note = calloc(1, sizeof *a->note);
     a->scratch = malloc(FRAME_WAL_MAX);
@@ -973,6 +976,8 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     if (code == 0)
         code = crew_init(&a->crew);
     a->shipping = config->shipping;
+    if (code == 0)
+        code = outbox_open(&a->outbox, self->outbox, self->run, self->postgres, self->pgdata);
     if (code == 0)
         code = site_init(&a->site, config, self);
     a->receiver.file = site_take;
@@ -1012,6 +1017,7 @@ agent_close(struct agent *a)
     http_close(&a->http);
     inlet_close(&a->inlet);
     relay_close(&a->relay);
+    outbox_close(&a->outbox);
     worker_release(&a->flusher);
     worker_release(&a->scribe);
     figures_close(a);
@@ -1063,6 +1069,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     postgres_watch(a->postgres, &a->loop);
     inlet_watch(&a->inlet, &a->loop);
     relay_watch(&a->relay, &a->loop, now_us);
+    outbox_watch(&a->outbox, &a->loop, now_us);
     control_watch(&a->control, &a->loop);
     http_watch(&a->http, &a->loop);
     for (size_t i = 0; i < a->links; i++)
@@ -1095,6 +1102,7 @@ agent_loop(struct agent *a, int signals)
         run_postgres(a, now_us);
         judge(a, wall_us);
         run_receiving(a, now_us, wall_us);
+        outbox_run(&a->outbox, &a->loop, now_us);
         run_links(a, now_us, wall_us);
         tunnel_run(a, now_us);
         control_run(&a->control, &a->loop, now_us);

@@ -14,6 +14,7 @@
 #include "examiner.h"
 #include "figures.h"
 #include "http.h"
+#include "outbox.h"
 #include "pool.h"
 #include "postgres.h"
 #include "tunnel.h"
@@ -94,6 +95,7 @@ struct agent {
     struct receiver receiver;
     struct inlet inlet;
     struct relay relay;
+    struct outbox outbox;
     struct postgres *postgres;
     int64_t stopping_us; /* since when the local server is shutting down; 0: it is not */
     int64_t feedback_us; /* when the local standby was last here */

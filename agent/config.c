@@ -586,6 +586,7 @@ enum member_key {
     MEMBER_START,
     MEMBER_STOP,
     MEMBER_SPOOL,
+    MEMBER_OUTBOX,
     MEMBER_RUN,
     MEMBER_KEEP,
     MEMBER_ESCROW_KEEP,
@@ -614,6 +615,7 @@ static const struct key member_keys[MEMBER_KEYS] = {
     [MEMBER_START] = {"start", false, take_command, IN(member, start), "a command"},
     [MEMBER_STOP] = {"stop", false, take_command, IN(member, stop), "a command"},
     [MEMBER_SPOOL] = {"spool", true, take_path, IN(member, spool), PATH_ALLOWED},
+    [MEMBER_OUTBOX] = {"outbox", false, take_path, IN(member, outbox), PATH_ALLOWED},
     [MEMBER_RUN] = {"run", true, take_path, IN(member, run),
                     "an absolute path of plain characters, at most 63 bytes: sockets are in it"},
     [MEMBER_NICE] = {"nice", false, take_nice, IN(member, nice), "0 to 19"},
@@ -802,7 +804,7 @@ value_fault(const char *value)
 static void
 unknown_key(struct parse *p, const char *name)
 {
-    char shown[SHOWN_SIZE], names[512];
+    char shown[SHOWN_SIZE], names[1024];
     size_t used = 0;
 
     for (size_t i = 0; i < p->key_count; i++)
@@ -915,11 +917,13 @@ clash(const char *a, bool a_pgdata, const char *b, bool b_pgdata)
 static void
 check_directories(struct parse *p, size_t index, size_t other_index)
 {
-    static const enum member_key directories[] = {MEMBER_PGDATA, MEMBER_SPOOL, MEMBER_RUN};
+    static const enum member_key directories[] = {MEMBER_PGDATA, MEMBER_SPOOL, MEMBER_RUN,
+                                                  MEMBER_OUTBOX};
+    const size_t count = sizeof directories / sizeof *directories;
     const struct member *m = &p->c->member[index], *other = &p->c->member[other_index];
 
-    for (size_t i = 0; i < 3; i++)
-        for (size_t j = 0; j < (m == other ? i : 3); j++) {
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < (m == other ? i : count); j++) {
             const struct key *mine = &member_keys[directories[i]],
                              *theirs = &member_keys[directories[j]];
             const char *how = clash((const char *)m + mine->offset, i == 0,
@@ -1053,6 +1057,10 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
         complain(&p.to, line > 0 ? line : 1, NULL,
                  "not understood; allowed: [section], key = value, ; comment");
     c->event_command_line = p.pool_key_line[POOL_EVENT_COMMAND];
+    for (size_t i = 0; i < c->members; i++)
+        if (p.member_key_line[i][MEMBER_OUTBOX] == 0)
+            snprintf(c->member[i].outbox, sizeof c->member[i].outbox, "%s/outbox",
+                     c->member[i].spool);
     check_whole(&p);
     return verdict(&p.to);
 }
@@ -1404,6 +1412,7 @@ config_check_local(const struct config *c, const struct member *self, FILE *erro
                  strerror(errno));
     check_identity(&to, self);
     check_directory(&to, self, "spool", self->spool, 027);
+    check_directory(&to, self, "outbox", self->outbox, 077);
     check_directory(&to, self, "run", self->run, 077);
     name_section(&to, NULL);
     if (c->event_command[0] != '\0' && access(c->event_command, X_OK) < 0)

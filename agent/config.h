@@ -42,6 +42,7 @@ struct member {
     char bindir[256];
     char start[256], stop[256]; /* "" : pg_ctl on pgdata */
     char spool[256];
+    char outbox[264]; /* default: outbox in the spool */
     char run[64];
     int64_t keep_us;
     int64_t escrow_keep_us; /* what a rejoin kept is removed after that; default 30 days */

@@ -33,7 +33,7 @@ link_init(struct link *l, const char *member, const struct lane_target *target,
     snprintf(l->member, sizeof l->member, "%s", member);
     snprintf(l->reason, sizeof l->reason, "not started");
     sender_init(&l->sender, codec);
-    l->source = source_new(conninfo, slot, slot, pgdata);
+    l->source = l->from_server = source_new(conninfo, slot, slot, pgdata);
     if (l->source == NULL)
         return fail(ERR_LOCAL, "out of memory for a link");
     code = pack_init(&l->pack, crew, shelf, settings->compression);
@@ -43,6 +43,16 @@ link_init(struct link *l, const char *member, const struct lane_target *target,
         return code;
     link_set(l, settings);
     return worker_init(&l->drain.worker);
+}
+
+int
+link_outbox(struct link *l, const struct spool *outbox, const char *conninfo)
+{
+    l->from_outbox = source_new(conninfo, "walferry_outbox", "", NULL);
+    if (l->from_outbox == NULL)
+        return fail(ERR_LOCAL, "out of memory for a link");
+    l->outbox = outbox;
+    return 0;
 }
 
 void
@@ -62,7 +72,8 @@ link_release(struct link *l)
     sender_close(&l->sender);
     pack_release(&l->pack);
     lanes_release(&l->lanes);
-    source_free(l->source);
+    source_free(l->from_server);
+    source_free(l->from_outbox);
     worker_release(&l->drain.worker);
     if (l->drain.state == DRAIN_SHIPPING)
         pgwal_close(&l->drain.wal);
@@ -270,6 +281,44 @@ take_wal(struct link *l, int64_t now_us)
     return 0;
 }
 
+/* Where the byte at lsn comes from: the outbox as far as it goes. */
+static struct source *
+source_of(const struct link *l, lsn_t lsn)
+{
+    const struct spool *o = l->outbox;
+
+    if (o == NULL || spool_empty(o) || lsn < o->start || lsn > o->available ||
+        (lsn == o->available && !l->outbox_grows))
+        return l->from_server;
+    return l->from_outbox;
+}
+
+/* From the byte that is next in the sender, which has all that was taken before. */
+static void
+start_source(struct link *l, int64_t now_us)
+{
+    l->source = source_of(l, l->sender.sent);
+    if (source_start(l->source, &l->identity, l->sender.sent_timeline, l->sender.sent, now_us) < 0)
+        source_failed(l, now_us);
+    else
+        l->source_due_us = now_us;
+}
+
+/* Into the outbox, or out of it, where the next byte is. */
+static int
+change_source(struct link *l, int64_t now_us)
+{
+    if (!source_streaming(l->source) || source_of(l, source_next_lsn(l->source)) == l->source)
+        return 0;
+    source_stop(l->source);
+    if (pack_all(l) < 0)
+        return ERR_LOCAL;
+    start_source(l, now_us);
+    log_info("link to %s: goes on from the %s at " LSN_FORMAT, l->member,
+             l->source == l->from_outbox ? "outbox" : "server", LSN_ARGS(l->sender.sent));
+    return 0;
+}
+
 static int
 run_source(struct link *l, const struct loop *loop, int64_t now_us)
 {
@@ -283,7 +332,9 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
         position.flush = far->flushed;
         position.apply = far->applied;
     }
-    if (!l->source_allowed || l->drain.state != DRAIN_NONE) {
+    if (l->outbox != NULL && !spool_empty(l->outbox) && far->flushed < l->outbox->available)
+        position.flush = LSN_UNKNOWN; /* the slot may be past it: it must not go back */
+    if ((!l->source_allowed && l->source == l->from_server) || l->drain.state != DRAIN_NONE) {
         source_stop(l->source);
         return 0;
     }
@@ -297,13 +348,10 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
             l->source_due_us = now_us + SOURCE_RETRY_US / 10;
             return 0;
         }
-        if (source_start(l->source, &l->identity, l->sender.sent_timeline, l->sender.sent, now_us) <
-            0) {
-            source_failed(l, now_us);
-            return 0;
-        }
-        l->source_due_us = now_us;
+        start_source(l, now_us);
     }
+    if (change_source(l, now_us) < 0)
+        return ERR_LOCAL;
     if (source_run(l->source, loop, now_us) < 0 ||
         source_report(l->source, &position, now_us) < 0) {
         source_failed(l, now_us);
@@ -388,6 +436,13 @@ ship_rest(struct link *l)
     return sender_drained(&l->sender, true, d->timeline, d->end, "");
 }
 
+/* What pg_wal may have no longer goes first. */
+static bool
+ships_outbox(const struct link *l)
+{
+    return l->source == l->from_outbox && source_active(l->source);
+}
+
 static int
 run_drain(struct link *l)
 {
@@ -403,7 +458,7 @@ run_drain(struct link *l)
     }
     if (l->state != LINK_SHIPPING)
         return 0;
-    if (l->sender.drain_asked && d->state == DRAIN_NONE) {
+    if (l->sender.drain_asked && d->state == DRAIN_NONE && !ships_outbox(l)) {
         l->sender.drain_asked = false;
         return begin_drain(l);
     }

@@ -132,6 +132,12 @@ source_streaming(const struct source *s)
     return s->state == SOURCE_STREAMING;
 }
 
+lsn_t
+source_next_lsn(const struct source *s)
+{
+    return s->lsn;
+}
+
 const char *
 source_sqlstate(const struct source *s)
 {

@@ -1189,6 +1189,28 @@ spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wall_us
     return removed;
 }
 
+int
+spool_clear(struct spool *s)
+{
+    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE];
+    int removed;
+
+    assert(!s->flushing && !s->damaged && s->flushed == s->written);
+    while ((removed = spool_prune(s, s->flushed, 0, INT64_MAX)) > 0)
+        ;
+    if (removed < 0)
+        return removed;
+    name_of(s, s->timeline, s->flushed, name, partial);
+    if (durable_remove(s->dir, "position") < 0 || durable_remove(s->dir, partial) < 0)
+        return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, partial);
+    durable_close(s->fd);
+    durable_close(s->read_fd);
+    s->fd = s->read_fd = -1;
+    s->timeline = 0;
+    s->start = s->written = s->flushed = s->available = s->recorded = 0;
+    return 0;
+}
+
 /* ---- restore_command ---- */
 
 static bool

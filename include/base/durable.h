@@ -47,6 +47,8 @@ int durable_list(int dir, int (*visit)(void *context, const struct durable_entry
                  void *context);
 
 int durable_free(int dir, uint64_t *ret_bytes); /* what the file system still has for us */
+/* ... and how large it is for us, used or free: what root keeps for itself is no part of it. */
+int durable_room(int dir, uint64_t *ret_size, uint64_t *ret_free);
 
 /* An exclusive lock on a file made for it, held until the process ends or durable_close;
  * EWOULDBLOCK. */

@@ -20,6 +20,7 @@
 #include "shipper/rate.h"
 #include "shipper/sender.h"
 #include "shipper/source.h"
+#include "shipper/spool.h"
 
 #define LINK_REASON_MAX 1024
 
@@ -72,10 +73,13 @@ struct link {
     struct sender sender;
     struct pack pack;
     struct rate rate;
-    uint64_t handed;     /* of sender.handed, what the rate has counted */
-    bool rate_limits;    /* frames wait for the rate limit, not for the line */
-    struct codec *codec; /* borrowed */
-    struct source *source;
+    uint64_t handed;       /* of sender.handed, what the rate has counted */
+    bool rate_limits;      /* frames wait for the rate limit, not for the line */
+    struct codec *codec;   /* borrowed */
+    struct source *source; /* the one in use of the two below */
+    struct source *from_server, *from_outbox;
+    const struct spool *outbox;          /* borrowed; NULL: there is none */
+    bool outbox_grows;                   /* at its end more comes: do not go to the server yet */
     bool source_allowed;                 /* the agent lets go of a stopping server by clearing it */
     char source_reason[LINK_REASON_MAX]; /* why no WAL comes though the link is up; "" when it does
                                           */
@@ -99,6 +103,13 @@ struct link {
 int link_init(struct link *l, const char *member, const struct lane_target *target,
               const struct link_settings *settings, struct crew *crew, struct shelf *shelf,
               const char *conninfo, const char *slot, const char *pgdata, struct codec *codec);
+/*
+ * WAL that the server may have no longer, with a relay at conninfo: the link ships from there while
+ * its next byte is inside, and from the server otherwise. The change is exact to the byte, in the
+ * midst of a session. While the outbox is not empty the server is not told of positions inside it:
+ * its slot may have moved past them. Both borrowed for life. Before the first link_run.
+ */
+int link_outbox(struct link *l, const struct spool *outbox, const char *conninfo);
 /* Ship what the dead server has left, as if the far side had asked; nothing when it is shipped. */
 void link_drain(struct link *l);
 void link_set(struct link *l, const struct link_settings *settings);

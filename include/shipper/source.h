@@ -64,6 +64,7 @@ void source_stop(struct source *s); /* closes the connection at once; may be sta
 
 bool source_active(const struct source *s);          /* started and not stopped */
 bool source_streaming(const struct source *s);       /* in COPY */
+lsn_t source_next_lsn(const struct source *s);       /* of the next byte it will give */
 const char *source_sqlstate(const struct source *s); /* of the last server error, "" if none */
 
 /* want_input false: do not ask poll for input (back-pressure), only for what must be written. */

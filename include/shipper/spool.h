@@ -163,6 +163,10 @@ bool spool_first(const struct spool *s, timeline_t timeline, lsn_t *ret_first);
  */
 int spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wall_us);
 
+/* Remove all WAL, the unfinished segment last: the spool is empty then, histories and identity
+ * stay. Not while a flush is under way, and only when all is flushed. */
+int spool_clear(struct spool *s);
+
 /*
  * restore_command: copy a whole segment or history file `name` of the spool at `path` to
  * `target` (written beside it, renamed). Needs no lock and no agent. 0; ERR_AGAIN not

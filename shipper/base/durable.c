@@ -207,14 +207,23 @@ durable_list(int dir, int (*visit)(void *context, const struct durable_entry *en
 }
 
 int
-durable_free(int dir, uint64_t *ret_bytes)
+durable_room(int dir, uint64_t *ret_size, uint64_t *ret_free)
 {
     struct statvfs vfs;
 
     if (fstatvfs(dir, &vfs) < 0)
         return -1;
-    *ret_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+    *ret_free = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+    *ret_size = (uint64_t)(vfs.f_blocks - vfs.f_bfree) * vfs.f_frsize + *ret_free;
     return 0;
+}
+
+int
+durable_free(int dir, uint64_t *ret_bytes)
+{
+    uint64_t size;
+
+    return durable_room(dir, &size, ret_bytes);
 }
 
 int

@@ -1,0 +1,236 @@
+/* See outbox.h. */
+#include "outbox.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define RETRY_US       (2 * SECOND_US)
+#define LOOK_US        (200 * MILLISECOND_US)
+#define ITEMS_PER_TURN 32 /* 4 MB, as a link's */
+
+/* The message of now; logged when it is another one. */
+static void
+refuse(struct outbox *o, int64_t now_us)
+{
+    source_stop(o->source);
+    o->waiting = false;
+    o->retry_us = now_us + RETRY_US;
+    if (strcmp(o->error, fail_message()) == 0)
+        return;
+    snprintf(o->error, sizeof o->error, "%s", fail_message());
+    log_warning("outbox: %s", o->error);
+}
+
+int
+outbox_open(struct outbox *o, const char *path, const char *run, const char *conninfo,
+            const char *pgdata)
+{
+    int code;
+
+    *o = (struct outbox){.path = path, .bytes_max = UINT64_MAX};
+    o->spool.dir = o->spool.lock = -1;
+    snprintf(o->run, sizeof o->run, "%s/outbox", run);
+    snprintf(o->conninfo, sizeof o->conninfo, "host='%s' port=5432 user=walferry", o->run);
+    if (mkdir(o->run, 0700) < 0 && errno != EEXIST)
+        return fail_sys(ERR_LOCAL, "cannot make %s", o->run);
+    o->source = source_new(conninfo, "walferry_outbox", "", pgdata);
+    if (o->source == NULL)
+        return fail(ERR_LOCAL, "out of memory for the outbox");
+    code = worker_init(&o->flusher);
+    if (code == 0)
+        code = relay_open(&o->relay, o->run, &o->spool);
+    if (code == 0 && outbox_reload(o) < 0)
+        refuse(o, clock_us());
+    return code;
+}
+
+void
+outbox_close(struct outbox *o)
+{
+    source_free(o->source);
+    relay_close(&o->relay);
+    worker_release(&o->flusher);
+    spool_close(&o->spool);
+    *o = (struct outbox){0};
+}
+
+int
+outbox_reload(struct outbox *o)
+{
+    if (o->filling || o->spool.flushing)
+        return fail(ERR_USAGE, "the outbox %s is being filled", o->path);
+    spool_close(&o->spool);
+    return spool_open(&o->spool, o->path);
+}
+
+void
+outbox_fill(struct outbox *o, const struct identity *identity, timeline_t timeline, lsn_t from)
+{
+    if (!o->filling)
+        log_info("outbox: takes WAL from " LSN_FORMAT " on",
+                 LSN_ARGS(spool_empty(&o->spool) ? from : o->spool.available));
+    o->filling = true;
+    o->identity = *identity;
+    o->from_timeline = timeline;
+    o->from = segment_start(from, identity->segment_bytes);
+}
+
+void
+outbox_stop(struct outbox *o)
+{
+    if (!o->filling)
+        return;
+    log_info("outbox: takes no more, it ends at " LSN_FORMAT, LSN_ARGS(o->spool.available));
+    source_stop(o->source);
+    o->filling = o->waiting = o->full = false;
+}
+
+bool
+outbox_receives(const struct outbox *o)
+{
+    return o->filling && !o->full && source_streaming(o->source);
+}
+
+static void
+start(struct outbox *o, int64_t now_us)
+{
+    timeline_t timeline = o->from_timeline;
+    lsn_t from = o->from;
+    int code;
+
+    if (now_us < o->retry_us)
+        return;
+    o->retry_us = now_us + RETRY_US;
+    code = o->spool.dir < 0 ? spool_open(&o->spool, o->path) : 0;
+    if (code == 0 && o->spool.damaged)
+        code = spool_recover(&o->spool);
+    if (code == 0)
+        code = spool_adopt(&o->spool, &o->identity);
+    if (code == 0 && !spool_empty(&o->spool))
+        spool_resume(&o->spool, &timeline, &from); /* compares what is there with the server's */
+    if (code == 0)
+        code = source_start(o->source, &o->identity, timeline, from, now_us);
+    if (code < 0)
+        refuse(o, now_us);
+}
+
+/* The bounds, looked at a few times a second. */
+static void
+look_for_room(struct outbox *o, int64_t now_us)
+{
+    uint64_t size = 0, room = 0;
+
+    if (now_us - o->looked_us < LOOK_US)
+        return;
+    o->looked_us = now_us;
+    if (durable_room(o->spool.dir, &size, &room) < 0)
+        return;
+    o->full =
+        o->spool.written - o->spool.start >= o->bytes_max || room < size / 100 * o->reserve_percent;
+}
+
+static int
+take(struct outbox *o, int64_t now_us)
+{
+    const struct source_item *item = &o->item;
+    int code = 0;
+
+    if (item->kind == SOURCE_HISTORY)
+        return spool_put_history(&o->spool, item->timeline, item->bytes, item->length);
+    if (spool_empty(&o->spool))
+        code = spool_begin(&o->spool, item->timeline, item->lsn);
+    if (code == 0)
+        code =
+            spool_append(&o->spool, item->timeline, item->lsn, item->bytes, item->length, now_us);
+    return code;
+}
+
+/* Items into the spool; one that has to wait for a flush is kept. */
+static int
+take_items(struct outbox *o, int64_t now_us)
+{
+    for (int i = 0; i < ITEMS_PER_TURN && !o->full; i++) {
+        int code = o->waiting ? 1 : source_next(o->source, &o->item);
+
+        if (code <= 0)
+            return code;
+        code = take(o, now_us);
+        o->waiting = code == ERR_AGAIN;
+        if (code < 0)
+            return o->waiting ? 0 : code;
+        o->error[0] = '\0';
+    }
+    return 0;
+}
+
+static void
+fill(struct outbox *o, const struct loop *l, int64_t now_us)
+{
+    static const struct source_position nothing; /* it is not the other site */
+
+    if (!source_active(o->source))
+        start(o, now_us);
+    look_for_room(o, now_us);
+    if (source_run(o->source, l, now_us) < 0 || source_report(o->source, &nothing, now_us) < 0 ||
+        take_items(o, now_us) < 0)
+        refuse(o, now_us);
+}
+
+static void
+job_flush(void *job)
+{
+    spool_flush_run(job);
+}
+
+void
+outbox_run(struct outbox *o, const struct loop *l, int64_t now_us)
+{
+    if (worker_done(&o->flusher) && spool_flush_end(&o->spool, &o->flush) < 0)
+        refuse(o, now_us);
+    if (o->filling)
+        fill(o, l, now_us);
+    if (!worker_busy(&o->flusher) && o->spool.dir >= 0 &&
+        spool_flush_begin(&o->spool, &o->flush, now_us))
+        worker_submit(&o->flusher, job_flush, &o->flush);
+    relay_run(&o->relay, l, now_us);
+}
+
+void
+outbox_watch(const struct outbox *o, struct loop *l, int64_t now_us)
+{
+    loop_watch(l, worker_fd(&o->flusher), POLLIN);
+    relay_watch(&o->relay, l, now_us);
+    if (!o->filling)
+        return;
+    if (!source_active(o->source)) {
+        loop_due(l, o->retry_us);
+        return;
+    }
+    source_watch(o->source, l, !o->full && !o->waiting);
+    loop_due(l, now_us + SOURCE_REPORT_US);
+}
+
+void
+outbox_prune(struct outbox *o, lsn_t needed_from)
+{
+    struct spool *s = &o->spool;
+    int code;
+
+    if (spool_empty(s))
+        return;
+    if (!o->filling && !s->flushing && s->flushed == s->written && needed_from >= s->written)
+        code = spool_clear(s);
+    else
+        code = spool_prune(s, needed_from, 0, INT64_MAX);
+    if (code < 0)
+        log_warning("outbox: %s", fail_message());
+    else if (spool_empty(s))
+        log_info("outbox: all of it is on the other site, it is empty again");
+}
