@@ -959,6 +959,8 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
         code = pool_load(&a->pool, a->spool.dir);
     if (code == ERR_AGAIN)
         code = 0;
+    if (code == 0)
+        code = gaps_load(&a->gaps, a->spool.dir);
     http_init(&a->http, a);
     receiver_init(&a->receiver, &a->spool, a->codec, a->scratch);
     if (code == 0)

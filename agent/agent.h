@@ -15,6 +15,7 @@
 #include "figures.h"
 #include "http.h"
 #include "outbox.h"
+#include "ladder.h"
 #include "pool.h"
 #include "postgres.h"
 #include "tunnel.h"
@@ -115,6 +116,7 @@ struct agent {
     struct histogram flush_took;
     struct failover failover;
     struct figures figures;
+    struct gaps gaps; /* WAL that other members lack */
     struct tunnel tunnel;
     struct site site;
 };

@@ -26,6 +26,7 @@ static const struct event_kind kinds[EVENTS] = {
     [EVENT_CLOCKS_DIFFER] = {"WF011", "clocks differ", "warning", SECONDS(10), SECONDS(10)},
     [EVENT_ROLE_CHANGED] = {"WF012", "role changed", "info", 0, 0},
     [EVENT_NOT_SYNCHRONOUS] = {"WF013", "commits do not wait", "warning", SECONDS(5), SECONDS(5)},
+    [EVENT_GAP] = {"WF014", "WAL gap", "critical", SECONDS(1), SECONDS(5)},
 };
 
 const struct event_kind *

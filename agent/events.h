@@ -33,6 +33,7 @@ enum event_id { /* WF001 is the first; numbers are never used again */
                 EVENT_CLOCKS_DIFFER,
                 EVENT_ROLE_CHANGED,
                 EVENT_NOT_SYNCHRONOUS,
+                EVENT_GAP,
                 EVENTS
 };
 
