@@ -216,7 +216,7 @@ agent_receiving_reason(const struct agent *a)
     case PONG_POSTGRES_DEAD:
         return "the PostgreSQL of the primary is down; start it there, or run walferry failover here";
     }
-    return "";
+    return r->waits;
 }
 
 static json_t *

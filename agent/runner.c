@@ -7,15 +7,9 @@
 #include "base/text.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 int
@@ -47,60 +41,17 @@ runner_release(struct runner *r)
 
 /* ---- in the worker's thread ---- */
 
-/* The agent's signals are blocked or ignored: the command gets everything as usual. */
-static int
-spawn(const struct runner_job *j, pid_t *ret_pid)
-{
-    char *argv[] = {(char *)(uintptr_t)j->command, NULL}, *environment[RUNNER_FACTS + 1] = {NULL};
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    sigset_t none, all;
-    int error;
-
-    for (size_t i = 0; i < RUNNER_FACTS; i++)
-        environment[i] = (char *)(uintptr_t)j->fact[i];
-    sigemptyset(&none);
-    sigfillset(&all);
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&files, 2, 1);
-    posix_spawn_file_actions_addclosefrom_np(&files, 3);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                              POSIX_SPAWN_SETPGROUP);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    error = posix_spawn(ret_pid, j->command, &files, &attributes, argv, environment);
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&files);
-    return error;
-}
-
 static void
 job_command(void *context)
 {
     struct runner_job *j = context;
-    struct pollfd wait_for[2] = {{.fd = -1, .events = POLLIN},
-                                 {.fd = j->stop_fd, .events = POLLIN}};
-    int64_t until_us = clock_us() + RUNNER_LIMIT_US, left_us;
-    pid_t pid;
+    char *argv[] = {(char *)(uintptr_t)j->command, NULL}, *environment[RUNNER_FACTS + 1] = {NULL};
 
-    j->error = spawn(j, &pid);
-    if (j->error != 0)
-        return;
-    wait_for[0].fd = (int)syscall(SYS_pidfd_open, pid, 0);
-    while (wait_for[0].fd >= 0 && (left_us = until_us - clock_us()) > 0 &&
-           wait_for[0].revents == 0 && wait_for[1].revents == 0)
-        poll(wait_for, 2, (int)(left_us / MILLISECOND_US) + 1);
-    j->stopped = wait_for[1].revents != 0;
-    j->timed_out = wait_for[0].revents == 0 && !j->stopped;
-    if (wait_for[0].revents == 0)
-        kill(-pid, SIGKILL);
-    while (waitpid(pid, &j->status, 0) < 0 && errno == EINTR)
-        ;
-    if (wait_for[0].fd >= 0)
-        close(wait_for[0].fd);
+    for (size_t i = 0; i < RUNNER_FACTS; i++)
+        environment[i] = j->fact[i];
+    j->spawn.argv = argv;
+    j->spawn.environment = environment;
+    spawn_run(&j->spawn);
 }
 
 /* ---- in the loop ---- */
@@ -146,15 +97,10 @@ runner_put(struct runner *r, const struct event_entry *entry, const char *role)
 static void
 say_result(const struct runner_job *j)
 {
-    if (j->error != 0)
-        log_warning("event_command %s cannot be run: %s", j->command, strerror(j->error));
-    else if (j->timed_out)
-        log_warning("event_command %s was killed: it took over %d s", j->command,
-                    (int)(RUNNER_LIMIT_US / SECOND_US));
-    else if (WIFSIGNALED(j->status))
-        log_warning("event_command %s ended by signal %d", j->command, WTERMSIG(j->status));
-    else if (WEXITSTATUS(j->status) != 0)
-        log_warning("event_command %s ended with status %d", j->command, WEXITSTATUS(j->status));
+    char why[80];
+
+    if (!spawn_good(&j->spawn, why, sizeof why) && !j->spawn.stopped)
+        log_warning("event_command %s %s", j->command, why);
 }
 
 void
@@ -170,7 +116,8 @@ runner_run(struct runner *r)
         say_result(&r->job);
     if (r->count == 0 || worker_busy(&r->worker))
         return;
-    r->job = (struct runner_job){.command = r->command, .stop_fd = r->stop_fd};
+    r->job = (struct runner_job){.command = r->command,
+                                 .spawn = {.stop_fd = r->stop_fd, .limit_us = RUNNER_LIMIT_US}};
     put_facts(r, &r->queue[0].entry, r->queue[0].role, &r->job);
     r->count--;
     memmove(r->queue, r->queue + 1, r->count * sizeof r->queue[0]);

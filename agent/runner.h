@@ -1,8 +1,8 @@
 /*
  * runner: the pool's event_command, once per event raised or cleared, one at a time.
  *
- * It runs in a worker thread that spawns it (posix_spawn: no copy of the agent's memory, no shell)
- * and waits for it, so the loop neither forks nor waits; it sees one eventfd, as for a flush. A
+ * It runs in a worker thread that spawns it (spawn.h, no shell) and waits for it; the loop sees one
+ * eventfd, as for a flush. A
  * helper process was the other way: a second thing to start, watch and end, for the same promise.
  *
  * The command gets the facts in its environment and nothing else (WALFERRY_EVENT_*, _POOL, _MEMBER,
@@ -14,6 +14,7 @@
 #define AGENT_RUNNER_H
 
 #include "events.h"
+#include "spawn.h"
 
 #include "base/loop.h"
 #include "base/worker.h"
@@ -27,10 +28,7 @@
 struct runner_job {
     const char *command;
     char fact[RUNNER_FACTS][EVENT_TEXT_MAX + 32]; /* NAME=value */
-    int stop_fd;
-    int error;  /* errno: it could not be started */
-    int status; /* as of waitpid */
-    bool timed_out, stopped;
+    struct spawn spawn;
 };
 
 struct runner {

@@ -334,6 +334,9 @@ get_body(struct reader *r, struct frame *f)
     case FRAME_GOODBYE:
         f->goodbye.reason = get_reason(r);
         return 0;
+    case FRAME_WAITS:
+        f->waits.reason = get_reason(r);
+        return 0;
     case FRAME_TUNNEL:
         return get_tunnel(r, &f->tunnel);
     case FRAME_DATA:
@@ -406,6 +409,8 @@ text_room(const struct frame *f)
     case FRAME_DRAIN:
     case FRAME_DRAINED:
     case FRAME_GOODBYE:
+    case FRAME_WAITS:
+        return 0;
     case FRAME_TUNNEL:
         return 0;
     case FRAME_DATA:
@@ -465,6 +470,9 @@ put_body(struct buf *out, const struct frame *f)
         return;
     case FRAME_GOODBYE:
         put_reason(out, f->goodbye.reason);
+        return;
+    case FRAME_WAITS:
+        put_reason(out, f->waits.reason);
         return;
     case FRAME_TUNNEL:
         put_tunnel(out, &f->tunnel);

@@ -107,6 +107,8 @@ link_set_state(struct link *l, enum link_state state, const char *reason, int64_
         pack_reset(&l->pack);
         stop_drain(l);
         l->more = false;
+        l->hole.known = false;
+        l->told[0] = '\0';
         l->streamed = false;
         l->drain.done = LSN_UNKNOWN;
     }
@@ -229,6 +231,7 @@ static void
 source_failed(struct link *l, int64_t now_us)
 {
     set_source_reason(l, fail_message());
+    l->hole.known = source_gone(l->source, &l->hole.timeline, &l->hole.start, &l->hole.end);
     source_stop(l->source);
     l->source_due_us = now_us + SOURCE_RETRY_US;
 }
@@ -339,7 +342,7 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
         return 0;
     }
     if (!source_active(l->source)) {
-        if (now_us < l->source_due_us)
+        if (now_us < l->source_due_us || l->hole.known)
             return 0;
         /* a server that comes back may have been put back: only a new session compares its WAL */
         if (l->streamed && l->sender.postgres == PONG_POSTGRES_ANSWERS)
@@ -538,6 +541,16 @@ run_pack(struct link *l, int64_t now_us)
     return pack_collect(&l->pack, &l->sender, false);
 }
 
+/* The far side has a DBA, too. */
+static void
+tell_reason(struct link *l)
+{
+    struct frame f = {.type = FRAME_WAITS, .waits = {.reason = l->source_reason}};
+
+    if (strcmp(l->told, l->source_reason) != 0 && frame_put(l->sender.out, &f) == 0)
+        snprintf(l->told, sizeof l->told, "%s", l->source_reason);
+}
+
 static int
 ship(struct link *l, const struct loop *loop, int64_t now_us, int64_t wall_us)
 {
@@ -558,6 +571,8 @@ ship(struct link *l, const struct loop *loop, int64_t now_us, int64_t wall_us)
     watch_piece(l, now_us);
     if (code == 0)
         code = run_drain(l);
+    if (code == 0 && l->state == LINK_SHIPPING)
+        tell_reason(l);
     if (code == 0)
         write_out(l, loop, now_us); /* at once, not in the next turn */
     return code;
@@ -626,7 +641,7 @@ link_watch(const struct link *l, struct loop *loop)
     if (source_active(l->source)) {
         source_watch(l->source, loop, wants(l));
         loop_due(loop, clock_us() + SOURCE_REPORT_US);
-    } else if (l->source_allowed) {
+    } else if (l->source_allowed && !l->hole.known) {
         loop_due(loop, l->source_due_us);
     }
     if ((l->more || l->drain.state == DRAIN_SHIPPING) && wants(l))

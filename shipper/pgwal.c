@@ -17,6 +17,7 @@
 #include "base/fail.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -374,4 +375,50 @@ pgwal_end(struct pgwal *w, timeline_t timeline, lsn_t from, lsn_t *ret_end)
         return fail(ERR_LOCAL, "pg_wal/%s has no whole record: its end cannot be told", name);
     *ret_end = end;
     return 0;
+}
+
+/* Pages that were never written are zero: behind the record that ended the segment early. */
+static int
+check_pages(int fd, const struct identity *identity, timeline_t timeline, lsn_t start,
+            const char *path)
+{
+    static _Thread_local uint8_t page[WAL_PAGE_BYTES];
+
+    for (lsn_t at = start; at < start + identity->segment_bytes; at += WAL_PAGE_BYTES) {
+        if (durable_read(fd, page, sizeof page, at - start) != (ssize_t)sizeof page)
+            return fail_sys(ERR_LOCAL, "cannot read %s", path);
+        if (at > start && u16_at(page) == 0)
+            continue;
+        if (u16_at(page) < MAGIC_MIN || u64_at(page + 8) != at || u32_at(page + 4) > timeline)
+            return fail(ERR_CORRUPT,
+                        "%s is no WAL of timeline %u at " LSN_FORMAT
+                        ": its page says timeline %u, " LSN_FORMAT,
+                        path, timeline, LSN_ARGS(at), u32_at(page + 4), LSN_ARGS(u64_at(page + 8)));
+        if (at == start && u64_at(page + 24) != identity->system_identifier)
+            return fail(ERR_CORRUPT,
+                        "%s is of another database cluster: its system identifier is %llu", path,
+                        (unsigned long long)u64_at(page + 24));
+        if (at == start &&
+            (u32_at(page + 32) != identity->segment_bytes || u32_at(page + 36) != WAL_PAGE_BYTES))
+            return fail(ERR_CORRUPT, "%s has segments of %u bytes, %u are expected", path,
+                        u32_at(page + 32), identity->segment_bytes);
+    }
+    return 0;
+}
+
+int
+pgwal_check(const char *path, const struct identity *identity, timeline_t timeline, lsn_t start)
+{
+    uint64_t bytes = 0;
+    int fd, code = 0;
+
+    if (durable_open(AT_FDCWD, path, DURABLE_READ, &fd) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", path);
+    if (durable_size(fd, &bytes) < 0 || bytes != identity->segment_bytes)
+        code = fail(ERR_CORRUPT, "%s has %llu bytes, a segment has %u", path,
+                    (unsigned long long)bytes, identity->segment_bytes);
+    if (code == 0)
+        code = check_pages(fd, identity, timeline, start, path);
+    durable_close(fd);
+    return code;
 }

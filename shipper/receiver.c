@@ -74,6 +74,7 @@ receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
     r->held_us = 0;
     r->said_any = false;
     r->compared = f.accept.lsn;
+    r->waits[0] = '\0';
     r->drained = false;
     r->postgres = PONG_POSTGRES_UNKNOWN;
     r->primary_timeline = hello->timeline;
@@ -279,6 +280,9 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
         return fail(
             ERR_PEER, "%s ends the link: %s", r->from,
             text_escape(reason, sizeof reason, f->goodbye.reason, strlen(f->goodbye.reason)));
+    case FRAME_WAITS:
+        text_escape(r->waits, sizeof r->waits, f->waits.reason, strlen(f->waits.reason));
+        return 0;
     case FRAME_HELLO:
     case FRAME_ACCEPT:
     case FRAME_REFUSE:

@@ -198,6 +198,7 @@ sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wa
     case FRAME_BEACON:
     case FRAME_HISTORY:
     case FRAME_DRAINED:
+    case FRAME_WAITS:
     case FRAME_DATA:
         break;
     }

@@ -58,6 +58,7 @@ struct source {
     lsn_t lsn;                  /* start, then the next byte expected */
     lsn_t server_lsn;           /* all it had when it was asked */
     bool fresh;                 /* started at 0: from the slot's need */
+    lsn_t gone_to;              /* see source_gone; LSN_UNKNOWN: nothing is */
     bool heard; /* something came in the stream: the server has the WAL that was asked for */
     int64_t streams_us; /* since then it streams */
     bool write_pending;
@@ -138,6 +139,15 @@ source_next_lsn(const struct source *s)
     return s->lsn;
 }
 
+bool
+source_gone(const struct source *s, timeline_t *ret_timeline, lsn_t *ret_from, lsn_t *ret_to)
+{
+    *ret_timeline = s->timeline;
+    *ret_from = s->lsn;
+    *ret_to = s->gone_to;
+    return s->gone_to != LSN_UNKNOWN;
+}
+
 const char *
 source_sqlstate(const struct source *s)
 {
@@ -195,6 +205,7 @@ source_start(struct source *s, const struct identity *expected, timeline_t timel
     s->lsn = lsn;
     s->fresh = lsn == LSN_UNKNOWN;
     s->sqlstate[0] = '\0';
+    s->gone_to = LSN_UNKNOWN;
     s->said_any = s->heard = false;
     s->said = (struct source_position){0};
     s->due_us = now_us + ANSWER_US;
@@ -209,16 +220,16 @@ source_start(struct source *s, const struct identity *expected, timeline_t timel
     return 0;
 }
 
-/* Which WAL is gone, and that only a new copy helps; false: none is, as far as pg_wal can be read.
- */
+/* Which WAL is gone; false: none is, as far as pg_wal can be read. */
 static bool
-describe_gone(const struct source *s, char *out, size_t size)
+describe_gone(struct source *s, char *out, size_t size)
 {
     lsn_t from = s->lsn, oldest = LSN_UNKNOWN;
 
     if (s->pgdata != NULL &&
         pgwal_oldest(s->pgdata, s->expected.segment_bytes, from, &oldest) == 0 && oldest <= from)
         return false;
+    s->gone_to = oldest;
     if (oldest != LSN_UNKNOWN)
         snprintf(out, size, "WAL from " LSN_FORMAT " to " LSN_FORMAT " is gone", LSN_ARGS(from),
                  LSN_ARGS(oldest));
@@ -230,28 +241,18 @@ describe_gone(const struct source *s, char *out, size_t size)
 
 /* What an error of START_REPLICATION, or in the midst of the stream, means for a DBA. */
 static int
-explain(const struct source *s, const char *text)
+explain(struct source *s, const char *text)
 {
-    char where[LSN_TEXT_SIZE], gone[120], drop[200] = "";
+    char where[LSN_TEXT_SIZE], gone[120];
     bool lacks = describe_gone(s, gone, sizeof gone);
 
     snprintf(where, sizeof where, LSN_FORMAT, LSN_ARGS(s->lsn));
-    if (s->slot[0] != '\0') /* an invalidated one keeps no WAL for the new copy */
-        snprintf(
-            drop, sizeof drop,
-            "; run select pg_drop_replication_slot('%s') on the primary, the agent there makes the slot anew",
-            s->slot);
     if (strcmp(s->sqlstate, "58P01") == 0 && lacks)
-        return fail(
-            ERR_PEER,
-            "%s (timeline %u): %s%s; make a new copy of the standby with pg_basebackup and empty its spool",
-            gone, s->timeline, text, drop);
+        return fail(ERR_PEER, "%s (timeline %u): %s", gone, s->timeline, text);
     if (strcmp(s->sqlstate, "55000") == 0 && s->slot[0] != '\0')
-        return fail(
-            ERR_PEER,
-            "the slot %s cannot be used, max_slot_wal_keep_size is the usual cause: %s; %s%s%s",
-            s->slot, text, lacks ? gone : "no WAL is missing yet", drop,
-            lacks ? "; make a new copy of the standby with pg_basebackup and empty its spool" : "");
+        return fail(ERR_PEER,
+                    "the slot %s cannot be used, max_slot_wal_keep_size is the usual cause: %s; %s",
+                    s->slot, text, lacks ? gone : "no WAL is missing yet");
     if (s->state == SOURCE_TIMELINE_END)
         return fail(ERR_PEER, "PostgreSQL ended the stream at %s on timeline %u: %s", where,
                     s->timeline, text);

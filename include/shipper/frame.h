@@ -33,6 +33,7 @@
  * side) POOL     u64 epoch number, string epoch member, u32 timeline, u64 fork LSN DRAIN nothing:
  * ship what your dead PostgreSQL has left in pg_wal, please DRAINED  u64 number, u8 1 done or 0
  * not, u32 timeline, u64 its end of WAL, string why not GOODBYE  string reason
+ *   WAITS    string why no WAL comes; "": it comes again
  *   TUNNEL   u16 protocol, string pool, string from, string to, u64 number, u8 service (enum
  *            tunnel_service), string reason
  *   DATA     u32 decoded length (1 .. FRAME_DATA_MAX), rest: the next piece of this direction's
@@ -91,6 +92,7 @@ enum frame_type {
     FRAME_GOODBYE,
     FRAME_TUNNEL,
     FRAME_DATA,
+    FRAME_WAITS,
     FRAME_FILE,
 };
 
@@ -210,7 +212,7 @@ struct frame {
         } drained;
         struct {
             const char *reason;
-        } goodbye;
+        } goodbye, waits;
         struct tunnel_request tunnel;
         struct {
             uint32_t decoded_bytes;

@@ -63,6 +63,14 @@ struct link_settings {
     struct rate_plan rate_limit;
 };
 
+/* What the server has no longer, found when the far side needed it: it is not asked for it again
+ * until the agent clears this. */
+struct hole {
+    bool known;
+    timeline_t timeline;
+    lsn_t start, end;
+};
+
 struct link {
     char member[MEMBER_NAME_SIZE]; /* the far one */
     const char *pgdata;            /* borrowed */
@@ -83,7 +91,9 @@ struct link {
     bool source_allowed;                 /* the agent lets go of a stopping server by clearing it */
     char source_reason[LINK_REASON_MAX]; /* why no WAL comes though the link is up; "" when it does
                                           */
-    bool streamed;                       /* WAL came in this session; see run_source */
+    char told[LINK_REASON_MAX];          /* ... as the far side has heard it */
+    struct hole hole;
+    bool streamed; /* WAL came in this session; see run_source */
     int64_t source_due_us;
     int64_t due_us, backoff_us;
     bool more; /* WAL may be waiting inside libpq, where poll does not see it */

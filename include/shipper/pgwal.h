@@ -42,6 +42,11 @@ int pgwal_read(struct pgwal *w, timeline_t timeline, lsn_t lsn, void *out, size_
  * a living server. */
 int pgwal_oldest(const char *pgdata, uint32_t segment_bytes, lsn_t from, lsn_t *ret_oldest);
 
+/* Is the file at `path` the segment of `timeline` that begins at `start`: its size, and every page
+ * header (cluster, timeline, address)? ERR_LOCAL: unreadable; ERR_CORRUPT: what it is instead. */
+int pgwal_check(const char *path, const struct identity *identity, timeline_t timeline,
+                lsn_t start);
+
 /* 1: a postmaster runs on this data directory, 0: none, ERR_LOCAL: unreadable. Also used by others.
  */
 int pgwal_postmaster_alive(const char *pgdata);

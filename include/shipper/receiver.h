@@ -45,6 +45,7 @@ struct receiver {
     bool drained_done;
     lsn_t drained_end;
     char drained_reason[256];
+    char waits[FRAME_REASON_MAX]; /* why the far side sends no WAL, by its own word; "": it does */
 
     uint64_t stream_refused; /* the number of a stream that will not come: look and clear */
     char stream_reason[FRAME_REASON_MAX];

@@ -67,6 +67,10 @@ bool source_streaming(const struct source *s);       /* in COPY */
 lsn_t source_next_lsn(const struct source *s);       /* of the next byte it will give */
 const char *source_sqlstate(const struct source *s); /* of the last server error, "" if none */
 
+/* Did the last try end because the server has the WAL no longer? From the byte that was next to the
+ * oldest that its pg_wal still has; false also when that cannot be told. Until source_start. */
+bool source_gone(const struct source *s, timeline_t *ret_timeline, lsn_t *ret_from, lsn_t *ret_to);
+
 /* want_input false: do not ask poll for input (back-pressure), only for what must be written. */
 void source_watch(const struct source *s, struct loop *l, bool want_input);
 int source_run(struct source *s, const struct loop *l,

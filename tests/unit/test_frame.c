@@ -83,6 +83,7 @@ samples(struct frame *f)
     f[n++] = (struct frame){.type = FRAME_DRAINED,
                             .drained = {.done = true, .timeline = 1, .end = 0x60, .reason = ""}};
     f[n++] = (struct frame){.type = FRAME_GOODBYE, .goodbye = {.reason = "bye"}};
+    f[n++] = (struct frame){.type = FRAME_WAITS, .waits = {.reason = "gone"}};
     return n;
 }
 
