@@ -892,7 +892,7 @@ open_links(struct agent *a)
         code = link_init(&a->link[count], m->name, &m->target, &a->shipping, &a->crew, &a->shelf,
                          a->conninfo, a->slot_name[count], a->self->pgdata, a->codec);
         if (code == 0)
-            code = link_outbox(&a->link[count], &a->outbox.spool, a->outbox.conninfo);
+            code = link_store(&a->link[count], LINK_OUTBOX, &a->outbox.spool, a->outbox.conninfo);
         if (code < 0)
             return code;
         a->link[count].sender.file = site_take;

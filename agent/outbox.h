@@ -3,7 +3,7 @@
  * host.
  *
  * A spool with a relay of its own (<run>/outbox/.s.PGSQL.5432), so a link ships from it exactly as
- * a standby's agent ships onward, see link_outbox. While it is filled it streams from PostgreSQL
+ * a standby's agent ships onward, see link_store. While it is filled it streams from PostgreSQL
  * *without* a slot and reports 0/0: it is this host's, and never counts as the other site. Only
  * what is flushed here may move a slot on. Segments may also be put there by another hand (a gap
  * that was filled): outbox_reload takes them in.

@@ -46,12 +46,15 @@ link_init(struct link *l, const char *member, const struct lane_target *target,
 }
 
 int
-link_outbox(struct link *l, const struct spool *outbox, const char *conninfo)
+link_store(struct link *l, enum link_store_kind kind, const struct spool *spool,
+           const char *conninfo)
 {
-    l->from_outbox = source_new(conninfo, "walferry_outbox", "", NULL);
-    if (l->from_outbox == NULL)
+    static const char *const name[LINK_STORES] = {"walferry_outbox", "walferry_gap"};
+    struct source *source = source_new(conninfo, name[kind], "", NULL);
+
+    if (source == NULL)
         return fail(ERR_LOCAL, "out of memory for a link");
-    l->outbox = outbox;
+    l->store[kind] = (struct link_store){.spool = spool, .source = source};
     return 0;
 }
 
@@ -73,7 +76,8 @@ link_release(struct link *l)
     pack_release(&l->pack);
     lanes_release(&l->lanes);
     source_free(l->from_server);
-    source_free(l->from_outbox);
+    for (int i = 0; i < LINK_STORES; i++)
+        source_free(l->store[i].source);
     worker_release(&l->drain.worker);
     if (l->drain.state == DRAIN_SHIPPING)
         pgwal_close(&l->drain.wal);
@@ -284,16 +288,18 @@ take_wal(struct link *l, int64_t now_us)
     return 0;
 }
 
-/* Where the byte at lsn comes from: the outbox as far as it goes. */
+/* Where the byte at lsn comes from: a store as far as it goes. */
 static struct source *
 source_of(const struct link *l, lsn_t lsn)
 {
-    const struct spool *o = l->outbox;
+    for (int i = 0; i < LINK_STORES; i++) {
+        const struct spool *s = l->store[i].spool;
 
-    if (o == NULL || spool_empty(o) || lsn < o->start || lsn > o->available ||
-        (lsn == o->available && !l->outbox_grows))
-        return l->from_server;
-    return l->from_outbox;
+        if (s != NULL && !spool_empty(s) && lsn >= s->start &&
+            (lsn < s->available || (lsn == s->available && l->store[i].grows)))
+            return l->store[i].source;
+    }
+    return l->from_server;
 }
 
 /* From the byte that is next in the sender, which has all that was taken before. */
@@ -317,9 +323,23 @@ change_source(struct link *l, int64_t now_us)
     if (pack_all(l) < 0)
         return ERR_LOCAL;
     start_source(l, now_us);
-    log_info("link to %s: goes on from the %s at " LSN_FORMAT, l->member,
-             l->source == l->from_outbox ? "outbox" : "server", LSN_ARGS(l->sender.sent));
+    log_info("link to %s: goes on from %s at " LSN_FORMAT, l->member,
+             l->source == l->from_server                 ? "the server"
+             : l->source == l->store[LINK_OUTBOX].source ? "the outbox"
+                                                         : "what was got of a gap",
+             LSN_ARGS(l->sender.sent));
     return 0;
+}
+
+/* Does a store hold anything behind lsn? */
+static bool
+in_store(const struct link *l, lsn_t lsn)
+{
+    for (int i = 0; i < LINK_STORES; i++)
+        if (l->store[i].spool != NULL && !spool_empty(l->store[i].spool) &&
+            lsn < l->store[i].spool->available)
+            return true;
+    return false;
 }
 
 static int
@@ -335,7 +355,7 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
         position.flush = far->flushed;
         position.apply = far->applied;
     }
-    if (l->outbox != NULL && !spool_empty(l->outbox) && far->flushed < l->outbox->available)
+    if (in_store(l, far->flushed))
         position.flush = LSN_UNKNOWN; /* the slot may be past it: it must not go back */
     if ((!l->source_allowed && l->source == l->from_server) || l->drain.state != DRAIN_NONE) {
         source_stop(l->source);
@@ -441,9 +461,9 @@ ship_rest(struct link *l)
 
 /* What pg_wal may have no longer goes first. */
 static bool
-ships_outbox(const struct link *l)
+ships_store(const struct link *l)
 {
-    return l->source == l->from_outbox && source_active(l->source);
+    return l->source != l->from_server && source_active(l->source);
 }
 
 static int
@@ -461,7 +481,7 @@ run_drain(struct link *l)
     }
     if (l->state != LINK_SHIPPING)
         return 0;
-    if (l->sender.drain_asked && d->state == DRAIN_NONE && !ships_outbox(l)) {
+    if (l->sender.drain_asked && d->state == DRAIN_NONE && !ships_store(l)) {
         l->sender.drain_asked = false;
         return begin_drain(l);
     }

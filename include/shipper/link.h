@@ -63,6 +63,15 @@ struct link_settings {
     struct rate_plan rate_limit;
 };
 
+/* Where WAL may be beside the server: the outbox, and what the ladder got of a gap. */
+enum link_store_kind { LINK_OUTBOX, LINK_GAP, LINK_STORES };
+
+struct link_store {
+    const struct spool *spool; /* borrowed; NULL: there is none */
+    struct source *source;
+    bool grows; /* at its end more comes: do not go to the server yet */
+};
+
 /* What the server has no longer, found when the far side needed it: it is not asked for it again
  * until the agent clears this. */
 struct hole {
@@ -84,10 +93,9 @@ struct link {
     uint64_t handed;       /* of sender.handed, what the rate has counted */
     bool rate_limits;      /* frames wait for the rate limit, not for the line */
     struct codec *codec;   /* borrowed */
-    struct source *source; /* the one in use of the two below */
-    struct source *from_server, *from_outbox;
-    const struct spool *outbox;          /* borrowed; NULL: there is none */
-    bool outbox_grows;                   /* at its end more comes: do not go to the server yet */
+    struct source *source; /* the one in use of those below */
+    struct source *from_server;
+    struct link_store store[LINK_STORES];
     bool source_allowed;                 /* the agent lets go of a stopping server by clearing it */
     char source_reason[LINK_REASON_MAX]; /* why no WAL comes though the link is up; "" when it does
                                           */
@@ -116,9 +124,11 @@ int link_init(struct link *l, const char *member, const struct lane_target *targ
 /*
  * WAL that the server may have no longer, with a relay at conninfo: the link ships from there while
  * its next byte is inside, and from the server otherwise. The change is exact to the byte, in the
- * midst of a session. While the outbox is not empty the server is not told of positions inside it:
+ * midst of a session. While a store is not empty the server is not told of positions inside it:
  * its slot may have moved past them. Both borrowed for life. Before the first link_run.
  */
+int link_store(struct link *l, enum link_store_kind kind, const struct spool *spool,
+               const char *conninfo);
 int link_outbox(struct link *l, const struct spool *outbox, const char *conninfo);
 /* Ship what the dead server has left, as if the far side had asked; nothing when it is shipped. */
 void link_drain(struct link *l);
