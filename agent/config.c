@@ -1057,11 +1057,11 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
         complain(&p.to, line > 0 ? line : 1, NULL,
                  "not understood; allowed: [section], key = value, ; comment");
     c->event_command_line = p.pool_key_line[POOL_EVENT_COMMAND];
+    check_whole(&p);
     for (size_t i = 0; i < c->members; i++)
         if (p.member_key_line[i][MEMBER_OUTBOX] == 0)
             snprintf(c->member[i].outbox, sizeof c->member[i].outbox, "%s/outbox",
                      c->member[i].spool);
-    check_whole(&p);
     return verdict(&p.to);
 }
 
@@ -1412,7 +1412,6 @@ config_check_local(const struct config *c, const struct member *self, FILE *erro
                  strerror(errno));
     check_identity(&to, self);
     check_directory(&to, self, "spool", self->spool, 027);
-    check_directory(&to, self, "outbox", self->outbox, 077);
     check_directory(&to, self, "run", self->run, 077);
     name_section(&to, NULL);
     if (c->event_command[0] != '\0' && access(c->event_command, X_OK) < 0)

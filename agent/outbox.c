@@ -28,6 +28,14 @@ refuse(struct outbox *o, int64_t now_us)
     log_warning("outbox: %s", o->error);
 }
 
+static int
+open_spool(struct outbox *o)
+{
+    if (mkdir(o->path, 0700) < 0 && errno != EEXIST)
+        return fail_sys(ERR_LOCAL, "cannot make %s", o->path);
+    return spool_open(&o->spool, o->path);
+}
+
 int
 outbox_open(struct outbox *o, const char *path, const char *run, const char *conninfo,
             const char *pgdata)
@@ -67,7 +75,7 @@ outbox_reload(struct outbox *o)
     if (o->filling || o->spool.flushing)
         return fail(ERR_USAGE, "the outbox %s is being filled", o->path);
     spool_close(&o->spool);
-    return spool_open(&o->spool, o->path);
+    return open_spool(o);
 }
 
 void
@@ -108,7 +116,7 @@ start(struct outbox *o, int64_t now_us)
     if (now_us < o->retry_us)
         return;
     o->retry_us = now_us + RETRY_US;
-    code = o->spool.dir < 0 ? spool_open(&o->spool, o->path) : 0;
+    code = o->spool.dir < 0 ? open_spool(o) : 0;
     if (code == 0 && o->spool.damaged)
         code = spool_recover(&o->spool);
     if (code == 0)
