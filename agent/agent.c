@@ -30,11 +30,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define SPOOL_RETRY_US   (2 * SECOND_US)
-#define FEEDBACK_KEEP_US (300 * SECOND_US) /* a standby away for longer holds back no vacuum */
-#define HOUSEKEEPING_US  (1 * SECOND_US)
-#define LAG_FILE         "lag"
-#define SETTINGS_FILE    "walferry.conf"
+#define SPOOL_RETRY_US  (2 * SECOND_US)
+#define HOUSEKEEPING_US (1 * SECOND_US)
+#define LAG_FILE        "lag"
+#define SETTINGS_FILE   "walferry.conf"
 
 struct note {
     int dir;
@@ -570,7 +569,7 @@ run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
     relay_standby(&a->relay, &standby);
     if (standby.connected)
         a->feedback_us = now_us;
-    feedback = now_us - a->feedback_us < FEEDBACK_KEEP_US;
+    feedback = now_us - a->feedback_us < a->config->feedback_keep_us;
     receiver_report(&a->receiver, agent_applied(a), feedback ? standby.xmin : 0,
                     feedback ? standby.catalog_xmin : 0, standby.connected, now_us);
     inlet_push(&a->inlet);
@@ -1020,6 +1019,7 @@ agent_close(struct agent *a)
     inlet_close(&a->inlet);
     relay_close(&a->relay);
     outbox_close(&a->outbox);
+    guard_close(a);
     worker_release(&a->flusher);
     worker_release(&a->scribe);
     figures_close(a);
@@ -1072,6 +1072,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     inlet_watch(&a->inlet, &a->loop);
     relay_watch(&a->relay, &a->loop, now_us);
     outbox_watch(&a->outbox, &a->loop, now_us);
+    guard_watch(a, &a->loop);
     control_watch(&a->control, &a->loop);
     http_watch(&a->http, &a->loop);
     for (size_t i = 0; i < a->links; i++)
@@ -1104,6 +1105,7 @@ agent_loop(struct agent *a, int signals)
         run_postgres(a, now_us);
         judge(a, wall_us);
         run_receiving(a, now_us, wall_us);
+        guard_run(a, now_us);
         outbox_run(&a->outbox, &a->loop, now_us);
         run_links(a, now_us, wall_us);
         tunnel_run(a, now_us);

@@ -13,6 +13,7 @@
 #include "control.h"
 #include "examiner.h"
 #include "figures.h"
+#include "guard.h"
 #include "http.h"
 #include "outbox.h"
 #include "ladder.h"
@@ -116,6 +117,7 @@ struct agent {
     struct histogram flush_took;
     struct failover failover;
     struct figures figures;
+    struct guard guard;
     struct gaps gaps; /* WAL that other members lack */
     struct tunnel tunnel;
     struct site site;

@@ -159,6 +159,30 @@ take_size(const char *value, void *out, size_t size)
     return 0;
 }
 
+static int
+take_percent(const char *value, void *out, size_t size)
+{
+    size_t digits = strspn(value, DIGITS);
+    unsigned percent = digits == 1 || digits == 2 ? (unsigned)strtoul(value, NULL, 10) : 100;
+
+    assert(size == sizeof percent);
+    if (strcmp(value + digits, "%") != 0 || percent > 50)
+        return fail(ERR_USAGE, "'%s' is no percentage up to 50%%", value);
+    memcpy(out, &percent, size);
+    return 0;
+}
+
+static int
+take_on_full(const char *value, void *out, size_t size)
+{
+    bool hold = strcmp(value, "hold") == 0;
+
+    if (!hold && strcmp(value, "release") != 0)
+        return fail(ERR_USAGE, "'%s' is neither release nor hold", value);
+    memcpy(out, &hold, size);
+    return 0;
+}
+
 /* Written in one way only, so that equal directories are equal strings. */
 static int
 take_path(const char *value, void *out, size_t size)
@@ -533,6 +557,11 @@ enum pool_key {
     POOL_DISK_WARNING,
     POOL_DISK_CRITICAL,
     POOL_EVENT_COMMAND,
+    POOL_SLOT_RETAIN_MAX,
+    POOL_OUTBOX_MAX,
+    POOL_PG_WAL_RESERVE,
+    POOL_ON_FULL,
+    POOL_FEEDBACK_KEEP,
     POOL_TUNNEL_USER,
     POOL_KEYS
 };
@@ -570,6 +599,15 @@ static const struct key pool_keys[POOL_KEYS] = {
                             "0s to 365d, as in 10min, 1h, 2d"},
     [POOL_EVENT_COMMAND] = {"event_command", false, take_path, IN(config, event_command),
                             PATH_ALLOWED},
+    [POOL_SLOT_RETAIN_MAX] = {"slot_retain_max", false, take_size,
+                              IN(config, slot_retain_max_bytes), "1MB to 1000TB, as in 500MB, 4GB"},
+    [POOL_OUTBOX_MAX] = {"outbox_max", false, take_size, IN(config, outbox_max_bytes),
+                         "1MB to 1000TB, as in 500MB, 4GB"},
+    [POOL_PG_WAL_RESERVE] = {"pg_wal_reserve", false, take_percent, IN(config, pg_wal_reserve),
+                             "0% to 50%"},
+    [POOL_ON_FULL] = {"on_full", false, take_on_full, IN(config, on_full_hold), "release, hold"},
+    [POOL_FEEDBACK_KEEP] = {"feedback_keep", false, take_keep, IN(config, feedback_keep_us),
+                            "0s to 365d, as in 10min, 1h, 2d"},
     [POOL_TUNNEL_USER] = {"tunnel_user", false, take_role, IN(config, tunnel_user),
                           "small letters, digits and '_', at most 63, as in walferry_tunnel"},
 };
@@ -1049,6 +1087,10 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
                          .slot_critical_bytes = UINT64_C(16) << 30,
                          .disk_warning_us = 3600 * SECOND_US,
                          .disk_critical_us = 600 * SECOND_US,
+                         .slot_retain_max_bytes = UINT64_C(8) << 30,
+                         .outbox_max_bytes = UINT64_C(64) << 30,
+                         .pg_wal_reserve = 10,
+                         .feedback_keep_us = 300 * SECOND_US,
                          .tunnel_user = "walferry_tunnel",
                          .digest = config_digest(text, length)};
     snprintf(c->file, sizeof c->file, "%s", name);

@@ -66,6 +66,11 @@ struct config {
     int64_t ship_warning_us, ship_critical_us;
     uint64_t slot_warning_bytes, slot_critical_bytes;
     int64_t disk_warning_us, disk_critical_us;
+    /* the guard of pg_wal; default 8 GB, 64 GB, 10, release, 5 min */
+    uint64_t slot_retain_max_bytes, outbox_max_bytes;
+    unsigned pg_wal_reserve; /* percent of the file system */
+    bool on_full_hold;
+    int64_t feedback_keep_us; /* a standby away for longer holds back no vacuum */
     char event_command[256]; /* absolute; "" : none */
     int event_command_line;
     char tunnel_user[64]; /* the database role that tunnels lead to; default walferry_tunnel */

@@ -27,6 +27,9 @@ static const struct event_kind kinds[EVENTS] = {
     [EVENT_ROLE_CHANGED] = {"WF012", "role changed", "info", 0, 0},
     [EVENT_NOT_SYNCHRONOUS] = {"WF013", "commits do not wait", "warning", SECONDS(5), SECONDS(5)},
     [EVENT_GAP] = {"WF014", "WAL gap", "critical", SECONDS(1), SECONDS(5)},
+    [EVENT_OUTBOX] = {"WF015", "outbox in use", "warning", 0, 0},
+    [EVENT_RELEASED] = {"WF016", "slot let go", "critical", 0, 0},
+    [EVENT_HELD] = {"WF017", "pg_wal held", "critical", 0, SECONDS(5)},
 };
 
 const struct event_kind *

@@ -34,6 +34,9 @@ enum event_id { /* WF001 is the first; numbers are never used again */
                 EVENT_ROLE_CHANGED,
                 EVENT_NOT_SYNCHRONOUS,
                 EVENT_GAP,
+                EVENT_OUTBOX,
+                EVENT_RELEASED,
+                EVENT_HELD,
                 EVENTS
 };
 

@@ -295,6 +295,28 @@ judge_member(const struct agent *a, struct event_condition c[EVENTS], int64_t no
 }
 
 static void
+judge_guard(const struct agent *a, struct event_condition c[EVENTS], int64_t now_us)
+{
+    const struct guard *g = &a->guard;
+    const struct outbox *o = &a->outbox;
+    char kept[24], left[24];
+
+    if (o->filling || !spool_empty(&o->spool))
+        hold(&c[EVENT_OUTBOX], "%s are in %s, not at the other site%s%.100s",
+             text_bytes(kept, sizeof kept, o->spool.available - o->spool.start), o->path,
+             o->full               ? "; it is full"
+             : o->error[0] != '\0' ? ": "
+                                   : "",
+             o->error);
+    if (g->released_us != 0 && now_us - g->released_us < ROLE_NEWS_US)
+        hold(&c[EVENT_RELEASED], "%s", g->release_text);
+    if (g->step == GUARD_HOLD)
+        hold(&c[EVENT_HELD], "slots keep %s, pg_wal has %s left and on_full = hold: make room",
+             text_bytes(kept, sizeof kept, g->facts.retained),
+             text_bytes(left, sizeof left, g->facts.free_bytes));
+}
+
+static void
 say(struct agent *a, const struct event_entry *entry)
 {
     const struct event_kind *kind = event_kind(entry->id);
@@ -321,6 +343,8 @@ figures_look(struct agent *a, int64_t now_us, int64_t wall_us)
     if (a->role == ROLE_PRIMARY)
         for (size_t i = 0; i < a->links; i++)
             judge_link(a, i, c, now_us);
+    if (a->role == ROLE_PRIMARY)
+        judge_guard(a, c, now_us);
     else if (a->role == ROLE_STANDBY)
         judge_receiving(a, c, now_us);
     for (enum event_id id = 0; id < EVENTS; id++)

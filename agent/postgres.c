@@ -61,9 +61,11 @@ static const char sample_query[] =
     "   (select received_tli from pg_catalog.pg_stat_get_wal_receiver()))), 8, '0')"
     "  else pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) end,"
     " (select pg_catalog.string_agg(slot_name || ' ' || active || ' ' || coalesce(wal_status, '-') || ' ' ||"
-    "   coalesce(restart_lsn::pg_catalog.text, '0/0'), ',')"
+    "   coalesce(restart_lsn::pg_catalog.text, '0/0') || ' ' ||"
+    "   (xmin is not null or catalog_xmin is not null), ',')"
     "  from pg_catalog.pg_replication_slots"
-    "  where slot_type = 'physical' and pg_catalog.starts_with(slot_name::pg_catalog.text, 'walferry_'))";
+    "  where slot_type = 'physical' and pg_catalog.starts_with(slot_name::pg_catalog.text, 'walferry_')),"
+    " (select redo_lsn from pg_catalog.pg_control_checkpoint())";
 
 /* The first query: without an operator, for only behind it is pg_catalog all there is to find. */
 static const char facts_query[] =
@@ -202,11 +204,13 @@ take_slots(struct postgres_sample *s, const char *text)
 {
     while (*text != '\0' && s->slots < POSTGRES_SLOTS_MAX) {
         struct postgres_slot *slot = &s->slot[s->slots];
-        char active[8], status[16], lsn[24];
+        char active[8], status[16], lsn[24], feedback[8];
 
-        if (sscanf(text, "%63s %7s %15s %23[0-9A-F/]", slot->name, active, status, lsn) != 4)
+        if (sscanf(text, "%63s %7s %15s %23[0-9A-F/] %7[a-z]", slot->name, active, status, lsn,
+                   feedback) != 5)
             return;
         slot->active = strcmp(active, "true") == 0;
+        slot->feedback = strcmp(feedback, "true") == 0;
         slot->lost = strcmp(status, "lost") == 0;
         slot->restart_lsn = LSN_UNKNOWN;
         lsn_parse(lsn, &slot->restart_lsn);
@@ -221,10 +225,11 @@ take_sample(struct postgres *p, const PGresult *r)
 {
     struct postgres_sample *s = &p->coming;
 
-    if (PQntuples(r) != 1 || PQnfields(r) != 8)
+    if (PQntuples(r) != 1 || PQnfields(r) != 9)
         return false;
     s->in_recovery = PQgetvalue(r, 0, 0)[0] == 't';
-    if (!take_lsn(r, 1, &s->insert) || !take_lsn(r, 2, &s->flush) || !take_lsn(r, 3, &s->replay))
+    if (!take_lsn(r, 1, &s->insert) || !take_lsn(r, 2, &s->flush) || !take_lsn(r, 3, &s->replay) ||
+        !take_lsn(r, 8, &s->redo))
         return false;
     if (!s->in_recovery)
         s->replay = LSN_UNKNOWN;
@@ -260,11 +265,13 @@ missing_right(const struct postgres *p, enum work work, const char *sqlstate, ch
         [POSTGRES_REPLAY_RESUME] = "GRANT EXECUTE ON FUNCTION pg_wal_replay_resume TO",
         [POSTGRES_RELOAD] = "GRANT EXECUTE ON FUNCTION pg_reload_conf TO",
         [POSTGRES_MAKE_SLOT] = "ALTER ROLE",
+        [POSTGRES_ADVANCE_SLOT] = "ALTER ROLE",
+        [POSTGRES_DROP_SLOT] = "ALTER ROLE",
+        [POSTGRES_CHECKPOINT] = "GRANT pg_checkpoint TO", /* from 15 on */
         [POSTGRES_SUPERUSER] = "GRANT SELECT ON pg_roles TO",
     };
     const char *grant = work == WORK_COMMAND ? grants[p->command] : "GRANT pg_monitor TO";
-    const char *behind =
-        work == WORK_COMMAND && p->command == POSTGRES_MAKE_SLOT ? " REPLICATION" : "";
+    const char *behind = strcmp(grant, "ALTER ROLE") == 0 ? " REPLICATION" : "";
 
     out[0] = '\0';
     if (sqlstate != NULL && strcmp(sqlstate, "42501") == 0)
@@ -280,6 +287,10 @@ is_so_already(enum postgres_command command, const char *sqlstate)
         return false;
     if (command == POSTGRES_MAKE_SLOT)
         return strcmp(sqlstate, "42710") == 0;
+    if (command == POSTGRES_DROP_SLOT)
+        return strcmp(sqlstate, "42704") == 0;
+    if (command == POSTGRES_CHECKPOINT) /* our time is up: it goes on */
+        return strcmp(sqlstate, "57014") == 0;
     return (command == POSTGRES_PROMOTE || command == POSTGRES_REPLAY_RESUME) &&
            strcmp(sqlstate, "55000") == 0;
 }
@@ -302,7 +313,8 @@ query_over(struct postgres *p, int64_t now_us)
     PGresult *r = p->result;
     const char *sqlstate = r != NULL ? PQresultErrorField(r, PG_DIAG_SQLSTATE) : NULL;
     const char *message = r != NULL ? PQresultErrorMessage(r) : PQerrorMessage(p->conn);
-    bool good = r != NULL && PQresultStatus(r) == PGRES_TUPLES_OK;
+    bool good = r != NULL &&
+                (PQresultStatus(r) == PGRES_TUPLES_OK || PQresultStatus(r) == PGRES_COMMAND_OK);
     enum work work = p->work;
     char text[300], grant[160], error[500];
     int news = 0;
@@ -482,6 +494,17 @@ postgres_ask(struct postgres *p, enum postgres_command command, const char *argu
     case POSTGRES_MAKE_SLOT: /* a slot's name has only a-z, 0-9 and _ : nothing to quote */
         snprintf(p->query, sizeof p->query,
                  "select pg_catalog.pg_create_physical_replication_slot('%s', true)", argument);
+        break;
+    case POSTGRES_ADVANCE_SLOT:
+        snprintf(p->query, sizeof p->query, "select pg_catalog.pg_replication_slot_advance(%s)",
+                 argument);
+        break;
+    case POSTGRES_DROP_SLOT:
+        snprintf(p->query, sizeof p->query, "select pg_catalog.pg_drop_replication_slot('%s')",
+                 argument);
+        break;
+    case POSTGRES_CHECKPOINT: /* samples cannot wait for its end */
+        snprintf(p->query, sizeof p->query, "set local statement_timeout = '200ms'; checkpoint");
         break;
     case POSTGRES_SUPERUSER:
         snprintf(p->query, sizeof p->query,

@@ -34,6 +34,7 @@ enum postgres_state {
 struct postgres_slot {
     char name[64];
     bool active, lost; /* lost: wal_status is 'lost' or 'unreserved' past saving */
+    bool feedback;     /* it holds back vacuum: xmin or catalog_xmin is set */
     lsn_t restart_lsn;
 };
 
@@ -44,6 +45,7 @@ struct postgres_sample {
                             primary, the replay's else */
     lsn_t insert;        /* primary: pg_current_wal_insert_lsn; else 0 */
     lsn_t flush;         /* primary: pg_current_wal_flush_lsn; else pg_last_wal_receive_lsn */
+    lsn_t redo;          /* of the last checkpoint: PostgreSQL itself keeps the WAL from there */
     lsn_t replay;        /* standby: pg_last_wal_replay_lsn; else 0 */
     bool replay_paused;
     char synchronous_standby_names[256];           /* as SHOW gives it, cut */
@@ -81,6 +83,9 @@ enum postgres_command {
     POSTGRES_RELOAD,        /* select pg_reload_conf() */
     POSTGRES_MAKE_SLOT,     /* pg_create_physical_replication_slot(argument, true); there already is
                                fine */
+    POSTGRES_ADVANCE_SLOT,  /* pg_replication_slot_advance(argument): "'slot', 'X/X'" */
+    POSTGRES_DROP_SLOT,     /* pg_drop_replication_slot(argument); not there is fine */
+    POSTGRES_CHECKPOINT,    /* ask for one now; does not wait until it is over */
     POSTGRES_SUPERUSER, /* is the role of that name (a-z, 0-9, _) one? postgres_answer: t, f, "" */
 };
 bool postgres_ask(struct postgres *p, enum postgres_command command, const char *argument);

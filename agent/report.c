@@ -291,6 +291,32 @@ spool_json(const struct agent *a, int64_t now_us)
     return json;
 }
 
+/* Of the guard, on a primary: see guard.h. */
+static json_t *
+guard_json(const struct agent *a)
+{
+    const struct guard_facts *f = &a->guard.facts;
+
+    return json_pack(
+        "{s:s s:i s:I s:o s:o}", "step", guard_name(a->guard.step), "step_number",
+        (int)a->guard.step, "retained_bytes", (json_int_t)f->retained, "reserve_bytes",
+        f->disk_known ? json_integer((json_int_t)(f->disk_bytes / 100 * a->config->pg_wal_reserve))
+                      : json_null(),
+        "released", a->guard.released_us != 0 ? json_string(a->guard.release_text) : json_null());
+}
+
+static json_t *
+outbox_json(const struct agent *a)
+{
+    const struct outbox *o = &a->outbox;
+    const struct spool *s = &o->spool;
+
+    return json_pack("{s:s s:b s:b s:o s:o s:o s:I s:o}", "path", o->path, "filling", o->filling,
+                     "full", o->full, "start", lsn_json(s->start), "flushed", lsn_json(s->flushed),
+                     "end", lsn_json(s->available), "bytes", (json_int_t)(s->available - s->start),
+                     "error", text_json(o->error));
+}
+
 /* What a disaster now could cost: the smallest of the links' lags on the primary, ours on a
  * standby. */
 static json_t *
@@ -367,6 +393,9 @@ agent_report(const struct agent *a, int64_t now_us)
     json_object_set_new(json, "site_files_differ", json_integer((json_int_t)a->site.differ));
     json_object_set_new(json, "postgres", postgres_json(a));
     json_object_set_new(json, "pg_wal", disk_json(&a->figures.pg_wal, now_us));
+    if (a->role == ROLE_PRIMARY)
+        json_object_set_new(json, "guard", guard_json(a));
+    json_object_set_new(json, "outbox", outbox_json(a));
     json_object_set_new(json, "events", events_json(&a->figures.events));
     json_object_set_new(json, "recent_events", events_recent_json(&a->figures.events));
     json_object_set_new(json, "links", links);

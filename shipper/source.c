@@ -71,6 +71,7 @@ struct source {
     struct source_position said;
     bool said_any;
     int64_t said_us, feedback_us;
+    bool withdraw; /* feedback is due, even that there is none */
 };
 
 struct source *
@@ -206,7 +207,7 @@ source_start(struct source *s, const struct identity *expected, timeline_t timel
     s->fresh = lsn == LSN_UNKNOWN;
     s->sqlstate[0] = '\0';
     s->gone_to = LSN_UNKNOWN;
-    s->said_any = s->heard = false;
+    s->said_any = s->heard = s->withdraw = false;
     s->said = (struct source_position){0};
     s->due_us = now_us + ANSWER_US;
     s->conn = PQconnectStart(s->conninfo);
@@ -692,7 +693,8 @@ source_report(struct source *s, const struct source_position *p, int64_t now_us)
     uint64_t stamp = (uint64_t)(clock_wall_us() - POSTGRES_EPOCH_US);
     bool moved = !s->said_any || next.write != s->said.write || next.flush != s->said.flush ||
                  next.apply != s->said.apply;
-    bool feedback = next.xmin != s->said.xmin || next.catalog_xmin != s->said.catalog_xmin ||
+    bool feedback = s->withdraw || next.xmin != s->said.xmin ||
+                    next.catalog_xmin != s->said.catalog_xmin ||
                     (next.xmin != 0 && now_us - s->feedback_us >= FEEDBACK_US);
 
     if (s->state != SOURCE_STREAMING || s->broken)
@@ -720,9 +722,16 @@ source_report(struct source *s, const struct source_position *p, int64_t now_us)
         if (put(s, &b) < 0)
             return ERR_PEER;
         s->feedback_us = now_us;
+        s->withdraw = false;
     }
     s->said = next;
     return flush(s);
+}
+
+void
+source_withdraw(struct source *s)
+{
+    s->withdraw = true;
 }
 
 void

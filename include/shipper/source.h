@@ -83,4 +83,8 @@ int source_next(struct source *s, struct source_item *ret_item);
  * feedback when changed or every 10 s. 0 or ERR_PEER. No-op while not streaming. */
 int source_report(struct source *s, const struct source_position *p, int64_t now_us);
 
+/* The next report says that there is no feedback, also when none was said on this connection: a
+ * slot keeps what an earlier one said. */
+void source_withdraw(struct source *s);
+
 #endif

@@ -1,9 +1,10 @@
 #!/bin/bash
-# The outbox: WAL that PostgreSQL keeps no longer is shipped from it, in order, then streaming goes on where it
-# ends, to the byte.
+# The outbox: while a link is down and its slot keeps too much, WAL goes into it and pg_wal stays small, whatever is
+# killed meanwhile; then it is shipped from there, in order, and streaming goes on where it ends, to the byte.
 . "$(dirname "$0")/lib.sh"
 
-export DEMO_SEGMENT_MB=1
+export DEMO_SEGMENT_MB=1 DEMO_POOL_CONF="slot_retain_max = 6MB
+feedback_keep = 8s"
 start_pool
 OUTBOX=$WALFERRY_DEMO/dc1/spool/outbox
 fill 1
@@ -35,4 +36,66 @@ expect 30 'says 1 "goes on from the server"'
 end_load
 same_rows
 same_segments
+outbox_is_empty() { expect 30 '[ "$(field 1 .outbox.bytes)" = 0 ]'; [ -z "$(segments)" ] || fail "left over: $(segments)"; }
+segments() { ls "$OUTBOX" | grep -E '^[0-9A-F]{24}'; }
+outbox_is_empty
+
+slot() { sql1 "select $1 from pg_replication_slots where slot_name = 'walferry_dc2_a'"; }
+retained() { slot "pg_current_wal_lsn() - restart_lsn" | cut -d. -f1; }
+past() { [ "$(sql1 "select '$1'::pg_lsn > '$2'::pg_lsn + $3")" = t ]; } # LSN LSN BYTES
+grows() { # the outbox takes more, and the slot follows
+    expect 30 '[ "$(field 1 .outbox.filling)" = true ]'
+    from=$(field 1 .outbox.flushed)
+    expect 30 'past "$(field 1 .outbox.flushed)" "$from" 1500000'
+    expect 20 'past "$(slot restart_lsn)" "$from" 0'
+}
+counts_nothing() { # what is in the outbox is not at the other site
+    [ "$(sql1 "select count(*) from pg_stat_replication where application_name = 'walferry_outbox'
+        and (write_lsn is not null or flush_lsn is not null)")" = 0 ] || fail "the outbox confirms WAL"
+}
+
+step "the line is cut under load until the outbox is used"
+demo cut
+load 600 -R 300
+shipped=$(field 1 .links[0].flushed.lsn)
+expect 60 '[ "$(field 1 .outbox.filling)" = true ]'
+grows
+counts_nothing
+expect 20 '[ "$(retained)" -lt 6000000 ]'
+walferry 1 events | grep -q WF015 || fail "no event"
+expect 30 '[ "$(slot "xmin is null")" = t ]' # no vacuum is held back for a standby that is away
+
+step "agent and PostgreSQL of the primary are killed and restarted meanwhile"
+for i in $(seq $(long && echo 6 || echo 2)); do
+    kill_agent 1
+    start_agent 1
+    grows
+    kill_postgres 1
+    pg1 start || fail "PostgreSQL does not start"
+    load 600 -R 300
+    expect 30 '[ "$(field 1 .outbox.filling)" = true ]'
+    grows
+    counts_nothing
+    [ "$(field 1 .links[0].flushed.lsn)" = "$shipped" ] || [ "$(field 1 .links[0].flushed.lsn)" = null ] ||
+        fail "more counts as shipped than $shipped, over a cut line: $(field 1 .links[0].flushed.lsn)"
+done
+[ "$(ls "$DC1_PGDATA/pg_wal" | grep -cE '^[0-9A-F]{24}$')" -lt 60 ] || fail "pg_wal has grown"
+
+step "the line is whole again: shipped in order, then the outbox is emptied"
+demo heal
+expect 60 '[ "$(field 1 .outbox.filling)" = false ]'
+expect 30 'says 1 "goes on from the server"'
+sql1 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgbench'" >/dev/null
+end_load
+same_rows
+same_segments
+outbox_is_empty
+expect 20 '[ "$(field 1 .guard.step)" = watch ]'
+sql1 "create extension if not exists amcheck" >/dev/null
+expect 20 level
+for n in 1 2; do
+    as "$PGBIN/pg_amcheck" -h "$WALFERRY_DEMO/dc$n/sock" -p 5432 -U "$RUN_AS" postgres >/tmp/wf-$$.amcheck 2>&1 ||
+        fail "pg_amcheck of dc$n: $(tail -3 /tmp/wf-$$.amcheck)"
+done
+rm -f /tmp/wf-$$.amcheck
 pass

@@ -1,0 +1,483 @@
+/* See guard.h. */
+#include "agent.h"
+#include "ladder.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOOK_US         (200 * MILLISECOND_US)
+#define RISE_US         (500 * MILLISECOND_US) /* between two steps: each is seen to be taken */
+#define CALM_US         (10 * SECOND_US)
+#define SOON_US         (60 * SECOND_US) /* until pg_wal is full */
+#define RELEASE_US      (5 * SECOND_US)  /* between two slots: what the first one freed shows */
+#define CHECKPOINT_US   (10 * SECOND_US) /* only a checkpoint removes WAL */
+#define FOLLOW_SEGMENTS 4
+#define VISIT_US        (5 * SECOND_US)
+
+/* ---- the step ---- */
+
+const char *
+guard_name(enum guard_step step)
+{
+    static const char *const name[] = {"watch", "squeeze", "outbox", "release", "hold"};
+
+    return name[step];
+}
+
+/* What the figures of this moment ask for. */
+static enum guard_step
+judge(const struct guard_facts *f, const struct guard_limits *l)
+{
+    uint64_t reserve = f->disk_bytes / 100 * l->reserve_percent;
+    bool low = f->disk_known && f->free_bytes < reserve;
+    bool close =
+        f->disk_known && (f->free_bytes < 2 * reserve || (f->full_known && f->full_us < SOON_US));
+    bool heavy = f->retained >= 2 * (uint64_t)f->segment_bytes;
+
+    /* an outbox that takes it may be faster than the disk fills */
+    if (low && f->freed > 0 && !(f->outbox_takes && f->free_bytes >= reserve / 2))
+        return l->hold ? GUARD_HOLD : GUARD_RELEASE;
+    if (f->outbox_used ||
+        (f->outbox_possible && heavy && (f->retained >= l->retain_max_bytes || close)))
+        return GUARD_OUTBOX;
+    if (heavy && (f->retained >= l->retain_max_bytes / 2 || close))
+        return GUARD_SQUEEZE;
+    return GUARD_WATCH;
+}
+
+bool
+guard_step(struct guard *g, const struct guard_facts *f, const struct guard_limits *l,
+           int64_t now_us)
+{
+    enum guard_step asked = judge(f, l), next = g->step;
+
+    if (asked >= g->step)
+        g->calm_us = 0;
+    else if (g->calm_us == 0)
+        g->calm_us = now_us;
+    if (asked > g->step && now_us - g->since_us >= RISE_US) {
+        next = g->step + 1;
+        if (next == GUARD_OUTBOX && !f->outbox_possible && !f->outbox_used)
+            next = asked; /* there is none to try */
+        if (next == GUARD_RELEASE)
+            next = asked;
+    } else if (g->calm_us != 0 && now_us - g->calm_us >= CALM_US) {
+        next = asked;
+    }
+    if (next == g->step)
+        return false;
+    g->step = next;
+    g->since_us = now_us;
+    g->calm_us = 0;
+    return true;
+}
+
+/* ---- what it looks at ---- */
+
+static const struct postgres_slot *
+slot_of(const struct postgres_sample *s, const char *name)
+{
+    for (size_t k = 0; k < s->slots; k++)
+        if (strcmp(s->slot[k].name, name) == 0)
+            return &s->slot[k];
+    return NULL;
+}
+
+static bool
+keeps_wal(const struct postgres_slot *slot)
+{
+    return !slot->lost && slot->restart_lsn != LSN_UNKNOWN;
+}
+
+/* The lowest position that a link's slot keeps; LSN_UNKNOWN: none does. */
+static lsn_t
+oldest_need(const struct agent *a, const struct postgres_sample *s)
+{
+    lsn_t oldest = LSN_UNKNOWN;
+
+    for (size_t i = 0; i < a->links; i++) {
+        const struct postgres_slot *slot = slot_of(s, a->slot_name[i]);
+
+        if (slot != NULL && keeps_wal(slot) &&
+            (oldest == LSN_UNKNOWN || slot->restart_lsn < oldest))
+            oldest = slot->restart_lsn;
+    }
+    return oldest;
+}
+
+/* What dropping this slot would let PostgreSQL remove. */
+static uint64_t
+freed_by(const struct postgres_slot *slot, const struct postgres_sample *s, uint32_t segment_bytes)
+{
+    lsn_t from = segment_start(slot->restart_lsn, segment_bytes);
+    lsn_t to = segment_start(s->redo, segment_bytes);
+
+    return keeps_wal(slot) && to > from ? to - from : 0;
+}
+
+static void
+look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+{
+    struct guard_facts *f = &a->guard.facts;
+    const struct outbox *o = &a->outbox;
+    lsn_t oldest = oldest_need(a, s);
+    char path[sizeof a->self->pgdata + 8];
+    int dir = -1;
+
+    *f = (struct guard_facts){.segment_bytes = agent_identity(a)->segment_bytes};
+    for (size_t k = 0; k < s->slots; k++) {
+        const struct postgres_slot *slot = &s->slot[k];
+        uint64_t retained =
+            keeps_wal(slot) && s->flush > slot->restart_lsn ? s->flush - slot->restart_lsn : 0;
+        uint64_t freed = freed_by(slot, s, f->segment_bytes);
+
+        if (retained > f->retained)
+            f->retained = retained;
+        if (freed > f->freed)
+            f->freed = freed;
+    }
+    snprintf(path, sizeof path, "%s/pg_wal", a->self->pgdata);
+    f->disk_known =
+        durable_dir(path, &dir) == 0 && durable_room(dir, &f->disk_bytes, &f->free_bytes) == 0;
+    durable_close(dir);
+    f->full_known = trend_full_us(&a->figures.pg_wal.trend, now_us, &f->full_us);
+    f->outbox_used = o->filling || !spool_empty(&o->spool);
+    f->outbox_takes = outbox_receives(o) && o->error[0] == '\0';
+    f->outbox_possible = !a->config->synchronous && oldest != LSN_UNKNOWN &&
+                         (spool_empty(&o->spool) || o->spool.available >= oldest);
+}
+
+/* ---- hands ---- */
+
+static void
+squeeze(struct agent *a, bool on)
+{
+    struct link_settings settings = a->shipping;
+
+    if (on) {
+        settings.lanes = WINDOW_LANES;
+        settings.compression = COMPRESSION_AUTO; /* as strong as the line needs it */
+    }
+    for (size_t i = 0; i < a->links; i++)
+        link_set(&a->link[i], &settings);
+}
+
+static timeline_t
+timeline_at(const struct agent *a, lsn_t lsn)
+{
+    timeline_t last = a->pool.timeline;
+    lsn_t end;
+
+    if (a->history_timeline != last)
+        return last;
+    for (timeline_t t = history_next(a->history, a->history_bytes, 0, last); t < last;
+         t = history_next(a->history, a->history_bytes, t, last))
+        if (history_switch_point(a->history, a->history_bytes, t, &end) && lsn < end)
+            return t;
+    return last;
+}
+
+/* All far sides follow by no more than what is on its way on a fast, long line. */
+static bool
+links_follow(const struct agent *a, const struct postgres_sample *s)
+{
+    uint64_t way = FOLLOW_SEGMENTS * (uint64_t)a->guard.facts.segment_bytes;
+
+    for (size_t i = 0; i < a->links; i++)
+        if (a->link[i].state != LINK_SHIPPING || a->link[i].sender.far.flushed + way < s->flush)
+            return false;
+    return true;
+}
+
+/* What every link's far side has on disk. */
+static lsn_t
+shipped(const struct agent *a)
+{
+    lsn_t least = a->links > 0 ? UINT64_MAX : 0;
+
+    for (size_t i = 0; i < a->links; i++)
+        if (a->link[i].sender.far.flushed < least)
+            least = a->link[i].sender.far.flushed;
+    return least;
+}
+
+static void
+run_outbox(struct agent *a, const struct postgres_sample *s)
+{
+    const struct guard_facts *f = &a->guard.facts;
+    struct outbox *o = &a->outbox;
+    lsn_t oldest = oldest_need(a, s);
+
+    o->bytes_max = a->config->outbox_max_bytes;
+    o->reserve_percent = a->config->pg_wal_reserve;
+    if (o->filling && (links_follow(a, s) || !f->outbox_possible))
+        outbox_stop(o);
+    else if (!o->filling && a->guard.step >= GUARD_OUTBOX && f->outbox_possible &&
+             !links_follow(a, s))
+        outbox_fill(o, agent_identity(a), timeline_at(a, oldest), oldest);
+    outbox_prune(o, shipped(a));
+}
+
+/* A slot that is not in use goes to where the outbox has it: a segment's start, whose file
+ * PostgreSQL then still has when the outbox is opened after a crash. */
+static bool
+advance_slots(struct agent *a, const struct postgres_sample *s)
+{
+    const struct spool *o = &a->outbox.spool;
+    lsn_t target = spool_empty(o) ? 0 : segment_start(o->flushed, o->identity.segment_bytes);
+
+    for (size_t i = 0; i < a->links; i++) {
+        const struct postgres_slot *slot = slot_of(s, a->slot_name[i]);
+        char argument[100];
+
+        if (slot == NULL || !keeps_wal(slot) || slot->active || slot->restart_lsn < o->start ||
+            slot->restart_lsn >= target || a->config->synchronous)
+            continue;
+        snprintf(argument, sizeof argument, "'%s', '" LSN_FORMAT "'", slot->name, LSN_ARGS(target));
+        return postgres_ask(a->postgres, POSTGRES_ADVANCE_SLOT, argument);
+    }
+    return false;
+}
+
+/* The member that a slot is for; its name is the slot's when it is none of the file's. */
+static const char *
+member_of(const struct agent *a, const char *slot)
+{
+    char name[SLOT_NAME_SIZE];
+
+    for (size_t i = 0; i < a->config->members; i++) {
+        config_slot_name(name, a->config->member[i].name);
+        if (strcmp(name, slot) == 0)
+            return a->config->member[i].name;
+    }
+    return slot;
+}
+
+/* From where on the far side has no other place to get it from than pg_wal. */
+static lsn_t
+lost_from(const struct agent *a, const struct postgres_slot *slot)
+{
+    const struct spool *o = &a->outbox.spool;
+    lsn_t from = slot->restart_lsn;
+
+    for (size_t i = 0; i < a->links; i++)
+        if (strcmp(a->slot_name[i], slot->name) == 0 && a->link[i].sender.far.flushed > from)
+            from = a->link[i].sender.far.flushed;
+    if (!spool_empty(o) && from >= o->start && from < o->available)
+        from = o->available;
+    return from;
+}
+
+/* The gap on disk, then the slot away. keep_slots makes it anew, from the last checkpoint on. */
+static void
+release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+{
+    struct guard *g = &a->guard;
+    const struct postgres_slot *worst = NULL;
+    uint32_t segment_bytes = g->facts.segment_bytes;
+    char bytes[24];
+    lsn_t from, end;
+
+    if (g->released_us != 0 && now_us - g->released_us < RELEASE_US)
+        return;
+    for (size_t k = 0; k < s->slots; k++)
+        if (freed_by(&s->slot[k], s, segment_bytes) > 0 &&
+            (worst == NULL || s->slot[k].restart_lsn < worst->restart_lsn))
+            worst = &s->slot[k];
+    if (worst == NULL)
+        return;
+    from = lost_from(a, worst);
+    end = segment_start(s->redo, segment_bytes);
+    if (from < end &&
+        (ladder_open_gap(a, member_of(a, worst->name), timeline_at(a, from), from, end,
+                         "pg_wal had less than its reserve: the slot was let go") == NULL ||
+         gaps_save(&a->gaps, a->spool.dir) < 0))
+        return; /* not without its record */
+    if (!postgres_ask(a->postgres, POSTGRES_DROP_SLOT, worst->name))
+        return;
+    snprintf(g->released, sizeof g->released, "%s", worst->name);
+    g->released_us = now_us;
+    snprintf(g->release_text, sizeof g->release_text,
+             "pg_wal had %s left: slot %s is let go, %s lacks WAL from " LSN_FORMAT
+             " to " LSN_FORMAT,
+             text_bytes(bytes, sizeof bytes, g->facts.free_bytes), worst->name,
+             member_of(a, worst->name), LSN_ARGS(from), LSN_ARGS(end));
+    log_warning("guard: %s", g->release_text);
+}
+
+/* The slot is there again: what was made between its record and that is gone, too. */
+static void
+finish_release(struct agent *a, const struct postgres_sample *s)
+{
+    struct guard *g = &a->guard;
+    const struct postgres_slot *slot = slot_of(s, g->released);
+    struct gap *gap;
+    lsn_t end;
+
+    if (g->released[0] == '\0' || slot == NULL || slot->restart_lsn == LSN_UNKNOWN ||
+        s->mono_us <= g->released_us)
+        return;
+    end = segment_start(slot->restart_lsn, g->facts.segment_bytes);
+    gap = gap_behind(&a->gaps, member_of(a, slot->name), 0);
+    while (gap != NULL && gap->end < end) {
+        struct gap *next = gap_behind(&a->gaps, gap->member, gap->end);
+
+        if (next == NULL) {
+            ladder_open_gap(a, gap->member, gap->timeline, gap->end, end, gap->why);
+            break;
+        }
+        gap = next;
+    }
+    g->released[0] = '\0';
+}
+
+/* ---- feedback ---- */
+
+static const struct link *
+link_of(const struct agent *a, const char *slot)
+{
+    for (size_t i = 0; i < a->links; i++)
+        if (strcmp(a->slot_name[i], slot) == 0)
+            return &a->link[i];
+    return NULL;
+}
+
+static void
+end_visit(struct guard *g)
+{
+    source_free(g->visitor);
+    g->visitor = NULL;
+}
+
+/* A physical slot keeps the xmin that was said last until a walsender of its is told of none. */
+static void
+visit(struct agent *a, const struct postgres_sample *s, const char *slot, int64_t now_us)
+{
+    struct guard *g = &a->guard;
+    const struct identity *identity = agent_identity(a);
+
+    g->visitor = source_new(a->conninfo, "walferry_feedback", slot, NULL);
+    if (g->visitor == NULL ||
+        source_start(g->visitor, identity, s->timeline,
+                     segment_start(s->flush, identity->segment_bytes), now_us) < 0) {
+        end_visit(g);
+        return;
+    }
+    source_withdraw(g->visitor);
+    snprintf(g->visited, sizeof g->visited, "%s", slot);
+    g->visit_us = now_us;
+    log_info("slot %s: its standby is away, it holds back vacuum no longer", slot);
+}
+
+static void
+run_visit(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+{
+    static const struct source_position nothing;
+    struct guard *g = &a->guard;
+    const struct postgres_slot *slot = slot_of(s, g->visited);
+
+    if (source_run(g->visitor, &a->loop, now_us) < 0 ||
+        source_report(g->visitor, &nothing, now_us) < 0 || slot == NULL || !slot->feedback ||
+        now_us - g->visit_us >= VISIT_US)
+        end_visit(g);
+}
+
+static void
+watch_feedback(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+{
+    struct guard *g = &a->guard;
+
+    for (size_t k = 0; k < s->slots; k++) {
+        const struct postgres_slot *slot = &s->slot[k];
+        const struct link *l = link_of(a, slot->name);
+        bool serves = l != NULL && l->source == l->from_server && source_streaming(l->source);
+
+        if (strcmp(g->slot[k].name, slot->name) != 0 || !slot->feedback ||
+            (serves && (l->sender.far.xmin | l->sender.far.catalog_xmin) != 0)) {
+            snprintf(g->slot[k].name, sizeof g->slot[k].name, "%s", slot->name);
+            g->slot[k].fed_us = now_us;
+        }
+        if (now_us - g->slot[k].fed_us < a->config->feedback_keep_us)
+            continue;
+        if (serves)
+            source_withdraw(l->source);
+        else if (g->visitor == NULL && !slot->active)
+            visit(a, s, slot->name, now_us);
+    }
+}
+
+/* ---- life ---- */
+
+void
+guard_close(struct agent *a)
+{
+    end_visit(&a->guard);
+}
+
+void
+guard_watch(const struct agent *a, struct loop *l)
+{
+    if (a->role == ROLE_PRIMARY)
+        loop_due(l, a->guard.due_us);
+    if (a->guard.visitor != NULL)
+        source_watch(a->guard.visitor, l, false);
+}
+
+static void
+act(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+{
+    struct guard *g = &a->guard;
+    const struct guard_facts *f = &g->facts;
+    bool low = f->disk_known && f->free_bytes < f->disk_bytes / 100 * 2 * a->config->pg_wal_reserve;
+
+    run_outbox(a, s);
+    finish_release(a, s);
+    if (advance_slots(a, s))
+        return;
+    if (low && g->step >= GUARD_OUTBOX && now_us - g->checkpoint_us >= CHECKPOINT_US &&
+        postgres_ask(a->postgres, POSTGRES_CHECKPOINT, NULL))
+        g->checkpoint_us = now_us;
+    else if (g->step == GUARD_RELEASE)
+        release(a, s, now_us);
+}
+
+void
+guard_run(struct agent *a, int64_t now_us)
+{
+    struct guard *g = &a->guard;
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    struct guard_limits limits = {.retain_max_bytes = a->config->slot_retain_max_bytes,
+                                  .reserve_percent = a->config->pg_wal_reserve,
+                                  .hold = a->config->on_full_hold};
+    bool up = postgres_state(a->postgres) == POSTGRES_UP;
+    enum guard_step before = g->step;
+
+    if (a->role != ROLE_PRIMARY || s == NULL || s->in_recovery) {
+        outbox_stop(&a->outbox);
+        end_visit(g);
+        return;
+    }
+    if (g->visitor != NULL)
+        run_visit(a, s, now_us);
+    for (size_t i = 0; i < a->links; i++) /* a dead server's outbox grows no more */
+        a->link[i].store[LINK_OUTBOX].grows = a->outbox.filling && !a->outbox.full && up;
+    if (now_us < g->due_us)
+        return;
+    g->due_us = now_us + LOOK_US;
+    if (!up || a->failover.phase != FAILOVER_IDLE)
+        return;
+    look(a, s, now_us);
+    if (guard_step(g, &g->facts, &limits, now_us)) {
+        log_info("guard: %s", guard_name(g->step));
+        if ((before == GUARD_WATCH) != (g->step == GUARD_WATCH))
+            squeeze(a, g->step != GUARD_WATCH);
+    }
+    act(a, s, now_us);
+    watch_feedback(a, s, now_us);
+}

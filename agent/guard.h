@@ -1,0 +1,87 @@
+/*
+ * guard: keeps the WAL that slots retain from filling the primary's disk.
+ *
+ * In come, a few times a second, what the slots keep and what pg_wal's file system has left; out
+ * goes one step, each behind the one before it:
+ *   watch    nothing is wrong
+ *   squeeze  every lane, and compression as strong as the line asks for
+ *   outbox   WAL goes into the outbox, and the slots move on; see outbox.h
+ *   release  pg_wal has less than its reserve: the slot that keeps it is let go, and what the far
+ *            side will lack is a gap on disk (gap.h) before that
+ *   hold     the same, but on_full = hold: nothing is let go
+ * A step is left a while after its reason is gone; the outbox when it is empty.
+ *
+ * Apart from that, hot standby feedback of a standby that is away (which its slot remembers) is
+ * withdrawn after feedback_keep, so that vacuum is not held back.
+ */
+#ifndef AGENT_GUARD_H
+#define AGENT_GUARD_H
+
+#include "postgres.h"
+
+#include "shipper/source.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct agent; /* agent.h */
+
+enum guard_step {
+    GUARD_WATCH,
+    GUARD_SQUEEZE,
+    GUARD_OUTBOX,
+    GUARD_RELEASE,
+    GUARD_HOLD,
+};
+
+struct guard_limits {
+    uint64_t retain_max_bytes;
+    unsigned reserve_percent;
+    bool hold;
+};
+
+struct guard_facts {
+    uint32_t segment_bytes;
+    uint64_t retained; /* by the slot that keeps most */
+    uint64_t freed;    /* what pg_wal could be without, were it not for a slot */
+    bool disk_known;
+    uint64_t disk_bytes, free_bytes;
+    bool full_known;
+    int64_t full_us;
+    bool outbox_possible; /* no link is synchronous, and it ends where a slot begins or later */
+    bool outbox_takes;    /* it is filled right now */
+    bool outbox_used;     /* there is something in it, or it is filled */
+};
+
+struct guard {
+    /* of the step function alone */
+    enum guard_step step;
+    int64_t since_us; /* in this step */
+    int64_t calm_us;  /* since then a lower one would do; 0: it would not */
+    /* the agent's hands */
+    int64_t due_us;
+    struct guard_facts facts;
+    char released[64];      /* the slot that was let go last; until it is there again its WAL is not
+                               kept */
+    int64_t released_us;    /* 0: none in this life */
+    char release_text[200]; /* what that lost */
+    int64_t checkpoint_us;
+    struct {
+        char name[64];
+        int64_t fed_us; /* when feedback was alive, or there was none */
+    } slot[POSTGRES_SLOTS_MAX];
+    struct source *visitor; /* tells a slot that there is no feedback */
+    char visited[64];
+    int64_t visit_us;
+};
+
+/* True when the step is another one now. Pure. */
+bool guard_step(struct guard *g, const struct guard_facts *f, const struct guard_limits *l,
+                int64_t now_us);
+const char *guard_name(enum guard_step step);
+
+void guard_close(struct agent *a);
+void guard_watch(const struct agent *a, struct loop *l);
+void guard_run(struct agent *a, int64_t now_us);
+
+#endif
