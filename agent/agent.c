@@ -696,6 +696,13 @@ keep_slots(struct agent *a)
             log_info("slot %s is made for the link to %s", a->slot_name[i], a->link[i].member);
             return; /* one command at a time */
         }
+        if (k < s->slots && s->slot[k].lost && !s->slot[k].active &&
+            postgres_ask(a->postgres, POSTGRES_DROP_SLOT, a->slot_name[i])) {
+            log_warning(
+                "slot %s was invalidated and keeps nothing any more: dropped, to be made anew",
+                a->slot_name[i]);
+            return;
+        }
     }
 }
 
@@ -742,6 +749,7 @@ keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
         keep_slots(a);
         keep_settings(a);
     }
+    ladder_keep(a, now_us);
 }
 
 static void
@@ -841,6 +849,8 @@ answer_requests(struct agent *a, int64_t now_us)
             control_done(&a->control, client, 0);
         } else if (command != NULL && strcmp(command, "set") == 0) {
             set_shipping(a, client, request);
+        } else if (command != NULL && strcmp(command, "gaps") == 0) {
+            ladder_request(a, client, request);
         } else if (command != NULL && strcmp(command, "lost") == 0) {
             tell_losses(a, client);
         } else if (command != NULL && strcmp(command, "config") == 0) {
@@ -892,6 +902,9 @@ open_links(struct agent *a)
                          a->conninfo, a->slot_name[count], a->self->pgdata, a->codec);
         if (code == 0)
             code = link_store(&a->link[count], LINK_OUTBOX, &a->outbox.spool, a->outbox.conninfo);
+        if (code == 0)
+            code = link_store(&a->link[count], LINK_GAP, &a->ladder.store.spool,
+                              a->ladder.store.conninfo);
         if (code < 0)
             return code;
         a->link[count].sender.file = site_take;
@@ -943,6 +956,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     a->incarnation = (uint64_t)clock_wall_us();
     a->spool.dir = a->spool.lock = a->inlet.fd = a->relay.fd = a->control.fd = -1;
     a->outbox.spool.dir = a->outbox.spool.lock = a->outbox.relay.fd = -1;
+    a->ladder.store.spool.dir = a->ladder.store.spool.lock = a->ladder.store.relay.fd = -1;
     a->codec = calloc(1, sizeof *a->codec);
     a->note = calloc(1, sizeof *a->note);
     a->scratch = malloc(FRAME_WAL_MAX);
@@ -978,7 +992,10 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
         code = crew_init(&a->crew);
     a->shipping = config->shipping;
     if (code == 0)
-        code = outbox_open(&a->outbox, self->outbox, self->run, self->postgres, self->pgdata);
+        code = outbox_open(&a->outbox, "outbox", self->outbox, self->run, self->postgres,
+                           self->pgdata);
+    if (code == 0)
+        code = ladder_open(a);
     if (code == 0)
         code = site_init(&a->site, config, self);
     a->receiver.file = site_take;
@@ -1018,6 +1035,7 @@ agent_close(struct agent *a)
     http_close(&a->http);
     inlet_close(&a->inlet);
     relay_close(&a->relay);
+    ladder_close(a);
     outbox_close(&a->outbox);
     guard_close(a);
     worker_release(&a->flusher);
@@ -1072,6 +1090,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     inlet_watch(&a->inlet, &a->loop);
     relay_watch(&a->relay, &a->loop, now_us);
     outbox_watch(&a->outbox, &a->loop, now_us);
+    ladder_watch(a, &a->loop, now_us);
     guard_watch(a, &a->loop);
     control_watch(&a->control, &a->loop);
     http_watch(&a->http, &a->loop);
@@ -1107,6 +1126,7 @@ agent_loop(struct agent *a, int signals)
         run_receiving(a, now_us, wall_us);
         guard_run(a, now_us);
         outbox_run(&a->outbox, &a->loop, now_us);
+        ladder_run(a, now_us);
         run_links(a, now_us, wall_us);
         tunnel_run(a, now_us);
         control_run(&a->control, &a->loop, now_us);

@@ -119,6 +119,7 @@ struct agent {
     struct figures figures;
     struct guard guard;
     struct gaps gaps; /* WAL that other members lack */
+    struct ladder ladder;
     struct tunnel tunnel;
     struct site site;
 };

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 struct options {
-    const char *config_file, *member, *from; /* NULL: not given */
+    const char *config_file, *member, *from, *reason; /* NULL: not given */
     const char *timeout;                     /* as written: a duration */
     const char *rate, *map;                  /* of seed; NULL: not given */
     bool json, yes, dry_run, force, watch, applied, replace, pool, local;
@@ -46,6 +46,8 @@ int command_events(const struct config *config, const struct member *self,
                    const struct options *options);
 int command_validate(const struct config *config, const struct member *self,
                      const struct options *options);
+int command_gaps(const struct config *config, const struct member *self,
+                 const struct options *options);
 int command_failover(const struct config *config, const struct member *self,
                      const struct options *options);
 int command_rejoin(const struct config *config, const struct member *self,

@@ -51,6 +51,7 @@ struct member {
     int nice;               /* of the agent: 0 to 19 */
     cpu_set_t cpus;         /* that the agent may use; none set: all */
     int line;               /* of its section, for messages */
+    char fetch_command[256]; /* a segment of the WAL archive; "": there is none */
 };
 
 struct config {
@@ -72,6 +73,7 @@ struct config {
     bool on_full_hold;
     int64_t feedback_keep_us; /* a standby away for longer holds back no vacuum */
     char event_command[256]; /* absolute; "" : none */
+    uint64_t fetch_limit_bytes; /* of a gap, got without asking; default 16 GB */
     int event_command_line;
     char tunnel_user[64]; /* the database role that tunnels lead to; default walferry_tunnel */
     uint64_t digest;      /* FNV-1a of the file's bytes: agents compare it */

@@ -287,6 +287,16 @@ judge_member(const struct agent *a, struct event_condition c[EVENTS], int64_t no
     if (f->role_changed_us != 0 && now_us - f->role_changed_us < ROLE_NEWS_US)
         hold(&c[EVENT_ROLE_CHANGED], "%s was %s and is %s", a->self->name,
              role_name((enum role)f->role_before), role_name((enum role)f->role));
+    for (size_t i = 0; i < a->gaps.count; i++) {
+        const struct gap *gap = &a->gaps.gap[i];
+        char bytes[24];
+
+        if (gap->state != GAP_GIVEN_UP)
+            hold(&c[EVENT_GAP], "%s lacks WAL from " LSN_FORMAT " to " LSN_FORMAT " (%s): %s",
+                 gap->member, LSN_ARGS(gap->start), LSN_ARGS(gap->end),
+                 text_bytes(bytes, sizeof bytes, gap->end - gap->start),
+                 gap_state_name(gap->state));
+    }
     if (a->config->synchronous && a->role == ROLE_PRIMARY &&
         postgres_state(a->postgres) == POSTGRES_UP && s != NULL && !s->in_recovery &&
         s->synchronous_standby_names[0] == '\0')

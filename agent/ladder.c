@@ -4,11 +4,26 @@
 #include "agent.h"
 
 #include "base/clock.h"
+#include "base/durable.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "shipper/pgwal.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define RETRY_US        (60 * SECOND_US)
+#define STORE_BYTES_MAX (UINT64_C(512) << 20) /* got ahead of what the far side has */
+#define GIVE_PER_TURN   (1u << 20)            /* of a segment: other rooms have their turn, too */
+
+static const char *const rung_names[RUNGS] = {"pg_wal", "slot", "archive", "spools", "reseed"};
+
+/* ---- gaps ---- */
 
 static void
 save(struct agent *a)
@@ -31,4 +46,630 @@ ladder_open_gap(struct agent *a, const char *member, timeline_t timeline, lsn_t 
                 member, LSN_ARGS(gap->start), LSN_ARGS(gap->end), gap->timeline,
                 text_bytes(bytes, sizeof bytes, gap->end - gap->start), why);
     return gap;
+}
+
+/* What a link waits for: from its next byte on. NULL: nothing is gone for it. */
+static struct gap *
+gap_of(struct agent *a, size_t i)
+{
+    const struct link *l = &a->link[i];
+    struct gap *gap;
+
+    if (l->state != LINK_SHIPPING)
+        return NULL;
+    gap = gap_behind(&a->gaps, l->member, l->sender.sent);
+    return gap != NULL && gap->start <= l->sender.sent ? gap : NULL;
+}
+
+static void set_state(struct agent *a, struct gap *gap, enum gap_state state, const char *format,
+                      ...) __attribute__((format(printf, 4, 5)));
+
+/* On disk and in the log when it is another state; what is being done may change each second. */
+static void
+set_state(struct agent *a, struct gap *gap, enum gap_state state, const char *format, ...)
+{
+    bool news = gap->state != state;
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(gap->doing, sizeof gap->doing, format, args);
+    va_end(args);
+    if (!news)
+        return;
+    gap->state = state;
+    save(a);
+    log_warning("gap of %s from " LSN_FORMAT " to " LSN_FORMAT " is %s: %s", gap->member,
+                LSN_ARGS(gap->start), LSN_ARGS(gap->end), gap_state_name(state), gap->doing);
+}
+
+static void answer(struct agent *a, size_t i, enum rung rung, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static void
+answer(struct agent *a, size_t i, enum rung rung, const char *format, ...)
+{
+    char *said = a->ladder.climb[i].answer[rung], text[LADDER_ANSWER_MAX];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (strcmp(said, text) == 0)
+        return;
+    memcpy(said, text, sizeof text);
+    log_info("gap of %s: %s: %s", a->link[i].member, rung_names[rung], text);
+}
+
+/* ---- the store ---- */
+
+static lsn_t
+store_end(const struct agent *a)
+{
+    const struct spool *s = &a->ladder.store.spool;
+
+    return spool_empty(s) ? LSN_UNKNOWN : s->written;
+}
+
+/* Where the next byte that is to be got belongs. */
+static lsn_t
+next_wanted(const struct agent *a, const struct gap *gap)
+{
+    lsn_t end = store_end(a);
+
+    return end > gap->start ? end : gap->start;
+}
+
+/* What lies there of another gap, or of one that was filled otherwise, is of no use any more. */
+static bool
+store_fits(struct agent *a, lsn_t from)
+{
+    struct spool *s = &a->ladder.store.spool;
+
+    if (s->dir < 0 && outbox_reload(&a->ladder.store) < 0)
+        return false;
+    if (spool_empty(s) || (from >= s->start && from <= s->written))
+        return true;
+    if (s->flushing || s->flushed != s->written)
+        return false; /* in a moment */
+    return spool_clear(s) == 0;
+}
+
+static void
+prune_store(struct agent *a)
+{
+    const struct link *l = &a->link[a->ladder.link];
+
+    if (!l->sender.far_known || !l->sender.far_compared)
+        return;
+    if (!a->ladder.busy)
+        outbox_prune(&a->ladder.store, l->sender.far.flushed);
+    else if (!spool_empty(&a->ladder.store.spool)) /* its end stays where the link waits */
+        spool_prune(&a->ladder.store.spool, l->sender.far.flushed, 0, INT64_MAX);
+}
+
+/* ---- climbing ---- */
+
+static void
+stop(struct agent *a)
+{
+    struct ladder *d = &a->ladder;
+
+    outbox_stop(&d->store);
+    d->busy = d->fetched = false;
+    for (size_t i = 0; i < a->links; i++)
+        a->link[i].store[LINK_GAP].grows = false;
+}
+
+static void
+measure(struct ladder *d, uint64_t bytes, int64_t took_us)
+{
+    if (took_us > 0 && bytes > 0)
+        d->rate = (double)bytes * (double)SECOND_US / (double)took_us;
+}
+
+/* "12 GB, about 5 min at 40 MB/s" */
+static const char *
+price(const struct ladder *d, uint64_t bytes, char *out, size_t size)
+{
+    char amount[24], rate[24], time[32];
+
+    text_bytes(amount, sizeof amount, bytes);
+    if (d->rate <= 0)
+        snprintf(out, size, "%s, at a rate that is not known yet", amount);
+    else
+        snprintf(out, size, "%s, about %s at %s/s", amount,
+                 text_duration(time, sizeof time,
+                               (int64_t)((double)bytes / d->rate * (double)SECOND_US)),
+                 text_bytes(rate, sizeof rate, (uint64_t)d->rate));
+    return out;
+}
+
+/* A rung has it: may so much be got? */
+static bool
+may_get(struct agent *a, struct gap *gap)
+{
+    struct ladder *d = &a->ladder;
+    uint64_t bytes = gap->end - next_wanted(a, gap);
+    char cost[100], limit[24];
+
+    if (gap->consent || bytes <= a->config->fetch_limit_bytes)
+        return true;
+    set_state(a, gap, GAP_DELAYED,
+              "the %s has it: %s; over fetch_limit (%s), so it waits for walferry gaps fill --yes",
+              rung_names[d->rung], price(d, bytes, cost, sizeof cost),
+              text_bytes(limit, sizeof limit, a->config->fetch_limit_bytes));
+    d->climb[d->link].asks = true;
+    stop(a);
+    return false;
+}
+
+static void climb(struct agent *a, struct gap *gap, enum rung rung, int64_t now_us);
+
+static void
+begin_archive(struct agent *a, struct gap *gap, int64_t now_us)
+{
+    struct ladder *d = &a->ladder;
+    const struct identity *identity = agent_identity(a);
+    char path[300];
+
+    if (a->self->fetch_command[0] == '\0') {
+        answer(a, d->link, RUNG_ARCHIVE, "no fetch_command in [member %s] of the pool's file",
+               a->self->name);
+        climb(a, gap, RUNG_SPOOLS, now_us);
+        return;
+    }
+    snprintf(path, sizeof path, "%s/fetched", d->store.path);
+    if (archive_busy(&d->archive))
+        return;
+    if (archive_get(&d->archive, a->self->fetch_command, identity, gap->timeline,
+                    segment_start(next_wanted(a, gap), identity->segment_bytes), path) < 0) {
+        answer(a, d->link, RUNG_ARCHIVE, "%s", fail_message());
+        climb(a, gap, RUNG_SPOOLS, now_us);
+    }
+}
+
+/* The next member whose relay is there: our own first, for a former standby's spool is near. */
+static void
+begin_spool(struct agent *a, struct gap *gap, int64_t now_us)
+{
+    struct ladder *d = &a->ladder;
+    char place[128], conninfo[192], path[160];
+
+    for (; d->member < a->config->members; d->member++) {
+        const struct member *m = &a->config->member[d->member];
+
+        if (m == a->self)
+            snprintf(place, sizeof place, "%s", m->run);
+        else
+            snprintf(place, sizeof place, "%s/far/%s", a->self->run, m->name);
+        snprintf(path, sizeof path, "%s/.s.PGSQL.5432", place);
+        if (strcmp(m->name, gap->member) == 0 || access(path, F_OK) < 0 ||
+            (m == a->self && spool_empty(&a->spool)))
+            continue;
+        snprintf(conninfo, sizeof conninfo, "host='%s' port=5432 user=walferry", place);
+        if (outbox_from(&d->store, conninfo, NULL) < 0)
+            continue;
+        d->store.error[0] = '\0';
+        d->store.retry_us = 0;
+        d->begun = next_wanted(a, gap);
+        d->begun_us = now_us;
+        outbox_fill(&d->store, agent_identity(a), gap->timeline, d->begun);
+        return;
+    }
+    if (d->climb[d->link].answer[RUNG_SPOOLS][0] == '\0')
+        answer(a, d->link, RUNG_SPOOLS, "no other member's spool can be reached from here");
+    climb(a, gap, RUNG_RESEED, now_us);
+}
+
+static void
+climb(struct agent *a, struct gap *gap, enum rung rung, int64_t now_us)
+{
+    struct ladder *d = &a->ladder;
+    struct climb *c = &d->climb[d->link];
+
+    outbox_stop(&d->store);
+    d->fetched = false;
+    d->rung = rung;
+    if (rung == RUNG_ARCHIVE) {
+        begin_archive(a, gap, now_us);
+    } else if (rung == RUNG_SPOOLS) {
+        d->member = 0;
+        c->answer[RUNG_SPOOLS][0] = '\0';
+        begin_spool(a, gap, now_us);
+    } else {
+        stop(a);
+        c->retry_us = now_us + RETRY_US;
+        answer(a, d->link, RUNG_RESEED,
+               "a new copy of %s is what is left: walferry seed --replace there", gap->member);
+        set_state(
+            a, gap, GAP_LOST,
+            "neither pg_wal nor the archive nor another member's spool has it; make a new copy "
+            "of %s (walferry seed --replace there), or say walferry gaps give-up",
+            gap->member);
+    }
+}
+
+static void
+begin_climb(struct agent *a, size_t i, struct gap *gap, int64_t now_us)
+{
+    struct ladder *d = &a->ladder;
+
+    if (d->busy || now_us < d->climb[i].retry_us || d->climb[i].asks ||
+        gap->state == GAP_GIVEN_UP || archive_busy(&d->archive) ||
+        !store_fits(a, a->link[i].sender.sent))
+        return;
+    d->busy = true;
+    d->link = i;
+    a->link[i].store[LINK_GAP].grows = true;
+    climb(a, gap, RUNG_ARCHIVE, now_us);
+}
+
+/* ---- what the rungs give ---- */
+
+/* The fetched segment into the store, a megabyte at a time. 1: all of it is there. */
+static int
+give(struct agent *a, int64_t now_us)
+{
+    struct ladder *d = &a->ladder;
+    struct spool *s = &d->store.spool;
+    const struct archive_job *j = &d->archive.job;
+    static uint8_t piece[FRAME_WAL_MAX];
+    uint32_t until = d->given_bytes + GIVE_PER_TURN;
+    int fd, code = 0;
+
+    if (durable_open(AT_FDCWD, j->path, DURABLE_READ, &fd) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", j->path);
+    if (s->damaged)
+        code = spool_recover(s);
+    if (code == 0)
+        code = spool_adopt(s, &j->identity);
+    if (code == 0 && spool_empty(s))
+        code = spool_begin(s, j->timeline, j->lsn);
+    while (code == 0 && d->given_bytes < j->identity.segment_bytes && d->given_bytes < until) {
+        if (durable_read(fd, piece, sizeof piece, d->given_bytes) != (ssize_t)sizeof piece)
+            code = fail_sys(ERR_LOCAL, "cannot read %s", j->path);
+        else
+            code =
+                spool_append(s, j->timeline, j->lsn + d->given_bytes, piece, sizeof piece, now_us);
+        if (code == 0)
+            d->given_bytes += sizeof piece;
+    }
+    durable_close(fd);
+    if (code == ERR_AGAIN) /* it waits for a flush */
+        return 0;
+    return code < 0 ? code : d->given_bytes == j->identity.segment_bytes;
+}
+
+static void
+filled(struct agent *a, struct gap *gap)
+{
+    log_info("gap of %s: all of it is here, from the %s", gap->member, rung_names[a->ladder.rung]);
+    set_state(a, gap, GAP_IN_FLIGHT, "all of it was got from the %s and is on its way",
+              rung_names[a->ladder.rung]);
+    stop(a);
+}
+
+static void
+run_archive(struct agent *a, struct gap *gap, int64_t now_us)
+{
+    struct ladder *d = &a->ladder;
+    const struct archive_job *j = &d->archive.job;
+    char cost[100];
+    int got;
+
+    if (archive_done(&d->archive)) {
+        if (j->reason[0] != '\0') {
+            answer(a, d->link, RUNG_ARCHIVE, "%s", j->reason);
+            climb(a, gap, RUNG_SPOOLS, now_us);
+            return;
+        }
+        answer(a, d->link, RUNG_ARCHIVE, "has it");
+        d->fetched = true;
+        d->given_bytes = 0;
+        measure(d, j->identity.segment_bytes, j->took_us);
+        if (!may_get(a, gap))
+            return;
+    }
+    if (d->fetched) {
+        set_state(a, gap, GAP_IN_FLIGHT, "got from the archive: %s are left",
+                  price(d, gap->end - next_wanted(a, gap), cost, sizeof cost));
+        got = give(a, now_us);
+        if (got < 0) {
+            answer(a, d->link, RUNG_ARCHIVE, "%s", fail_message());
+            climb(a, gap, RUNG_SPOOLS, now_us);
+            return;
+        }
+        if (got == 0)
+            return;
+        d->fetched = false;
+        unlink(j->path);
+    }
+    if (next_wanted(a, gap) >= gap->end)
+        filled(a, gap);
+    else if (d->store.spool.written - d->store.spool.start < STORE_BYTES_MAX)
+        begin_archive(a, gap, now_us);
+}
+
+static void
+run_spools(struct agent *a, struct gap *gap, int64_t now_us)
+{
+    struct ladder *d = &a->ladder;
+    const char *name = a->config->member[d->member].name;
+    lsn_t end = store_end(a);
+    char cost[100];
+
+    if (d->store.error[0] != '\0') {
+        answer(a, d->link, RUNG_SPOOLS, "%s: %s", name, d->store.error);
+        outbox_stop(&d->store);
+        d->member++;
+        begin_spool(a, gap, now_us);
+        return;
+    }
+    if (end == LSN_UNKNOWN || end <= d->begun) {
+        if (now_us - d->begun_us < 10 * SECOND_US)
+            return;
+        fail(ERR_PEER, "nothing came within 10 s");
+        snprintf(d->store.error, sizeof d->store.error, "%s", fail_message());
+        return;
+    }
+    answer(a, d->link, RUNG_SPOOLS, "%s has it", name);
+    measure(d, end - d->begun, now_us - d->begun_us);
+    if (!may_get(a, gap))
+        return;
+    set_state(a, gap, GAP_IN_FLIGHT, "got from the spool of %s: %s are left", name,
+              price(d, end < gap->end ? gap->end - end : 0, cost, sizeof cost));
+    if (end >= gap->end)
+        filled(a, gap);
+}
+
+void
+ladder_run(struct agent *a, int64_t now_us)
+{
+    struct ladder *d = &a->ladder;
+    struct gap *gap = d->busy ? gap_of(a, d->link) : NULL;
+
+    outbox_run(&d->store, &a->loop, now_us);
+    if (d->busy && (gap == NULL || gap->state == GAP_GIVEN_UP)) {
+        stop(a); /* the link ended, or the gap: looked at anew when it is back */
+        d->climb[d->link].retry_us = 0;
+    }
+    if (!d->busy) {
+        archive_done(&d->archive); /* of a gap that was closed meanwhile */
+        return;
+    }
+    if (d->rung == RUNG_ARCHIVE)
+        run_archive(a, gap, now_us);
+    else
+        run_spools(a, gap, now_us);
+}
+
+/* ---- once a second ---- */
+
+/* What the far side has on disk, of what it was shipped in this session. */
+static void
+reach(struct agent *a, size_t i)
+{
+    const struct sender *s = &a->link[i].sender;
+    lsn_t upto = s->far.flushed < s->sent ? s->far.flushed : s->sent;
+    bool changed = false;
+    size_t closed;
+
+    if (a->link[i].state != LINK_SHIPPING || !s->far_known || !s->far_compared)
+        return;
+    closed = gaps_reach(&a->gaps, a->link[i].member, upto, &changed);
+    if (closed == 0)
+        return;
+    save(a);
+    log_info("gap of %s is closed: it is durable up to " LSN_FORMAT, a->link[i].member,
+             LSN_ARGS(upto));
+    a->ladder.climb[i] = (struct climb){0};
+}
+
+/* Why nothing comes: for status here, and over the link for the DBA there. */
+static void
+tell(struct agent *a, size_t i, const struct gap *gap)
+{
+    struct link *l = &a->link[i];
+    char bytes[24];
+
+    snprintf(l->source_reason, sizeof l->source_reason,
+             "WAL from " LSN_FORMAT " to " LSN_FORMAT " is gone from the primary (%s, %s): %s",
+             LSN_ARGS(gap->start), LSN_ARGS(gap->end),
+             text_bytes(bytes, sizeof bytes, gap->end - gap->start), gap_state_name(gap->state),
+             gap->doing[0] != '\0' ? gap->doing : "the ladder is climbed");
+}
+
+static void
+look_at_slot(struct agent *a, size_t i)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+
+    for (size_t k = 0; s != NULL && k < s->slots; k++)
+        if (strcmp(s->slot[k].name, a->slot_name[i]) == 0 && !s->slot[k].lost) {
+            answer(a, i, RUNG_SLOT, "%s keeps WAL from " LSN_FORMAT " on", a->slot_name[i],
+                   LSN_ARGS(s->slot[k].restart_lsn));
+            return;
+        }
+    answer(a, i, RUNG_SLOT, "%s is gone or was invalidated; it is made anew", a->slot_name[i]);
+}
+
+static void
+look_at_hole(struct agent *a, size_t i, int64_t now_us)
+{
+    struct link *l = &a->link[i];
+    const struct spool *store = &a->ladder.store.spool;
+    uint32_t segment_bytes = agent_identity(a)->segment_bytes;
+    struct gap *gap;
+    lsn_t oldest;
+
+    if (!spool_empty(store) && l->hole.start >= store->start && l->hole.start < store->available) {
+        l->hole.known = false;
+        return;
+    }
+    if (pgwal_oldest(a->self->pgdata, segment_bytes, l->hole.start, &oldest) < 0)
+        return;
+    if (oldest <= l->hole.start) {
+        answer(a, i, RUNG_PG_WAL, "has it");
+        l->hole.known = false;
+        return;
+    }
+    answer(a, i, RUNG_PG_WAL, "begins at " LSN_FORMAT, LSN_ARGS(oldest));
+    look_at_slot(a, i);
+    gap = gap_behind(&a->gaps, l->member, l->hole.start);
+    if (gap == NULL || gap->start > l->hole.start || gap->end < oldest)
+        gap = ladder_open_gap(a, l->member, l->hole.timeline, l->hole.start, oldest,
+                              l->source_reason);
+    begin_climb(a, i, gap, now_us);
+    tell(a, i, gap);
+}
+
+/* What others lack of a former primary is told by their new one. */
+static void
+forget(struct agent *a)
+{
+    if (a->ladder.busy)
+        stop(a);
+    if (a->role != ROLE_STANDBY || a->gaps.count == 0)
+        return;
+    log_info("%zu gaps are closed: this member is a standby now", a->gaps.count);
+    a->gaps.count = 0;
+    save(a);
+}
+
+void
+ladder_keep(struct agent *a, int64_t now_us)
+{
+    for (size_t i = 0; i < a->links; i++)
+        reach(a, i);
+    if (a->role != ROLE_PRIMARY || a->links == 0) {
+        forget(a);
+        return;
+    }
+    prune_store(a);
+    for (size_t i = 0; i < a->links; i++)
+        if (a->link[i].hole.known)
+            look_at_hole(a, i, now_us);
+}
+
+/* ---- asked by people ---- */
+
+static json_t *
+rungs_json(const struct climb *c)
+{
+    json_t *rungs = json_array();
+
+    for (enum rung r = 0; r < RUNGS; r++)
+        if (c->answer[r][0] != '\0')
+            json_array_append_new(
+                rungs, json_pack("{s:s s:s}", "rung", rung_names[r], "answer", c->answer[r]));
+    return rungs;
+}
+
+json_t *
+ladder_report(const struct agent *a)
+{
+    const struct ladder *d = &a->ladder;
+    json_t *all = json_array();
+
+    for (size_t i = 0; i < a->gaps.count; i++) {
+        const struct gap *gap = &a->gaps.gap[i];
+        json_t *json = gap_json(gap, agent_identity(a)->segment_bytes);
+
+        for (size_t k = 0; k < a->links; k++)
+            if (strcmp(a->link[k].member, gap->member) == 0)
+                json_object_set_new(json, "rungs", rungs_json(&d->climb[k]));
+        json_object_set_new(json, "rate_bytes_per_second",
+                            d->rate > 0 ? json_integer((json_int_t)d->rate) : json_null());
+        json_array_append_new(all, json);
+    }
+    return all;
+}
+
+static void
+fill_now(struct agent *a, uint64_t client, bool yes)
+{
+    for (size_t i = 0; i < a->gaps.count; i++) {
+        struct gap *gap = &a->gaps.gap[i];
+
+        gap->consent |= yes;
+        if (gap->state != GAP_IN_FLIGHT) {
+            gap->state = GAP_DELAYED;
+            snprintf(gap->doing, sizeof gap->doing, "asked for by walferry gaps fill");
+        }
+    }
+    for (size_t i = 0; i < a->links; i++) {
+        a->ladder.climb[i].asks = false;
+        a->ladder.climb[i].retry_us = 0;
+    }
+    save(a);
+    control_text(&a->control, client, "%zu gaps: every rung is asked again; walferry gaps tells",
+                 a->gaps.count);
+    control_done(&a->control, client, 0);
+}
+
+static void
+give_up(struct agent *a, uint64_t client, const char *reason)
+{
+    for (size_t i = 0; i < a->gaps.count; i++)
+        set_state(a, &a->gaps.gap[i], GAP_GIVEN_UP, "%s", reason);
+    control_text(&a->control, client,
+                 "%zu gaps are given up: nothing is got for them any more, the members that lack "
+                 "them need a new copy (walferry seed --replace there)",
+                 a->gaps.count);
+    control_done(&a->control, client, 0);
+}
+
+void
+ladder_request(struct agent *a, uint64_t client, const json_t *request)
+{
+    const char *what = json_string_value(json_object_get(request, "do"));
+    const char *reason = json_string_value(json_object_get(request, "reason"));
+
+    if (a->gaps.count == 0) {
+        control_text(&a->control, client, "there is no gap");
+        control_done(&a->control, client, 1);
+    } else if (what != NULL && strcmp(what, "fill") == 0) {
+        fill_now(a, client, json_is_true(json_object_get(request, "yes")));
+    } else if (what != NULL && strcmp(what, "give-up") == 0 && reason != NULL) {
+        give_up(a, client, reason);
+    } else {
+        control_text(&a->control, client, "gaps: fill, or give-up with a reason");
+        control_done(&a->control, client, 2);
+    }
+}
+
+/* ---- life ---- */
+
+int
+ladder_open(struct agent *a)
+{
+    struct ladder *d = &a->ladder;
+    int code;
+
+    snprintf(d->path, sizeof d->path, "%s/gap", a->self->outbox);
+    if (mkdir(d->path, 0700) < 0 && errno != EEXIST)
+        return fail_sys(ERR_LOCAL, "cannot make %s", d->path);
+    code = archive_init(&d->archive);
+    if (code == 0)
+        code = outbox_open(&d->store, "gap", d->path, a->self->run, a->self->postgres, NULL);
+    d->store.bytes_max = STORE_BYTES_MAX;
+    return code;
+}
+
+void
+ladder_close(struct agent *a)
+{
+    archive_release(&a->ladder.archive);
+    outbox_close(&a->ladder.store);
+}
+
+void
+ladder_watch(const struct agent *a, struct loop *l, int64_t now_us)
+{
+    const struct ladder *d = &a->ladder;
+
+    archive_watch(&d->archive, l);
+    outbox_watch(&d->store, l, now_us);
+    if (d->busy && d->fetched && !d->store.spool.flushing)
+        loop_due(l, 0);
 }

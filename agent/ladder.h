@@ -1,16 +1,70 @@
 /*
- * ladder: the gaps of this member's links, and how each is filled.
+ * ladder: how a gap is filled. Once a second it looks whether a link's next byte is gone from the
+ * server, names that gap, and climbs, for one link at a time:
+ *
+ *   pg_wal    has it (again): the link streams from there
+ *   slot      made anew by the agent when it is gone or was invalidated; what it holds is pg_wal's
+ *   archive   the member's fetch_command, segment by segment, each one checked
+ *   spools    the relays of this agent and of the other members (<run>/far/<member>)
+ *   reseed    a new copy of the standby: said with its price, a DBA's to begin
+ *
+ * What archive and spools give goes into a store, an outbox of the ladder's own at <outbox>/gap,
+ * which the link ships before it goes on from the server; each segment leaves it when the far side
+ * has it on disk. More than fetch_limit is only got with consent. A rung that fails in the middle
+ * hands the rest to the next one. When all have said no the gap is lost, and is tried again each
+ * RETRY_US, for archives and members come back.
  */
 #ifndef AGENT_LADDER_H
 #define AGENT_LADDER_H
 
+#include "archive.h"
+#include "config.h"
 #include "gap.h"
+#include "outbox.h"
 
 struct agent; /* agent.h */
 
+enum rung { RUNG_PG_WAL, RUNG_SLOT, RUNG_ARCHIVE, RUNG_SPOOLS, RUNG_RESEED, RUNGS };
+
+#define LADDER_ANSWER_MAX 300
+
+/* What each rung said of a link's gap, in this life of the agent. */
+struct climb {
+    char answer[RUNGS][LADDER_ANSWER_MAX];
+    int64_t retry_us; /* climb again, at the earliest */
+    bool asks;        /* consent */
+};
+
+struct ladder {
+    struct climb climb[MEMBERS_MAX];
+    char path[280];
+    bool busy;   /* a gap is being filled: the one of this link, at this rung */
+    size_t link; /* also whose WAL is in the store */
+    enum rung rung;
+    size_t member; /* RUNG_SPOOLS: of the config, asked now */
+    struct outbox store;
+    struct archive archive;
+    bool fetched;         /* a segment is there; given bytes of it are in the store */
+    uint32_t given_bytes; /* of it */
+    int64_t begun_us;
+    lsn_t begun;
+    double rate; /* bytes per second, as last measured; 0: unknown */
+};
+
+int ladder_open(struct agent *a); /* ERR_LOCAL */
+void ladder_close(struct agent *a);
+void ladder_watch(const struct agent *a, struct loop *l, int64_t now_us);
+void ladder_run(struct agent *a, int64_t now_us);
+void ladder_keep(struct agent *a, int64_t now_us); /* once a second */
+
 /* Name a gap: on disk and in the log before this returns. NULL: the range is empty. A list that
- * cannot be written is logged; it is tried again at the next change. */
+ * cannot be written is logged, and written at the next change. */
 struct gap *ladder_open_gap(struct agent *a, const char *member, timeline_t timeline, lsn_t start,
                             lsn_t end, const char *why);
+
+/* The open gaps with what the rungs said, for status: a new reference. */
+json_t *ladder_report(const struct agent *a);
+/* {"command": "gaps", "do": "fill" | "give-up", "yes": bool, "reason": "..."} */
+void ladder_request(struct agent *a, uint64_t client, const json_t *request);
 
 #endif

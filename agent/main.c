@@ -33,6 +33,7 @@ enum option_flag {
     OPTION_SEED = 512, /* --replace, --rate and --map */
     OPTION_POOL = 1024,
     OPTION_LOCAL = 2048,
+    OPTION_REASON = 4096,
 };
 
 enum option_value {
@@ -56,6 +57,7 @@ static const struct option {
     {"--yes", OPTION_YES, VALUE_NONE, offsetof(struct options, yes), 0},
     {"--dry-run", OPTION_DRY_RUN, VALUE_NONE, offsetof(struct options, dry_run), 0},
     {"--force", OPTION_FORCE, VALUE_NONE, offsetof(struct options, force), 0},
+    {"--reason", OPTION_REASON, VALUE_TEXT, offsetof(struct options, reason), 0},
     {"--applied", OPTION_APPLIED, VALUE_NONE, offsetof(struct options, applied), 0},
     {"--timeout", OPTION_TIMEOUT, VALUE_TEXT, offsetof(struct options, timeout), 0},
     {"--pool", OPTION_POOL, VALUE_NONE, offsetof(struct options, pool), 0},
@@ -89,6 +91,9 @@ static const struct command commands[] = {
      "monitoring plugin: one line, exit 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN"},
     {"events", command_events, OPTION_PLACE | OPTION_JSON, 0, 0, "[--json]",
      "show what was raised and cleared here, the oldest first"},
+    {"gaps", command_gaps, OPTION_PLACE | OPTION_JSON | OPTION_YES | OPTION_REASON, 0, -1,
+     "[fill|give-up] [--json] [--yes] [--reason=TEXT]",
+     "show WAL that other members lack; get it with consent, or give it up"},
     {"validate", command_validate, OPTION_PLACE | OPTION_JSON | OPTION_POOL | OPTION_LOCAL, 0, -1,
      "[NAME | --pool] [--json]",
      "is a member (this one) ready for a role change? exit 0 yes, 1 with warnings, 2 no, 3 unknown"},

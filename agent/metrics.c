@@ -411,6 +411,22 @@ put_info(const struct output *o)
 }
 
 static void
+put_gaps(const struct output *o)
+{
+    uint64_t bytes[GAP_STATES] = {0};
+    const struct gaps *gaps = &o->agent->gaps;
+
+    for (size_t i = 0; i < gaps->count; i++)
+        bytes[gaps->gap[i].state] += gaps->gap[i].end - gaps->gap[i].start;
+    head(
+        o, "walferry_gap_bytes", "gauge",
+        "WAL that other members lack and that cannot simply be shipped, by what is done about it.");
+    for (enum gap_state s = 0; s < GAP_STATES; s++)
+        fprintf(o->out, "walferry_gap_bytes{state=\"%s\"} %" PRIu64 "\n", gap_state_name(s),
+                bytes[s]);
+}
+
+static void
 put_time(const struct output *o, const struct http *h, int64_t now_us)
 {
     double seconds;
@@ -474,6 +490,7 @@ metrics_text(const struct http *h, int64_t now_us, size_t *ret_length)
         put_position(&o, &of_position[i]);
     put_counters(&o);
     put_slots(&o);
+    put_gaps(&o);
     put_events(&o);
     put_shipping(&o);
     put_time(&o, h, now_us);

@@ -37,26 +37,33 @@ open_spool(struct outbox *o)
 }
 
 int
-outbox_open(struct outbox *o, const char *path, const char *run, const char *conninfo,
-            const char *pgdata)
+outbox_open(struct outbox *o, const char *name, const char *path, const char *run,
+            const char *conninfo, const char *pgdata)
 {
     int code;
 
     *o = (struct outbox){.path = path, .bytes_max = UINT64_MAX};
     o->spool.dir = o->spool.lock = -1;
-    snprintf(o->run, sizeof o->run, "%s/outbox", run);
+    snprintf(o->run, sizeof o->run, "%s/%s", run, name);
     snprintf(o->conninfo, sizeof o->conninfo, "host='%s' port=5432 user=walferry", o->run);
     if (mkdir(o->run, 0700) < 0 && errno != EEXIST)
         return fail_sys(ERR_LOCAL, "cannot make %s", o->run);
-    o->source = source_new(conninfo, "walferry_outbox", "", pgdata);
-    if (o->source == NULL)
-        return fail(ERR_LOCAL, "out of memory for the outbox");
-    code = worker_init(&o->flusher);
+    code = outbox_from(o, conninfo, pgdata);
+    if (code == 0)
+        code = worker_init(&o->flusher);
     if (code == 0)
         code = relay_open(&o->relay, o->run, &o->spool);
     if (code == 0 && outbox_reload(o) < 0)
         refuse(o, clock_us());
     return code;
+}
+
+int
+outbox_from(struct outbox *o, const char *conninfo, const char *pgdata)
+{
+    source_free(o->source);
+    o->source = source_new(conninfo, "walferry_outbox", "", pgdata);
+    return o->source != NULL ? 0 : fail(ERR_LOCAL, "out of memory for the outbox");
 }
 
 void

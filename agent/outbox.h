@@ -44,10 +44,12 @@ struct outbox {
     int64_t looked_us; /* when there was room in the file system */
 };
 
-/* `run` is the agent's; conninfo of the server to fill it from. What cannot be opened is tried
- * again: an error here is a socket's or memory. */
-int outbox_open(struct outbox *o, const char *path, const char *run, const char *conninfo,
-                const char *pgdata);
+/* `run` is the agent's, its socket lies in run/name; conninfo of the server to fill it from. What
+ * cannot be opened is tried again: an error here is a socket's or memory. */
+int outbox_open(struct outbox *o, const char *name, const char *path, const char *run,
+                const char *conninfo, const char *pgdata);
+/* Another server to fill it from; not while it is filled. */
+int outbox_from(struct outbox *o, const char *conninfo, const char *pgdata);
 void outbox_close(struct outbox *o); /* accepts a zeroed struct */
 
 void outbox_watch(const struct outbox *o, struct loop *l, int64_t now_us);

@@ -399,6 +399,7 @@ agent_report(const struct agent *a, int64_t now_us)
     json_object_set_new(json, "events", events_json(&a->figures.events));
     json_object_set_new(json, "recent_events", events_recent_json(&a->figures.events));
     json_object_set_new(json, "links", links);
+    json_object_set_new(json, "gaps", ladder_report(a));
     json_object_set_new(json, "receiving",
                         a->role == ROLE_PRIMARY || a->role == ROLE_FENCED
                             ? json_null()

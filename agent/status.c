@@ -78,7 +78,7 @@ print_status(const json_t *json)
 {
     const json_t *epoch = json_object_get(json, "epoch"),
                  *postgres = json_object_get(json, "postgres");
-    const json_t *receiving = json_object_get(json, "receiving"), *member, *link;
+    const json_t *receiving = json_object_get(json, "receiving"), *member, *link, *gap;
     const json_t *tunnel = json_object_get(json, "tunnel");
     const char *reason = show_word(postgres, "reason", NULL);
     char exposure[32], bytes[24];
@@ -103,6 +103,11 @@ print_status(const json_t *json)
                (long long)json_integer_value(json_object_get(json, "site_files_differ")));
     printf("PostgreSQL here: %s%s%s\n", show_word(postgres, "state", "?"),
            reason != NULL ? ", " : "", reason != NULL ? reason : "");
+    json_array_foreach (json_object_get(json, "gaps"), i, gap)
+        printf("GAP: %s lacks WAL from %s to %s (%s), %s: %s\n", show_word(gap, "member", "?"),
+               show_word(gap, "start", "?"), show_word(gap, "end", "?"),
+               show_bytes(json_object_get(gap, "bytes"), bytes, sizeof bytes), show_word(gap, "state", "?"),
+               show_word(gap, "doing", ""));
     json_array_foreach (json_object_get(json, "links"), i, link)
         print_stream(link, "to", "to");
     if (json_is_object(receiving))

@@ -11,8 +11,8 @@
 # It lives in $WALFERRY_DEMO (default: walferry-demo-UID in the temporary folder) and writes
 # $WALFERRY_DEMO/env for sh. Root drops to postgres for everything that runs. Tests also set
 # WALFERRY_BUILD (a folder with walferry and wanproxy), DEMO_LOAD_SECONDS (0: no load),
-# DEMO_SEGMENT_MB, DEMO_SYNCHRONOUS (on), DEMO_POOL_CONF (lines for [pool]) and DEMO_CONF (lines for
-# both postgresql.conf).
+# DEMO_SEGMENT_MB, DEMO_SYNCHRONOUS (on), DEMO_POOL_CONF (lines for [pool]), DEMO_MEMBER_CONF (lines for each
+# [member]) and DEMO_CONF (lines for both postgresql.conf).
 set -u
 
 SOURCE=$(cd "$(dirname "$0")/.." && pwd)
@@ -174,6 +174,7 @@ stop     = $PGBIN/pg_ctl -D $DEMO/dc$n/etc stop
 spool    = $DEMO/dc$n/spool
 run      = $DEMO/dc$n/run
 http     = 127.0.0.1:$http
+${DEMO_MEMBER_CONF:-}
 END
         done
     } | run sh -c 'cat >"$1" && chmod 600 "$1"' sh "$DEMO/pool.ini"

@@ -1,0 +1,159 @@
+/*
+ * gaps: `walferry gaps`, the open gaps as this host's agent has them, what each rung of the ladder
+ * answered, and what the next step costs; `fill` asks every rung again, with --yes for more than
+ * fetch_limit, too; `give-up` says that nothing is to be got any more, and why.
+ *
+ * Without the agent it shows what is on disk. Exit 0: there is none, or it was done; 1: there is
+ * one, or the agent refused.
+ */
+#include "command.h"
+#include "control.h"
+#include "gap.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/fail.h"
+#include "base/text.h"
+
+#include <ftw.h>
+#include <stdio.h>
+#include <string.h>
+
+static uint64_t walked_bytes;
+
+static int
+visit(const char *path, const struct stat *s, int type, struct FTW *at)
+{
+    (void)path;
+    (void)at;
+    if (type == FTW_F)
+        walked_bytes += (uint64_t)s->st_size;
+    return 0;
+}
+
+static const char *
+text_of(const json_t *json, const char *key)
+{
+    const char *text = json_string_value(json_object_get(json, key));
+
+    return text != NULL ? text : "unknown";
+}
+
+static void
+print_gap(const json_t *gap, const char *pgdata)
+{
+    const json_t *rung;
+    char bytes[24], age[32];
+    size_t i;
+
+    printf("%s lacks WAL from %s to %s, timeline %lld: %s to %s, %s, for %s\n",
+           text_of(gap, "member"), text_of(gap, "start"), text_of(gap, "end"),
+           (long long)json_integer_value(json_object_get(gap, "timeline")),
+           text_of(gap, "first_segment"), text_of(gap, "last_segment"),
+           text_bytes(bytes, sizeof bytes,
+                      (uint64_t)json_integer_value(json_object_get(gap, "bytes"))),
+           text_duration(
+               age, sizeof age,
+               (int64_t)(json_number_value(json_object_get(gap, "age_seconds")) * SECOND_US)));
+    printf("  why: %s\n  %s: %s\n", text_of(gap, "why"), text_of(gap, "state"),
+           text_of(gap, "doing"));
+    json_array_foreach (json_object_get(gap, "rungs"), i, rung)
+        printf("    %-8s %s\n", text_of(rung, "rung"), text_of(rung, "answer"));
+    if (strcmp(text_of(gap, "state"), "lost") != 0 &&
+        strcmp(text_of(gap, "state"), "given up") != 0)
+        return;
+    walked_bytes = 0;
+    if (nftw(pgdata, visit, 16, FTW_PHYS) == 0)
+        printf("  a new copy has %s to carry\n", text_bytes(bytes, sizeof bytes, walked_bytes));
+}
+
+struct view {
+    const struct options *options;
+    const struct member *self;
+    bool any;
+};
+
+static void
+print_all(struct view *v, const json_t *gaps)
+{
+    const json_t *gap;
+    size_t i;
+
+    v->any = json_array_size(gaps) > 0;
+    if (v->options->json) {
+        json_dumpf(gaps, stdout, JSON_INDENT(2));
+        putchar('\n');
+        return;
+    }
+    if (!v->any)
+        printf("no gap: nothing is missing that could not be shipped\n");
+    json_array_foreach (gaps, i, gap)
+        print_gap(gap, v->self->pgdata);
+}
+
+static void
+show(void *context, json_t *json)
+{
+    const char *text = json_string_value(json_object_get(json, "text"));
+
+    if (text != NULL)
+        printf("%s\n", text);
+    else if (json_is_array(json_object_get(json, "gaps")))
+        print_all(context, json_object_get(json, "gaps"));
+}
+
+static int
+show_file(struct view *v)
+{
+    static struct gaps gaps; /* large */
+    json_t *all = json_array();
+    int dir = -1, code = durable_dir(v->self->spool, &dir) < 0
+                             ? fail_sys(ERR_LOCAL, "cannot open %s", v->self->spool)
+                             : gaps_load(&gaps, dir);
+
+    durable_close(dir);
+    for (size_t i = 0; i < gaps.count; i++)
+        json_array_append_new(all, gap_json(&gaps.gap[i], 0));
+    if (code == 0)
+        print_all(v, all);
+    json_decref(all);
+    return code;
+}
+
+static int
+usage(const char *what)
+{
+    fprintf(stderr, "walferry gaps: %s; see walferry help gaps\n", what);
+    return 2;
+}
+
+static json_t *
+request(const struct options *options, const char *what)
+{
+    if (what == NULL)
+        return json_pack("{s:s}", "command", "status");
+    return json_pack("{s:s s:s s:b s:s*}", "command", "gaps", "do", what, "yes", options->yes,
+                     "reason", options->reason);
+}
+
+int
+command_gaps(const struct config *config, const struct member *self, const struct options *options)
+{
+    const char *what = options->arg_count > 0 ? options->args[0] : NULL;
+    struct view view = {.options = options, .self = self};
+    int code;
+
+    (void)config;
+    if (what != NULL && strcmp(what, "fill") != 0 && strcmp(what, "give-up") != 0)
+        return usage("fill or give-up is what can be done with them");
+    if ((what != NULL && strcmp(what, "give-up") == 0) != (options->reason != NULL))
+        return usage("--reason belongs to give-up, which needs one");
+    code = control_ask(self->run, request(options, what), show, &view);
+    if (code < 0 && what == NULL) {
+        fprintf(stderr, "walferry gaps: %s; what follows is of its file\n", fail_message());
+        code = show_file(&view);
+    }
+    if (code < 0)
+        fprintf(stderr, "walferry gaps: %s\n", fail_message());
+    return code < 0 ? 1 : code > 0 ? code : view.any ? 1 : 0;
+}
