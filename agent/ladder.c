@@ -48,6 +48,23 @@ ladder_open_gap(struct agent *a, const char *member, timeline_t timeline, lsn_t 
     return gap;
 }
 
+void
+ladder_slot_gone(struct agent *a, size_t i)
+{
+    const struct sender *far = &a->link[i].sender;
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    struct gap *gap;
+
+    if (!far->far_known || s == NULL)
+        return;
+    gap =
+        ladder_open_gap(a, a->link[i].member, a->pool.timeline,
+                        segment_start(far->far.flushed, agent_identity(a)->segment_bytes), s->flush,
+                        "its slot was gone, until it was made anew nothing held this WAL");
+    if (gap != NULL)
+        snprintf(gap->doing, sizeof gap->doing, "shipped from pg_wal, as far as that still has it");
+}
+
 /* What a link waits for: from its next byte on. NULL: nothing is gone for it. */
 static struct gap *
 gap_of(struct agent *a, size_t i)
@@ -117,6 +134,14 @@ next_wanted(const struct agent *a, const struct gap *gap)
     lsn_t end = store_end(a);
 
     return end > gap->start ? end : gap->start;
+}
+
+static uint64_t
+left(const struct agent *a, const struct gap *gap)
+{
+    lsn_t next = next_wanted(a, gap);
+
+    return a->ladder.until > next ? a->ladder.until - next : 0;
 }
 
 /* What lies there of another gap, or of one that was filled otherwise, is of no use any more. */
@@ -189,7 +214,7 @@ static bool
 may_get(struct agent *a, struct gap *gap)
 {
     struct ladder *d = &a->ladder;
-    uint64_t bytes = gap->end - next_wanted(a, gap);
+    uint64_t bytes = left(a, gap);
     char cost[100], limit[24];
 
     if (gap->consent || bytes <= a->config->fetch_limit_bytes)
@@ -290,7 +315,7 @@ climb(struct agent *a, struct gap *gap, enum rung rung, int64_t now_us)
 }
 
 static void
-begin_climb(struct agent *a, size_t i, struct gap *gap, int64_t now_us)
+begin_climb(struct agent *a, size_t i, struct gap *gap, lsn_t until, int64_t now_us)
 {
     struct ladder *d = &a->ladder;
 
@@ -300,6 +325,7 @@ begin_climb(struct agent *a, size_t i, struct gap *gap, int64_t now_us)
         return;
     d->busy = true;
     d->link = i;
+    d->until = until;
     a->link[i].store[LINK_GAP].grows = true;
     climb(a, gap, RUNG_ARCHIVE, now_us);
 }
@@ -372,7 +398,7 @@ run_archive(struct agent *a, struct gap *gap, int64_t now_us)
     }
     if (d->fetched) {
         set_state(a, gap, GAP_IN_FLIGHT, "got from the archive: %s are left",
-                  price(d, gap->end - next_wanted(a, gap), cost, sizeof cost));
+                  price(d, left(a, gap), cost, sizeof cost));
         got = give(a, now_us);
         if (got < 0) {
             answer(a, d->link, RUNG_ARCHIVE, "%s", fail_message());
@@ -384,7 +410,7 @@ run_archive(struct agent *a, struct gap *gap, int64_t now_us)
         d->fetched = false;
         unlink(j->path);
     }
-    if (next_wanted(a, gap) >= gap->end)
+    if (left(a, gap) == 0)
         filled(a, gap);
     else if (d->store.spool.written - d->store.spool.start < STORE_BYTES_MAX)
         begin_archive(a, gap, now_us);
@@ -417,8 +443,8 @@ run_spools(struct agent *a, struct gap *gap, int64_t now_us)
     if (!may_get(a, gap))
         return;
     set_state(a, gap, GAP_IN_FLIGHT, "got from the spool of %s: %s are left", name,
-              price(d, end < gap->end ? gap->end - end : 0, cost, sizeof cost));
-    if (end >= gap->end)
+              price(d, left(a, gap), cost, sizeof cost));
+    if (left(a, gap) == 0)
         filled(a, gap);
 }
 
@@ -519,7 +545,7 @@ look_at_hole(struct agent *a, size_t i, int64_t now_us)
     if (gap == NULL || gap->start > l->hole.start || gap->end < oldest)
         gap = ladder_open_gap(a, l->member, l->hole.timeline, l->hole.start, oldest,
                               l->source_reason);
-    begin_climb(a, i, gap, now_us);
+    begin_climb(a, i, gap, oldest, now_us);
     tell(a, i, gap);
 }
 
@@ -536,6 +562,21 @@ forget(struct agent *a)
     save(a);
 }
 
+/* pg_wal may lose more meanwhile, or may have been given back what it lacked. */
+static void
+look_at_end(struct agent *a)
+{
+    struct ladder *d = &a->ladder;
+    const struct link *l = &a->link[d->link];
+    struct gap *gap = d->busy ? gap_of(a, d->link) : NULL;
+
+    if (gap == NULL || pgwal_oldest(a->self->pgdata, agent_identity(a)->segment_bytes,
+                                    next_wanted(a, gap), &d->until) < 0)
+        return;
+    if (d->until > gap->end)
+        ladder_open_gap(a, l->member, gap->timeline, gap->start, d->until, "pg_wal went on");
+}
+
 void
 ladder_keep(struct agent *a, int64_t now_us)
 {
@@ -546,6 +587,7 @@ ladder_keep(struct agent *a, int64_t now_us)
         return;
     }
     prune_store(a);
+    look_at_end(a);
     for (size_t i = 0; i < a->links; i++)
         if (a->link[i].hole.known)
             look_at_hole(a, i, now_us);

@@ -41,6 +41,7 @@ struct ladder {
     bool busy;   /* a gap is being filled: the one of this link, at this rung */
     size_t link; /* also whose WAL is in the store */
     enum rung rung;
+    lsn_t until;   /* where pg_wal begins: what lies before is to be got */
     size_t member; /* RUNG_SPOOLS: of the config, asked now */
     struct outbox store;
     struct archive archive;
@@ -61,6 +62,9 @@ void ladder_keep(struct agent *a, int64_t now_us); /* once a second */
  * cannot be written is logged, and written at the next change. */
 struct gap *ladder_open_gap(struct agent *a, const char *member, timeline_t timeline, lsn_t start,
                             lsn_t end, const char *why);
+
+/* The slot of link i was gone: what the far side has not yet is in pg_wal, and nothing holds it. */
+void ladder_slot_gone(struct agent *a, size_t i);
 
 /* The open gaps with what the rungs said, for status: a new reference. */
 json_t *ladder_report(const struct agent *a);
