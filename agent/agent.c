@@ -478,6 +478,8 @@ answer_greeting(struct agent *a, struct session *s, const struct hello *h, int64
                 wanted = sample->replay; /* what a fresh spool's standby will ask for first */
                 wanted_timeline = sample->timeline;
             }
+            if (hold_from(a->spool.dir, wall_us) != UINT64_MAX)
+                wanted = LSN_UNKNOWN; /* a new copy is made: what the old one lacks is not needed */
             if (inlet_accept(&a->inlet, s, wanted_timeline, wanted, a->config->digest, now_us) < 0)
                 refuse(a, s, REFUSE_RETRY, "%s", fail_message());
             else if (h->timeline != a->pool.timeline) {
@@ -545,6 +547,28 @@ begin_flush(struct agent *a, int64_t now_us)
         worker_submit(&a->flusher, job_flush, &a->flush);
 }
 
+/* For a seed: what is here ends before the WAL that the primary still has. */
+static void
+renew_spool(struct agent *a)
+{
+    int code = 0;
+
+    if (a->renewing == 0 || worker_busy(&a->flusher))
+        return;
+    if (a->role != ROLE_STANDBY || hold_from(a->spool.dir, clock_wall_us()) == UINT64_MAX)
+        code = fail(ERR_USAGE, "the spool begins anew only on a standby, for a seed that runs");
+    else
+        inlet_end(&a->inlet, "the spool begins anew, for a new copy");
+    if (code == 0)
+        code = spool_clear(&a->spool);
+    if (code == 0)
+        log_info("the spool begins anew, for a new copy");
+    else
+        control_text(&a->control, a->renewing, "%s", fail_message());
+    control_done(&a->control, a->renewing, code == 0 ? 0 : 1);
+    a->renewing = 0;
+}
+
 static void
 run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
 {
@@ -559,6 +583,7 @@ run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
         if (spool_flush_end(&a->spool, &a->flush) < 0)
             spool_failed(a, now_us);
     }
+    renew_spool(a);
     if (inlet_run(&a->inlet, &a->loop, now_us, wall_us) < 0)
         spool_failed(a, now_us);
     while (inlet_greeting(&a->inlet, &session, &hello))
@@ -860,6 +885,8 @@ answer_requests(struct agent *a, int64_t now_us)
             for (size_t i = 0; i < a->links; i++)
                 link_drain(&a->link[i]);
             control_done(&a->control, client, 0);
+        } else if (command != NULL && strcmp(command, "renew_spool") == 0) {
+            a->renewing = client;
         } else if (command != NULL && strcmp(command, "validate") == 0) {
             examiner_ask(&a->examiner, client);
         } else if (command != NULL && strcmp(command, "failover") == 0) {

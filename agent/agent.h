@@ -79,6 +79,7 @@ struct agent {
     char alarm[AGENT_ALARM_MAX];        /* "" : all is well */
     char spool_error[FAIL_MESSAGE_MAX]; /* why the spool takes nothing now; "" : it does */
     int64_t spool_retry_us;
+    uint64_t renewing; /* the client whose seed wants an empty spool; 0: none */
     int64_t started_us;
     uint64_t incarnation;
 

@@ -210,34 +210,38 @@ ask_primary(const struct seed *s, const char *query, const char *argument)
     return NULL;
 }
 
-/* It keeps the WAL for us from before the copy begins. */
+/* It keeps the WAL for us from before the copy begins; one that has lost its WAL is made again. */
 static int
-check_slot(struct seed *s)
+ready_slot(struct seed *s, lsn_t *ret_restart)
 {
     char slot[SLOT_NAME_SIZE];
-    PGresult *r;
-    int code = 0;
 
     config_slot_name(slot, s->job.self->name);
-    r = ask_primary(s,
-                    "select restart_lsn is not null, coalesce(wal_status, '') = 'lost' "
-                    "from pg_catalog.pg_replication_slots where slot_name = $1",
-                    slot);
-    if (r == NULL)
-        return ERR_PEER;
-    if (PQntuples(r) == 1 &&
-        (strcmp(PQgetvalue(r, 0, 0), "t") != 0 || strcmp(PQgetvalue(r, 0, 1), "t") == 0))
-        code = fail(ERR_USAGE,
-                    "slot %s on the primary has lost its WAL: drop it there (select "
-                    "pg_drop_replication_slot('%s')), its agent makes a new one",
-                    slot, slot);
-    else if (PQntuples(r) == 0) {
+    for (;;) {
+        PGresult *r =
+            ask_primary(s,
+                        "select coalesce(restart_lsn::text, ''), coalesce(wal_status, 'lost') "
+                        "from pg_catalog.pg_replication_slots where slot_name = $1",
+                        slot);
+        bool there = PQntuples(r) == 1;
+        bool good = there && strcmp(PQgetvalue(r, 0, 1), "lost") != 0 &&
+                    lsn_parse(PQgetvalue(r, 0, 0), ret_restart);
+
+        if (r == NULL)
+            return ERR_PEER;
         PQclear(r);
-        r = ask_primary(s, "select pg_catalog.pg_create_physical_replication_slot($1, true)", slot);
-        code = r == NULL ? ERR_PEER : 0;
+        if (good)
+            return 0;
+        if (there)
+            job_say(&s->job, "slot %s on %s has lost its WAL and is made again", slot, s->from);
+        r = ask_primary(s,
+                        there ? "select pg_catalog.pg_drop_replication_slot($1)"
+                              : "select pg_catalog.pg_create_physical_replication_slot($1, true)",
+                        slot);
+        if (r == NULL && strstr(fail_message(), "already exists") == NULL) /* the agent is quick */
+            return ERR_PEER;
+        PQclear(r);
     }
-    PQclear(r);
-    return code;
 }
 
 static void
@@ -272,7 +276,7 @@ check_primary(struct seed *s)
         code = fail(ERR_USAGE,
                     "refused: %s has PostgreSQL %d, %s here has %d; install %d and set bindir",
                     s->from, theirs, s->job.self->bindir, ours, theirs);
-    return code == 0 ? check_slot(s) : code;
+    return code;
 }
 
 /* Sizes, and where the tablespaces go. Sizes need pg_monitor: without it they are unknown. */
@@ -320,6 +324,57 @@ primary_position(const struct seed *s, lsn_t *ret_lsn)
         code = fail(ERR_PEER, "the primary's position is no LSN");
     PQclear(r);
     return code;
+}
+
+/* What the spool holds has to reach up to what the primary still has, or WAL would be missing. */
+static int
+ready_spool(struct seed *s, lsn_t restart)
+{
+    json_t *status, *line = NULL;
+    lsn_t end = LSN_UNKNOWN;
+    int code = ask_agent(s, &status);
+
+    if (code < 0)
+        return code;
+    lsn_parse(text_at(status, "spool", "flushed"), &end);
+    json_decref(status);
+    if (end == LSN_UNKNOWN || end >= restart)
+        return 0;
+    job_say(&s->job,
+            "the spool ends at " LSN_FORMAT ", %s has WAL from " LSN_FORMAT
+            " on: the spool begins anew",
+            LSN_ARGS(end), s->from, LSN_ARGS(restart));
+    code = control_ask(s->job.self->run, json_pack("{s:s}", "command", "renew_spool"), keep_line,
+                       &line);
+    if (code > 0)
+        code = fail(ERR_LOCAL, "%s", text_at(line, "text", NULL));
+    json_decref(line);
+    return code < 0 ? code : wait_for_link(s);
+}
+
+static int
+renew_hold(struct seed *s)
+{
+    int64_t now_us = clock_us();
+
+    if (s->renewed_us != 0 && now_us - s->renewed_us < RENEW_US)
+        return 0;
+    s->renewed_us = now_us;
+    return hold_set(s->job.dir, s->hold);
+}
+
+/* From here on nothing that the copy needs is removed anywhere. */
+static int
+ready_wal(struct seed *s)
+{
+    lsn_t restart;
+    int code = ready_slot(s, &restart);
+
+    if (code == 0)
+        code = primary_position(s, &s->hold);
+    if (code == 0)
+        code = renew_hold(s);
+    return code == 0 ? ready_spool(s, restart) : code;
 }
 
 /* ---- the journal ---- */
@@ -387,17 +442,6 @@ load_step(struct seed *s)
     json_decref(journal);
     s->step = step;
     return code;
-}
-
-static int
-renew_hold(struct seed *s)
-{
-    int64_t now_us = clock_us();
-
-    if (s->renewed_us != 0 && now_us - s->renewed_us < RENEW_US)
-        return 0;
-    s->renewed_us = now_us;
-    return hold_set(s->job.dir, s->hold);
 }
 
 /* ---- the copy ---- */
@@ -742,10 +786,10 @@ begin(struct seed *s)
         if (code != 0)
             return code;
     }
-    code = primary_position(s, &s->hold);
+    code = ready_wal(s);
     PQfinish(s->primary);
     s->primary = NULL;
-    return code == 0 ? renew_hold(s) : code;
+    return code;
 }
 
 static int

@@ -1192,6 +1192,24 @@ spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wall_us
 int
 spool_clear(struct spool *s)
 {
+    struct oldest o;
+
+    assert(!s->flushing);
+    durable_close(s->fd);
+    durable_close(s->retired_fd);
+    durable_close(s->read_fd);
+    s->fd = s->retired_fd = s->read_fd = -1;
+    s->timeline = 0; /* no file is the growing one any more */
+    s->start = s->written = s->flushed = s->available = s->recorded = LSN_UNKNOWN;
+    s->damaged = false;
+    do {
+        o = (struct oldest){.s = s};
+        if (durable_list(s->dir, visit_oldest, &o) < 0)
+            return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
+        for (size_t i = 0; i < o.count; i++)
+            if (durable_remove(s->dir, o.at[i].name) < 0)
+                return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, o.at[i].name);
+    } while (o.count > 0);
     char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE];
     int removed;
 

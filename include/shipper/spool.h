@@ -168,6 +168,12 @@ int spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wal
 int spool_clear(struct spool *s);
 
 /*
+ * Remove all WAL, oldest first: the spool is empty then and begins anew, of the same cluster. For a
+ * new copy, which needs nothing of it. Not while a flush is under way.
+ */
+int spool_clear(struct spool *s);
+
+/*
  * restore_command: copy a whole segment or history file `name` of the spool at `path` to
  * `target` (written beside it, renamed). Needs no lock and no agent. 0; ERR_AGAIN not
  * here (no message worth a log line); ERR_USAGE a name that is neither; ERR_LOCAL.

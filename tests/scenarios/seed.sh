@@ -1,7 +1,7 @@
 #!/bin/bash
 # The first copy, and a new one beside a standby that runs: under load, with a tablespace, killed at every step.
 . "$(dirname "$0")/lib.sh"
-long && scale=130 every=1 || scale=13 every=4 # about 2 GB, 200 MB
+long && scale=130 every=1 || scale=13 every=6 # about 2 GB, 200 MB
 OUT=/tmp/wf-$$.out
 seed() { walferry 2 seed "$@" </dev/null >"$OUT" 2>&1; }
 told() { grep -q "$1" "$OUT" || fail "'$1' is not said: $(cat "$OUT")"; }
@@ -107,6 +107,20 @@ wait $pid
 refused $? 1 "the same command begins again: pg_basebackup"
 [ "$(sql2 "select pg_is_in_recovery()")" = t ] || fail "the old standby does not answer"
 agent_again
+step "the WAL that the standby lacks is gone: slot dropped, segments recycled"
+end_load_now
+demo cut --reset
+kill_agent 1
+sql1 "select pg_drop_replication_slot('walferry_dc2_a')" >/dev/null
+for n in 1 2 3; do sql1 "create table gone$n as select 1; select pg_switch_wal(); checkpoint" >/dev/null; done
+demo heal
+start_agent 1
+expect 20 'field 1 ".links[0].source_reason" | grep -q "is gone"'
+seed --replace --yes || fail "$(cat "$OUT")"
+told "the spool begins anew"
+tidy
+load 600 -R 400
+
 step "killed at every step"
 steps= kills=0
 for ((n = 1 + RANDOM % every; ; n += every)); do
