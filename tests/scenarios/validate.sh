@@ -202,13 +202,21 @@ keys=$WALFERRY_DEMO/dc2/ssh/authorized_keys
 bound=$(cat "$keys")
 line="restrict,command=\"walferry receive --config $CONFIG --member dc2-a --from dc1-a\""
 : | put "$keys"
-finds 2 dc1-a fail ssh 'to dc2-a: .*does not accept key' "$line"
+finds 1 dc1-a fail ssh 'to dc2-a: .*does not accept key' "$line"
 sed 's/.*\(ssh-ed25519\)/\1/' <<<"$bound" | put "$keys"
-finds 2 dc1-a fail ssh 'to dc2-a: .*ended with status' "$line"
+finds 1 dc1-a fail ssh 'to dc2-a: .*ended with status' "$line"
 sed 's/--from dc1-a/--from dc2-a/' <<<"$bound" | put "$keys"
-finds 2 dc1-a fail ssh 'to dc2-a: HELLO says dc1-a, but the key is bound to --from dc2-a' "$line"
+finds 1 dc1-a fail ssh 'to dc2-a: HELLO says dc1-a, but the key is bound to --from dc2-a' "$line"
 sed 's/command="/command="echo Welcome to dc2; exec /' <<<"$bound" | put "$keys"
-finds 2 dc1-a fail ssh "to dc2-a: .*printed 'Welcome to dc2" "$line"
+finds 1 dc1-a fail ssh "to dc2-a: .*printed 'Welcome to dc2" "$line"
+put "$keys" <<<"$bound"
+ready
+step "the key of the other direction, which no link uses now"
+keys=$WALFERRY_DEMO/dc1/ssh/authorized_keys
+bound=$(cat "$keys")
+: | put "$keys"
+finds 1 dc2-a fail ssh 'to dc1-a: .*does not accept key' 'on the host of dc1-a, .*--member dc1-a --from dc2-a'
+[ "$(field 2 .receiving.state)" = up ] || fail "the link used that key"
 put "$keys" <<<"$bound"
 
 step "tools and commands"
@@ -247,7 +255,7 @@ finds 1 dc2-a fail report 'dc2-a cannot be asked' 'validate --local'
 has dc1-a fail ssh 'to dc2-a: the agent of dc2-a is not running' 'systemctl start walferry@demo' || fail "ssh: $(bad)"
 has dc1-a warn compared 'nothing here was compared with dc2-a' '' || fail "silent about what was not compared: $(bad)"
 finds 2 dc2-a fail agent 'the agent of dc2-a does not run' 'systemctl start walferry@demo'
-has dc2-a ok postgres '' '' && has dc2-a ok compared '' '' || fail "the rest was not looked at: $report"
+has dc2-a ok postgres '' '' && has dc2-a ok ssh '' '' || fail "the rest was not looked at: $report"
 start_agent 2
 ready
 
