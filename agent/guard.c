@@ -195,6 +195,20 @@ links_follow(const struct agent *a, const struct postgres_sample *s)
     return true;
 }
 
+/* All links are past the outbox's end: it would only follow them. */
+static bool
+links_ahead(const struct agent *a)
+{
+    for (size_t i = 0; i < a->links; i++) {
+        const struct link *l = &a->link[i];
+
+        if (l->state != LINK_SHIPPING || l->source != l->from_server ||
+            !source_streaming(l->source) || source_next_lsn(l->source) < a->outbox.spool.available)
+            return false;
+    }
+    return true;
+}
+
 /* What every link's far side has on disk. */
 static lsn_t
 shipped(const struct agent *a)
@@ -218,8 +232,9 @@ run_outbox(struct agent *a, const struct postgres_sample *s)
     o->reserve_percent = a->config->pg_wal_reserve;
     if (o->filling && (links_follow(a, s) || !f->outbox_possible))
         outbox_stop(o);
-    else if (!o->filling && a->guard.step >= GUARD_OUTBOX && f->outbox_possible &&
-             !links_follow(a, s))
+    else if (!o->filling && a->guard.step >= GUARD_OUTBOX && a->guard.calm_us == 0 &&
+             f->outbox_possible && !links_follow(a, s) &&
+             (spool_empty(&o->spool) || !links_ahead(a)))
         outbox_fill(o, agent_identity(a), timeline_at(a, oldest), oldest);
     outbox_prune(o, shipped(a));
 }
@@ -245,6 +260,15 @@ advance_slots(struct agent *a, const struct postgres_sample *s)
     return false;
 }
 
+static struct link *
+link_of(struct agent *a, const char *slot)
+{
+    for (size_t i = 0; i < a->links; i++)
+        if (strcmp(a->slot_name[i], slot) == 0)
+            return &a->link[i];
+    return NULL;
+}
+
 /* The member that a slot is for; its name is the slot's when it is none of the file's. */
 static const char *
 member_of(const struct agent *a, const char *slot)
@@ -261,14 +285,14 @@ member_of(const struct agent *a, const char *slot)
 
 /* From where on the far side has no other place to get it from than pg_wal. */
 static lsn_t
-lost_from(const struct agent *a, const struct postgres_slot *slot)
+lost_from(struct agent *a, const struct postgres_slot *slot)
 {
     const struct spool *o = &a->outbox.spool;
+    const struct link *l = link_of(a, slot->name);
     lsn_t from = slot->restart_lsn;
 
-    for (size_t i = 0; i < a->links; i++)
-        if (strcmp(a->slot_name[i], slot->name) == 0 && a->link[i].sender.far.flushed > from)
-            from = a->link[i].sender.far.flushed;
+    if (l != NULL && l->sender.far.flushed > from)
+        from = l->sender.far.flushed;
     if (!spool_empty(o) && from >= o->start && from < o->available)
         from = o->available;
     return from;
@@ -292,6 +316,13 @@ release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
             worst = &s->slot[k];
     if (worst == NULL)
         return;
+    if (worst->active) { /* a slow link: next time it is free */
+        struct link *l = link_of(a, worst->name);
+
+        if (l != NULL)
+            link_rest(l, now_us + RELEASE_US);
+        return;
+    }
     from = lost_from(a, worst);
     end = segment_start(s->redo, segment_bytes);
     if (from < end &&
@@ -338,15 +369,6 @@ finish_release(struct agent *a, const struct postgres_sample *s)
 }
 
 /* ---- feedback ---- */
-
-static const struct link *
-link_of(const struct agent *a, const char *slot)
-{
-    for (size_t i = 0; i < a->links; i++)
-        if (strcmp(a->slot_name[i], slot) == 0)
-            return &a->link[i];
-    return NULL;
-}
 
 static void
 end_visit(struct guard *g)

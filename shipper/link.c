@@ -70,6 +70,13 @@ link_set(struct link *l, const struct link_settings *settings)
 }
 
 void
+link_rest(struct link *l, int64_t until_us)
+{
+    source_stop(l->from_server);
+    l->source_due_us = until_us;
+}
+
+void
 link_release(struct link *l)
 {
     sender_close(&l->sender);

@@ -133,6 +133,8 @@ int link_outbox(struct link *l, const struct spool *outbox, const char *conninfo
 /* Ship what the dead server has left, as if the far side had asked; nothing when it is shipped. */
 void link_drain(struct link *l);
 void link_set(struct link *l, const struct link_settings *settings);
+/* Let go of the server, and leave it alone until then: somebody wants its slot. */
+void link_rest(struct link *l, int64_t until_us);
 void link_release(struct link *l);
 
 /* hello NULL: the agent does not want it now, stop_reason says why. */

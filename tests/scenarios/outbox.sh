@@ -55,6 +55,7 @@ counts_nothing() { # what is in the outbox is not at the other site
 }
 
 step "the line is cut under load until the outbox is used"
+expect 20 '[ "$(slot "xmin is not null")" = t ]'
 demo cut
 load 600 -R 300
 shipped=$(field 1 .links[0].flushed.lsn)
@@ -91,6 +92,7 @@ same_rows
 same_segments
 outbox_is_empty
 expect 20 '[ "$(field 1 .guard.step)" = watch ]'
+expect 20 '[ "$(slot "xmin is not null")" = t ]'
 sql1 "create extension if not exists amcheck" >/dev/null
 expect 20 level
 for n in 1 2; do
@@ -98,4 +100,17 @@ for n in 1 2; do
         fail "pg_amcheck of dc$n: $(tail -3 /tmp/wf-$$.amcheck)"
 done
 rm -f /tmp/wf-$$.amcheck
+
+step "after a failover the slot of the member that is away is guarded, too"
+kill_agent 1
+kill_postgres 1
+walferry 2 failover --force --yes >/dev/null || fail "failover"
+as "$PGBIN/pgbench" -n -c 4 -T 600 -R 300 "$DC2_PG dbname=postgres" >/dev/null 2>&1 &
+LOAD_PID=$!
+expect 60 '[ "$(field 2 .outbox.filling)" = true ]'
+at=$(sql2 "select pg_current_wal_lsn()")
+expect 30 '[ "$(sql2 "select restart_lsn > '"'\$at'"'::pg_lsn from pg_replication_slots where slot_name = '"'walferry_dc1_a'"'")" = t ]'
+[ "$(ls "$WALFERRY_DEMO/dc2/spool/outbox" | grep -c '^00000002')" -gt 2 ] || fail "the outbox has not followed to timeline 2"
+sql2 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgbench'" >/dev/null
+end_load
 pass

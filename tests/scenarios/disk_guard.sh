@@ -1,0 +1,95 @@
+#!/bin/bash
+# pg_wal and the outbox on file systems of their own, and both become full while the line is cut: production goes on,
+# what the other site lacks is recorded to the byte before its slot is let go. With on_full = hold nothing is let go.
+. "$(dirname "$0")/lib.sh"
+[ "$(id -u)" = 0 ] || { echo "ok disk_guard (skipped: needs root to mount)"; exit 0; }
+
+IMAGE=/tmp/wf-$$.image
+BEFORE_DOWN=unmount
+unmount() {
+    pg1 stop -m immediate
+    kill_agent 1
+    umount "$WALFERRY_DEMO/wal" "$WALFERRY_DEMO/out" 2>/dev/null
+    rm -f "$IMAGE".*
+}
+mount_at() { # NAME MB
+    mkdir "$WALFERRY_DEMO/$1"
+    truncate -s "$2M" "$IMAGE.$1" && mkfs.ext4 -qFm 0 "$IMAGE.$1" || fail "cannot make a file system"
+    mount -o loop "$IMAGE.$1" "$WALFERRY_DEMO/$1" || { echo "ok disk_guard (skipped: root may not mount here)"; exit 0; }
+    chown "$RUN_AS" "$WALFERRY_DEMO/$1" && chmod 700 "$WALFERRY_DEMO/$1"
+}
+
+slot() { sql1 "select $1 from pg_replication_slots where slot_name = 'walferry_dc2_a'"; }
+free_mb() { df --output=avail -BM "$WALFERRY_DEMO/$1" | tail -1 | tr -dc 0-9; }
+names() { [ -e "$DC1_PGDATA/pg_wal/$(sql1 "select pg_walfile_name('$1'::pg_lsn + 1)")" ]; } # LSN: its segment is there
+wal() { # MB of WAL at a time, some MB per second, until COMMAND holds
+    local deadline=$((SECONDS + 90))
+    until eval "$1" >/dev/null 2>&1; do
+        [ $SECONDS -lt $deadline ] || fail "did not happen under load: $1; $(field 1 .guard) $(free_mb wal) MB free"
+        sql1 "insert into filler select md5(n::text) from generate_series(1, 8000) n" >/dev/null || fail "production stands still"
+    done
+}
+segment_gap() { jq -r "$1" "$DC1_SPOOL/gaps" | head -1; }
+
+small_pool() { # KEYS
+    export DEMO_SEGMENT_MB=1 DEMO_POOL_CONF=$1
+    start_pool
+    step "pg_wal moves to a file system of 160 MB, the outbox to one of 40"
+    kill_agent 1 TERM
+    pg1 stop || fail "PostgreSQL does not stop"
+    mount_at wal 160
+    mount_at out 40
+    as sh -c 'mv "$1/pg_wal" "$2/w" && ln -s "$2/w" "$1/pg_wal"' sh "$DC1_PGDATA" "$WALFERRY_DEMO/wal" || fail "cannot move"
+    as sed -i "s|^spool    = $DC1_SPOOL\$|&\noutbox   = $WALFERRY_DEMO/out|" "$CONFIG"
+    pg1 start || fail "PostgreSQL does not start"
+    sql1 "grant pg_checkpoint to walferry; create table filler(x text)" >/dev/null
+    start_agent 1
+    expect 20 '[ "$(field 1 .links[0].state)" = up ]'
+    expect 20 level
+}
+
+small_pool "pg_wal_reserve = 20%"
+demo cut
+step "the outbox is used as pg_wal fills, and becomes full"
+wal '[ "$(field 1 .outbox.filling)" = true ]'
+[ "$(field 1 .guard.step)" = outbox ] || fail "step $(field 1 .guard)"
+wal '[ "$(field 1 .outbox.full)" = true ]'
+[ "$(free_mb out)" -lt 12 ] || fail "the outbox is not full: $(free_mb out) MB"
+
+step "pg_wal has less than its reserve: the slot is let go, production goes on"
+wal '[ -s "$DC1_SPOOL/gaps" ]'
+wal '[ "$(slot "pg_current_wal_lsn() - restart_lsn < 20000000")" = t ]'
+wal '[ "$(free_mb wal)" -gt 40 ]'
+walferry 1 events | grep -q WF016 || fail "no event"
+[ "$(field 1 .guard.released)" != null ] || fail "status does not tell"
+
+step "the recorded range is exact"
+start=$(segment_gap .start) end=$(segment_gap .end)
+[ "$(segment_gap .member) $(segment_gap .timeline)" = "dc2-a 1" ] || fail "of $(segment_gap .member)"
+[ "$start" = "$(field 1 .outbox.end)" ] || fail "it begins at $start, the outbox ends at $(field 1 .outbox.end)"
+sql1 "checkpoint" >/dev/null
+names "$end" || fail "$end is not in pg_wal"
+names "$(sql1 "select '$end'::pg_lsn - 1048576")" && fail "more is in pg_wal than the gap says: before $end"
+[ "$(slot "restart_lsn - '$end'::pg_lsn between 0 and 1048575")" = t ] || fail "slot at $(slot restart_lsn), gap up to $end"
+
+step "the line is whole again: all that is held is shipped, up to the gap"
+demo heal
+expect 30 '[ "$(field 1 .links[0].state)" = up ]'
+expect 30 '[ "$(sql1 "select '"'"'$(field 1 .links[0].flushed.lsn)'"'"'::pg_lsn = '"'$start'"'")" = t ]'
+unmount
+
+small_pool "pg_wal_reserve = 20%
+on_full = hold
+outbox_max = 5MB"
+step "on_full = hold: nothing is let go"
+demo cut
+wal '[ "$(field 1 .guard.step)" = hold ]'
+expect 10 'walferry 1 events | grep -q WF017'
+[ ! -s "$DC1_SPOOL/gaps" ] || fail "a gap: $(cat "$DC1_SPOOL/gaps")"
+[ "$(slot "wal_status in ('reserved', 'extended')")" = t ] || fail "the slot is $(slot wal_status)"
+demo heal
+expect 60 '[ "$(field 1 .outbox.bytes)" = 0 ]'
+expect 60 '[ "$(field 1 .guard.step)" = watch ]'
+same_rows
+same_segments
+pass
