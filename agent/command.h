@@ -55,7 +55,4 @@ int command_rejoin(const struct config *config, const struct member *self,
 int command_lost(const struct config *config, const struct member *self,
                  const struct options *options);
 
-/* From here on no signal ends this process but with exit 1: what fetch owes PostgreSQL. */
-void fetch_begin(void);
-
 #endif

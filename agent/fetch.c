@@ -4,8 +4,8 @@
  * is the current one). It works with the agent down. With --from, which rejoin gives to pg_rewind,
  * what is not here is asked of that primary's PostgreSQL through the tunnel.
  *
- * Exit 0 or 1 and nothing else: PostgreSQL takes a status above 125, or a death by signal, as a
- * reason to stop the standby. A file that is not there is asked for all the time: not a word of it.
+ * Exit 0 or 1 and nothing else (restore.h). A file that is not there is asked for all the time: not
+ * a word of it.
  */
 #include "command.h"
 #include "present.h"
@@ -13,29 +13,7 @@
 #include "base/fail.h"
 #include "shipper/spool.h"
 
-#include <signal.h>
 #include <stdio.h>
-#include <unistd.h>
-
-static void
-leave(int signal_number)
-{
-    (void)signal_number;
-    _exit(1);
-}
-
-void
-fetch_begin(void)
-{
-    static const int deadly[] = {SIGTERM, SIGINT,  SIGHUP, SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2,
-                                 SIGABRT, SIGSEGV, SIGBUS, SIGFPE,  SIGILL,  SIGXCPU};
-    struct sigaction end = {.sa_handler = leave};
-
-    for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
-        sigaction(deadly[i], &end, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN);
-}
 
 int
 command_fetch(const struct config *config, const struct member *self, const struct options *options)

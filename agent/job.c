@@ -483,21 +483,33 @@ strip_ours(char *text)
 }
 
 int
+job_program(char *out, size_t size)
+{
+    ssize_t got = readlink("/proc/self/exe", out, size - 1);
+
+    if (got < 0)
+        return fail_sys(ERR_LOCAL, "cannot tell which program this is");
+    out[got] = '\0';
+    strcpy(strrchr(out, '/') + 1, "walferry"); /* the main program's name is longer */
+    if (access(out, X_OK) < 0)
+        snprintf(out, size, "%s", WALFERRY_BIN);
+    return 0;
+}
+
+int
 job_write_settings(const struct job *j, const char *pgdata)
 {
     const struct member *m = j->self;
     char program[256], file[PATH_MAX], *text = malloc(SETTINGS_MAX);
-    ssize_t got = readlink("/proc/self/exe", program, sizeof program - 1);
     size_t used;
-    int dir = -1, code = 0;
+    int dir = -1, code = job_program(program, sizeof program);
 
-    if (text == NULL || got < 0 || realpath(j->config->file, file) == NULL)
+    if (code == 0 && (text == NULL || realpath(j->config->file, file) == NULL))
         code = fail_sys(ERR_LOCAL, "cannot make the settings");
     if (code == 0 && durable_dir(pgdata, &dir) < 0)
         code = fail_sys(ERR_LOCAL, "cannot open %s", pgdata);
     if (code < 0)
         goto out;
-    program[got] = '\0';
     text[0] = '\0';
     if (durable_load(dir, SETTINGS, text, SETTINGS_MAX - 2048) < 0 && errno != ENOENT) {
         code = fail_sys(ERR_LOCAL, "cannot read %s/" SETTINGS, pgdata);

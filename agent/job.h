@@ -71,6 +71,9 @@ int job_stop_postgres(struct job *j);
 /* 1: a postmaster runs on this member's data directory, 0: none, ERR_LOCAL. */
 int job_postgres_runs(const struct job *j);
 
+/* The program `walferry` as PostgreSQL's settings shall name it. ERR_LOCAL. */
+int job_program(char *out, size_t size);
+
 /*
  * Make the copy in `pgdata` a standby of the local relay: standby.signal, and primary_conninfo,
  * restore_command, recovery_target_timeline and wal_retrieve_retry_interval in its

@@ -8,6 +8,7 @@
  * are found here, once, so that a command begins with both in its hands.
  */
 #include "command.h"
+#include "restore.h"
 
 #include "base/fail.h"
 
@@ -314,7 +315,7 @@ main(int argc, char **argv)
     if (command == NULL)
         return usage(NULL, name[0] != '\0' ? "no such command: " : "a command is missing", name);
     if (command->run == command_fetch)
-        fetch_begin();
+        restore_begin();
     code = parse_options(&options, command, argc, argv);
     if (code == 0)
         code = run(command, &options);

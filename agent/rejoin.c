@@ -432,13 +432,11 @@ static int
 write_rewind_conf(const struct rejoin *r, char *out, size_t size)
 {
     char config[300], program[256], text[3072];
-    ssize_t got = readlink("/proc/self/exe", program, sizeof program - 1);
     const struct member *m = r->job.self;
-    int dir, code = 0;
+    int dir, code = job_program(program, sizeof program);
 
-    if (got < 0)
-        return fail_sys(ERR_LOCAL, "cannot tell which program this is");
-    program[got] = '\0';
+    if (code < 0)
+        return code;
     find_config(r, config, sizeof config);
     snprintf(out, size, "%s/" REWIND_CONF, r->escrow);
     snprintf(text, sizeof text,

@@ -97,7 +97,7 @@ build() {
             cmake --build "$build" -j "$(nproc)" >>"$DEMO/build.log" 2>&1 ||
             { tail -20 "$DEMO/build.log" >&2; die "the build failed, see $DEMO/build.log"; }
     fi
-    mkdir -p "$DEMO/bin" && cp "$build/walferry" "$build/wanproxy" "$DEMO/bin/" && chmod 755 "$DEMO/bin" "$DEMO/bin"/* ||
+    mkdir -p "$DEMO/bin" && cp "$build/walferry" "$build/walferry-main" "$build/wanproxy" "$DEMO/bin/" && chmod 755 "$DEMO/bin" "$DEMO/bin"/* ||
         die "no walferry in $build"
 }
 

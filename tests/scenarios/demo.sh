@@ -56,7 +56,7 @@ check_env() { # FOLDER
         [[ $pg =~ ^host=/[^\ ]+\ port=[0-9]+\ user=[a-z_][a-z0-9_-]*$ ]] || fail "DC${n}_PG is '$pg'"
         [ "$(as "$PGBIN/psql" -XAtqc "show is_superuser" "$pg dbname=postgres")" = on ] || fail "DC${n}_PG is no superuser's"
         [ "$(walferry $n status --json | jq -r .member)" = "$member" ] || fail "DC${n}_MEMBER=$member"
-        [ "$(readlink "/proc/$(cat "$agent")/exe")" = "$WALFERRY" ] || fail "$agent is not the agent's"
+        [ "$(readlink "/proc/$(cat "$agent")/exe")" = "$WALFERRY-main" ] || fail "$agent is not the agent's"
         ours "$(cat "$sshd")" || fail "$sshd is not the sshd's"
         [ "$(stat -c %U "/proc/$(cat "$agent")")" = "$RUN_AS" ] || fail "the agent does not run as $RUN_AS"
     done
