@@ -37,12 +37,12 @@ window_add(struct window *w, const uint8_t *bytes, size_t length)
     uint8_t *copy = malloc(length);
     struct buf frame = {.bytes = copy, .end = length, .size = length};
 
-    assert(w->next - w->first < WINDOW_FRAMES && length > FRAME_SEQUENCE_AT + 8);
+    assert(w->next - w->first < WINDOW_FRAMES && length > FRAME_NUMBER_AT + 8);
     if (copy == NULL)
         return fail(ERR_LOCAL, "out of memory for a frame of %zu bytes", length);
     memcpy(copy, bytes, length);
-    buf_set_u32(&frame, FRAME_SEQUENCE_AT, (uint32_t)(w->next >> 32));
-    buf_set_u32(&frame, FRAME_SEQUENCE_AT + 4, (uint32_t)w->next);
+    buf_set_u32(&frame, FRAME_NUMBER_AT, (uint32_t)(w->next >> 32));
+    buf_set_u32(&frame, FRAME_NUMBER_AT + 4, (uint32_t)w->next);
     w->frame[place(w->next)].bytes = copy;
     w->frame[place(w->next)].length = (uint32_t)length;
     w->frame[place(w->next)].lane = -1;

@@ -74,7 +74,7 @@
 #define HELLO_KNOCKS      255 /* as its lane */
 #define FRAME_FILE_MAX    (48u << 10)
 #define FRAME_PATH_MAX    256
-#define FRAME_SEQUENCE_AT 5 /* where a numbered frame has its number */
+#define FRAME_NUMBER_AT   5 /* where a numbered frame has its number */
 
 enum frame_type {
     FRAME_HELLO = 1,

@@ -1,5 +1,5 @@
 /*
- * order: where a receiver keeps sequenced frames that came over a faster lane than those before
+ * order: where a receiver keeps numbered frames that came over a faster lane than those before
  * them. It holds copies of whole frames, still compressed, within what a sender's window can have.
  */
 #ifndef SHIPPER_ORDER_H

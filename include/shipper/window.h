@@ -1,7 +1,7 @@
 /*
- * window: the sequenced frames that are under way from a sender, over one lane or several.
+ * window: the numbered frames that are under way from a sender, over one lane or several.
  *
- * A frame that is added gets the next sequence number and is kept until the far side acknowledged
+ * A frame that is added gets the next number and is kept until the far side acknowledged
  * it in order; it waits until a lane has room, and goes again over another lane when its own dies.
  * Both the count and the bytes are bounded; a full window wants no more. No descriptor, no clock.
  */
@@ -33,7 +33,7 @@ struct window {
 void window_clear(struct window *w); /* frees the frames, forgets the lanes; numbers begin at 0 */
 bool window_wants(const struct window *w);
 
-/* A copy of a frame whose number stands at FRAME_SEQUENCE_AT. ERR_LOCAL without memory. */
+/* A copy of a frame whose number stands at FRAME_NUMBER_AT. ERR_LOCAL without memory. */
 int window_add(struct window *w, const uint8_t *bytes, size_t length);
 
 /* The far side has all before `next`, in order. ERR_PEER: it cannot have. */
