@@ -161,12 +161,13 @@ judge_alarm(struct agent *a)
                  "standby again: walferry rejoin",
                  a->pool.epoch.member, a->pool.epoch.number);
     else if (a->role == ROLE_FENCED && pool_was_primary(&a->pool, a->self->name))
-        snprintf(text, sizeof text,
-                 "two writable primaries: %s is the primary since epoch %" PRIu64
-                 ", and the PostgreSQL of this former "
-                 "primary accepts writes that will be lost; stop it and make it a standby: walferry "
-                 "rejoin",
-                 a->pool.epoch.member, a->pool.epoch.number);
+        snprintf(
+            text, sizeof text,
+            "two writable primaries: %s is the primary since epoch %" PRIu64
+            ", and the PostgreSQL of this former "
+            "primary accepts writes that will be lost; stop it and make it a standby: walferry "
+            "rejoin",
+            a->pool.epoch.member, a->pool.epoch.number);
     else if (a->role == ROLE_FENCED)
         snprintf(
             text, sizeof text,
@@ -383,11 +384,35 @@ refuse(struct agent *a, struct session *s, enum refuse_kind kind, const char *fo
     inlet_refuse(&a->inlet, s, kind, &origin, reason);
 }
 
+#define WRITABLE                                                                                    \
+    "the PostgreSQL of %s is writable (a former primary, or promoted by hand): bring it back as a " \
+    "standby, there: walferry rejoin"
+
+static bool
+is_writable(const struct agent *a)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+
+    return s != NULL && !s->in_recovery && postgres_state(a->postgres) == POSTGRES_UP;
+}
+
+/* A former primary that was down when WAL began to come, and came up again. */
+static void
+part_from_writable(struct agent *a)
+{
+    char reason[FRAME_REASON_MAX];
+
+    if (a->inlet.live == NULL || a->role != ROLE_FENCED || !is_writable(a) ||
+        !pool_was_primary(&a->pool, a->self->name))
+        return;
+    snprintf(reason, sizeof reason, WRITABLE, a->self->name);
+    inlet_end(&a->inlet, reason);
+}
+
 /* The far side's claim to be the primary. True when its WAL may be looked at. */
 static bool
 believe_epoch(struct agent *a, struct session *s, const struct hello *h, int64_t wall_us)
 {
-    const struct postgres_sample *sample = postgres_sample(a->postgres);
     struct epoch_origin theirs = {.epoch = h->epoch, .timeline = h->timeline};
 
     switch (pool_judge(&a->pool, &h->epoch)) {
@@ -425,12 +450,8 @@ believe_epoch(struct agent *a, struct session *s, const struct hello *h, int64_t
         return false;
     }
     /* one that is down may be on its way back: walferry rejoin wants the WAL in the spool */
-    if (sample != NULL && !sample->in_recovery && postgres_state(a->postgres) == POSTGRES_UP) {
-        refuse(
-            a, s, REFUSE_OPERATOR,
-            "the PostgreSQL of %s is writable (a former primary, or promoted by hand): bring it back "
-            "as a standby, there: walferry rejoin",
-            a->self->name);
+    if (is_writable(a)) {
+        refuse(a, s, REFUSE_OPERATOR, WRITABLE, a->self->name);
         return false;
     }
     return true;
@@ -584,6 +605,7 @@ run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
             spool_failed(a, now_us);
     }
     renew_spool(a);
+    part_from_writable(a);
     if (inlet_run(&a->inlet, &a->loop, now_us, wall_us) < 0)
         spool_failed(a, now_us);
     while (inlet_greeting(&a->inlet, &session, &hello))
