@@ -1039,7 +1039,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     if (code == 0)
         code = examiner_init(&a->examiner, a->config, a->self);
     if (code == 0)
-        code = crew_init(&a->crew);
+        code = crew_init(&a->crew, 0);
     a->shipping = config->shipping;
     if (code == 0)
         code = outbox_open(&a->outbox, "outbox", self->outbox, self->run, self->postgres,

@@ -87,7 +87,7 @@ tunnel_open(struct agent *a)
 {
     struct tunnel *t = &a->tunnel;
     char directory[256];
-    int code = crew_init(&t->crew);
+    int code = crew_init(&t->crew, 1); /* the pieces of a stream have an order */
 
     snprintf(directory, sizeof directory, "%s/tunnel", a->self->run);
     if (code == 0)
@@ -391,13 +391,17 @@ guard(struct agent *a, struct passage *p)
 {
     struct startup startup = {.kind = STARTUP_SSL};
 
+    struct buf *heard = stream_heard(&p->stream);
+
     while (startup.kind == STARTUP_SSL) {
-        if (pgwire_startup(stream_heard(&p->stream), &startup) < 0) {
+        if (heard == NULL)
+            return;
+        if (pgwire_startup(heard, &startup) < 0) {
             refuse_service(p, "08P01");
             return;
         }
         if (startup.kind == STARTUP_SSL) { /* it is inside of SSH */
-            buf_consume(stream_heard(&p->stream), startup.bytes);
+            buf_consume(heard, startup.bytes);
             buf_put_u8(stream_say(&p->stream), 'N');
         }
     }

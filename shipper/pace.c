@@ -2,9 +2,9 @@
 #include "shipper/pace.h"
 
 void
-pace_init(struct pace *p)
+pace_init(struct pace *p, int64_t now_us)
 {
-    *p = (struct pace){.window = PACE_WINDOW_MIN};
+    *p = (struct pace){.window = PACE_WINDOW_MIN, .looked_us = now_us};
 }
 
 void
@@ -15,45 +15,63 @@ pace_hint(struct pace *p, int64_t round_trip_us)
 }
 
 bool
-pace_sent(struct pace *p, uint64_t bytes, int64_t now_us)
+pace_sent(struct pace *p, uint64_t bytes, int64_t now_us, int64_t *ret_mark_us)
 {
     unsigned last = (p->first + p->count - 1) % PACE_MARKS;
     uint64_t marked = p->count > 0 ? p->mark[last].at : p->answered;
 
     p->sent += bytes;
-    if (p->sent - marked < PACE_MARK_BYTES || p->count == PACE_MARKS ||
-        (p->count > 0 && p->mark[last].sent_us == now_us))
+    if (p->sent - marked < PACE_MARK_BYTES || p->count == PACE_MARKS)
         return false;
+    if (p->count > 0 && now_us <= p->mark[last].us)
+        now_us = p->mark[last].us + 1; /* each is another */
     last = (p->first + p->count++) % PACE_MARKS;
-    p->mark[last].sent_us = now_us;
     p->mark[last].at = p->sent;
+    *ret_mark_us = p->mark[last].us = now_us;
     return true;
 }
 
 /* Half-way to the window that would leave a queue of PACE_QUEUE_US: the effect shows only after
  * another round trip, and going all the way would swing. */
 static void
-end_round(struct pace *p)
+set_window(struct pace *p)
 {
     double ratio = (double)(p->base_us + PACE_QUEUE_US) / (double)p->least_us;
-    double window = (double)p->window * (1 + (ratio > 3 ? 3 : ratio)) / 2;
+    double window = (double)p->window;
 
-    if (ratio < 1 || p->full)
-        p->window = window < PACE_WINDOW_MIN   ? PACE_WINDOW_MIN
-                    : window > PACE_WINDOW_MAX ? PACE_WINDOW_MAX
-                                               : (uint64_t)window;
+    if (ratio < 1)
+        p->met = true;
+    else if (!p->full)
+        return; /* nothing was learned */
+    window *= p->met ? (1 + (ratio > 3 ? 3 : ratio)) / 2 : 2;
+    p->window = window < PACE_WINDOW_MIN   ? PACE_WINDOW_MIN
+                : window > PACE_WINDOW_MAX ? PACE_WINDOW_MAX
+                                           : (uint64_t)window;
+}
+
+static void
+end_round(struct pace *p, int64_t now_us)
+{
+    if (p->looking > 0 && --p->looking == 0)
+        p->base_us = p->least_us; /* what stood in the queue has left it: so long is the line now */
+    else if (p->looking == 0)
+        set_window(p);
+    if (now_us - p->looked_us >= PACE_LOOK_US) {
+        p->looked_us = now_us;
+        p->looking = 2;
+    }
     p->least_us = 0;
     p->round_end = p->sent;
     p->full = false;
 }
 
 void
-pace_answered(struct pace *p, int64_t sent_us, int64_t now_us)
+pace_answered(struct pace *p, int64_t mark_us, int64_t now_us)
 {
-    int64_t took_us = now_us > sent_us ? now_us - sent_us : 1;
+    int64_t took_us = now_us > mark_us ? now_us - mark_us : 1;
 
-    while (p->count > 0 && p->mark[p->first].sent_us <= sent_us) {
-        bool it = p->mark[p->first].sent_us == sent_us;
+    while (p->count > 0 && p->mark[p->first].us <= mark_us) {
+        bool it = p->mark[p->first].us == mark_us;
 
         p->answered = p->mark[p->first].at;
         p->first = (p->first + 1) % PACE_MARKS;
@@ -64,7 +82,7 @@ pace_answered(struct pace *p, int64_t sent_us, int64_t now_us)
         if (p->least_us == 0 || took_us < p->least_us)
             p->least_us = took_us;
         if (p->answered >= p->round_end)
-            end_round(p);
+            end_round(p, now_us);
         return;
     }
 }
@@ -72,7 +90,9 @@ pace_answered(struct pace *p, int64_t sent_us, int64_t now_us)
 bool
 pace_allows(struct pace *p)
 {
-    if (p->sent - p->answered < p->window)
+    uint64_t window = p->looking > 0 ? PACE_WINDOW_MIN : p->window;
+
+    if (p->sent - p->answered < window || p->count == 0) /* no answer is on its way */
         return true;
     p->full = true;
     return false;

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <zstd.h>
@@ -22,7 +21,6 @@
 #define OUT_FULL_BYTES  (128u << 10) /* read no more while that much waits for the line */
 #define READ_MIN_BYTES  (16u << 10)
 #define ROUNDS_PER_TURN 2 /* at most 240 KB each way: other rooms of the loop have their turn */
-#define CREW_NICE       10
 #define PING_US         (20 * SECOND_US)
 #define DEAD_US         (60 * SECOND_US)
 #define LEAVING_US      (5 * SECOND_US)
@@ -46,7 +44,7 @@ begin(struct stream *s, struct crew *crew, int64_t now_us)
 {
     *s = (struct stream){.crew = crew, .local = -1, .heard_us = now_us, .said_us = now_us};
     s->handed.fd = s->handed.in = s->handed.out = -1;
-    pace_init(&s->pace);
+    pace_init(&s->pace, now_us);
 }
 
 int
@@ -83,11 +81,14 @@ close_fd(int *fd)
 static void
 release_half(struct stream *s, struct half *h)
 {
-    if (h->busy)
-        crew_wait(s->crew, &h->job);
-    buf_release(&h->plain);
-    buf_release(&h->work);
-    buf_release(&h->packed);
+    for (unsigned i = 0; i < STREAM_PIECES; i++) {
+        struct piece *p = &h->piece[i];
+
+        if (p->given)
+            crew_wait(s->crew, &p->job);
+        buf_release(&p->plain);
+        buf_release(&p->packed);
+    }
 }
 
 void
@@ -95,8 +96,8 @@ stream_release(struct stream *s)
 {
     release_half(s, &s->up);
     release_half(s, &s->down);
-    ZSTD_freeCCtx(s->up.zstd);
-    ZSTD_freeDCtx(s->down.zstd);
+    ZSTD_freeCCtx(s->up.piece[0].zstd);
+    ZSTD_freeDCtx(s->down.piece[0].zstd);
     if (s->lane != NULL)
         lane_release(s->lane);
     free(s->lane);
@@ -194,128 +195,131 @@ stream_put(struct stream *s, const struct frame *frame)
     return frame_put(out_of(s), frame);
 }
 
-/* ---- the jobs of the crew ---- */
+/* ---- pieces, and what the crew does with them ---- */
 
-static void
-pack(struct half *h)
+static struct piece *
+head_of(struct half *h)
 {
-    ZSTD_inBuffer in = {.src = buf_data(&h->work), .size = buf_used(&h->work)};
-    ZSTD_outBuffer out = {.dst = buf_reserve(&h->packed, PACKED_BYTES), .size = PACKED_BYTES};
-    size_t left = ZSTD_compressStream2(h->zstd, &out, &in, ZSTD_e_flush);
+    return &h->piece[h->head % STREAM_PIECES];
+}
 
-    if (ZSTD_isError(left) || left > 0 || in.pos < in.size)
-        h->code = fail(ERR_LOCAL, "a piece of a stream cannot be compressed");
-    buf_commit(&h->packed, out.pos);
+static struct piece *
+tail_of(struct half *h)
+{
+    return &h->piece[h->tail % STREAM_PIECES];
+}
+
+static bool
+all_under_way(const struct half *h)
+{
+    return h->head - h->tail == STREAM_PIECES;
+}
+
+static struct piece *
+piece_of(struct crew_job *job)
+{
+    return (struct piece *)(void *)((char *)job - offsetof(struct piece, job));
 }
 
 static void
-unpack(struct half *h)
+pack(struct crew_job *job)
 {
-    ZSTD_inBuffer in = {.src = buf_data(&h->packed), .size = buf_used(&h->packed)};
-    ZSTD_outBuffer out = {.dst = buf_reserve(&h->work, FRAME_DATA_MAX), .size = h->decoded_bytes};
+    struct piece *p = piece_of(job);
+    ZSTD_inBuffer in = {.src = buf_data(&p->plain), .size = buf_used(&p->plain)};
+    ZSTD_outBuffer out = {.dst = buf_reserve(&p->packed, PACKED_BYTES), .size = PACKED_BYTES};
+    size_t left = ZSTD_compressStream2(p->zstd, &out, &in, ZSTD_e_flush);
+
+    if (ZSTD_isError(left) || left > 0 || in.pos < in.size)
+        p->code = fail(ERR_LOCAL, "a piece of a stream cannot be compressed");
+    buf_commit(&p->packed, out.pos);
+}
+
+static void
+unpack(struct crew_job *job)
+{
+    struct piece *p = piece_of(job);
+    ZSTD_inBuffer in = {.src = buf_data(&p->packed), .size = buf_used(&p->packed)};
+    ZSTD_outBuffer out = {.dst = buf_reserve(&p->plain, FRAME_DATA_MAX), .size = p->decoded_bytes};
     size_t hint = 1;
 
     /* a call may stop at the end of a block; one that moves nothing has no more to give */
     while (!ZSTD_isError(hint) && in.pos < in.size) {
         size_t before = in.pos + out.pos;
 
-        hint = ZSTD_decompressStream(h->zstd, &out, &in);
+        hint = ZSTD_decompressStream(p->zstd, &out, &in);
         if (in.pos + out.pos == before)
             break;
     }
-    if (ZSTD_isError(hint) || in.pos < in.size || out.pos != h->decoded_bytes)
-        h->code = fail(ERR_PEER, "DATA that cannot be decoded came");
-    buf_commit(&h->work, out.pos);
+    if (ZSTD_isError(hint) || in.pos < in.size || out.pos != p->decoded_bytes)
+        p->code = fail(ERR_PEER, "DATA that cannot be decoded came");
+    buf_commit(&p->plain, out.pos);
 }
 
-static struct half *
-half_of(struct crew_job *job)
-{
-    return (struct half *)(void *)((char *)job - offsetof(struct half, job));
-}
-
-/* Threads of their own have a niceness of their own on Linux. */
+/* The piece at the head, to the crew; a small one behind none is done sooner than handed over. */
 static void
-stand_back(void)
+give(struct stream *s, struct half *h, void (*run)(struct crew_job *job), size_t bytes)
 {
-    static _Thread_local bool done;
+    struct piece *p = head_of(h);
 
-    if (!done)
-        setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + CREW_NICE);
-    done = true;
+    p->job.run = run;
+    p->given = bytes > INLINE_BYTES || h->head != h->tail;
+    h->head++;
+    s->more = true;
+    if (p->given)
+        crew_submit(s->crew, &p->job);
+    else
+        run(&p->job);
 }
 
-static void
-run_pack(struct crew_job *job)
+/* The oldest piece under way, when its job is over; NULL: none is. */
+static struct piece *
+finished(struct stream *s, struct half *h)
 {
-    stand_back();
-    pack(half_of(job));
-}
+    struct piece *p = tail_of(h);
 
-static void
-run_unpack(struct crew_job *job)
-{
-    stand_back();
-    unpack(half_of(job));
+    if (h->head == h->tail || (p->given && !crew_done(s->crew, &p->job)))
+        return NULL;
+    p->given = false;
+    return p;
 }
 
 static void
-give(struct stream *s, struct half *h, void (*run)(struct crew_job *job))
+free_piece(struct half *h)
 {
-    h->job.run = run;
-    h->busy = true;
-    crew_submit(s->crew, &h->job);
+    buf_clear(&tail_of(h)->plain);
+    buf_clear(&tail_of(h)->packed);
+    h->tail++;
 }
-
-static bool
-take_back(struct stream *s, struct half *h)
-{
-    if (h->busy && crew_done(s->crew, &h->job)) {
-        h->busy = false;
-        return true;
-    }
-    return false;
-}
-
-static void
-swap(struct buf *a, struct buf *b)
-{
-    struct buf was = *a;
-
-    *a = *b;
-    *b = was;
-}
-
-/* ---- from the local socket to the line ---- */
 
 static int
-open_half(struct half *h)
+open_half(struct half *h, void *zstd)
 {
-    int code = buf_init(&h->plain, FRAME_DATA_MAX);
+    int code = zstd == NULL ? fail(ERR_LOCAL, "out of memory for a stream") : 0;
 
-    if (code == 0)
-        code = buf_init(&h->work, FRAME_DATA_MAX);
-    if (code == 0)
-        code = buf_init(&h->packed, PACKED_BYTES);
+    for (unsigned i = 0; i < STREAM_PIECES; i++) {
+        struct piece *p = &h->piece[i];
+
+        p->zstd = zstd;
+        if (code == 0)
+            code = buf_init(&p->plain, FRAME_DATA_MAX);
+        if (code == 0)
+            code = buf_init(&p->packed, PACKED_BYTES);
+    }
     return code;
 }
 
 int
 stream_open(struct stream *s)
 {
-    int code = open_half(&s->up);
+    int code = open_half(&s->up, ZSTD_createCCtx());
 
     if (code == 0)
-        code = open_half(&s->down);
+        code = open_half(&s->down, ZSTD_createDCtx());
     if (code < 0)
         return code;
-    s->up.zstd = ZSTD_createCCtx();
-    s->down.zstd = ZSTD_createDCtx();
-    if (s->up.zstd == NULL || s->down.zstd == NULL ||
-        ZSTD_isError(ZSTD_CCtx_setParameter(s->up.zstd, ZSTD_c_compressionLevel, LEVEL)) ||
-        ZSTD_isError(ZSTD_CCtx_setParameter(s->up.zstd, ZSTD_c_windowLog, WINDOW_LOG)) ||
-        ZSTD_isError(ZSTD_DCtx_setParameter(s->down.zstd, ZSTD_d_windowLogMax, WINDOW_LOG)))
-        return fail(ERR_LOCAL, "out of memory for a stream");
+    ZSTD_CCtx_setParameter(s->up.piece[0].zstd, ZSTD_c_compressionLevel, LEVEL);
+    ZSTD_CCtx_setParameter(s->up.piece[0].zstd, ZSTD_c_windowLog, WINDOW_LOG);
+    ZSTD_DCtx_setParameter(s->down.piece[0].zstd, ZSTD_d_windowLogMax, WINDOW_LOG);
     s->open = s->more = true;
     return 0;
 }
@@ -330,13 +334,15 @@ stream_connect(struct stream *s, int local)
 struct buf *
 stream_heard(struct stream *s)
 {
-    return &s->down.plain;
+    struct piece *p = finished(s, &s->down);
+
+    return p != NULL && p->code == 0 ? &p->plain : NULL;
 }
 
 struct buf *
 stream_say(struct stream *s)
 {
-    return &s->up.plain;
+    return &head_of(&s->up)->plain;
 }
 
 void
@@ -346,13 +352,15 @@ stream_end(struct stream *s)
     s->local_ended = s->more = true;
 }
 
+/* ---- from the local socket to the line ---- */
+
 static void
 read_local(struct stream *s)
 {
-    struct buf *plain = &s->up.plain;
+    struct buf *plain = &head_of(&s->up)->plain;
     ssize_t got;
 
-    if (s->local < 0 || s->local_ended || buf_room(plain) < READ_MIN_BYTES)
+    if (s->local < 0 || s->local_ended || all_under_way(&s->up) || buf_room(plain) < READ_MIN_BYTES)
         return;
     got = read(s->local, buf_reserve(plain, buf_room(plain)), buf_room(plain));
     if (got > 0) {
@@ -364,55 +372,48 @@ read_local(struct stream *s)
 }
 
 static int
-send_packed(struct stream *s, int64_t now_us)
+send_piece(struct stream *s, const struct piece *p, int64_t now_us)
 {
-    struct half *h = &s->up;
     struct frame f = {.type = FRAME_DATA,
-                      .data = {.decoded_bytes = (uint32_t)buf_used(&h->work),
-                               .bytes = buf_data(&h->packed),
-                               .length = buf_used(&h->packed)}};
+                      .data = {.decoded_bytes = (uint32_t)buf_used(&p->plain),
+                               .bytes = buf_data(&p->packed),
+                               .length = buf_used(&p->packed)}};
+    struct frame ping = {.type = FRAME_PING};
 
-    struct frame ping = {.type = FRAME_PING, .ping = {.sent_us = now_us}};
-
-    if (h->code < 0)
-        return h->code;
+    if (p->code < 0)
+        return p->code;
     if (stream_put(s, &f) < 0)
-        return fail(ERR_LOCAL, "a stream has no room"); /* never: see wants_up */
-    if (pace_sent(&s->pace, buf_used(&h->packed), now_us))
+        return fail(ERR_LOCAL, "a stream has no room"); /* never: OUT_BYTES has it */
+    if (pace_sent(&s->pace, buf_used(&p->packed), now_us, &ping.ping.sent_us))
         stream_put(s, &ping);
-    buf_clear(&h->work);
-    buf_clear(&h->packed);
     s->said_us = now_us;
     return 0;
 }
 
 static bool
-wants_up(struct stream *s)
+may_send(struct stream *s)
 {
-    return !s->up.busy && buf_used(&s->up.plain) > 0 && buf_used(out_of(s)) <= OUT_FULL_BYTES &&
-           pace_allows(&s->pace);
+    return buf_used(out_of(s)) <= OUT_FULL_BYTES && pace_allows(&s->pace);
 }
 
 static int
 run_up(struct stream *s, int64_t now_us)
 {
     struct half *h = &s->up;
+    struct piece *p;
     int code = 0;
 
-    if (take_back(s, h))
-        code = send_packed(s, now_us);
-    read_local(s);
-    if (code == 0 && wants_up(s)) {
-        swap(&h->plain, &h->work);
-        if (buf_used(&h->work) > INLINE_BYTES) {
-            give(s, h, run_pack);
-        } else {
-            pack(h);
-            code = send_packed(s, now_us);
-        }
-        s->more = true; /* the next piece can be read */
+    while (code == 0 && may_send(s) && (p = finished(s, h)) != NULL) {
+        code = send_piece(s, p, now_us);
+        free_piece(h);
     }
-    if (code == 0 && s->local_ended && !s->said_goodbye && !h->busy && buf_used(&h->plain) == 0) {
+    read_local(s);
+    p = head_of(h);
+    /* at once when the crew has nothing to do, else a full one */
+    if (code == 0 && !all_under_way(h) && buf_used(&p->plain) > 0 &&
+        (h->head == h->tail || buf_room(&p->plain) < READ_MIN_BYTES))
+        give(s, h, pack, buf_used(&p->plain));
+    if (code == 0 && s->local_ended && !s->said_goodbye && h->head == h->tail) {
         struct frame f = {.type = FRAME_GOODBYE, .goodbye = {.reason = ""}};
 
         s->said_goodbye = stream_put(s, &f) == 0;
@@ -423,41 +424,50 @@ run_up(struct stream *s, int64_t now_us)
 
 /* ---- from the line to the local socket ---- */
 
-static void
-write_local(struct stream *s)
+/* True when it has all of it. */
+static bool
+write_local(struct stream *s, struct buf *plain)
 {
-    struct buf *plain = &s->down.plain;
-
     while (s->local >= 0 && buf_used(plain) > 0) {
         ssize_t put = send(s->local, buf_data(plain), buf_used(plain), MSG_NOSIGNAL);
 
         if (put < 0 && (errno == EAGAIN || errno == EINTR))
-            return;
+            return false;
         if (put < 0)
             buf_clear(plain); /* it hears no more, but it may have said something */
         else
             buf_consume(plain, (size_t)put);
     }
-    if (s->local < 0 && s->local_ended)
-        buf_clear(plain);
+    return buf_used(plain) == 0 || s->local_ended;
+}
+
+static int
+take_data(struct stream *s, const struct frame *f)
+{
+    struct piece *p = head_of(&s->down);
+
+    if (f->data.length > PACKED_BYTES)
+        return fail(ERR_PEER, "DATA of %zu bytes came", f->data.length);
+    buf_put_bytes(&p->packed, f->data.bytes, f->data.length);
+    p->decoded_bytes = f->data.decoded_bytes;
+    s->down.bytes += f->data.decoded_bytes;
+    give(s, &s->down, unpack, f->data.decoded_bytes);
+    return 0;
 }
 
 /* One frame; 1 when it was taken. */
 static int
 take_frame(struct stream *s, int64_t now_us)
 {
-    struct half *h = &s->down;
     struct frame f, pong = {.type = FRAME_PONG};
-    int got = stream_next(s, &f);
+    int got = stream_next(s, &f), code = 0;
 
     if (got <= 0)
         return got;
     s->heard_us = now_us;
     switch (f.type) {
     case FRAME_DATA:
-        buf_put_bytes(&h->packed, f.data.bytes, f.data.length);
-        h->decoded_bytes = f.data.decoded_bytes;
-        h->bytes += f.data.decoded_bytes;
+        code = take_data(s, &f);
         break;
     case FRAME_PING:
         pong.pong.sent_us = f.ping.sent_us;
@@ -465,6 +475,7 @@ take_frame(struct stream *s, int64_t now_us)
         break;
     case FRAME_PONG:
         pace_answered(&s->pace, f.pong.sent_us, now_us);
+        s->more = true;
         break;
     case FRAME_GOODBYE:
         s->far_ended = true;
@@ -474,30 +485,26 @@ take_frame(struct stream *s, int64_t now_us)
         return fail(ERR_PEER, "a frame of type %d came on a stream", (int)f.type);
     }
     stream_consume(s, &f);
-    return 1;
+    return code < 0 ? code : 1;
 }
 
 static int
 run_down(struct stream *s, int64_t now_us)
 {
     struct half *h = &s->down;
-    int got = 0;
+    struct piece *p;
+    int got = 1;
 
-    if (take_back(s, h))
-        buf_clear(&h->packed);
-    if (!h->busy && h->code == 0 && buf_used(&h->plain) == 0)
-        swap(&h->plain, &h->work);
-    write_local(s);
-    if (h->code == 0 && !h->busy && buf_used(&h->work) == 0 && !s->far_ended)
-        got = take_frame(s, now_us);
-    if (got == 1 && buf_used(&h->packed) > INLINE_BYTES) {
-        give(s, h, run_unpack);
-    } else if (got == 1 && buf_used(&h->packed) > 0) {
-        unpack(h);
-        buf_clear(&h->packed);
+    while ((p = finished(s, h)) != NULL) {
+        if (p->code < 0)
+            return p->code;
+        if (!write_local(s, &p->plain))
+            break;
+        free_piece(h);
     }
-    s->more |= got == 1;
-    return got < 0 ? got : h->busy ? 0 : h->code;
+    while (got == 1 && !all_under_way(h) && !s->far_ended)
+        got = take_frame(s, now_us);
+    return got < 0 ? got : 0;
 }
 
 /* ---- all of it ---- */
@@ -505,7 +512,7 @@ run_down(struct stream *s, int64_t now_us)
 static bool
 down_drained(const struct stream *s)
 {
-    return !s->down.busy && buf_used(&s->down.work) == 0 && buf_used(&s->down.plain) == 0;
+    return s->down.head == s->down.tail;
 }
 
 static int
@@ -519,7 +526,7 @@ is_over(struct stream *s, int64_t now_us)
         s->reason[0] = '\0';
         return ERR_PEER;
     }
-    if (s->broken != 0 && !s->far_ended && !s->down.busy && stream_next(s, &f) != 1)
+    if (s->broken != 0 && !s->far_ended && down_drained(s) && stream_next(s, &f) != 1)
         return s->broken;
     if (buf_used(in_of(s)) > 0) /* it waits for us */
         s->heard_us = now_us;
@@ -567,11 +574,13 @@ stream_run(struct stream *s, const struct loop *loop, int64_t now_us)
 static void
 watch_local(const struct stream *s, struct loop *loop)
 {
+    const struct piece *down = &s->down.piece[s->down.tail % STREAM_PIECES];
     short events = 0;
 
-    if (!s->local_ended && buf_room(&s->up.plain) >= READ_MIN_BYTES)
+    if (!s->local_ended && !all_under_way(&s->up) &&
+        buf_room(&s->up.piece[s->up.head % STREAM_PIECES].plain) >= READ_MIN_BYTES)
         events |= POLLIN;
-    if (buf_used(&s->down.plain) > 0)
+    if (!down_drained(s) && !down->given && buf_used(&down->plain) > 0)
         events |= POLLOUT;
     if (events != 0) /* poll reports a hangup unasked: nobody would react to it */
         loop_watch(loop, s->local, events);

@@ -28,8 +28,9 @@ struct crew {
     bool stop;
 };
 
-/* As many threads as there are processors besides the loop's, at most CREW_MAX. ERR_LOCAL. */
-int crew_init(struct crew *c);
+/* threads 0: as many as there are processors besides the loop's, at most CREW_MAX. With one thread
+ * a job begins when the one before it is over. ERR_LOCAL. */
+int crew_init(struct crew *c, unsigned threads);
 void crew_release(struct crew *c); /* after the jobs that were given; accepts a zeroed struct */
 int crew_fd(const struct crew *c);
 void crew_clear(struct crew *c);

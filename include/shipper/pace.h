@@ -6,7 +6,8 @@
  * line takes when it is empty, is the queue that stands on the way. Once per round trip the window
  * is set so that this queue would take PACE_QUEUE_US to empty: a full line stays full, and
  * everybody else waits no longer than that. The least of a round trip counts, so that jitter does
- * not. (FAST TCP, Jin/Wei/Low 2004, and LEDBAT, RFC 6817, are the models.)
+ * not. Lines change: every PACE_LOOK_US the window is small for two round trips, to see the empty
+ * line. (Models: FAST TCP, Jin, Wei and Low 2004; LEDBAT, RFC 6817; BBR's look at the round trip.)
  */
 #ifndef SHIPPER_PACE_H
 #define SHIPPER_PACE_H
@@ -17,12 +18,13 @@
 #define PACE_MARK_BYTES 32768u
 #define PACE_MARKS      128
 #define PACE_QUEUE_US   INT64_C(10000)
+#define PACE_LOOK_US    INT64_C(10000000)
 #define PACE_WINDOW_MIN (128u << 10)
 #define PACE_WINDOW_MAX (PACE_MARKS * PACE_MARK_BYTES) /* more than a channel of SSH takes */
 
 struct pace {
     struct {
-        int64_t sent_us;
+        int64_t us; /* when it was set: its name */
         uint64_t at;
     } mark[PACE_MARKS];
     unsigned first, count;
@@ -31,17 +33,20 @@ struct pace {
     int64_t least_us;        /* of this round; 0: none yet */
     uint64_t round_end;      /* the round is over when this is answered */
     uint64_t window;
-    bool full; /* the window was the limit in this round */
+    int64_t looked_us; /* when the empty line was last looked for */
+    unsigned looking;  /* round trips of that to go */
+    bool full;         /* the window was the limit in this round */
+    bool met;          /* the line's limit was met once: until then the window doubles */
 };
 
-void pace_init(struct pace *p);
+void pace_init(struct pace *p, int64_t now_us);
 
 /* What somebody else knows of the empty line; 0: nothing. */
 void pace_hint(struct pace *p, int64_t round_trip_us);
 
-/* Bytes went out. True: a PING of now_us has to follow them. */
-bool pace_sent(struct pace *p, uint64_t bytes, int64_t now_us);
-void pace_answered(struct pace *p, int64_t sent_us, int64_t now_us);
+/* Bytes went out. True: a PING of *ret_mark_us (now, or what is not yet taken) has to follow. */
+bool pace_sent(struct pace *p, uint64_t bytes, int64_t now_us, int64_t *ret_mark_us);
+void pace_answered(struct pace *p, int64_t mark_us, int64_t now_us);
 
 bool pace_allows(struct pace *p); /* more to go out */
 

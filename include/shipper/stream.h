@@ -23,16 +23,24 @@
 #include "shipper/lane.h"
 #include "shipper/pace.h"
 
-/* One direction: plain bytes <-> packed bytes, one piece at a time with the crew. */
-struct half {
+#define STREAM_PIECES 4
+
+/* What goes to the crew at once. */
+struct piece {
     struct crew_job job;
-    bool busy;
-    int code;                /* of the job */
-    void *zstd;              /* ZSTD_CCtx or ZSTD_DCtx */
-    struct buf plain;        /* at the local socket */
-    struct buf work, packed; /* the job's while it is busy */
-    size_t decoded_bytes;    /* what packed must decode to */
-    uint64_t bytes;          /* plain, so far */
+    bool given; /* to the crew, and not taken back */
+    int code;   /* of the job */
+    void *zstd; /* the direction's ZSTD_CCtx or ZSTD_DCtx */
+    struct buf plain, packed;
+    size_t decoded_bytes; /* what packed must decode to */
+};
+
+/* One direction: a ring of pieces. Up: plain bytes are filled in at `head`, packed ones leave at
+ * `tail`; down: the other way round. */
+struct half {
+    struct piece piece[STREAM_PIECES];
+    unsigned head, tail; /* counted on without end; equal: none is under way */
+    uint64_t bytes;      /* plain, so far */
 };
 
 struct stream {
@@ -71,7 +79,7 @@ int stream_put(struct stream *s, const struct frame *frame);
  * (stream_say) goes to the far side, until stream_connect gives one (its own from then on). */
 int stream_open(struct stream *s);
 void stream_connect(struct stream *s, int local);
-struct buf *stream_heard(struct stream *s);
+struct buf *stream_heard(struct stream *s); /* NULL: nothing yet */
 struct buf *stream_say(struct stream *s);
 /* No local socket will come: send what was said, then GOODBYE. */
 void stream_end(struct stream *s);

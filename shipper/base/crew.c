@@ -49,9 +49,9 @@ threads_wanted(void)
 }
 
 int
-crew_init(struct crew *c)
+crew_init(struct crew *c, unsigned threads)
 {
-    unsigned wanted = threads_wanted();
+    unsigned wanted = threads > 0 ? threads : threads_wanted();
     sigset_t all, before;
     int error = 0;
 

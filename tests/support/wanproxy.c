@@ -55,6 +55,7 @@ struct way { /* one direction of a connection */
     size_t queued;
     int pipe[2];  /* in place of the queue while there is neither delay nor rate; 0: not yet made */
     size_t piped; /* bytes in it: they are older than any chunk */
+    bool blocked;     /* the one it leads to takes nothing just now */
     bool ended, shut; /* its reader saw the end; it was passed on */
 };
 
@@ -231,6 +232,20 @@ take(struct conn *c, int from)
     return true;
 }
 
+/* A line is one queue: who came first goes first, whatever the connection. */
+static bool
+older_waits(const struct conn *mine, int from, int64_t due_us)
+{
+    for (int i = 0; i < CONNS_MAX; i++) {
+        const struct way *w = &conns[i].way[from];
+
+        if (conns[i].used && &conns[i] != mine && conns[i].link == mine->link && !w->blocked &&
+            w->first != NULL && w->first->due_us < due_us)
+            return true;
+    }
+    return false;
+}
+
 /* Pass on what is due; *wake is when to come again. */
 static bool
 give(struct conn *c, int from, int64_t *wake_us)
@@ -259,9 +274,14 @@ give(struct conn *c, int from, int64_t *wake_us)
                 *wake_us = at_us;
             return true;
         }
+        if (bytes_per_us > 0 && older_waits(c, from, k->due_us)) {
+            *wake_us = now_us;
+            return true;
+        }
         if (bytes_per_us > 0 && n > 4096)
             n = 4096;
         put = send(c->fd[1 - from], k->bytes + k->start, n, MSG_NOSIGNAL);
+        w->blocked = put < 0;
         if (put < 0)
             return errno == EAGAIN;
         if (bytes_per_us > 0) {

@@ -25,7 +25,7 @@ make(void **state)
     struct hello hello = {.history = ""};
 
     (void)state;
-    assert_int_equal(crew_init(&crew), 0);
+    assert_int_equal(crew_init(&crew, 0), 0);
     assert_int_equal(pack_init(&pack, &crew, &shelf, COMPRESSION_AUTO), 0);
     assert_int_equal(buf_init(&out, 1u << 20), 0);
     sender_init(&sender, &codec);
