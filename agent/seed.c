@@ -524,6 +524,12 @@ run_backup(struct seed *s, bool probe)
     }
     s->first_us = 0;
     code = job_run(&s->job, b->argv, take_progress, s);
+    if (code == 0) {
+        s->last_us = clock_us();
+        s->done_bytes = s->total_bytes;
+        s->job.shown_us = 0; /* the last line is always shown */
+        job_progress(&s->job, "copying", s->done_bytes, s->total_bytes);
+    }
     if (s->done_bytes == s->first_bytes && s->first_us != 0) { /* over within a second */
         s->first_us = begun_us;
         s->first_bytes = 0;

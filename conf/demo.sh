@@ -305,12 +305,10 @@ up() {
             pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) to walferry_tunnel" || die "no role"
     start_agent 1
     wait_for 20 slot_is_there || die "the agent of dc1-a makes no slot: $(tail -1 "$DEMO/dc1/agent.log")"
-    say "site dc2: a copy by pg_basebackup"
-    run "$PGBIN/pg_basebackup" -h "$DEMO/dc1/sock" -D "$DEMO/dc2/data" -X stream -c fast >"$DEMO/basebackup.log" 2>&1 ||
-        die "pg_basebackup failed: $(tail -1 "$DEMO/basebackup.log")"
-    run touch "$DEMO/dc2/data/standby.signal"
+    say "site dc2: a copy by walferry seed"
     start_agent 2
-    start_postgres 2
+    run "$DEMO/bin/walferry" seed --config "$DEMO/pool.ini" --member dc2-a >"$DEMO/seed.log" 2>&1 ||
+        die "walferry seed: $(tail -1 "$DEMO/seed.log")"
     wait_for 30 level || die "the standby does not follow: $(tail -1 "$DEMO/dc2/agent.log")"
     load
     wait_for 60 level || die "the standby is not level after the load: $(tail -1 "$DEMO/dc2/agent.log")"

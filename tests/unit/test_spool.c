@@ -1228,6 +1228,31 @@ test_spool_reads_stay_inside_what_may_be_served(void **state)
 }
 
 static void
+test_spool_cleared_begins_anew_further_on(void **state)
+{
+    struct spool s;
+
+    (void)state;
+    start_second_timeline(&s);
+    assert_int_equal(feed(&s, 2, s.written, FIRST + 6 * MB + 10, 131072), 0);
+    assert_int_equal(flush_all(&s), 0);
+    assert_int_equal(spool_clear(&s), 0);
+    assert_true(spool_empty(&s));
+    assert_int_equal(s.flushed, LSN_UNKNOWN);
+    assert_false(there(segment_of(2, FIRST + 6 * MB, ".partial")));
+    assert_true(there("00000002.history"));
+    assert_int_equal(spool_begin(&s, 2, FIRST + 9 * MB), 0);
+    assert_int_equal(feed(&s, 2, FIRST + 9 * MB, FIRST + 9 * MB + 10, 131072), 0);
+    assert_int_equal(flush_all(&s), 0);
+    spool_close(&s);
+    open_spool(&s);
+    assert_int_equal(s.start, FIRST + 9 * MB);
+    assert_int_equal(s.flushed, FIRST + 9 * MB + 10);
+    check_served(&s, 2, FIRST + 9 * MB, FIRST + 9 * MB + 10);
+    spool_close(&s);
+}
+
+static void
 test_spool_prunes_the_oldest_and_only_what_nobody_needs(void **state)
 {
     struct spool s;
@@ -1552,6 +1577,7 @@ main(void)
         T(a_switch_that_does_not_fit_changes_nothing),
         T(the_old_timeline_has_to_be_there_up_to_the_fork),
         T(reads_stay_inside_what_may_be_served),
+        T(cleared_begins_anew_further_on),
         T(prunes_the_oldest_and_only_what_nobody_needs),
         T(fetch_copies_whole_files_only),
         T(a_failed_flush_is_never_retried_on_that_file),

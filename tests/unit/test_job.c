@@ -1,0 +1,284 @@
+/* job, hold, datadir: what the long commands stand on, with real files and programs. */
+#include "unit.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/fail.h"
+#include "datadir.h"
+#include "hold.h"
+#include "job.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char root[32];
+static struct config config;
+static struct job job;
+
+static const char *
+in_root(const char *name)
+{
+    static char path[4][256];
+    static unsigned next;
+    char *out = path[next++ % 4];
+
+    snprintf(out, sizeof path[0], "%s/%s", root, name);
+    return out;
+}
+
+static void
+put(const char *name, const char *text)
+{
+    FILE *f = fopen(in_root(name), "w");
+
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static const char *
+get(const char *name)
+{
+    static char text[4096];
+    FILE *f = fopen(in_root(name), "r");
+    size_t got = f != NULL ? fread(text, 1, sizeof text - 1, f) : 0;
+
+    text[got] = '\0';
+    if (f != NULL)
+        fclose(f);
+    return text;
+}
+
+static bool
+there(const char *name)
+{
+    return access(in_root(name), F_OK) == 0;
+}
+
+static int
+setup(void **state)
+{
+    struct member *m = &config.member[0];
+
+    (void)state;
+    strcpy(root, "/tmp/walferry-test-job-XXXXXX");
+    if (mkdtemp(root) == NULL)
+        return -1;
+    config.members = 1;
+    put("pool.ini", "");
+    snprintf(config.file, sizeof config.file, "%s", in_root("pool.ini"));
+    snprintf(m->name, sizeof m->name, "dc2-a");
+    snprintf(m->spool, sizeof m->spool, "%s", in_root("spool"));
+    snprintf(m->pgdata, sizeof m->pgdata, "%s", in_root("data"));
+    snprintf(m->bindir, sizeof m->bindir, "/bin");
+    snprintf(m->run, sizeof m->run, "/run/of/it");
+    if (mkdir(m->spool, 0700) < 0 || mkdir(m->pgdata, 0700) < 0)
+        return -1;
+    return job_open(&job, "test", &config, m);
+}
+
+static int
+teardown(void **state)
+{
+    char command[64];
+
+    (void)state;
+    job_close(&job);
+    snprintf(command, sizeof command, "rm -rf %s", root);
+    return system(command);
+}
+
+static void
+test_job_runs_one_at_a_time(void **state)
+{
+    struct job other;
+
+    (void)state;
+    assert_int_equal(job_open(&other, "other", &config, &config.member[0]), ERR_LOCAL);
+    assert_non_null(strstr(fail_message(), "another long command runs on dc2-a"));
+    job_close(&other);
+}
+
+static void
+test_job_journal_comes_back(void **state)
+{
+    json_t *journal = json_pack("{s:s}", "step", "copy"), *back = NULL;
+
+    (void)state;
+    assert_int_equal(job_load(&job, &back), ERR_AGAIN);
+    assert_int_equal(job_save(&job, journal), 0);
+    assert_int_equal(job_load(&job, &back), 0);
+    assert_true(json_equal(journal, back));
+    json_decref(journal);
+    json_decref(back);
+    put("spool/test.job", "{");
+    assert_int_equal(job_load(&job, &back), ERR_CORRUPT);
+    assert_int_equal(job_forget(&job), 0);
+    assert_int_equal(job_forget(&job), 0);
+    assert_int_equal(job_load(&job, &back), ERR_AGAIN);
+}
+
+static void
+collect(void *context, const char *line)
+{
+    strcat(context, line);
+    strcat(context, ";");
+}
+
+static void
+test_job_reads_lines_and_says_the_last_when_a_tool_fails(void **state)
+{
+    const char *const good[] = {"sh", "-c", "printf 'a\\rb\\n'; printf c >&2", NULL};
+    const char *const bad[] = {"sh", "-c", "echo ' 7 kB (3%)'; echo '\tno room'; exit 3", NULL};
+    const char *const killed[] = {"sh", "-c", "kill -9 $$", NULL};
+    const char *const absent[] = {"no-such-tool", NULL};
+    char lines[256] = "";
+
+    (void)state;
+    assert_int_equal(job_run(&job, good, collect, lines), 0);
+    assert_string_equal(lines, "a;b;c;");
+    assert_int_equal(job_run(&job, bad, NULL, NULL), ERR_PEER);
+    assert_string_equal(fail_message(), "sh ended with status 3: no room");
+    assert_int_equal(job_run(&job, killed, NULL, NULL), ERR_PEER);
+    assert_non_null(strstr(fail_message(), "signal 9"));
+    assert_int_equal(job_run(&job, absent, NULL, NULL), ERR_PEER);
+    assert_non_null(strstr(fail_message(), "cannot run /bin/no-such-tool: No such file"));
+}
+
+static void
+test_job_settings_replace_ours_and_leave_others(void **state)
+{
+    const char *text;
+
+    (void)state;
+    put("data/postgresql.auto.conf", "work_mem = '8MB'\nprimary_conninfo = 'host=elsewhere'\n"
+                                     "restore_command='old'\nprimary_conninfo_not = 1");
+    for (int i = 0; i < 2; i++) /* the second time changes nothing */
+        assert_int_equal(job_write_settings(&job, config.member[0].pgdata), 0);
+    text = get("data/postgresql.auto.conf");
+    assert_ptr_equal(strstr(text, "work_mem = '8MB'\nprimary_conninfo_not = 1\n"), text);
+    assert_null(strstr(text, "elsewhere"));
+    assert_null(strstr(text, "old"));
+    assert_non_null(
+        strstr(text, "\nprimary_conninfo = 'host=/run/of/it port=5432 user=walferry'\n"));
+    assert_non_null(strstr(text, "--member dc2-a \"%f\" \"%p\" || exit 1'\n"));
+    assert_ptr_equal(strstr(text, "\nrestore_command"), strstr(text, "restore_command") - 1);
+    assert_null(strstr(strstr(text, "restore_command") + 1, "restore_command"));
+    assert_true(there("data/standby.signal"));
+}
+
+static void
+test_hold_lasts_a_day(void **state)
+{
+    int64_t now_us = clock_wall_us();
+
+    (void)state;
+    assert_true(hold_from(job.dir, now_us) == UINT64_MAX);
+    assert_int_equal(hold_set(job.dir, 0x1600002A0), 0);
+    assert_true(hold_from(job.dir, now_us + 23 * 3600 * SECOND_US) == 0x1600002A0);
+    put("spool/hold", "nonsense");
+    assert_true(hold_from(job.dir, now_us) == 0); /* keep all rather than too little */
+    assert_int_equal(hold_set(job.dir, 0x1600002A0), 0);
+    assert_true(hold_from(job.dir, now_us + 25 * 3600 * SECOND_US) == UINT64_MAX);
+    assert_false(there("spool/hold"));
+    assert_int_equal(hold_end(job.dir), 0);
+}
+
+static void
+test_datadir_swaps_and_follows_no_link(void **state)
+{
+    struct datadir d;
+
+    (void)state;
+    mkdir(in_root("data/pg_tblspc"), 0700);
+    mkdir(in_root("space"), 0700);
+    mkdir(in_root("space/PG_15_1"), 0700);
+    put("space/PG_15_1/1", "old");
+    put("space/not ours", "");
+    put("data/pg_hba.conf", "of this host");
+    put("data/PG_VERSION", "15");
+    assert_int_equal(symlink(in_root("space"), in_root("data/pg_tblspc/77")), 0);
+    assert_int_equal(datadir_init(&d, config.member[0].pgdata), 0);
+    assert_true(datadir_occupied(&d));
+    assert_true(datadir_standby(&d)); /* as the settings' test left it */
+    unlink(in_root("data/standby.signal"));
+    assert_false(datadir_standby(&d));
+    assert_int_equal(datadir_place(&d, "77", "/on/the/primary", 5, NULL), 0);
+    assert_string_equal(d.tablespace[0].at, in_root("space"));
+    assert_int_equal(datadir_begin(&d), 0);
+    mkdir(in_root("data.walferry-new"), 0700);
+    mkdir(in_root("data.walferry-new/pg_tblspc"), 0700);
+    mkdir(in_root("space/walferry-new/PG_15_1"), 0700);
+    put("space/walferry-new/PG_15_1/1", "new");
+    put("data.walferry-new/pg_hba.conf", "of the primary");
+    assert_int_equal(datadir_keep_settings(&d), 0);
+    assert_int_equal(datadir_swap(&d), 0);
+    assert_true(datadir_swapped(&d));
+    assert_int_equal(datadir_swap(&d), 0); /* done already */
+    assert_string_equal(get("data/pg_hba.conf"), "of this host");
+    assert_string_equal(get("data/pg_tblspc/77/PG_15_1/1"), "new");
+    assert_string_equal(get("data.walferry-old/PG_VERSION"), "15");
+    assert_string_equal(get("space/walferry-old/PG_15_1/1"), "old");
+    assert_int_equal(datadir_begin(&d), ERR_USAGE); /* what is kept is not overwritten */
+    assert_int_equal(datadir_remove_old(&d), 0);
+    assert_false(there("data.walferry-old"));
+    assert_false(there("space/walferry-old"));
+    assert_string_equal(get("space/PG_15_1/1"), "new"); /* the old one's link led here */
+    assert_true(there("space/not ours"));
+}
+
+static void
+test_datadir_refuses_what_is_not_its_own(void **state)
+{
+    struct datadir d;
+
+    (void)state;
+    mkdir(in_root("other"), 0700);
+    mkdir(in_root("other/PG_15_1"), 0700);
+    mkdir(in_root("free"), 0700);
+    assert_int_equal(datadir_init(&d, config.member[0].pgdata), 0);
+    assert_int_equal(datadir_place(&d, "78", in_root("other"), 5, NULL), ERR_USAGE);
+    assert_non_null(strstr(fail_message(), "holds PG_15_1 of another server"));
+    assert_int_equal(datadir_place(&d, "78", "/x", 5, "/y=/z,/x=relative"), ERR_USAGE);
+    assert_int_equal(datadir_place(&d, "78", "/x", 5, "/xx=/z,/x=/free/for/it"), 0);
+    assert_string_equal(d.tablespace[0].at, "/free/for/it");
+    assert_int_equal(datadir_init(&d, "/proc"), ERR_USAGE);
+    assert_non_null(strstr(fail_message(), "/proc is a mount point"));
+}
+
+static void
+test_datadir_counts_the_room_of_one_file_system_once(void **state)
+{
+    struct datadir d;
+    uint64_t room;
+
+    (void)state;
+    assert_int_equal(durable_free(job.dir, &room), 0);
+    assert_int_equal(datadir_init(&d, config.member[0].pgdata), 0);
+    assert_int_equal(datadir_room(&d, room / 2), 0);
+    assert_int_equal(datadir_room(&d, room * 2), ERR_USAGE);
+    assert_non_null(strstr(fail_message(), "are free"));
+    assert_int_equal(datadir_place(&d, "79", in_root("free"), room / 4 * 3, NULL), 0);
+    assert_int_equal(datadir_room(&d, room / 2), ERR_USAGE); /* both together are too much */
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_job_runs_one_at_a_time),
+        cmocka_unit_test(test_job_journal_comes_back),
+        cmocka_unit_test(test_job_reads_lines_and_says_the_last_when_a_tool_fails),
+        cmocka_unit_test(test_job_settings_replace_ours_and_leave_others),
+        cmocka_unit_test(test_hold_lasts_a_day),
+        cmocka_unit_test(test_datadir_swaps_and_follows_no_link),
+        cmocka_unit_test(test_datadir_refuses_what_is_not_its_own),
+        cmocka_unit_test(test_datadir_counts_the_room_of_one_file_system_once),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
