@@ -25,9 +25,8 @@ export WALFERRY_DEMO=/tmp/wf-seed-$$ DEMO_LOAD_SECONDS=0 DEMO_CONF="max_wal_size
 max_wal_senders = 20
 autovacuum = off"
 demo() { "$ROOT/conf/demo.sh" "$@" >/dev/null || die "demo.sh $*"; }
-TUNNEL=
 cleanup() {
-    [ -z "$TUNNEL" ] || kill "$TUNNEL" 2>/dev/null
+    pkill -f "^ssh -N .*$WALFERRY_DEMO/peer/key" 2>/dev/null
     "$ROOT/conf/demo.sh" down >/dev/null
 }
 trap cleanup EXIT
@@ -35,20 +34,54 @@ trap 'exit 1' INT TERM
 demo up
 . "$WALFERRY_DEMO/env"
 cd /
+[ "$(id -u)" != 0 ] || chmod 777 "$WALFERRY_DEMO"
 as() { if [ "$(id -u)" = 0 ]; then runuser -u "$RUN_AS" -- "$@"; else "$@"; fi; }
 sql() { as "$PGBIN/psql" -XAtq "$DC1_PG dbname=postgres" -c "$1"; }
 as "$PGBIN/pgbench" -i -q -s $((MB / 30)) "$DC1_PG dbname=postgres" >/dev/null 2>&1 || die "pgbench -i"
-sql "create table random as select n, (select string_agg(md5(random()::text || n), '') from generate_series(1, 30)) as x
-    from generate_series(1, $((MB * 500))) n; checkpoint"
-megabytes=$(sql "select sum(pg_tablespace_size(oid)) / 1000000 from pg_tablespace")
+sql "create table random as select n, md5(random()::text) || md5(random()::text) || md5(random()::text) || md5(random()::text) as x
+    from generate_series(1, $((MB * 3000))) n; checkpoint"
+megabytes=$(sql "select round(sum(pg_tablespace_size(oid)) / 1000000.0, 1) from pg_tablespace")
 
 seconds() { # COMMAND ...
     local from=$EPOCHREALTIME
     "$@" >"$WALFERRY_DEMO/out" 2>&1 || { tail -3 "$WALFERRY_DEMO/out" >&2; die "$1 $2 failed"; }
     awk -v a="$from" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.2f", b - a }'
 }
-# Through the same line as the agents, with the cipher that is fastest for it.
-PROXY=$(awk -F: '/^ssh /{print $NF; exit}' "$CONFIG")
-KEY=$WALFERRY_DEMO/dc2/ssh/id_ed25519
-as sh -c 'cat "$1.pub" >>"$2"' sh "$KEY" "$WALFERRY_DEMO/dc1/ssh/plain_keys"
-as sed -i "s#^AuthorizedKeysFile .*#& $WALFERRY_DEMO/dc1/ssh/plain_keys#" "$WALFERRY_DEMO/dc1/ssh/sshd_config"
+# The peer goes through the same line, with the cipher that is fastest for it, and a key of its own.
+PEER=$WALFERRY_DEMO/peer
+as mkdir "$PEER"
+as ssh-keygen -q -t ed25519 -N '' -f "$PEER/key"
+as sh -c 'cat "$1" >>"$2"' sh "$PEER/key.pub" "$WALFERRY_DEMO/dc1/ssh/authorized_keys"
+port=$(sed -n '/^\[member dc1-a\]/,/^ssh /s/^ssh .*://p' "$CONFIG")
+as ssh -N -c aes128-gcm@openssh.com -i "$PEER/key" -p "$port" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+    -o LogLevel=ERROR -o ExitOnForwardFailure=yes -L "$PEER/.s.PGSQL.5432:$WALFERRY_DEMO/dc1/sock/.s.PGSQL.5432" "$RUN_AS@127.0.0.1" &
+for _ in $(seq 100); do [ ! -S "$PEER/.s.PGSQL.5432" ] || break; sleep 0.1; done
+[ -S "$PEER/.s.PGSQL.5432" ] || die "no tunnel by ssh"
+
+peer() {
+    rm -rf "$PEER/copy"
+    seconds as "$PGBIN/pg_basebackup" -h "$PEER" -D "$PEER/copy" -c fast >"$WALFERRY_DEMO/peer.s"
+    awk -v mb="$megabytes" '{ printf "%.1f\n", mb / $1 }' "$WALFERRY_DEMO/peer.s"
+}
+ours() { # its own figure is in MB of 1024
+    local whole
+    whole=$(seconds as "$WALFERRY" seed --config "$CONFIG" --member dc2-a --replace --yes)
+    sed -n 's/.*copy [^(]*(\([0-9.]*\) MB\/s).*/\1/p' "$WALFERRY_DEMO/out" |
+        awk -v whole="$whole" '{ printf "%.1f %.1f\n", $1 * 1.048576, whole }'
+}
+median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+
+printf '%s MB, %s round(s)\n%-12s %18s %18s %8s %22s\n' "$megabytes" "$ROUNDS" "ms[-Mbit/s]" "walferry, MB/s" "ssh -L, MB/s" ratio "until it follows, s"
+for line in "$@"; do
+    mbit=
+    case $line in *-*) mbit=${line#*-} ;; esac
+    demo wan "${line%-*}" $mbit
+    : >"$WALFERRY_DEMO/ours"
+    : >"$WALFERRY_DEMO/theirs"
+    for _ in $(seq "$ROUNDS"); do
+        ours >>"$WALFERRY_DEMO/ours" || exit 1
+        peer >>"$WALFERRY_DEMO/theirs" || exit 1
+    done
+    a=$(median <"$WALFERRY_DEMO/ours") b=$(median <"$WALFERRY_DEMO/theirs") w=$(cut -d' ' -f2 "$WALFERRY_DEMO/ours" | median)
+    printf '%-12s %18s %18s %8s %22s\n' "$line" "$a" "$b" "$(awk -v a="$a" -v b="$b" 'BEGIN { printf "%.2f", a / b }')" "$w"
+done
