@@ -71,7 +71,6 @@ struct rejoin {
     lsn_t fork, end; /* end LSN_UNKNOWN: not known before it is stopped */
     char escrow[400];
     bool parted; /* our WAL goes on behind the fork */
-    int64_t begun_us;
 };
 
 /* Tests end the process where it hurts most: when a step's work is done and nobody knows it. */
@@ -761,14 +760,18 @@ go_on(struct rejoin *r)
         [STEP_REWIND] = {"rewind", step_rewind}, [STEP_FOLLOW] = {"follow", step_follow},
         [STEP_START] = {"start", step_start},
     };
-    int64_t begun_us = clock_us();
-    char took[32];
+    int64_t begun_us = clock_us(), since_us = begun_us;
+    char took[32], parts[256] = "";
 
     for (;;) {
         int code = steps[r->step].run(r);
+        size_t used = strlen(parts);
 
         if (code < 0)
             return code;
+        snprintf(parts + used, sizeof parts - used, "%s%s %s", used > 0 ? ", " : "",
+                 steps[r->step].name, text_duration(took, sizeof took, clock_us() - since_us));
+        since_us = clock_us();
         die_at(steps[r->step].name);
         if (r->step == STEP_START)
             break;
@@ -777,8 +780,8 @@ go_on(struct rejoin *r)
         if (code < 0)
             return code;
     }
-    job_say(&r->job, "done: %s follows %s; it took %s", r->job.self->name, r->primary,
-            text_duration(took, sizeof took, clock_us() - begun_us));
+    job_say(&r->job, "done: %s follows %s; it took %s: %s", r->job.self->name, r->primary,
+            text_duration(took, sizeof took, clock_us() - begun_us), parts);
     return hold_end(r->job.dir) < 0 ? ERR_LOCAL : job_forget(&r->job);
 }
 

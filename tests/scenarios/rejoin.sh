@@ -30,6 +30,7 @@ rejoin 1 && fail "it does not ask"
 before=$(date +%s)
 rejoin 1 --yes || fail "rejoin: $(cat "$OUT")"
 told "lost: exactly"
+step "$(tail -1 "$OUT")"
 step "the lost transactions are exactly the listed ones: xid, time, table, rows"
 listed 1
 follows 1
