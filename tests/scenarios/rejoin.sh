@@ -6,7 +6,7 @@ track_commit_timestamp = on
 autovacuum = off'
 . "$(dirname "$0")/lib.sh"
 . "$ROOT/tests/support/rejoin.sh"
-long && scale=140 || scale=10
+long && scale=140 || scale=3
 
 start_pool
 prepare_pool
