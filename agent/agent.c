@@ -4,6 +4,7 @@
  */
 #include "agent.h"
 #include "command.h"
+#include "escrow.h"
 #include "receipt.h"
 #include "hold.h"
 #include "poolfile.h"
@@ -31,6 +32,7 @@
 #include <unistd.h>
 
 #define SPOOL_RETRY_US  (2 * SECOND_US)
+#define ESCROW_US        (3600 * SECOND_US)
 #define HOUSEKEEPING_US (1 * SECOND_US)
 #define LAG_FILE        "lag"
 #define SETTINGS_FILE   "walferry.conf"
@@ -633,6 +635,18 @@ job_note(void *job)
     n->error = durable_replace(n->dir, n->name, n->text, n->length) < 0 ? errno : 0;
 }
 
+/* What a rejoin has kept, when its time is over; not while one is under way. */
+static void
+job_escrow(void *job)
+{
+    const struct member *self = *(const struct member **)job;
+    char journal[sizeof self->spool + 16];
+
+    snprintf(journal, sizeof journal, "%s/rejoin.job", self->spool);
+    if (access(journal, F_OK) < 0)
+        escrow_prune(self->spool, self->escrow_keep_us, clock_wall_us());
+}
+
 /* The newest covered beacons, once a second, so that lag goes on growing over a restart. */
 static void
 save_lag(struct agent *a)
@@ -644,6 +658,11 @@ save_lag(struct agent *a)
     worker_done(&a->scribe);
     if (worker_busy(&a->scribe) || figures_save(a, &a->scribe))
         return;
+    if (clock_us() >= a->escrow_due_us) {
+        a->escrow_due_us = clock_us() + ESCROW_US;
+        worker_submit(&a->scribe, job_escrow, &a->self);
+        return;
+    }
     if (a->role == ROLE_PRIMARY && a->links > 0) {
         record.flushed = a->link[0].sender.flushed.covered;
         record.applied = a->link[0].sender.applied.covered;

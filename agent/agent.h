@@ -90,6 +90,7 @@ struct agent {
     struct spool spool;
     struct flush flush;
     struct worker flusher, scribe;
+    int64_t escrow_due_us; /* to look for what is too old */
     struct crew crew;
     struct shelf shelf;
     struct note *note;

@@ -100,9 +100,11 @@ static const struct command commands[] = {
      "is a member (this one) ready for a role change? exit 0 yes, 1 with warnings, 2 no, 3 unknown"},
     {"failover", command_failover, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE, 0, 0,
      "[--dry-run] [--yes] [--force]", "make this host's standby the primary"},
-    {"rejoin", command_rejoin, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN, 0, 0,
-     "[--dry-run] [--yes]",
-     "make this former primary a standby; what it alone has is kept, listed"},
+    {"rejoin", command_rejoin, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_SEED, 0, 0,
+     "[--dry-run] [--yes] [--replace]",
+     "make a former primary a standby again; what it alone has is kept and listed\n"
+     "\n"
+     "  --replace       make a new copy (see seed) instead of rewinding"},
     {"lost", command_lost, OPTION_PLACE | OPTION_JSON, 0, 0, "[--json]",
      "show what failovers have cost: at most, and after the rejoin exactly"},
     {"config", command_config, OPTION_PLACE | OPTION_FORCE | OPTION_YES, 0, -2,

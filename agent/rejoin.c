@@ -8,13 +8,15 @@
  *   stop     PostgreSQL here is stopped
  *   keep     all WAL from the fork on, the histories and the settings go into escrow
  *   list     the transactions that are lost go into the receipt (walferry lost)
- *   recover  crash recovery, in single-user mode: nobody can connect; the end it writes is kept,
- * too rewind   pg_rewind through the tunnel, right after a checkpoint of the present primary follow
- * the settings come back, ours are added, standby.signal start    PostgreSQL starts and follows
+ *   recover  crash recovery in single-user mode, nobody can connect; its end is kept, too
+ *   rewind   pg_rewind through the tunnel, right after a checkpoint of the present primary
+ *   follow   the settings come back, ours are added, standby.signal
+ *   start    PostgreSQL starts and follows
+ *
+ * Where pg_rewind cannot work, and with --replace, the last four are one: walferry seed.
  *
  * From "rewind" to "follow" the data directory is neither the old nor the new one: its mode keeps
- * PostgreSQL from starting on it. Nothing that was committed is gone
- * after a rejoin: it is in escrow.
+ * PostgreSQL from starting on it. Nothing that was committed is gone after a rejoin: it is kept.
  */
 #include "command.h"
 #include "control.h"
@@ -23,6 +25,7 @@
 #include "job.h"
 #include "lineage.h"
 #include "losses.h"
+#include "postgres.h"
 #include "present.h"
 #include "receipt.h"
 
@@ -71,6 +74,8 @@ struct rejoin {
     lsn_t fork, end; /* end LSN_UNKNOWN: not known before it is stopped */
     char escrow[400];
     bool parted; /* our WAL goes on behind the fork */
+    bool reseed; /* a new copy is made, nothing is rewound */
+    const struct options *options;
 };
 
 /* Tests end the process where it hurts most: when a step's work is done and nobody knows it. */
@@ -252,11 +257,11 @@ save(struct rejoin *r)
 
     snprintf(fork, sizeof fork, LSN_FORMAT, LSN_ARGS(r->fork));
     snprintf(end, sizeof end, LSN_FORMAT, LSN_ARGS(r->end));
-    journal = json_pack("{s:i s:s s:I s:I s:I s:I s:s s:s s:s s:b}", "step", (int)r->step,
+    journal = json_pack("{s:i s:s s:I s:I s:I s:I s:s s:s s:s s:b s:b}", "step", (int)r->step,
                         "primary", r->primary, "epoch", r->epoch, "timeline",
                         (json_int_t)r->timeline, "our_timeline", (json_int_t)r->our.timeline,
                         "their_timeline", (json_int_t)r->their_timeline, "fork", fork, "end", end,
-                        "escrow", r->escrow, "parted", r->parted);
+                        "escrow", r->escrow, "parted", r->parted, "reseed", r->reseed);
     code = job_save(&r->job, journal);
     json_decref(journal);
     return code;
@@ -268,14 +273,14 @@ load(struct rejoin *r)
     const char *primary, *fork, *end, *escrow;
     json_int_t timeline, our_timeline, their_timeline;
     json_t *journal;
-    int code = job_load(&r->job, &journal), step, parted;
+    int code = job_load(&r->job, &journal), step, parted, reseed;
 
     if (code < 0)
         return code;
-    if (json_unpack(journal, "{s:i s:s s:I s:I s:I s:I s:s s:s s:s s:b}", "step", &step, "primary",
-                    &primary, "epoch", &r->epoch, "timeline", &timeline, "our_timeline",
+    if (json_unpack(journal, "{s:i s:s s:I s:I s:I s:I s:s s:s s:s s:b s:b}", "step", &step,
+                    "primary", &primary, "epoch", &r->epoch, "timeline", &timeline, "our_timeline",
                     &our_timeline, "their_timeline", &their_timeline, "fork", &fork, "end", &end,
-                    "escrow", &escrow, "parted", &parted) < 0 ||
+                    "escrow", &escrow, "parted", &parted, "reseed", &reseed) < 0 ||
         step < STEP_STOP || step > STEP_START || !lsn_parse(fork, &r->fork) ||
         !lsn_parse(end, &r->end)) {
         json_decref(journal);
@@ -288,6 +293,7 @@ load(struct rejoin *r)
     r->timeline = (timeline_t)timeline;
     r->their_timeline = (timeline_t)their_timeline;
     r->parted = parted != 0;
+    r->reseed = reseed != 0;
     json_decref(journal);
     return read_own_history(r, (timeline_t)our_timeline);
 }
@@ -430,13 +436,15 @@ find_config(const struct rejoin *r, char *out, size_t size)
 static int
 write_rewind_conf(const struct rejoin *r, char *out, size_t size)
 {
-    char config[300], program[256], text[3072];
+    char config[512], program[256], text[3072];
     const struct member *m = r->job.self;
     int dir, code = job_program(program, sizeof program);
 
     if (code < 0)
         return code;
     find_config(r, config, sizeof config);
+    if (strncmp(config, m->pgdata, strlen(m->pgdata)) == 0) /* pg_rewind overwrites that one */
+        snprintf(config, sizeof config, "%s/settings/postgresql.conf", r->escrow);
     snprintf(out, size, "%s/" REWIND_CONF, r->escrow);
     snprintf(text, sizeof text,
              "include_if_exists '%s'\n"
@@ -479,7 +487,7 @@ step_recover(struct rejoin *r)
                                 "-c",       option,     "template1", NULL};
     int code = read_control(r);
 
-    if (code < 0 || !r->parted)
+    if (code < 0 || !r->parted || r->reseed)
         return code;
     code = write_rewind_conf(r, config, sizeof config);
     if (code == 0 && !r->control.shut_down) {
@@ -543,6 +551,22 @@ take_rewind(void *context, const char *line)
     job_progress(w->job, "rewinding", (uint64_t)done_kb << 10, (uint64_t)all_kb << 10);
 }
 
+/* PostgreSQL 13 has no --config-file: there it has to be in the data directory, for this while. */
+static int
+place_conf(const struct rejoin *r, const char *config)
+{
+    char text[4096];
+    int from = -1, to = -1, code = 0;
+
+    if (durable_dir(r->escrow, &from) < 0 || durable_dir(r->job.self->pgdata, &to) < 0 ||
+        durable_load(from, REWIND_CONF, text, sizeof text) < 0 ||
+        durable_replace(to, "postgresql.conf", text, strlen(text)) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot copy %s to %s", config, r->job.self->pgdata);
+    durable_close(from);
+    durable_close(to);
+    return code;
+}
+
 static int
 run_rewind(struct rejoin *r)
 {
@@ -557,13 +581,19 @@ run_rewind(struct rejoin *r)
                                 option,
                                 NULL};
     struct rewinding w = {.job = &r->job};
-    int code;
+    struct identity identity;
+    int code = postgres_read_control(r->job.self->pgdata, &identity);
 
     snprintf(source, sizeof source, "--source-server=%s",
              present_conninfo(r->job.config, r->job.self, "postgres", conninfo, sizeof conninfo));
     snprintf(config, sizeof config, "%s/" REWIND_CONF, r->escrow);
     snprintf(option, sizeof option, "--config-file=%s", config);
-    code = job_run(&r->job, argv, take_rewind, &w);
+    if (code == 0 && identity.postgres_major < 14) {
+        code = place_conf(r, config);
+        snprintf(option, sizeof option, "--progress");
+    }
+    if (code == 0)
+        code = job_run(&r->job, argv, take_rewind, &w);
     if (code == 0 && w.not_required)
         code = fail(ERR_PEER, "pg_rewind says that no rewind is required, but the WAL here goes on "
                               "behind the fork");
@@ -576,7 +606,7 @@ step_rewind(struct rejoin *r)
     const char *const sync[] = {"initdb", "--sync-only", "-D", r->job.self->pgdata, NULL};
     int code = r->parted ? read_control(r) : 0;
 
-    if (code < 0 || !r->parted)
+    if (code < 0 || !r->parted || r->reseed)
         return code;
     if (r->control.recovery_timeline == r->their_timeline) /* killed when it was done */
         return job_run(&r->job, sync, NULL, NULL);
@@ -595,8 +625,10 @@ step_rewind(struct rejoin *r)
 static int
 step_follow(struct rejoin *r)
 {
-    int code = r->parted ? escrow_return_settings(r->escrow, r->job.self->pgdata) : 0;
+    int code = r->parted && !r->reseed ? escrow_return_settings(r->escrow, r->job.self->pgdata) : 0;
 
+    if (r->reseed)
+        return 0;
     if (code == 0)
         code = job_write_settings(&r->job, r->job.self->pgdata);
     return code < 0 ? code : forbid_start(r, false);
@@ -626,12 +658,42 @@ take_status(void *context, json_t *line)
     snprintf(l->applied, sizeof l->applied, "%s", applied != NULL ? applied : "");
 }
 
+/* Instead of the rewind: seed has a journal of its own, and keeps what is here until it is done. */
+static int
+make_copy(struct rejoin *r)
+{
+    struct options seed = *r->options;
+
+    seed.replace = seed.force = seed.yes = true;
+    job_close(&r->job); /* it takes the lock */
+    if (command_seed(r->job.config, r->job.self, &seed) != 0)
+        return fail(ERR_PEER, "there is no new copy yet: run this again");
+    return job_open(&r->job, "rejoin", r->job.config, r->job.self);
+}
+
+/* A standby that was not rewound has the slots of its time as primary: they would keep WAL. */
+static void
+drop_slots(struct rejoin *r)
+{
+    PGconn *here = PQconnectdb(r->job.self->postgres);
+    char text[64];
+
+    if (PQstatus(here) != CONNECTION_OK ||
+        present_ask(here,
+                    "select count(pg_drop_replication_slot(slot_name)) from pg_replication_slots "
+                    "where slot_name like 'walferry\\_%' and not active",
+                    text, sizeof text) < 0)
+        job_say(&r->job, "the slots of %s as a primary are not dropped: %s", r->job.self->name,
+                PQerrorMessage(here));
+    PQfinish(here);
+}
+
 static int
 step_start(struct rejoin *r)
 {
     int64_t since_us = clock_us();
     struct local before = {.follows = false}, now = before;
-    int code = job_start_postgres(&r->job);
+    int code = r->reseed ? make_copy(r) : job_start_postgres(&r->job);
 
     while (code == 0) {
         now.follows = false;
@@ -639,8 +701,10 @@ step_start(struct rejoin *r)
                            &now);
         if (code != 0)
             return fail_in(ERR_PEER, "PostgreSQL was started, but the agent does not answer");
-        if (now.follows)
+        if (now.follows) {
+            drop_slots(r);
             return 0;
+        }
         if (strcmp(now.applied, before.applied) != 0)
             since_us = clock_us();
         before = now;
@@ -655,11 +719,6 @@ step_start(struct rejoin *r)
 }
 
 /* ---- the command ---- */
-
-struct pool_word {
-    char primary[MEMBER_NAME_SIZE];
-    json_int_t epoch;
-};
 
 static void
 take_epoch(void *context, json_t *line)
@@ -707,8 +766,6 @@ look(struct rejoin *r)
     if (code == 0 && r->timeline == 0)
         return fail(ERR_CORRUPT, "%s and %s have no timeline in common", self->name, r->primary);
     if (code == 0)
-        code = check_rewind(r);
-    if (code == 0)
         code = escrow_path(self->spool, r->control.system_identifier, r->timeline, r->fork,
                            r->escrow, sizeof r->escrow);
     return code;
@@ -716,7 +773,7 @@ look(struct rejoin *r)
 
 /* 0: go on, and the journal is on disk; else the exit code. */
 static int
-begin(struct rejoin *r, const struct options *options)
+begin(struct rejoin *r)
 {
     char question[512];
     int code;
@@ -725,19 +782,25 @@ begin(struct rejoin *r, const struct options *options)
             "%s parted from %s, the primary of epoch %" JSON_INTEGER_FORMAT
             ", on timeline %u at " LSN_FORMAT,
             r->job.self->name, r->primary, r->epoch, r->timeline, LSN_ARGS(r->fork));
-    if (options->dry_run) {
+    r->reseed = r->options->replace;
+    if (!r->reseed && check_rewind(r) < 0) {
+        job_say(&r->job, "%s; a new copy is made instead", fail_message());
+        r->reseed = true;
+    }
+    if (r->options->dry_run) {
         job_say(
             &r->job,
             "would do: stop PostgreSQL here%s; keep all WAL behind the fork in %s; list what is "
-            "lost; rewind to %s; start as its standby. Nothing was changed",
-            job_postgres_runs(&r->job) > 0 ? "" : " (it is down)", r->escrow, r->primary);
+            "lost; %s %s; start as its standby. Nothing was changed",
+            job_postgres_runs(&r->job) > 0 ? "" : " (it is down)", r->escrow,
+            r->reseed ? "make a new copy of" : "rewind to", r->primary);
         return -1;
     }
     snprintf(question, sizeof question,
-             "What was committed here behind the fork is kept and listed, then undone, and %s "
+             "What was committed here behind the fork is kept and listed, then undone%s, and %s "
              "follows %s.",
-             r->job.self->name, r->primary);
-    code = job_consent(&r->job, options->yes, question);
+             r->reseed ? ", a new copy is made" : "", r->job.self->name, r->primary);
+    code = job_consent(&r->job, r->options->yes, question);
     if (code != 0)
         return code;
     r->step = STEP_STOP;
@@ -789,12 +852,41 @@ static int
 fell_short(const struct rejoin *r)
 {
     fprintf(stderr, "walferry rejoin: %s\n", fail_message());
-    if (r->step == STEP_REWIND)
-        fprintf(
-            stderr,
-            "Run this again when that is mended. If it cannot be: walferry seed --replace makes "
-            "a new copy; what was lost is listed and kept.\n");
+    if (r->step == STEP_RECOVER || r->step == STEP_REWIND)
+        fprintf(stderr, "Run this again when that is mended. If it cannot be: walferry rejoin "
+                        "--replace makes a new copy; what was lost is listed and kept.\n");
     return 1;
+}
+
+/* A rejoin that was interrupted. 0: go on; ERR_AGAIN: it is void, begin anew. */
+static int
+resume(struct rejoin *r)
+{
+    json_int_t epoch = r->epoch;
+    char primary[MEMBER_NAME_SIZE];
+    int code = read_control(r);
+
+    snprintf(primary, sizeof primary, "%s", r->primary);
+    job_say(&r->job, "going on with the rejoin to %s at step %d of %d", primary, (int)r->step + 1,
+            STEPS);
+    if (code == 0 &&
+        control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), take_epoch, r) < 0)
+        code = fail_in(ERR_PEER, "the agent of %s has to run", r->job.self->name);
+    if (r->options->replace && r->step < STEP_FOLLOW)
+        r->reseed = true;
+    if (code < 0 || r->epoch == epoch || r->reseed)
+        return code;
+    if (r->step < STEP_REWIND) {
+        job_say(&r->job, "%s is the primary now: beginning anew", r->primary);
+        return ERR_AGAIN;
+    }
+    if (r->step > STEP_REWIND)
+        return 0;
+    return fail(
+        ERR_PEER,
+        "%s became the primary while this was half rewound to %s: walferry rejoin --replace "
+        "makes a new copy; what was lost is listed and kept",
+        r->primary, primary);
 }
 
 int
@@ -802,30 +894,25 @@ command_rejoin(const struct config *config, const struct member *self,
                const struct options *options)
 {
     static struct rejoin r; /* large */
-    int code;
+    int code, refused = 0;
 
+    if (config_check_local(config, self, stderr) < 0)
+        return 2;
     setenv("TZ", "UTC", 1); /* pg_waldump prints local time */
+    r.options = options;
     code = job_open(&r.job, "rejoin", config, self);
     if (code == 0)
         code = load(&r);
-    if (code == 0) {
-        job_say(&r.job, "going on with the rejoin to %s at step %d of %d", r.primary,
-                (int)r.step + 1, STEPS);
-        code = options->dry_run ? 0 : read_control(&r);
-    } else if (code == ERR_AGAIN) {
+    if (code == 0)
+        code = resume(&r);
+    if (code == ERR_AGAIN) {
         code = look(&r);
-        if (code == 0) {
-            int refused = begin(&r, options);
-
-            if (refused != 0) {
-                job_close(&r.job);
-                return refused < 0 ? 0 : refused;
-            }
-        }
+        if (code == 0)
+            refused = begin(&r);
     }
-    if (code == 0 && !options->dry_run)
+    if (code == 0 && refused == 0 && !options->dry_run)
         code = go_on(&r);
     PQfinish(r.present);
     job_close(&r.job);
-    return code < 0 ? fell_short(&r) : 0;
+    return code < 0 ? fell_short(&r) : refused > 0 ? refused : 0;
 }

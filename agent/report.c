@@ -401,7 +401,8 @@ agent_report(const struct agent *a, int64_t now_us)
     json_object_set_new(json, "links", links);
     json_object_set_new(json, "gaps", ladder_report(a));
     json_object_set_new(json, "receiving",
-                        a->role == ROLE_PRIMARY || a->role == ROLE_FENCED
+                        a->role == ROLE_PRIMARY ||
+                                (a->role == ROLE_FENCED && !receiver_live(&a->receiver))
                             ? json_null()
                             : receiving_json(a, now_us));
     json_object_set_new(json, "spool", spool_json(a, now_us));

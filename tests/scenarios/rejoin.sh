@@ -69,4 +69,42 @@ same_sides 1 2
 step "nothing to do any more"
 rejoin 2 --yes && fail "it rejoins who has not parted"
 told "has not parted"
+step "what was kept is removed when its time is over"
+old=$(ls -d "$DC2_SPOOL"/escrow/*) && [ -d "$DC1_SPOOL/escrow" ] || fail "nothing is kept"
+as touch -d '31 days ago' "$old"
+kill_agent 1
+kill_agent 2
+start_agent 1
+start_agent 2
+expect 20 '[ ! -e "$old" ]'
+[ -n "$(ls "$DC1_SPOOL/escrow")" ] || fail "what is young is removed, too"
+
+start_pool
+prepare_pool
+fill 1
+expect 30 level
+step "the primary's PostgreSQL dies and its agent ships the rest: nothing parted"
+kill_postgres 1
+walferry 2 failover --yes </dev/null >"$OUT" 2>&1 || fail "failover: $(cat "$OUT")"
+told "loss: none"
+expect 20 '[ "$(field 1 .epoch.number)" = 2 ]'
+rejoin 1 --yes || fail "rejoin: $(cat "$OUT")"
+told "nothing parted"
+told "exactly 0 transactions"
+follows 1
+[ "$(sql1 "select count(*) from pg_replication_slots")" = 0 ] || fail "the slots of the former primary keep WAL"
+same_sides 2 1
+step "a data directory that cannot be rewound: a new copy instead"
+demo cut
+lose_transactions 2
+failover 1
+demo heal
+expect 20 '[ "$(field 2 .epoch.number)" = 3 ]'
+pg2 -m fast stop
+as "$PGBIN/pg_checksums" --disable -D "$DC2_PGDATA" >/dev/null || fail "pg_checksums"
+rejoin 2 --yes || fail "rejoin: $(cat "$OUT")"
+told "neither data checksums nor wal_log_hints; a new copy is made instead\|cannot be rewound; a new copy is made instead"
+told "lost: exactly 4 transactions"
+follows 2
+same_sides 1 2
 pass
