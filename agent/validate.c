@@ -141,6 +141,8 @@ judge_self(const struct config *config, const struct member *self)
 
     validate_host(&v);
     validate_postgres(&v);
+    if (v.conn != NULL)
+        validate_data(&v);
     validate_ssh(&v);
     member = json_pack("{s:s s:s s:s s:o s:o}", "member", self->name, "site", self->site, "role",
                        v.primary ? "primary" : "standby", "checks", v.checks, "facts", v.facts);
@@ -223,11 +225,13 @@ print_member(const json_t *member)
     }
 }
 
+/* Takes over the reference. */
 static void
 print_json(json_t *json)
 {
     json_dumpf(json, stdout, JSON_INDENT(2));
     putchar('\n');
+    json_decref(json);
 }
 
 int
@@ -264,7 +268,7 @@ command_validate(const struct config *config, const struct member *self,
             worst = validate_worst(member);
     }
     if (options->json && options->local)
-        print_json(json_array_get(members, 0));
+        print_json(json_incref(json_array_get(members, 0)));
     else if (options->json)
         print_json(json_pack("{s:s s:s s:O}", "pool", config->name, "result", result_name[worst],
                              "members", members));

@@ -1,9 +1,10 @@
 /*
  * validate: is everything ready for a role change? What its files share.
  *
- * Every member judges itself (validate_postgres.c: what PostgreSQL says; validate_host.c: what the
- * host says; validate_ssh.c: whether it gets in at the others) and tells facts: settings, versions,
- * names. Who asks compares the facts of all members (validate_compare.c, pure). A member's report:
+ * Every member judges itself (validate_postgres.c: what PostgreSQL says; validate_data.c: what is
+ * in its databases; validate_host.c: what the host says; validate_ssh.c: whether it gets in at the
+ * others) and tells facts: settings, versions, names. Who asks compares the facts of all members
+ * (validate_compare.c, pure). A member's report:
  *
  *   {"member", "site", "role", "checks": [{"check", "result": "ok" | "warn" | "fail", "reason",
  *    "remedy" (a command or setting to type, or null)}], "facts": {...}}
@@ -48,7 +49,29 @@ void validate_say(struct validation *v, enum readiness result, const char *forma
 void validate_remedy(struct validation *v, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* What PostgreSQL is asked with: NULL is this host's own database; connections end after use. */
+PGconn *validate_connect(const struct validation *v, const char *database, bool replication);
+PGresult *validate_ask(struct validation *v, PGconn *conn,
+                       const char *query); /* NULL, and a line that says why */
+const char *validate_setting(const struct validation *v, const char *name); /* "" : none */
+bool validate_is(const struct validation *v, const char *name, const char *value);
+
+/* Names for a line: the first ones, and how many there are. */
+#define LIST_SIZE 300
+struct list {
+    char text[LIST_SIZE];
+    int count;
+};
+void validate_list_add(struct list *l, const char *item);
+
+/* Nothing in it is good; else it is `wrong`, with the names behind. */
+void validate_say_list(struct validation *v, const struct list *l, enum readiness result,
+                       const char *good, const char *wrong, const char *remedy);
+void validate_rows(struct validation *v, const char *query, enum readiness result, const char *good,
+                   const char *wrong, const char *remedy);
+
 void validate_postgres(struct validation *v);
+void validate_data(struct validation *v);
 void validate_host(struct validation *v);
 void validate_ssh(struct validation *v);
 

@@ -1,68 +1,35 @@
 /*
- * validate, by PostgreSQL: what the server of this host says of itself, of each of its databases,
- * and of what a failover does to them. It asks as the agents' role, with the agent's conninfo.
- *
- * A server that is down is one line, and the rest of its checks are left out. What a standby shows
- * is the primary's data, but its own settings, libraries and collations: so most of what would go
- * wrong after a failover shows here before.
+ * validate, by PostgreSQL: what the server of this host says of itself. It is asked as the agents'
+ * role, with the agent's conninfo. Of a server that is down only the settings are told that it
+ * would start with: it may be down for one of them.
  */
 #include "validate.h"
 
 #include "base/durable.h"
-#include "base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#define LIST_SIZE 300
-
-/* Names for a line: the first ones, and how many there are. */
-struct list {
-    char text[LIST_SIZE];
-    int count;
-};
-
-static void __attribute__((format(printf, 2, 3))) list_add(struct list *l, const char *format, ...)
-{
-    size_t used = strlen(l->text);
-    char item[160];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(item, sizeof item, format, args);
-    va_end(args);
-    l->count++;
-    if (used + strlen(item) + 8 < sizeof l->text)
-        snprintf(l->text + used, sizeof l->text - used, "%s%s", used > 0 ? ", " : "", item);
-    else if (strstr(l->text, ", ...") == NULL)
-        snprintf(l->text + used, sizeof l->text - used, ", ...");
-}
 
 /* ---- asking ---- */
 
-static PGconn *
-connect_to(const struct validation *v, const char *database, bool replication)
+PGconn *
+validate_connect(const struct validation *v, const char *database, bool replication)
 {
     /* the later one counts, an empty one does not */
     const char *const names[] = {
-        "dbname", "dbname", "connect_timeout", "application_name", "options", "replication", NULL};
-    const char *const values[] = {v->self->postgres,
-                                  database,
-                                  "5",
-                                  "walferry_validate",
-                                  "-c statement_timeout=10s -c search_path=pg_catalog",
-                                  replication ? "true" : NULL,
-                                  NULL};
+        "dbname",          "dbname",  "connect_timeout", "application_name",
+        "client_encoding", "options", "replication",     NULL};
+    const char *const values[] = {
+        v->self->postgres,           database, "5",
+        "walferry_validate",         "UTF8",   "-c statement_timeout=10s -c search_path=pg_catalog",
+        replication ? "true" : NULL, NULL};
 
     return PQconnectdbParams(names, values, 1);
 }
 
-/* NULL, and a line that says why. */
-static PGresult *
-ask(struct validation *v, PGconn *conn, const char *query)
+PGresult *
+validate_ask(struct validation *v, PGconn *conn, const char *query)
 {
     PGresult *result = PQexec(conn, query);
 
@@ -75,18 +42,53 @@ ask(struct validation *v, PGconn *conn, const char *query)
     return NULL;
 }
 
-static const char *
-setting(const struct validation *v, const char *name)
+const char *
+validate_setting(const struct validation *v, const char *name)
 {
     const char *value = json_string_value(json_object_get(v->settings, name));
 
     return value != NULL ? value : "";
 }
 
-static bool
-is(const struct validation *v, const char *name, const char *value)
+bool
+validate_is(const struct validation *v, const char *name, const char *value)
 {
-    return strcmp(setting(v, name), value) == 0;
+    return strcmp(validate_setting(v, name), value) == 0;
+}
+
+void
+validate_list_add(struct list *l, const char *item)
+{
+    size_t used = strlen(l->text);
+
+    l->count++;
+    if (used + strlen(item) + strlen(", , ...") < sizeof l->text)
+        snprintf(l->text + used, sizeof l->text - used, "%s%s", used > 0 ? ", " : "", item);
+    else if (used < 5 || strcmp(l->text + used - 5, ", ...") != 0)
+        snprintf(l->text + used, sizeof l->text - used, ", ...");
+}
+
+void
+validate_say_list(struct validation *v, const struct list *l, enum readiness result,
+                  const char *good, const char *wrong, const char *remedy)
+{
+    validate_say(v, l->count > 0 ? result : READY_OK, "%s%s", l->count > 0 ? wrong : good, l->text);
+    if (l->count > 0)
+        validate_remedy(v, "%s", remedy);
+}
+
+void
+validate_rows(struct validation *v, const char *query, enum readiness result, const char *good,
+              const char *wrong, const char *remedy)
+{
+    PGresult *rows = validate_ask(v, v->conn, query);
+    struct list list = {0};
+
+    for (int i = 0; i < PQntuples(rows); i++)
+        validate_list_add(&list, PQgetvalue(rows, i, 0));
+    if (rows != NULL)
+        validate_say_list(v, &list, result, good, wrong, remedy);
+    PQclear(rows);
 }
 
 /* ---- the server ---- */
@@ -102,10 +104,10 @@ validate_version(long number)
 static void
 check_version(struct validation *v)
 {
-    const char *wrong = validate_version(atol(setting(v, "server_version_num")));
+    const char *wrong = validate_version(atol(validate_setting(v, "server_version_num")));
 
     validate_say(v, wrong != NULL ? READY_FAIL : READY_OK, "PostgreSQL %s%s%s",
-                 setting(v, "server_version"), wrong != NULL ? " is not supported: " : "",
+                 validate_setting(v, "server_version"), wrong != NULL ? " is not supported: " : "",
                  wrong != NULL ? wrong : "");
     if (wrong != NULL)
         validate_remedy(v, "install the newest minor version of 13 to 17");
@@ -123,7 +125,7 @@ check_rights(struct validation *v)
     static const char *const wanted[] = {
         "alter role %s replication", "grant pg_monitor to %s",
         "grant execute on function pg_promote, pg_wal_replay_resume, pg_reload_conf to %s"};
-    PGresult *rows = ask(v, v->conn, query);
+    PGresult *rows = validate_ask(v, v->conn, query);
     bool lacks = false;
 
     for (int i = 0; rows != NULL && i < 3; i++) {
@@ -195,7 +197,7 @@ check_tunnel(struct validation *v)
 static void
 check_streaming(struct validation *v)
 {
-    PGconn *conn = connect_to(v, NULL, true);
+    PGconn *conn = validate_connect(v, NULL, true);
     PGresult *result = PQstatus(conn) == CONNECTION_OK ? PQexec(conn, "IDENTIFY_SYSTEM") : NULL;
 
     if (PQresultStatus(result) == PGRES_TUPLES_OK) {
@@ -213,9 +215,10 @@ check_streaming(struct validation *v)
 static void
 check_wal_level(struct validation *v)
 {
-    bool right = is(v, "wal_level", "replica") || is(v, "wal_level", "logical");
+    bool right = validate_is(v, "wal_level", "replica") || validate_is(v, "wal_level", "logical");
 
-    validate_say(v, right ? READY_OK : READY_FAIL, "wal_level is %s", setting(v, "wal_level"));
+    validate_say(v, right ? READY_OK : READY_FAIL, "wal_level is %s",
+                 validate_setting(v, "wal_level"));
     if (!right)
         validate_remedy(v, "alter system set wal_level = 'replica', and restart");
 }
@@ -239,8 +242,9 @@ own_slots(const struct validation *v, const PGresult *rows)
 static void
 check_slots(struct validation *v)
 {
-    PGresult *rows = ask(v, v->conn, "select slot_name, wal_status from pg_replication_slots");
-    int max = atoi(setting(v, "max_replication_slots")), free, need;
+    PGresult *rows =
+        validate_ask(v, v->conn, "select slot_name, wal_status from pg_replication_slots");
+    int max = atoi(validate_setting(v, "max_replication_slots")), free, need;
 
     if (rows == NULL)
         return;
@@ -267,10 +271,12 @@ check_slots(struct validation *v)
 static void
 check_walsenders(struct validation *v)
 {
-    PGresult *rows = ask(v, v->conn,
-                         "select count(*) from pg_stat_activity where backend_type = 'walsender'"
-                         " and not starts_with(application_name, 'walferry_')");
-    int max = atoi(setting(v, "max_wal_senders")), need = (int)v->config->members - 1, free;
+    PGresult *rows =
+        validate_ask(v, v->conn,
+                     "select count(*) from pg_stat_activity where backend_type = 'walsender'"
+                     " and not starts_with(application_name, 'walferry_')");
+    int max = atoi(validate_setting(v, "max_wal_senders")), need = (int)v->config->members - 1,
+        free;
 
     if (rows == NULL)
         return;
@@ -289,7 +295,7 @@ check_walsenders(struct validation *v)
 static void
 check_rewind(struct validation *v)
 {
-    bool hints = is(v, "data_checksums", "on") || is(v, "wal_log_hints", "on");
+    bool hints = validate_is(v, "data_checksums", "on") || validate_is(v, "wal_log_hints", "on");
 
     if (!hints) {
         validate_say(
@@ -297,20 +303,20 @@ check_rewind(struct validation *v)
             "neither data checksums nor wal_log_hints: after a failover this member cannot "
             "be rewound, it needs a whole new copy");
         validate_remedy(v, "alter system set wal_log_hints = on, and restart");
-    } else if (!is(v, "full_page_writes", "on")) {
+    } else if (!validate_is(v, "full_page_writes", "on")) {
         validate_say(v, READY_WARN,
                      "full_page_writes is off: a crash can tear pages, and pg_rewind refuses");
         validate_remedy(v, "alter system set full_page_writes = on, and select pg_reload_conf()");
     } else {
         validate_say(v, READY_OK, "%s, full_page_writes: pg_rewind can bring it back",
-                     is(v, "data_checksums", "on") ? "data checksums" : "wal_log_hints");
+                     validate_is(v, "data_checksums", "on") ? "data checksums" : "wal_log_hints");
     }
 }
 
 static void
 check_fsync(struct validation *v)
 {
-    if (is(v, "fsync", "on")) {
+    if (validate_is(v, "fsync", "on")) {
         validate_say(v, READY_OK, "fsync is on");
         return;
     }
@@ -324,22 +330,22 @@ check_recovery(struct validation *v)
     static const char *const targets[] = {"recovery_target", "recovery_target_lsn",
                                           "recovery_target_name", "recovery_target_time",
                                           "recovery_target_xid"};
-    bool right = is(v, "recovery_target_timeline", "latest");
+    bool right = validate_is(v, "recovery_target_timeline", "latest");
 
     if (!right) {
         validate_say(v, READY_FAIL,
                      "recovery_target_timeline is '%s': it would not follow a new primary",
-                     setting(v, "recovery_target_timeline"));
+                     validate_setting(v, "recovery_target_timeline"));
         validate_remedy(v, "recovery_target_timeline = 'latest', and restart");
     }
     for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
-        if (setting(v, targets[i])[0] == '\0')
+        if (validate_setting(v, targets[i])[0] == '\0')
             continue;
         right = false;
         validate_say(v, READY_FAIL, "%s is set: recovery would end there", targets[i]);
         validate_remedy(v, "remove %s from the settings, and restart", targets[i]);
     }
-    if (!is(v, "hot_standby", "on")) {
+    if (!validate_is(v, "hot_standby", "on")) {
         right = false;
         validate_say(v, READY_FAIL,
                      "hot_standby is off: the agent cannot promote what it cannot ask");
@@ -365,11 +371,11 @@ conninfo_host(const char *conninfo, char *out, size_t size)
 static void
 check_sources(struct validation *v)
 {
-    const char *restore = setting(v, "restore_command");
+    const char *restore = validate_setting(v, "restore_command");
     char host[256], member[MEMBER_NAME_SIZE + 16];
     bool right = true;
 
-    conninfo_host(setting(v, "primary_conninfo"), host, sizeof host);
+    conninfo_host(validate_setting(v, "primary_conninfo"), host, sizeof host);
     snprintf(member, sizeof member, "--member %s", v->self->name);
     if (strcmp(host, v->self->run) != 0) {
         right = false;
@@ -403,8 +409,8 @@ check_sources(struct validation *v)
 static void
 check_synchronous(struct validation *v)
 {
-    const char *names = setting(v, "synchronous_standby_names"),
-               *file = setting(v, "synchronous_standby_names in");
+    const char *names = validate_setting(v, "synchronous_standby_names"),
+               *file = validate_setting(v, "synchronous_standby_names in");
     char ours[sizeof v->self->spool + 16];
 
     snprintf(ours, sizeof ours, "%s/walferry.conf", v->self->spool);
@@ -424,28 +430,28 @@ static void
 check_archive(struct validation *v)
 {
     PGresult *rows =
-        ask(v, v->conn,
-            "select coalesce(last_failed_wal, ''), coalesce(last_failed_time >"
-            " coalesce(last_archived_time, '-infinity'), false) from pg_stat_archiver");
-    bool none =
-        setting(v, "archive_command")[0] == '\0' && setting(v, "archive_library")[0] == '\0';
+        validate_ask(v, v->conn,
+                     "select coalesce(last_failed_wal, ''), coalesce(last_failed_time >"
+                     " coalesce(last_archived_time, '-infinity'), false) from pg_stat_archiver");
+    bool none = validate_setting(v, "archive_command")[0] == '\0' &&
+                validate_setting(v, "archive_library")[0] == '\0';
 
     if (rows == NULL)
         return;
-    if (is(v, "archive_mode", "off")) {
+    if (validate_is(v, "archive_mode", "off")) {
         validate_say(v, READY_OK, "archive_mode is off");
     } else if (none) {
         validate_say(v, READY_WARN,
                      "archive_mode is %s without an archive_command: as a primary it keeps all WAL "
                      "until pg_wal is full",
-                     setting(v, "archive_mode"));
+                     validate_setting(v, "archive_mode"));
         validate_remedy(v, "alter system set archive_command = '...', and select pg_reload_conf()");
     } else if (PQgetvalue(rows, 0, 1)[0] == 't') {
         validate_say(v, READY_WARN, "archiving fails, last for %s: pg_wal grows",
                      PQgetvalue(rows, 0, 0));
         validate_remedy(v, "select * from pg_stat_archiver, and the log of PostgreSQL");
     } else {
-        validate_say(v, READY_OK, "archive_mode is %s", setting(v, "archive_mode"));
+        validate_say(v, READY_OK, "archive_mode is %s", validate_setting(v, "archive_mode"));
     }
     PQclear(rows);
 }
@@ -453,226 +459,10 @@ check_archive(struct validation *v)
 static void
 check_restart(struct validation *v)
 {
-    PGresult *rows =
-        ask(v, v->conn, "select name from pg_settings where pending_restart order by name");
-    struct list list = {0};
-
-    for (int i = 0; rows != NULL && i < PQntuples(rows); i++)
-        list_add(&list, "%s", PQgetvalue(rows, i, 0));
-    if (list.count > 0) {
-        validate_say(v, READY_WARN, "changed in the files, but in force only after a restart: %s",
-                     list.text);
-        validate_remedy(
-            v, "restart this PostgreSQL at a good moment, not in the middle of a role change");
-    } else if (rows != NULL) {
-        validate_say(v, READY_OK, "no setting waits for a restart");
-    }
-    PQclear(rows);
-}
-
-/* ---- what a failover does to the data ---- */
-
-static void
-check_logical_slots(struct validation *v)
-{
-    PGresult *rows = ask(v, v->conn,
-                         "select slot_name, database from pg_replication_slots"
-                         " where slot_type = 'logical' and not temporary order by 1");
-    struct list list = {0};
-
-    for (int i = 0; rows != NULL && i < PQntuples(rows); i++)
-        list_add(&list, "%s (%s)", PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1));
-    if (list.count > 0) {
-        validate_say(v, READY_WARN, "%d logical slot%s: a role change does not take %s along: %s",
-                     list.count, list.count == 1 ? "" : "s", list.count == 1 ? "it" : "them",
-                     list.text);
-        validate_remedy(v,
-                        "make them again on the new primary and copy the subscribers anew "
-                        "(create subscription ... ), or drop them with pg_drop_replication_slot");
-    } else if (rows != NULL) {
-        validate_say(v, READY_OK, "no logical slots");
-    }
-    PQclear(rows);
-}
-
-static void
-check_prepared(struct validation *v)
-{
-    PGresult *rows =
-        ask(v, v->conn, "select gid, database from pg_prepared_xacts order by prepared");
-    struct list list = {0};
-
-    for (int i = 0; rows != NULL && i < PQntuples(rows); i++)
-        list_add(&list, "'%s' (%s)", PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1));
-    if (list.count > 0) {
-        validate_say(
-            v, READY_WARN,
-            "%d prepared transaction%s: carried over with all locks, and still there after a role "
-            "change until somebody ends %s: %s",
-            list.count, list.count == 1 ? "" : "s", list.count == 1 ? "it" : "them", list.text);
-        validate_remedy(v, "commit prepared or rollback prepared, in its database on the primary");
-    } else if (rows != NULL) {
-        validate_say(v, READY_OK, "no prepared transactions");
-    }
-    PQclear(rows);
-}
-
-/* ---- each database ---- */
-
-struct databases {
-    struct list closed, unlogged, collations, libraries;
-    char library_folder[TOOL_LINE_SIZE]; /* "$libdir"; "" : unknown */
-};
-
-static void
-look_for_libraries(struct validation *v, PGconn *conn, struct databases *d)
-{
-    PGresult *rows =
-        ask(v, conn, "select distinct probin from pg_proc where probin is not null order by 1");
-
-    for (int i = 0; rows != NULL && i < PQntuples(rows); i++) {
-        const char *name = PQgetvalue(rows, i, 0);
-        bool libdir = strncmp(name, "$libdir/", 8) == 0 || strchr(name, '/') == NULL;
-        const char *suffix = strstr(name, ".so") != NULL ? "" : ".so";
-        char path[600];
-
-        if (libdir)
-            snprintf(path, sizeof path, "%s/%s%s", d->library_folder,
-                     name[0] == '$' ? name + 8 : name, suffix);
-        else
-            snprintf(path, sizeof path, "%s%s", name, suffix);
-        if ((!libdir || d->library_folder[0] != '\0') && access(path, R_OK) < 0)
-            list_add(&d->libraries, "%s (%s)", path, PQdb(conn));
-    }
-    PQclear(rows);
-}
-
-static void
-look_into(struct validation *v, PGconn *conn, struct databases *d)
-{
-    PGresult *rows;
-
-    rows = ask(v, conn,
-               "select count(*), min(oid::regclass::text) from pg_class"
-               " where relpersistence = 'u' and relkind in ('r', 'm')");
-    if (rows != NULL && atol(PQgetvalue(rows, 0, 0)) > 0)
-        list_add(&d->unlogged, "%s in %s (%s in all)", PQgetvalue(rows, 0, 1), PQdb(conn),
-                 PQgetvalue(rows, 0, 0));
-    PQclear(rows);
-    rows = ask(v, conn,
-               "select c.collname, count(distinct i.indexrelid) from pg_index i,"
-               " unnest(i.indcollation) k join pg_collation c on c.oid = k"
-               " where c.collversion <> pg_collation_actual_version(c.oid) group by 1");
-    for (int i = 0; rows != NULL && i < PQntuples(rows); i++)
-        list_add(&d->collations, "%s behind %s indexes in %s", PQgetvalue(rows, i, 0),
-                 PQgetvalue(rows, i, 1), PQdb(conn));
-    PQclear(rows);
-    rows = ask(v, conn, "select extname from pg_extension");
-    for (int i = 0; rows != NULL && i < PQntuples(rows); i++)
-        json_object_set_new(json_object_get(v->facts, "extensions"), PQgetvalue(rows, i, 0),
-                            json_string(PQdb(conn)));
-    PQclear(rows);
-    look_for_libraries(v, conn, d);
-}
-
-static void
-say_databases(struct validation *v, const struct databases *d, int count)
-{
-    v->check = "databases";
-    validate_say(v, d->closed.count > 0 ? READY_WARN : READY_OK, "%d looked into%s%s",
-                 count - d->closed.count, d->closed.count > 0 ? ", not into " : "", d->closed.text);
-    if (d->closed.count > 0)
-        validate_remedy(v, "grant connect on database ... to %s, and a line in pg_hba.conf",
-                        PQuser(v->conn));
-    v->check = "unlogged tables";
-    validate_say(v, d->unlogged.count > 0 ? READY_WARN : READY_OK, "%s%s",
-                 d->unlogged.count > 0 ? "empty after a role change: " : "none", d->unlogged.text);
-    if (d->unlogged.count > 0)
-        validate_remedy(v, "alter table ... set logged, if their rows matter");
-    v->check = "collations";
-    validate_say(v, d->collations.count > 0 ? READY_FAIL : READY_OK, "%s%s",
-                 d->collations.count > 0
-                     ? "this host sorts otherwise than the one that built the indexes: "
-                     : "every index was built with this host's collation versions",
-                 d->collations.text);
-    if (d->collations.count > 0)
-        validate_remedy(v,
-                        "bring all members to one release of the OS; after a role change: reindex, "
-                        "then alter database ... refresh collation version (alter collation ...)");
-    v->check = "libraries";
-    validate_say(v, d->libraries.count > 0 ? READY_FAIL : READY_OK, "%s%s",
-                 d->libraries.count > 0 ? "functions need files that are not here: "
-                 : d->library_folder[0] != '\0'
-                     ? "what functions need is here"
-                     : "unknown for $libdir: there is no pg_config in bindir",
-                 d->libraries.text);
-    if (d->libraries.count > 0)
-        validate_remedy(v, "install the extension's package on this host");
-}
-
-static void
-check_databases(struct validation *v)
-{
-    PGresult *rows = ask(v, v->conn,
-                         atol(setting(v, "server_version_num")) >= 150000
-                             ? "select datname, datcollversion is distinct from"
-                               " pg_database_collation_actual_version(oid), datcollate"
-                               " from pg_database where datallowconn order by 1"
-                             : "select datname, false, datcollate from pg_database"
-                               " where datallowconn order by 1");
-    const char *const pg_config[] = {"pg_config", "--pkglibdir", NULL};
-    struct databases d = {0};
-
-    if (rows == NULL)
-        return;
-    if (validate_tool(v, pg_config, d.library_folder) < 0)
-        d.library_folder[0] = '\0';
-    json_object_set_new(v->facts, "extensions", json_object());
-    for (int i = 0; i < PQntuples(rows); i++) {
-        const char *name = PQgetvalue(rows, i, 0), *collate = PQgetvalue(rows, i, 2);
-        PGconn *conn = connect_to(v, name, false);
-
-        if (strcmp(collate, "POSIX") != 0 && collate[0] != 'C')
-            json_object_set_new(v->facts, "sorts_by", json_string(collate));
-        if (PQgetvalue(rows, i, 1)[0] == 't')
-            list_add(&d.collations, "the default of database %s", name);
-        if (PQstatus(conn) == CONNECTION_OK)
-            look_into(v, conn, &d);
-        else
-            list_add(&d.closed, "%s", name);
-        PQfinish(conn);
-    }
-    say_databases(v, &d, PQntuples(rows));
-    PQclear(rows);
-}
-
-static void
-check_tablespaces(struct validation *v)
-{
-    PGresult *rows = ask(v, v->conn,
-                         "select spcname, pg_tablespace_location(oid) from pg_tablespace"
-                         " where spcname not in ('pg_default', 'pg_global') order by 1");
-    json_t *known = json_object();
-    bool right = true;
-
-    for (int i = 0; rows != NULL && i < PQntuples(rows); i++) {
-        const char *name = PQgetvalue(rows, i, 0), *path = PQgetvalue(rows, i, 1);
-        struct stat st;
-
-        json_object_set_new(known, name, json_string(path));
-        if (path[0] != '/' || (stat(path, &st) == 0 && S_ISDIR(st.st_mode) &&
-                               st.st_uid == geteuid() && access(path, W_OK | X_OK) == 0))
-            continue;
-        right = false;
-        validate_say(v, READY_FAIL, "tablespace %s: %s is no directory of ours here", name, path);
-        validate_remedy(v, "install -d -m 700 -o %s %s, on this host", v->self->target.user, path);
-    }
-    if (rows != NULL && right)
-        validate_say(v, READY_OK, "%d besides the default", PQntuples(rows));
-    if (rows != NULL)
-        json_object_set(v->facts, "tablespaces", known);
-    json_decref(known);
-    PQclear(rows);
+    validate_rows(v, "select name from pg_settings where pending_restart order by 1", READY_WARN,
+                  "no setting waits for a restart",
+                  "changed in the files, but in force only after a restart: ",
+                  "restart this PostgreSQL at a good moment, not in the middle of a role change");
 }
 
 /* ---- facts ---- */
@@ -690,7 +480,7 @@ tell_settings(struct validation *v)
     json_t *settings = json_object();
 
     for (size_t i = 0; i < TOLD; i++)
-        json_object_set_new(settings, told[i], json_string(setting(v, told[i])));
+        json_object_set_new(settings, told[i], json_string(validate_setting(v, told[i])));
     json_object_set_new(v->facts, "settings", settings);
 }
 
@@ -735,28 +525,16 @@ tell_settings_of_files(struct validation *v)
     json_object_set_new(v->facts, "settings", settings);
 }
 
-static void
-tell_available(struct validation *v)
-{
-    PGresult *rows = ask(v, v->conn, "select name from pg_available_extensions");
-    json_t *available = json_object();
-
-    for (int i = 0; rows != NULL && i < PQntuples(rows); i++)
-        json_object_set_new(available, PQgetvalue(rows, i, 0), json_true());
-    if (rows != NULL)
-        json_object_set(v->facts, "available", available);
-    json_decref(available);
-    PQclear(rows);
-}
-
 static bool
 read_settings(struct validation *v)
 {
-    PGresult *rows = ask(v, v->conn,
-                         "select name, setting from pg_settings union all"
-                         " select name || ' in', sourcefile from pg_settings"
-                         " where name = 'synchronous_standby_names' and sourcefile is not null");
-    PGresult *recovery = rows == NULL ? NULL : ask(v, v->conn, "select pg_is_in_recovery()");
+    PGresult *rows =
+        validate_ask(v, v->conn,
+                     "select name, setting from pg_settings union all"
+                     " select name || ' in', sourcefile from pg_settings"
+                     " where name = 'synchronous_standby_names' and sourcefile is not null");
+    PGresult *recovery =
+        rows == NULL ? NULL : validate_ask(v, v->conn, "select pg_is_in_recovery()");
 
     for (int i = 0; rows != NULL && i < PQntuples(rows); i++)
         json_object_set_new(v->settings, PQgetvalue(rows, i, 0),
@@ -771,7 +549,7 @@ static bool
 reach(struct validation *v)
 {
     v->check = "postgres";
-    v->conn = connect_to(v, NULL, false);
+    v->conn = validate_connect(v, NULL, false);
     if (PQstatus(v->conn) == CONNECTION_OK) {
         validate_say(v, READY_OK, "PostgreSQL answers the role %s", PQuser(v->conn));
         return read_settings(v);
@@ -803,10 +581,6 @@ validate_postgres(struct validation *v)
         {"synchronous", check_synchronous},
         {"archive", check_archive},
         {"restart", check_restart},
-        {"logical slots", check_logical_slots},
-        {"prepared", check_prepared},
-        {"databases", check_databases},
-        {"tablespaces", check_tablespaces},
     };
 
     if (!reach(v)) {
@@ -814,6 +588,5 @@ validate_postgres(struct validation *v)
         return;
     }
     tell_settings(v);
-    tell_available(v);
     validate_run(v, checks, sizeof checks / sizeof *checks);
 }

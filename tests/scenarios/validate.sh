@@ -123,10 +123,10 @@ sql1 "select pg_create_logical_replication_slot('reports', 'pgoutput')" >/dev/nu
 app "create unlogged table scratch (n int)"
 sql1 "create table t (n int); begin; insert into t values (1); prepare transaction 'held'" >/dev/null
 finds 1 dc1-a warn 'logical slots' 'reports \(postgres\)' 'pg_drop_replication_slot'
-has dc1-a warn 'unlogged tables' 'scratch in app \(1 in all\)' 'set logged' || fail "unlogged table: $(bad)"
+has dc1-a warn 'unlogged tables' 'public.scratch, 1 in all \(app\)' 'set logged' || fail "unlogged table: $(bad)"
 has dc1-a warn prepared "'held' \(postgres\)" 'rollback prepared' || fail "prepared transaction: $(bad)"
 [ "$code" = 1 ] || fail "exit $code for warnings"
-finds 2 dc2-a warn 'unlogged tables' 'scratch in app' ''
+finds 2 dc2-a warn 'unlogged tables' 'public.scratch, 1 in all \(app\)' ''
 sql1 "select pg_drop_replication_slot('reports')" >/dev/null
 sql1 "rollback prepared 'held'" >/dev/null
 app "drop table scratch"
@@ -138,7 +138,7 @@ app "insert into pg_extension select 99999, 'ghost', 10, 'public'::regnamespace,
 sql1 "update pg_database set datcollversion = '0.1' where datname = '$OTHER_DB'" >/dev/null
 finds 1 dc2-a fail libraries 'gone.so \(app\)' "package"
 finds 1 dc2-a fail extensions 'extension ghost, used in database app' 'package'
-has dc2-a fail collations 'default of database app' 'reindex' || fail "collations: $(bad)"
+has dc2-a fail collations 'the default \(app\)' 'reindex' || fail "collations: $(bad)"
 app "update pg_proc set probin = null where proname = 'gone'; drop function gone()"
 app "delete from pg_extension where extname = 'ghost'"
 sql1 "update pg_database set datcollversion = null where datname = '$OTHER_DB'" >/dev/null
