@@ -929,7 +929,7 @@ answer_requests(struct agent *a, int64_t now_us)
         } else if (command != NULL && strcmp(command, "renew_spool") == 0) {
             a->renewing = client;
         } else if (command != NULL && strcmp(command, "validate") == 0) {
-            examiner_ask(&a->examiner, client);
+            examiner_ask(&a->examiner, &a->control, client);
         } else if (command != NULL && strcmp(command, "failover") == 0) {
             failover_request(a, client, request, now_us);
         } else {

@@ -12,8 +12,10 @@
 
 #include "config.h"
 #include "control.h"
+#include "spawn.h"
 
 #include "base/clock.h"
+#include "base/fail.h"
 #include "base/loop.h"
 #include "base/worker.h"
 
@@ -23,15 +25,16 @@
 struct examination {
     const struct config *config;
     const struct member *self;
-    int stop_fd;
-    char *output; /* EXAMINER_BYTES_MAX and a 0 */
+    struct spawn spawn;
+    char output[EXAMINER_BYTES_MAX];
     size_t bytes;
-    char error[256]; /* "" : output is whole */
+    char error[FAIL_MESSAGE_MAX]; /* "" : output is whole */
 };
 
 struct examiner {
     struct worker worker;
-    struct examination job;
+    int stop_fd;
+    struct examination *job;
     uint64_t client[CONTROL_CLIENTS_MAX]; /* who waits */
     size_t clients;
 };
@@ -39,7 +42,7 @@ struct examiner {
 int examiner_init(struct examiner *e, const struct config *config, const struct member *self);
 void examiner_release(struct examiner *e); /* ends the one that runs; accepts a zeroed struct */
 
-void examiner_ask(struct examiner *e, uint64_t client);
+void examiner_ask(struct examiner *e, struct control *c, uint64_t client);
 void examiner_watch(const struct examiner *e, struct loop *l);
 void examiner_run(struct examiner *e, struct control *c); /* answers those who wait */
 

@@ -19,6 +19,7 @@ struct spawn {
     char *const *environment;
     int stop_fd;
     int64_t limit_us;
+    int stdout_fd;    /* 0: none; else its standard output goes there; borrowed */
     bool keep_output; /* the last of what it prints, in `output`; else it goes to the agent's log */
     /* results */
     int error;  /* errno: it could not be started */
