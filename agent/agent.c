@@ -760,7 +760,8 @@ keep_slots(struct agent *a)
         if (k == s->slots && s->slots < POSTGRES_SLOTS_MAX &&
             postgres_ask(a->postgres, POSTGRES_MAKE_SLOT, a->slot_name[i])) {
             log_info("slot %s is made for the link to %s", a->slot_name[i], a->link[i].member);
-            ladder_slot_gone(a, i);
+            if (strcmp(a->guard.released, a->slot_name[i]) != 0) /* it has its own record */
+                ladder_slot_gone(a, i);
             return; /* one command at a time */
         }
         if (k < s->slots && s->slot[k].lost && !s->slot[k].active &&
