@@ -16,7 +16,7 @@
 #define CALM_US         (10 * SECOND_US)
 #define SOON_US         (60 * SECOND_US) /* until pg_wal is full */
 #define RELEASE_US      (5 * SECOND_US)  /* between two slots: what the first one freed shows */
-#define CHECKPOINT_US   (10 * SECOND_US) /* only a checkpoint removes WAL */
+#define CHECKPOINT_US   (30 * SECOND_US) /* only a checkpoint removes WAL */
 #define FOLLOW_SEGMENTS 4
 #define VISIT_US        (5 * SECOND_US)
 
@@ -215,10 +215,27 @@ shipped(const struct agent *a)
 {
     lsn_t least = a->links > 0 ? UINT64_MAX : 0;
 
-    for (size_t i = 0; i < a->links; i++)
-        if (a->link[i].sender.far.flushed < least)
-            least = a->link[i].sender.far.flushed;
+    for (size_t i = 0; i < a->links; i++) {
+        const struct sender *s = &a->link[i].sender;
+        lsn_t flushed = s->far_known && s->far_compared ? s->far.flushed : 0;
+
+        if (flushed < least)
+            least = flushed;
+    }
     return least;
+}
+
+/* With the history that says whose WAL it is. */
+static void
+begin_outbox(struct agent *a, lsn_t from)
+{
+    struct outbox *o = &a->outbox;
+
+    if (a->history_bytes > 0 && o->spool.dir >= 0 &&
+        spool_put_history(&o->spool, a->history_timeline, a->history, a->history_bytes) < 0)
+        log_warning("outbox: %s", fail_message());
+    else
+        outbox_fill(o, agent_identity(a), timeline_at(a, from), from);
 }
 
 static void
@@ -235,7 +252,7 @@ run_outbox(struct agent *a, const struct postgres_sample *s)
     else if (!o->filling && a->guard.step >= GUARD_OUTBOX && a->guard.calm_us == 0 &&
              f->outbox_possible && !links_follow(a, s) &&
              (spool_empty(&o->spool) || !links_ahead(a)))
-        outbox_fill(o, agent_identity(a), timeline_at(a, oldest), oldest);
+        begin_outbox(a, oldest);
     outbox_prune(o, shipped(a));
 }
 
@@ -334,6 +351,7 @@ release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
         return;
     snprintf(g->released, sizeof g->released, "%s", worst->name);
     g->released_us = now_us;
+    g->checkpoint_us = 0; /* one removes what was freed */
     snprintf(g->release_text, sizeof g->release_text,
              "pg_wal had %s left: slot %s is let go, %s lacks WAL from " LSN_FORMAT
              " to " LSN_FORMAT,
@@ -462,11 +480,40 @@ act(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     finish_release(a, s);
     if (advance_slots(a, s))
         return;
-    if (low && g->step >= GUARD_OUTBOX && now_us - g->checkpoint_us >= CHECKPOINT_US &&
+    if (low && g->step >= GUARD_OUTBOX && agent_identity(a)->postgres_major >= 15 &&
+        (g->checkpoint_us == 0 || now_us - g->checkpoint_us >= CHECKPOINT_US) &&
         postgres_ask(a->postgres, POSTGRES_CHECKPOINT, NULL))
         g->checkpoint_us = now_us;
     else if (g->step == GUARD_RELEASE)
         release(a, s, now_us);
+}
+
+/* Another member is the primary: what is in the outbox stays there until this one is it again. */
+static void
+rest(struct agent *a)
+{
+    struct guard *g = &a->guard;
+
+    outbox_stop(&a->outbox);
+    end_visit(g);
+    if (g->step != GUARD_WATCH)
+        squeeze(a, false);
+    g->step = GUARD_WATCH;
+    g->released[0] = '\0';
+    g->checked_timeline = 0;
+}
+
+/* An outbox of an earlier life as the primary may hold what the pool has never heard of. */
+static void
+check_outbox(struct agent *a)
+{
+    timeline_t timeline = a->pool.timeline;
+
+    if (a->guard.checked_timeline == timeline || a->history_timeline != timeline || timeline == 0)
+        return;
+    if (spool_check_history(&a->outbox.spool, timeline, a->history, a->history_bytes) == 0 ||
+        outbox_set_aside(&a->outbox, fail_message()) == 0)
+        a->guard.checked_timeline = timeline;
 }
 
 void
@@ -480,15 +527,17 @@ guard_run(struct agent *a, int64_t now_us)
     bool up = postgres_state(a->postgres) == POSTGRES_UP;
     enum guard_step before = g->step;
 
-    if (a->role != ROLE_PRIMARY || s == NULL || s->in_recovery) {
-        outbox_stop(&a->outbox);
-        end_visit(g);
-        return;
-    }
-    if (g->visitor != NULL)
-        run_visit(a, s, now_us);
     for (size_t i = 0; i < a->links; i++) /* a dead server's outbox grows no more */
         a->link[i].store[LINK_OUTBOX].grows = a->outbox.filling && !a->outbox.full && up;
+    if (a->role != ROLE_PRIMARY) {
+        rest(a);
+        return;
+    }
+    check_outbox(a);
+    if (s == NULL || s->in_recovery)
+        return;
+    if (g->visitor != NULL)
+        run_visit(a, s, now_us);
     if (now_us < g->due_us)
         return;
     g->due_us = now_us + LOOK_US;

@@ -66,6 +66,7 @@ struct guard {
     int64_t released_us;    /* 0: none in this life */
     char release_text[200]; /* what that lost */
     int64_t checkpoint_us;
+    timeline_t checked_timeline; /* the outbox belongs to its history */
     struct {
         char name[64];
         int64_t fed_us; /* when feedback was alive, or there was none */

@@ -13,7 +13,8 @@
 
 #define RETRY_US       (2 * SECOND_US)
 #define LOOK_US        (200 * MILLISECOND_US)
-#define ITEMS_PER_TURN 32 /* 4 MB, as a link's */
+#define ASIDE          "aside" /* what must not be shipped */
+#define ITEMS_PER_TURN 32      /* 4 MB, as a link's */
 
 /* The message of now; logged when it is another one. */
 static void
@@ -230,6 +231,33 @@ outbox_watch(const struct outbox *o, struct loop *l, int64_t now_us)
     }
     source_watch(o->source, l, !o->full && !o->waiting);
     loop_due(l, now_us + SOURCE_REPORT_US);
+}
+
+static int
+move_aside(void *context, const struct durable_entry *entry)
+{
+    const struct outbox *o = context;
+    char to[300];
+
+    snprintf(to, sizeof to, "%s/%s", ASIDE, entry->name);
+    return strcmp(entry->name, "lock") == 0 || strcmp(entry->name, "identity") == 0
+               ? 0
+               : renameat(o->spool.dir, entry->name, o->spool.dir, to);
+}
+
+int
+outbox_set_aside(struct outbox *o, const char *why)
+{
+    outbox_stop(o);
+    if (spool_empty(&o->spool))
+        return 0;
+    if (o->spool.flushing)
+        return ERR_AGAIN;
+    log_error("outbox: %s; it is kept in %s/" ASIDE " and not shipped", why, o->path);
+    if ((mkdirat(o->spool.dir, ASIDE, 0700) < 0 && errno != EEXIST) ||
+        durable_list(o->spool.dir, move_aside, o) < 0 || durable_sync_dir(o->spool.dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot move what is in %s", o->path);
+    return outbox_reload(o);
 }
 
 void

@@ -65,6 +65,10 @@ bool outbox_receives(const struct outbox *o);
 /* Who put segments there has ended: find them. Not while it is filled (ERR_USAGE). */
 int outbox_reload(struct outbox *o);
 
+/* What is here is no part of the pool's history: it goes into a folder beside, for a human to look
+ * at, and nothing of it is shipped. */
+int outbox_set_aside(struct outbox *o, const char *why);
+
 /* Every link has all below `needed_from`: remove that; when it is not filled and nothing is needed
  * any more, all of it. */
 void outbox_prune(struct outbox *o, lsn_t needed_from);

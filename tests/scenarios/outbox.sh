@@ -101,10 +101,20 @@ for n in 1 2; do
 done
 rm -f /tmp/wf-$$.amcheck
 
-step "after a failover the slot of the member that is away is guarded, too"
-kill_agent 1
+step "PostgreSQL dies while the outbox holds what the other site lacks: a failover gets all of it"
+demo cut
+load 600 -R 300
+expect 60 '[ "$(field 1 .outbox.filling)" = true ]'
+grows
+sql1 "create table last(x text); insert into last values ('committed')" >/dev/null
 kill_postgres 1
-walferry 2 failover --force --yes >/dev/null || fail "failover"
+demo heal
+expect 30 '[ "$(field 1 .links[0].state)" = up ]'
+walferry 2 failover --yes >/tmp/wf-$$.failover || fail "failover: $(cat /tmp/wf-$$.failover)"
+[ "$(sql2 "select x from last")" = committed ] || fail "the last commit is lost: $(cat /tmp/wf-$$.failover)"
+rm -f /tmp/wf-$$.failover
+
+step "the slot of the member that is away is guarded, too"
 as "$PGBIN/pgbench" -n -c 4 -T 600 -R 300 "$DC2_PG dbname=postgres" >/dev/null 2>&1 &
 LOAD_PID=$!
 expect 60 '[ "$(field 2 .outbox.filling)" = true ]'
