@@ -13,8 +13,7 @@
 
 #define RETRY_US       (2 * SECOND_US)
 #define LOOK_US        (200 * MILLISECOND_US)
-#define ASIDE          "aside" /* what must not be shipped */
-#define ITEMS_PER_TURN 32      /* 4 MB, as a link's */
+#define ITEMS_PER_TURN 32 /* 4 MB, as a link's */
 
 /* The message of now; logged when it is another one. */
 static void
@@ -233,29 +232,37 @@ outbox_watch(const struct outbox *o, struct loop *l, int64_t now_us)
     loop_due(l, now_us + SOURCE_REPORT_US);
 }
 
+struct aside {
+    int dir;
+    char name[32]; /* of the folder */
+};
+
 static int
 move_aside(void *context, const struct durable_entry *entry)
 {
-    const struct outbox *o = context;
+    const struct aside *aside = context;
     char to[300];
 
-    snprintf(to, sizeof to, "%s/%s", ASIDE, entry->name);
+    snprintf(to, sizeof to, "%s/%s", aside->name, entry->name);
     return strcmp(entry->name, "lock") == 0 || strcmp(entry->name, "identity") == 0
                ? 0
-               : renameat(o->spool.dir, entry->name, o->spool.dir, to);
+               : renameat(aside->dir, entry->name, aside->dir, to);
 }
 
 int
 outbox_set_aside(struct outbox *o, const char *why)
 {
+    struct aside aside = {.dir = o->spool.dir};
+
     outbox_stop(o);
     if (spool_empty(&o->spool))
         return 0;
     if (o->spool.flushing)
         return ERR_AGAIN;
-    log_error("outbox: %s; it is kept in %s/" ASIDE " and not shipped", why, o->path);
-    if ((mkdirat(o->spool.dir, ASIDE, 0700) < 0 && errno != EEXIST) ||
-        durable_list(o->spool.dir, move_aside, o) < 0 || durable_sync_dir(o->spool.dir) < 0)
+    snprintf(aside.name, sizeof aside.name, "aside-%lld", (long long)clock_wall_us());
+    log_error("outbox: %s; it is kept in %s/%s and not shipped", why, o->path, aside.name);
+    if (mkdirat(aside.dir, aside.name, 0700) < 0 ||
+        durable_list(aside.dir, move_aside, &aside) < 0 || durable_sync_dir(aside.dir) < 0)
         return fail_sys(ERR_LOCAL, "cannot move what is in %s", o->path);
     return outbox_reload(o);
 }
