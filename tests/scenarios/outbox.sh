@@ -115,6 +115,7 @@ walferry 2 failover --yes >/tmp/wf-$$.failover || fail "failover: $(cat /tmp/wf-
 rm -f /tmp/wf-$$.failover
 
 step "the slot of the member that is away is guarded, too"
+kill_agent 1
 as "$PGBIN/pgbench" -n -c 4 -T 600 -R 300 "$DC2_PG dbname=postgres" >/dev/null 2>&1 &
 LOAD_PID=$!
 expect 60 '[ "$(field 2 .outbox.filling)" = true ]'
