@@ -209,19 +209,32 @@ price(const struct ladder *d, uint64_t bytes, char *out, size_t size)
     return out;
 }
 
+/* Who gives what is got now. */
+static const char *
+giver(const struct agent *a, char *out, size_t size)
+{
+    const struct ladder *d = &a->ladder;
+
+    if (d->rung == RUNG_ARCHIVE)
+        snprintf(out, size, "the archive");
+    else
+        snprintf(out, size, "the spool of %s", a->config->member[d->member].name);
+    return out;
+}
+
 /* A rung has it: may so much be got? */
 static bool
 may_get(struct agent *a, struct gap *gap)
 {
     struct ladder *d = &a->ladder;
     uint64_t bytes = left(a, gap);
-    char cost[100], limit[24];
+    char cost[100], limit[24], from[64];
 
     if (gap->consent || bytes <= a->config->fetch_limit_bytes)
         return true;
     set_state(a, gap, GAP_DELAYED,
-              "the %s has it: %s; over fetch_limit (%s), so it waits for walferry gaps fill --yes",
-              rung_names[d->rung], price(d, bytes, cost, sizeof cost),
+              "%s has it: %s; over fetch_limit (%s), so it waits for walferry gaps fill --yes",
+              giver(a, from, sizeof from), price(d, bytes, cost, sizeof cost),
               text_bytes(limit, sizeof limit, a->config->fetch_limit_bytes));
     d->climb[d->link].asks = true;
     stop(a);
@@ -369,9 +382,11 @@ give(struct agent *a, int64_t now_us)
 static void
 filled(struct agent *a, struct gap *gap)
 {
-    log_info("gap of %s: all of it is here, from the %s", gap->member, rung_names[a->ladder.rung]);
-    set_state(a, gap, GAP_IN_FLIGHT, "all of it was got from the %s and is on its way",
-              rung_names[a->ladder.rung]);
+    char from[64];
+
+    giver(a, from, sizeof from);
+    log_info("gap of %s: all of it is here, from %s", gap->member, from);
+    set_state(a, gap, GAP_IN_FLIGHT, "all of it was got from %s and is on its way", from);
     stop(a);
 }
 
@@ -542,6 +557,8 @@ look_at_hole(struct agent *a, size_t i, int64_t now_us)
     answer(a, i, RUNG_PG_WAL, "begins at " LSN_FORMAT, LSN_ARGS(oldest));
     look_at_slot(a, i);
     gap = gap_behind(&a->gaps, l->member, l->hole.start);
+    if (gap != NULL && gap->end > oldest) /* what was feared to be gone, and is not */
+        gap->end = oldest;
     if (gap == NULL || gap->start > l->hole.start || gap->end < oldest)
         gap = ladder_open_gap(a, l->member, l->hole.timeline, l->hole.start, oldest,
                               l->source_reason);

@@ -6,11 +6,12 @@
 
 SLOT=walferry_dc2_a
 ARCHIVE=/tmp/wf-$$-archive
-BEFORE_DOWN='third down; rm -rf "$ARCHIVE"'
+BEFORE_DOWN='third down; pkill -P "${LOAD_PID:-0}"; rm -rf "$ARCHIVE"'
 
 gap() { field 1 ".gaps[0].$1"; }
 rung() { field 1 ".gaps[0].rungs[] | select(.rung == \"$1\") | .answer"; }
 start_of() { printf '0/%X' $((16#${1:16} * 1048576)); } # SEGMENT
+segments() { ls "$1" | grep -E '^[0-9A-F]{24}$'; }
 next_segment() { # that the other site needs: the growing one, or behind the last whole one
     local last
     last=$(ls "$DC2_SPOOL" | grep -E "^[0-9A-F]{24}(.partial)?\$" | tail -1)
@@ -25,10 +26,15 @@ set_pool() { # [member], or nothing for [pool]; KEY VALUE: in the pool's file, t
 }
 stop_agents() { kill_agent 2 TERM; kill_agent 1 TERM; }
 
+# All is flushed, also what readers wrote (hint bits), and level.
+settle() {
+    sql1 "select pg_switch_wal()" >/dev/null
+    expect 30 '[ "$(field 2 .spool.flushed)" != null ] && level'
+}
 # What the other site needs next is no longer in pg_wal, and no slot holds it; the load goes on.
 make_hole() {
-    expect 30 '[ "$(field 2 .spool.flushed)" != null ] && level'
-    load 6 -R 150
+    settle
+    load 100 -R 150
     stop_agents
     sql1 "select pg_drop_replication_slot('$SLOT')" >/dev/null
     NEXT=$(next_segment)
@@ -43,10 +49,12 @@ recycle() {
     expect 10 '[ ! -e "$DC1_PGDATA/pg_wal/$NEXT" ]'
 }
 same() {
+    pkill -P "$LOAD_PID" # pgbench: rows and WAL stand still for the comparison
     end_load
+    settle
     same_rows
     for n in 1 2; do
-        as env PGHOST="$WALFERRY_DEMO/dc$n/sock" "$PGBIN/pg_amcheck" --heapallindexed -a >/tmp/wf-$$.amcheck 2>&1 ||
+        as env PGHOST="$WALFERRY_DEMO/dc$n/sock" "$PGBIN/pg_amcheck" ${LAST_STEP:+--heapallindexed} -a >/tmp/wf-$$.amcheck 2>&1 ||
             fail "pg_amcheck: $(head -3 /tmp/wf-$$.amcheck)"
     done
     rm -f /tmp/wf-$$.amcheck
@@ -60,7 +68,34 @@ filled() { # REGEX of what the agent's log says since the step began
     same
 }
 begin() { step "$@"; MARK=$(stat -c %s "$WALFERRY_DEMO/dc1/agent.log" 2>/dev/null || echo 0); }
-third() { :; }
+# A member of a third site: an agent that receives; its PostgreSQL is not started.
+third() { # up|down
+    local d=$WALFERRY_DEMO/dc3 port
+    if [ "$1" = down ]; then
+        [ -d "$d" ] || return 0
+        for file in "$d/run/agent.pid" "$d/ssh/sshd.pid"; do kill "$(cat "$file")"; done
+        as mv "$CONFIG.two" "$CONFIG"
+        as rm -rf "$d"
+        return
+    fi
+    as sh -c 'umask 077; mkdir "$1" && cd "$1" && mkdir ssh spool run' sh "$d"
+    as ssh-keygen -q -t ed25519 -N '' -f "$d/ssh/host"
+    sed "s/ dc2-a / dc3-a /; s/--member dc2-a/--member dc3-a/" "$WALFERRY_DEMO/dc2/ssh/authorized_keys" |
+        as sh -c 'cat >"$1"' sh "$d/ssh/authorized_keys"
+    for _ in 1 2 3 4 5; do
+        port=$((10000 + RANDOM % 20000))
+        sed "s|/dc2/|/dc3/|; s/^Port .*/Port $port/" "$WALFERRY_DEMO/dc2/ssh/sshd_config" | as sh -c 'cat >"$1"' sh "$d/ssh/sshd_config"
+        as /usr/sbin/sshd -f "$d/ssh/sshd_config" -E "$d/sshd.log" && wait_for 5 'test -s "$WALFERRY_DEMO/dc3/ssh/sshd.pid"' && break
+    done
+    as "$PGBIN/pg_basebackup" -d "$DC1_PG" -D "$d/data" -X none --no-manifest -c fast >/dev/null 2>&1 || fail "pg_basebackup"
+    as cp "$CONFIG" "$CONFIG.two"
+    sed -n '/^\[member dc2-a\]/,$p' "$CONFIG.two" | sed "s/dc2/dc3/g; /^http/d; s/^ssh .*/ssh = $RUN_AS@127.0.0.1:$port/
+        s|^host_key .*|host_key = $(ssh-keygen -lf "$d/ssh/host.pub" | cut -d' ' -f2)|; s|^identity .*|identity = $WALFERRY_DEMO/dc2/ssh/id_ed25519|" |
+        as sh -c 'cat >>"$1"' sh "$CONFIG"
+    stop_agents
+    for n in 1 2 3; do start_agent $n; done
+    expect 30 '[ "$(field 3 .receiving.flushed.behind_bytes)" = 0 ] && level'
+}
 
 export DEMO_SEGMENT_MB=1
 export DEMO_MEMBER_CONF="fetch_command = cp $ARCHIVE/dir/%f \"%p\""
@@ -74,8 +109,8 @@ sql1 "create extension amcheck; create table t (n int, x text)" >/dev/null
 fill 1
 
 begin "the slot is dropped, pg_wal still has all"
-load 6 -R 150
-expect 20 '[ "$(field 1 ".links[0].flushed.lsn")" != null ] && level'
+load 100 -R 150
+settle
 kill_agent 2 TERM
 setting "wal_keep_size = '64MB'"
 sql1 "select pg_drop_replication_slot('$SLOT')" >/dev/null
@@ -92,7 +127,7 @@ start_agent 2
 filled "all of it is here, from the archive"
 
 begin "the slot is invalidated by max_slot_wal_keep_size"
-load 6 -R 150
+load 100 -R 150
 kill_agent 2 TERM
 expect 10 '[ "$(sql1 "select active from pg_replication_slots")" = f ]'
 NEXT=$(next_segment)
@@ -104,7 +139,7 @@ start_agent 2
 filled "all of it is here, from the archive"
 
 begin "a segment is gone from pg_wal though the slot holds it"
-load 6 -R 150
+load 100 -R 150
 kill_agent 2 TERM
 expect 10 '[ "$(sql1 "select active from pg_replication_slots")" = f ]'
 NEXT=$(next_segment)
@@ -185,4 +220,78 @@ as $BARMAN archive-wal demo >/dev/null 2>&1 || fail "barman archive-wal"
 start_agent 1
 start_agent 2
 filled "all of it is here, from the archive"
+
+begin "more than fetch_limit is got with consent only"
+set_pool fetch_command "cp $ARCHIVE/dir/%f \"%p\"" "member dc1-a"
+set_pool fetch_limit 1MB pool
+setting "archive_command = 'cp \"%p\" $ARCHIVE/dir/%f'"
+make_hole
+start_agent 1
+start_agent 2
+expect 20 'gap doing | grep -q "the archive has it: .* about .*/s; over fetch_limit (1.0 MB).* walferry gaps fill --yes"'
+[ "$(gap state)" = delayed ] || fail "the gap is $(gap state)"
+walferry 1 gaps fill >/dev/null || fail "gaps fill"
+expect 20 'gap doing | grep -q "over fetch_limit"'
+walferry 1 gaps fill --yes >/dev/null || fail "gaps fill --yes"
+filled "all of it is here, from the archive"
+set_pool fetch_limit 16GB pool
+
+begin "a third member: what the archive gives is refused by name, the other member's spool has it"
+third up
+load 100 -R 150
+kill_agent 2 TERM
+NEXT=$(next_segment)
+for _ in 1 2 3; do rows; done
+expect 20 "archived $NEXT"
+as truncate -s 500000 "$ARCHIVE/dir/$NEXT"
+sql1 "checkpoint" >/dev/null
+expect 10 '[ "$(sql1 "select pg_drop_replication_slot('"'$SLOT'"')")" = "" ]'
+for _ in 1 2 3; do rows; sql1 "checkpoint" >/dev/null; done
+expect 20 '[ ! -e "$DC1_PGDATA/pg_wal/$NEXT" ]'
+start_agent 2
+filled "all of it is here, from the spool of dc3-a"
+says 1 "archive: .*has 500000 bytes, a segment has 1048576" || fail "the short segment is not named"
+third down
+stop_agents
+sql1 "select pg_drop_replication_slot('walferry_dc3_a')" >/dev/null
+start_agent 1
+start_agent 2
+
+LAST_STEP=1
+begin "nobody has it: lost, in words on both sides; given up, and made a new copy of"
+make_hole
+as rm -rf "$ARCHIVE/dir/$NEXT"
+start_agent 1
+start_agent 2
+expect 30 '[ "$(gap state)" = lost ]'
+[ "$(gap start)" = "$(start_of "$NEXT")" ] && [ "$(gap first_segment)" = "$NEXT" ] && [ "$(gap member)" = dc2-a ] ||
+    fail "the gap is not $NEXT and on: $(field 1 .gaps)"
+[ "$(gap end)" = "$(start_of "$(segments "$DC1_PGDATA/pg_wal" | head -1)")" ] || fail "it does not end where pg_wal begins: $(field 1 .gaps)"
+rung pg_wal | grep -q "begins at" && rung slot | grep -q "$SLOT keeps WAL from" && rung archive | grep -q "fetch_command ended with status 1: cp: cannot stat" &&
+    rung spools | grep -q "no other member's spool" && rung reseed | grep -q "walferry seed" || fail "the rungs say $(field 1 .gaps)"
+expect 20 'field 2 .receiving.reason | grep -q "WAL from $(start_of "$NEXT") to .* is gone from the primary .*lost"'
+walferry 1 gaps >/tmp/wf-$$.out
+[ $? = 1 ] && grep -q "dc2-a lacks WAL from $(start_of "$NEXT")" /tmp/wf-$$.out && grep -q "a new copy has .* MB to carry" /tmp/wf-$$.out ||
+    fail "walferry gaps says $(cat /tmp/wf-$$.out)"
+rm -f /tmp/wf-$$.out
+walferry 1 status | grep -q "^GAP: dc2-a lacks WAL from" || fail "status does not show it"
+expect 10 'field 1 ".events[].id" | grep -q WF014'
+curl -s "http://$DC1_HTTP/metrics" | grep -qE 'walferry_gap_bytes\{state="lost"\} [1-9]' || fail "no metric"
+walferry 1 gaps give-up >/dev/null 2>&1 && fail "given up without a reason"
+walferry 1 gaps give-up --reason "the rows were test data" >/dev/null || fail "give-up"
+expect 5 '[ "$(gap state)" = "given up" ] && [ "$(gap doing)" = "the rows were test data" ]'
+expect 20 'field 2 .receiving.reason | grep -q "given up.: the rows were test data"'
+kill_agent 1
+start_agent 1
+expect 20 '[ "$(gap state)" = "given up" ] && field 2 .receiving.reason | grep -q "the rows were test data"'
+walferry 1 gaps fill >/dev/null
+expect 20 '[ "$(gap state)" = lost ]'
+pg2 -m immediate stop
+kill_agent 2 TERM
+as sh -c 'rm -rf "$1"/* "$2"/*' sh "$DC2_PGDATA" "$DC2_SPOOL"
+as "$PGBIN/pg_basebackup" -d "$DC1_PG" -D "$DC2_PGDATA" -X stream -c fast >/dev/null 2>&1 || fail "pg_basebackup"
+as touch "$DC2_PGDATA/standby.signal"
+start_agent 2
+pg2 start || fail "the new standby does not start"
+filled "gap of dc2-a is closed"
 pass

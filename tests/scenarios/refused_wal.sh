@@ -129,7 +129,7 @@ sql1 "select pg_drop_replication_slot('walferry_dc2_a')" >/dev/null
 recycle
 start_agent 1
 says_what_is_gone
-field 1 '.links[0].source_reason' | grep -q "pg_basebackup" || fail "it does not say what to do"
+expect 10 'field 1 ".links[0].source_reason" | grep -q "make a new copy of dc2-a"'
 pg_down # it remembers what it removed
 put_back
 pg_up
@@ -145,9 +145,8 @@ recycle
 [ "$(sql1 "select wal_status from pg_replication_slots")" = lost ] || fail "the slot is not lost"
 start_agent 2
 says_what_is_gone
-field 1 '.links[0].source_reason' | grep -q "select pg_drop_replication_slot('walferry_dc2_a')" || fail "it does not say what to do"
-step "what it says is done: the slot is dropped, a new copy of the standby is made"
-expect 20 '[ "$(sql1 "select pg_drop_replication_slot('"'walferry_dc2_a'"')")" = "" ]' # it is in use now and then
+expect 20 'says 1 "slot walferry_dc2_a was invalidated and keeps nothing any more: dropped"'
+step "what it says is done: a new copy of the standby is made"
 expect 10 '[ "$(sql1 "select wal_status from pg_replication_slots")" = reserved ]'
 says_what_is_gone
 pg2 -m immediate stop

@@ -334,6 +334,25 @@ test_receiver_refuses_frames_out_of_place(void **state)
 }
 
 static void
+test_receiver_remembers_why_nothing_comes(void **state)
+{
+    struct frame f = {.type = FRAME_WAITS, .waits = {.reason = "WAL is\tgone"}};
+
+    (void)state;
+    shake_hands(1, "", FIRST);
+    assert_int_equal(receiver_frame(&receiver, &f, 0, 0), 0);
+    assert_string_equal(receiver.waits, "WAL is\\x09gone");
+    f.waits.reason = "";
+    assert_int_equal(receiver_frame(&receiver, &f, 0, 0), 0);
+    assert_string_equal(receiver.waits, "");
+    snprintf(receiver.waits, sizeof receiver.waits, "of the session before");
+    receiver_close(&receiver);
+    sender_close(&sender);
+    shake_hands(1, "", FIRST);
+    assert_string_equal(receiver.waits, "");
+}
+
+static void
 test_receiver_acknowledges_only_what_is_flushed(void **state)
 {
     struct beacon b = {FIRST + 4000, 10, 20};
@@ -462,6 +481,7 @@ main(void)
                                         drop),
         cmocka_unit_test_setup_teardown(test_receiver_tells_how_far_a_session_has_compared, make,
                                         drop),
+        cmocka_unit_test_setup_teardown(test_receiver_remembers_why_nothing_comes, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_covers_no_beacon_early, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_resumes_from_every_prefix, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_gives_up_a_silent_sender, make, drop),
