@@ -495,7 +495,7 @@ reach(struct agent *a, size_t i)
     bool changed = false;
     size_t closed;
 
-    if (a->link[i].state != LINK_SHIPPING || !s->far_known || !s->far_compared)
+    if (!s->far_known || !s->far_compared)
         return;
     closed = gaps_reach(&a->gaps, a->link[i].member, upto, &changed);
     if (closed == 0)
@@ -540,6 +540,7 @@ look_at_hole(struct agent *a, size_t i, int64_t now_us)
     struct link *l = &a->link[i];
     const struct spool *store = &a->ladder.store.spool;
     uint32_t segment_bytes = agent_identity(a)->segment_bytes;
+    bool changed = false;
     struct gap *gap;
     lsn_t oldest;
 
@@ -549,15 +550,19 @@ look_at_hole(struct agent *a, size_t i, int64_t now_us)
     }
     if (pgwal_oldest(a->self->pgdata, segment_bytes, l->hole.start, &oldest) < 0)
         return;
+    gaps_reach(&a->gaps, l->member, l->sender.resume_lsn, &changed); /* all before is there */
+    gap = gap_behind(&a->gaps, l->member, l->hole.start);
     if (oldest <= l->hole.start) {
         answer(a, i, RUNG_PG_WAL, "has it");
         l->hole.known = false;
+        if (gap != NULL && gap->start <= l->hole.start)
+            set_state(a, gap, GAP_IN_FLIGHT, "pg_wal has it, it is streamed from there");
         return;
     }
     answer(a, i, RUNG_PG_WAL, "begins at " LSN_FORMAT, LSN_ARGS(oldest));
     look_at_slot(a, i);
-    gap = gap_behind(&a->gaps, l->member, l->hole.start);
-    if (gap != NULL && gap->end > oldest) /* what was feared to be gone, and is not */
+    if (gap != NULL && gap->start <= l->hole.start &&
+        gap->end > oldest) /* what was feared to be gone, and is not */
         gap->end = oldest;
     if (gap == NULL || gap->start > l->hole.start || gap->end < oldest)
         gap = ladder_open_gap(a, l->member, l->hole.timeline, l->hole.start, oldest,

@@ -62,6 +62,7 @@ changed_here(const struct config *before, const struct config *after, const stru
            : strcmp(old->spool, new->spool) != 0                      ? "spool"
            : strcmp(old->run, new->run) != 0                          ? "run"
            : strcmp(old->identity, new->identity) != 0                ? "identity"
+           : strcmp(old->fetch_command, new->fetch_command) != 0      ? "fetch_command"
            : strcmp(before->event_command, after->event_command) != 0 ? "event_command"
                                                                       : NULL;
 }
