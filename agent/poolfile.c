@@ -55,16 +55,27 @@ static const char *
 changed_here(const struct config *before, const struct config *after, const struct member *old,
              const struct member *new)
 {
-    return strcmp(old->start, new->start) != 0                        ? "start"
-           : strcmp(old->stop, new->stop) != 0                        ? "stop"
-           : strcmp(old->bindir, new->bindir) != 0                    ? "bindir"
-           : strcmp(old->pgdata, new->pgdata) != 0                    ? "pgdata"
-           : strcmp(old->spool, new->spool) != 0                      ? "spool"
-           : strcmp(old->run, new->run) != 0                          ? "run"
-           : strcmp(old->identity, new->identity) != 0                ? "identity"
-           : strcmp(old->fetch_command, new->fetch_command) != 0      ? "fetch_command"
-           : strcmp(before->event_command, after->event_command) != 0 ? "event_command"
-                                                                      : NULL;
+    const struct {
+        const char *key, *old, *new;
+    } kept[] = {
+        {"start", old->start, new->start},
+        {"stop", old->stop, new->stop},
+        {"bindir", old->bindir, new->bindir},
+        {"postgres", old->postgres, new->postgres},
+        {"pgdata", old->pgdata, new->pgdata},
+        {"spool", old->spool, new->spool},
+        {"outbox", old->outbox, new->outbox},
+        {"run", old->run, new->run},
+        {"identity", old->identity, new->identity},
+        {"fetch_command", old->fetch_command, new->fetch_command},
+        {"site_files", old->site_files, new->site_files},
+        {"event_command", before->event_command, after->event_command},
+    };
+
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        if (strcmp(kept[i].old, kept[i].new) != 0)
+            return kept[i].key;
+    return NULL;
 }
 
 /* As this host would read it at the next start; every error is a line of `errors`. */
