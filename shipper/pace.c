@@ -90,7 +90,7 @@ pace_answered(struct pace *p, int64_t mark_us, int64_t now_us)
 bool
 pace_allows(struct pace *p)
 {
-    uint64_t window = p->looking > 0 ? PACE_WINDOW_MIN : p->window;
+    uint64_t window = p->looking > 0 ? PACE_MARK_BYTES : p->window;
 
     if (p->sent - p->answered < window || p->count == 0) /* no answer is on its way */
         return true;

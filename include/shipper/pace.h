@@ -6,7 +6,7 @@
  * line takes when it is empty, is the queue that stands on the way. Once per round trip the window
  * is set so that this queue would take PACE_QUEUE_US to empty: a full line stays full, and
  * everybody else waits no longer than that. The least of a round trip counts, so that jitter does
- * not. Lines change: every PACE_LOOK_US the window is small for two round trips, to see the empty
+ * not. Lines change: every PACE_LOOK_US next to nothing goes for two round trips, to see the empty
  * line. (Models: FAST TCP, Jin, Wei and Low 2004; LEDBAT, RFC 6817; BBR's look at the round trip.)
  */
 #ifndef SHIPPER_PACE_H

@@ -84,13 +84,23 @@ samples(struct frame *f)
                             .drained = {.done = true, .timeline = 1, .end = 0x60, .reason = ""}};
     f[n++] = (struct frame){.type = FRAME_GOODBYE, .goodbye = {.reason = "bye"}};
     f[n++] = (struct frame){.type = FRAME_WAITS, .waits = {.reason = "gone"}};
+    f[n++] = (struct frame){.type = FRAME_TUNNEL,
+                            .tunnel = {.pool = "chat",
+                                       .from = "dc2-a",
+                                       .to = "dc1-a",
+                                       .number = 5,
+                                       .service = TUNNEL_CONTROL,
+                                       .reason = "no room"}};
+    f[n++] = (struct frame){
+        .type = FRAME_DATA,
+        .data = {.decoded_bytes = 120, .bytes = (const uint8_t *)"\x28\xb5", .length = 2}};
     return n;
 }
 
 static void
 test_frame_every_type_there_and_back(void **state)
 {
-    struct frame f[16], got;
+    struct frame f[20], got;
     size_t n = samples(f);
 
     (void)state;
@@ -122,7 +132,7 @@ test_frame_every_type_there_and_back(void **state)
 static void
 test_frame_every_truncation_waits_for_more(void **state)
 {
-    struct frame f[16], got;
+    struct frame f[20], got;
     size_t n = samples(f);
 
     (void)state;
@@ -146,12 +156,15 @@ test_frame_every_truncation_waits_for_more(void **state)
 static void
 test_frame_every_short_body_is_refused(void **state)
 {
-    struct frame f[16], got;
+    struct frame f[20], got;
     size_t n = samples(f);
 
     (void)state;
     for (size_t i = 0; i < n; i++) {
-        size_t whole, text = f[i].type == FRAME_HELLO ? 14 : f[i].type == FRAME_HISTORY ? 8 : 0;
+        size_t whole, text = f[i].type == FRAME_HELLO     ? 14
+                             : f[i].type == FRAME_HISTORY ? 8
+                             : f[i].type == FRAME_DATA    ? 2
+                                                          : 0;
 
         buf_clear(&out);
         frame_put(&out, &f[i]);
@@ -184,7 +197,7 @@ expect_refused(size_t offset, const void *bytes, size_t n)
 static void
 test_frame_bad_values_are_refused(void **state)
 {
-    struct frame f[16], got;
+    struct frame f[20], got;
     struct hello h = sample_hello();
     static const struct {
         size_t offset;
