@@ -4,7 +4,7 @@
 void
 pace_init(struct pace *p, int64_t now_us)
 {
-    *p = (struct pace){.window = PACE_WINDOW_MIN, .looked_us = now_us};
+    *p = (struct pace){.window = PACE_WINDOW_MIN, .ramp = PACE_WINDOW_MIN, .looked_us = now_us};
 }
 
 void
@@ -52,10 +52,15 @@ set_window(struct pace *p)
 static void
 end_round(struct pace *p, int64_t now_us)
 {
-    if (p->looking > 0 && --p->looking == 0)
+    if (p->looking > 0 && --p->looking == 0) {
         p->base_us = p->least_us; /* what stood in the queue has left it: so long is the line now */
-    else if (p->looking == 0)
+        p->ramp = PACE_WINDOW_MIN;
+    } else if (p->looking == 0 && p->ramp < p->window) {
+        p->ramp *= 2; /* back to what it was, but not in one burst */
+    } else if (p->looking == 0) {
         set_window(p);
+        p->ramp = p->window;
+    }
     if (now_us - p->looked_us >= PACE_LOOK_US) {
         p->looked_us = now_us;
         p->looking = 2;
@@ -90,7 +95,7 @@ pace_answered(struct pace *p, int64_t mark_us, int64_t now_us)
 bool
 pace_allows(struct pace *p)
 {
-    uint64_t window = p->looking > 0 ? PACE_MARK_BYTES : p->window;
+    uint64_t window = p->looking > 0 ? PACE_MARK_BYTES : p->ramp < p->window ? p->ramp : p->window;
 
     if (p->sent - p->answered < window || p->count == 0) /* no answer is on its way */
         return true;

@@ -33,6 +33,7 @@ struct pace {
     int64_t least_us;        /* of this round; 0: none yet */
     uint64_t round_end;      /* the round is over when this is answered */
     uint64_t window;
+    uint64_t ramp;     /* after a look: up to the window again, doubling */
     int64_t looked_us; /* when the empty line was last looked for */
     unsigned looking;  /* round trips of that to go */
     bool full;         /* the window was the limit in this round */
