@@ -271,6 +271,8 @@ static const struct {
     {2, "name = Chat", "t.ini:2: [pool] name: 'Chat' is no name; allowed: small letters"},
     {3, "home = dc_1", "t.ini:3: [pool] home: 'dc_1' is no name; allowed: the site of a member"},
     {3, "home = dc3", "t.ini:3: [pool] home: no member is at 'dc3'; allowed: the site of a member"},
+    {4, "tunnel_user = walferry-tunnel; drop",
+     "t.ini:4: [pool] tunnel_user: 'walferry-tunnel; drop' is no role; allowed: small letters, digits and"},
     {4, "synchronous = yes",
      "t.ini:4: [pool] synchronous: 'yes' is neither on nor off; allowed: on, off"},
     {4, "shutdown_wait = 30",

@@ -64,6 +64,7 @@ test_pgwire_startup_of_a_walreceiver(void **state)
     assert_true(s.replication);
     assert_false(s.newer);
     assert_string_equal(s.application_name, "sb2");
+    assert_string_equal(s.user, "postgres");
 }
 
 static void

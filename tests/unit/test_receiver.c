@@ -315,6 +315,20 @@ test_receiver_refuses_other_bytes(void **state)
 }
 
 static void
+test_receiver_hears_that_a_stream_will_not_come(void **state)
+{
+    struct frame f = {.type = FRAME_TUNNEL,
+                      .tunnel = {.service = TUNNEL_POSTGRES, .number = 7, .reason = "no\troom"}};
+
+    (void)state;
+    shake_hands(1, "", FIRST);
+    assert_int_equal(receiver_frame(&receiver, &f, 0, 0), 0);
+    assert_int_equal(receiver.stream_refused, 7);
+    assert_non_null(strstr(receiver.stream_reason, "room"));
+    assert_null(strchr(receiver.stream_reason, '\t'));
+}
+
+static void
 test_receiver_refuses_frames_out_of_place(void **state)
 {
     static const enum frame_type wrong[] = {FRAME_HELLO, FRAME_ACCEPT, FRAME_REFUSE,
@@ -476,6 +490,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_receiver_refuses_a_forked_timeline, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_refuses_a_hole, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_refuses_other_bytes, make, drop),
+        cmocka_unit_test_setup_teardown(test_receiver_hears_that_a_stream_will_not_come, make,
+                                        drop),
         cmocka_unit_test_setup_teardown(test_receiver_refuses_frames_out_of_place, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_acknowledges_only_what_is_flushed, make,
                                         drop),

@@ -194,6 +194,27 @@ test_sender_refuses_frames_out_of_place(void **state)
 }
 
 static void
+test_sender_keeps_the_streams_that_are_asked_for(void **state)
+{
+    struct frame f = {.type = FRAME_TUNNEL,
+                      .tunnel = {.from = "dc2-a", .service = TUNNEL_RELAY, .reason = "gone"}};
+
+    (void)state;
+    accept_at(MB);
+    for (int i = 0; i < SENDER_STREAMS_MAX; i++) {
+        f.tunnel.number = (uint64_t)i + 1;
+        assert_int_equal(give(&f), 0);
+    }
+    assert_int_equal(sender.streams_asked, SENDER_STREAMS_MAX);
+    assert_int_equal(sender.stream_asked[2].number, 3);
+    assert_string_equal(sender.stream_asked[2].from, "dc2-a");
+    assert_string_equal(sender.stream_asked[2].reason, ""); /* the frame's bytes are gone by then */
+    assert_says(give(&f), ERR_PEER, "over 16 streams were asked for at once");
+    sender_close(&sender);
+    assert_int_equal(sender.streams_asked, 0);
+}
+
+static void
 test_sender_believes_no_ack_that_contradicts_itself(void **state)
 {
     (void)state;
@@ -307,6 +328,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_sender_greets_and_starts_where_told, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_tells_why_it_was_refused, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_refuses_frames_out_of_place, make, drop),
+        cmocka_unit_test_setup_teardown(test_sender_keeps_the_streams_that_are_asked_for, make,
+                                        drop),
         cmocka_unit_test_setup_teardown(test_sender_believes_no_ack_that_contradicts_itself, make,
                                         drop),
         cmocka_unit_test_setup_teardown(test_sender_keeps_positions_over_connections, make, drop),
