@@ -54,10 +54,8 @@ end_round(struct pace *p, int64_t now_us)
 {
     if (p->looking > 0 && --p->looking == 0) {
         p->base_us = p->least_us; /* what stood in the queue has left it: so long is the line now */
-        p->ramp = PACE_WINDOW_MIN;
-    } else if (p->looking == 0 && p->ramp < p->window) {
-        p->ramp *= 2; /* back to what it was, but not in one burst */
-    } else if (p->looking == 0) {
+        p->ramp = PACE_MARK_BYTES;
+    } else if (p->looking == 0 && p->ramp >= p->window) {
         set_window(p);
         p->ramp = p->window;
     }
@@ -78,6 +76,7 @@ pace_answered(struct pace *p, int64_t mark_us, int64_t now_us)
     while (p->count > 0 && p->mark[p->first].us <= mark_us) {
         bool it = p->mark[p->first].us == mark_us;
 
+        p->ramp += p->mark[p->first].at - p->answered; /* two pieces for each that arrived */
         p->answered = p->mark[p->first].at;
         p->first = (p->first + 1) % PACE_MARKS;
         p->count--;

@@ -17,9 +17,9 @@
 
 #define PACE_MARK_BYTES 32768u
 #define PACE_MARKS      128
-#define PACE_QUEUE_US   INT64_C(10000)
+#define PACE_QUEUE_US   INT64_C(20000)
 #define PACE_LOOK_US    INT64_C(10000000)
-#define PACE_WINDOW_MIN (128u << 10)
+#define PACE_WINDOW_MIN (256u << 10)
 #define PACE_WINDOW_MAX (PACE_MARKS * PACE_MARK_BYTES) /* more than a channel of SSH takes */
 
 struct pace {
@@ -33,7 +33,7 @@ struct pace {
     int64_t least_us;        /* of this round; 0: none yet */
     uint64_t round_end;      /* the round is over when this is answered */
     uint64_t window;
-    uint64_t ramp;     /* after a look: up to the window again, doubling */
+    uint64_t ramp;     /* after a look: back up to the window, but not in one burst */
     int64_t looked_us; /* when the empty line was last looked for */
     unsigned looking;  /* round trips of that to go */
     bool full;         /* the window was the limit in this round */

@@ -94,7 +94,7 @@ test_pace_sees_that_the_line_got_longer(void **state)
     before = sent;
     run(5000000);
     assert_true((double)(sent - before) > 0.85 * rate * 5000000);
-    assert_true(worst_us < 4 * PACE_QUEUE_US); /* 7 without the ramp after a look */
+    assert_true(worst_us < 3 * PACE_QUEUE_US); /* 4 without the ramp after a look */
 }
 
 static void
