@@ -106,6 +106,7 @@ expect 30 '[ "$(through "select 1")" = 1 ]'
 step "without a link the standby's agent dials by itself"
 keys=$WALFERRY_DEMO/dc2/ssh/authorized_keys
 mv "$keys" "$keys.away"
+refuses "a stream whose dial back is refused" "does not accept key" through "select 1"
 kill_agent 1 && start_agent 1
 expect 30 'says 1 "does not accept key"'
 [ "$(field 2 .receiving.state)" = up ] && fail "the link is up all the same"
