@@ -1,7 +1,8 @@
 #!/bin/bash
 # The first copy, and a new one beside a standby that runs: under load, with a tablespace, killed at every step.
 . "$(dirname "$0")/lib.sh"
-long && scale=130 every=1 || scale=13 every=6 # about 2 GB, 200 MB
+scale=13 # about 200 MB
+long && every=1 || every=6
 OUT=/tmp/wf-$$.out
 seed() { walferry 2 seed "$@" </dev/null >"$OUT" 2>&1; }
 told() { grep -q "$1" "$OUT" || fail "'$1' is not said: $(cat "$OUT")"; }
@@ -73,8 +74,7 @@ refused $? 2 "no terminal"
 step "replaced while the old standby runs, which uses up its WAL meanwhile"
 before=$(as stat -c %i "$DC2_PGDATA")
 as sh -c 'echo "# of this host" >>"$1/pg_hba.conf"' sh "$DC2_PGDATA"
-long && rate=200MB || rate=25MB
-seed --replace --yes --rate $rate &
+seed --replace --yes --rate 25MB &
 pid=$!
 expect 20 '[ -s "$DC2_SPOOL/seed.job" ] && [ -d "$DC2_PGDATA.walferry-new/base" ]'
 seed_again=$(walferry 2 seed --replace --yes 2>&1 </dev/null)
@@ -140,6 +140,13 @@ for at in copy verify settings swap start clean; do
     ! long || [[ $steps == *:$at* ]] || fail "never killed at $at: $steps"
 done
 [ $kills -ge 5 ] || fail "only $kills kills"
+if long; then
+    step "2 GB"
+    sql1 "create table large as select n, md5(random()::text) || md5(random()::text) as x from generate_series(1, 18000000) n" >/dev/null
+    expect 120 level
+    seed --replace --yes || fail "$(cat "$OUT")"
+    tidy
+fi
 end_load_now
 same
 rm -f "$OUT"
