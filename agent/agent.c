@@ -875,13 +875,10 @@ tell_losses(struct agent *a, uint64_t client)
     json_t *all = NULL, *receipt;
     size_t i;
 
-    if (receipt_load(a->self->spool, &all) < 0)
+    if (receipt_load(a->self->spool, RECEIPT_FAR_BYTES, &all) < 0)
         control_text(&a->control, client, "%s", fail_message());
-    json_array_foreach (all, i, receipt) {
-        if (json_dumpb(receipt, NULL, 0, 0) > RECEIPT_FAR_BYTES)
-            json_object_del(receipt, "listed");
+    json_array_foreach (all, i, receipt)
         control_answer(&a->control, client, json_pack("{s:O}", "receipt", receipt));
-    }
     json_decref(all);
     control_done(&a->control, client, 0);
 }

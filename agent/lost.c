@@ -129,7 +129,7 @@ command_lost(const struct config *config, const struct member *self, const struc
     const char *key;
     size_t i;
 
-    if (receipt_load(self->spool, &own) < 0) {
+    if (receipt_load(self->spool, UINT64_MAX, &own) < 0) {
         fprintf(stderr, "walferry lost: %s\n", fail_message());
         return 1;
     }

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #define FOLDER "lost"
+#define LISTED "listed"
 
 static int
 open_folder(const char *spool, bool make, int *ret_dir)
@@ -29,20 +30,36 @@ open_folder(const char *spool, bool make, int *ret_dir)
     return errno == ENOENT ? ERR_AGAIN : fail_sys(ERR_LOCAL, "cannot open %s", path);
 }
 
+static int
+replace(const char *spool, int dir, json_int_t epoch, const char *kind, const json_t *what)
+{
+    char name[40], *text = json_dumps(what, JSON_INDENT(1));
+    int code = 0;
+
+    snprintf(name, sizeof name, "%" JSON_INTEGER_FORMAT ".%s", epoch, kind);
+    if (text == NULL)
+        code = fail(ERR_LOCAL, "out of memory for a receipt");
+    else if (durable_replace(dir, name, text, strlen(text)) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot write %s/" FOLDER "/%s", spool, name);
+    free(text);
+    return code;
+}
+
 int
 receipt_save(const char *spool, const json_t *receipt)
 {
-    char name[40], *text = json_dumps(receipt, JSON_INDENT(1));
-    int dir = -1, code;
+    json_int_t epoch = json_integer_value(json_object_get(receipt, "epoch"));
+    json_t *listed = json_object_get(receipt, LISTED),
+           *rest = json_copy((json_t *)(uintptr_t)receipt);
+    int dir = -1, code = open_folder(spool, true, &dir);
 
-    snprintf(name, sizeof name, "%" JSON_INTEGER_FORMAT ".json",
-             json_integer_value(json_object_get(receipt, "epoch")));
-    code = text == NULL ? fail(ERR_LOCAL, "out of memory for a receipt")
-                        : open_folder(spool, true, &dir);
-    if (code == 0 && durable_replace(dir, name, text, strlen(text)) < 0)
-        code = fail_sys(ERR_LOCAL, "cannot write %s/" FOLDER "/%s", spool, name);
+    json_object_del(rest, LISTED);
+    if (code == 0 && listed != NULL)
+        code = replace(spool, dir, epoch, "list", listed);
+    if (code == 0)
+        code = replace(spool, dir, epoch, "json", rest);
     durable_close(dir);
-    free(text);
+    json_decref(rest);
     return code < 0 ? ERR_LOCAL : 0;
 }
 
@@ -73,30 +90,45 @@ visit(void *context, const struct durable_entry *entry)
     return 0;
 }
 
+static json_t *
+load_one(const char *spool, uint64_t epoch, uint64_t *list_bytes)
+{
+    char path[600];
+    struct stat about;
+    json_t *one, *listed;
+
+    snprintf(path, sizeof path, "%s/" FOLDER "/%" PRIu64 ".json", spool, epoch);
+    one = json_load_file(path, 0, NULL);
+    snprintf(path, sizeof path, "%s/" FOLDER "/%" PRIu64 ".list", spool, epoch);
+    if (!json_is_object(one) || stat(path, &about) < 0 || (uint64_t)about.st_size > *list_bytes)
+        return one;
+    *list_bytes -= (uint64_t)about.st_size;
+    listed = json_load_file(path, 0, NULL);
+    if (listed != NULL)
+        json_object_set_new(one, LISTED, listed);
+    return one;
+}
+
 int
-receipt_load(const char *spool, json_t **ret_receipts)
+receipt_load(const char *spool, uint64_t list_bytes, json_t **ret_receipts)
 {
     struct epochs e = {.count = 0};
-    json_t *all = json_array();
+    json_t *all;
     int dir, code = open_folder(spool, false, &dir);
 
+    if (code < 0 && code != ERR_AGAIN)
+        return code;
     if (code == 0) {
         durable_list(dir, visit, &e);
         durable_close(dir);
     }
-    for (size_t i = 0; i < e.count; i++) {
-        char path[600];
-        json_t *one;
+    all = json_array();
+    while (e.count > 0) {
+        json_t *one = load_one(spool, e.number[--e.count], &list_bytes);
 
-        snprintf(path, sizeof path, "%s/" FOLDER "/%" PRIu64 ".json", spool, e.number[i]);
-        one = json_load_file(path, 0, NULL);
         if (json_is_object(one))
-            json_array_append(all, one);
+            json_array_insert(all, 0, one);
         json_decref(one);
-    }
-    if (code < 0 && code != ERR_AGAIN) {
-        json_decref(all);
-        return code;
     }
     *ret_receipts = all;
     return 0;

@@ -3,7 +3,8 @@
  *
  * <spool>/lost/<epoch>.json, replaced atomically. A failover writes it when it begins, with what is
  * known then ("at most"); the rejoin of the member that lost has its own, with the exact list. The
- * two lie on two hosts: `walferry lost` shows them as one.
+ * two lie on two hosts: `walferry lost` shows them as one. What is "listed" one by one may be long
+ * and is in a file of its own, <epoch>.list: an agent reads little of it.
  *
  *   {"epoch": 2, "primary": "dc2-a", "former": "dc1-a" or null, "began": "2026-...",
  *    "at_most": "...", "exact": false}
@@ -17,11 +18,13 @@
 #include <stdint.h>
 
 #define RECEIPTS_MAX      64           /* that are shown: the newest */
-#define RECEIPT_FAR_BYTES (256u << 10) /* of one that is told to another host; longer: no list */
+#define RECEIPT_FAR_BYTES (128u << 10) /* of lists that an agent tells a command on another host   \
+                                        */
 
 int receipt_save(const char *spool, const json_t *receipt); /* ERR_LOCAL */
 
-/* All of them, by epoch, oldest first: a new array, empty if there is none. ERR_LOCAL. */
-int receipt_load(const char *spool, json_t **ret_receipts);
+/* All of them, by epoch, oldest first: a new array, empty if there is none. Lists of list_bytes
+ * together are in it, the newest first; a longer one stays out. ERR_LOCAL. */
+int receipt_load(const char *spool, uint64_t list_bytes, json_t **ret_receipts);
 
 #endif

@@ -39,6 +39,12 @@ step "both sides tell of the same losses"
 walferry 2 lost | grep -q "known then: at most" || fail "the new primary has no receipt"
 [ "$(walferry 1 lost --json | jq -c '.[0].listed | length')" = "$(wc -l <"$WALFERRY_DEMO/xids")" ] || fail "another number is listed"
 
+step "WAL that is only on the primary is fetched from there"
+segment=$(sql2 "select pg_walfile_name(pg_current_wal_lsn())")
+[ ! -e "$DC1_SPOOL/$segment" ] || fail "the spool has it"
+walferry 1 fetch --from dc2-a "$segment" "$DC1_SPOOL/../fetched" || fail "fetch --from"
+as cmp -n 8192 "$DC1_SPOOL/../fetched" "$DC2_PGDATA/pg_wal/$segment" || fail "other bytes are fetched"
+! walferry 1 fetch --from dc2-a 0000000F0000000000000001 "$DC1_SPOOL/../fetched" || fail "what is nowhere is fetched"
 step "back: dc1 is promoted, dc2 crashes; its rejoin is killed at every step"
 sql2 "create table marks (n int)" >/dev/null
 load2 600
