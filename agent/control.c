@@ -263,6 +263,14 @@ int
 control_ask(const char *run, json_t *request, void (*each)(void *context, json_t *line),
             void *context)
 {
+    return control_ask_within(run, 0, request, each, context);
+}
+
+int
+control_ask_within(const char *run, int seconds, json_t *request,
+                   void (*each)(void *context, json_t *line), void *context)
+{
+    const struct timeval limit = {.tv_sec = seconds};
     char path[LOCAL_PATH_SIZE], *text = NULL;
     size_t size = 0;
     FILE *stream = NULL;
@@ -275,6 +283,7 @@ control_ask(const char *run, json_t *request, void (*each)(void *context, json_t
         json_decref(request);
         return code;
     }
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit); /* 0: for ever */
     code = send_request(fd, request);
     if (code < 0)
         goto out;
@@ -289,6 +298,8 @@ control_ask(const char *run, json_t *request, void (*each)(void *context, json_t
             each(context, line);
         json_decref(line);
     }
+    if (!done && stream != NULL && ferror(stream) && errno == EAGAIN)
+        code = fail(ERR_PEER, "the agent at %s did not answer within %d s", path, seconds);
 out:
     free(text);
     if (stream != NULL)

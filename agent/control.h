@@ -61,4 +61,8 @@ void control_done(struct control *c, uint64_t id, int code);
 int control_ask(const char *run, json_t *request, void (*each)(void *context, json_t *line),
                 void *context);
 
+/* The same with an agent that may hang: ERR_PEER when it is silent for so long. */
+int control_ask_within(const char *run, int seconds, json_t *request,
+                       void (*each)(void *context, json_t *line), void *context);
+
 #endif

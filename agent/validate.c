@@ -20,7 +20,8 @@
 #include <string.h>
 
 #define REASON_SIZE      1400
-#define VALIDATE_UNKNOWN 3 /* nothing could be judged: usage */
+#define ANSWER_S         90 /* the way there, and EXAMINER_LIMIT_US */
+#define VALIDATE_UNKNOWN 3  /* nothing could be judged: usage */
 
 static const char *const result_name[] = {"ok", "warn", "fail"};
 
@@ -187,7 +188,8 @@ ask(const struct config *config, const struct member *self, const struct member 
     int code;
 
     snprintf(run, sizeof run, "%s/far/%s", self->run, m->name);
-    code = control_ask(run, json_pack("{s:s}", "command", "validate"), take_line, &answer);
+    code = control_ask_within(run, ANSWER_S, json_pack("{s:s}", "command", "validate"), take_line,
+                              &answer);
     if (answer.member != NULL) {
         json_object_set_new(answer.member, "member", json_string(m->name));
         return answer.member;

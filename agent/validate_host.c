@@ -182,7 +182,8 @@ check_agent(struct validation *v)
 {
     const char *alarm;
 
-    if (control_ask(v->self->run, json_pack("{s:s}", "command", "status"), keep_status, v) != 0 ||
+    if (control_ask_within(v->self->run, 5, json_pack("{s:s}", "command", "status"), keep_status,
+                           v) != 0 ||
         v->status == NULL) {
         validate_say(v, READY_FAIL, "the agent of %s does not run: %s", v->self->name,
                      fail_message());

@@ -54,12 +54,13 @@ finish(struct knock *k)
 static void
 say_failed(struct validation *v, struct knock *k, const char *why)
 {
+    bool agent = strstr(why, "is not running") != NULL || strstr(why, "no agent answers") != NULL;
     char line[KEY_LINE_SIZE];
 
     validate_say(v, READY_FAIL, "to %s: %s", k->to->name, why);
-    if (strstr(why, "is not running") != NULL)
-        validate_remedy(v, "on the host of %s: systemctl start walferry@%s", k->to->name,
-                        v->config->name);
+    if (agent)
+        validate_remedy(v, "on the host of %s: walferry status; systemctl start walferry@%s",
+                        k->to->name, v->config->name);
     else if (k->lane.state >= LANE_AUTHENTICATING) /* the host was believed: it is the key */
         validate_remedy(v, "on the host of %s, in authorized_keys of %s: %s and what is in %s.pub",
                         k->to->name, k->to->target.user,

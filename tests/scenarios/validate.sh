@@ -259,12 +259,23 @@ has dc2-a ok postgres '' '' && has dc2-a ok ssh '' '' || fail "the rest was not 
 start_agent 2
 ready
 
+step "an agent hangs"
+kill -STOP "$(agent_pid 2)"
+look 2 --local
+has dc2-a fail agent 'did not answer within 5 s' '' || fail "the agent that hangs: $(bad)"
+look 1 --local
+has dc1-a fail ssh 'to dc2-a: it lets us in, but no agent answers' 'systemctl start' || fail "its door: $(bad)"
+kill -CONT "$(agent_pid 2)"
+ready
+
 step "two ask at once, and the agents stop meanwhile"
 walferry 1 validate --pool >/dev/null 2>&1 & first=$!
 walferry 1 validate --pool >/dev/null 2>&1 & second=$!
 wait $first && wait $second || fail "two at once are not both answered"
 walferry 1 validate --pool >/dev/null 2>&1 & first=$!
-kill_agent 2 TERM || fail "the agent does not stop"
+pid=$(agent_pid 2)
+kill "$pid"
+expect 60 "gone $pid" # a flush may take its time
 wait $first
 start_agent 2
 ready
