@@ -266,6 +266,7 @@ has dc2-a fail agent 'did not answer within 5 s' '' || fail "the agent that hang
 look 1 --local
 has dc1-a fail ssh 'to dc2-a: it lets us in, but no agent answers' 'systemctl start' || fail "its door: $(bad)"
 kill -CONT "$(agent_pid 2)"
+kill -CONT "$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$(agent_pid 2)/status")" 2>/dev/null # runuser stops with it
 ready
 
 step "two ask at once, and the agents stop meanwhile"
@@ -273,9 +274,7 @@ walferry 1 validate --pool >/dev/null 2>&1 & first=$!
 walferry 1 validate --pool >/dev/null 2>&1 & second=$!
 wait $first && wait $second || fail "two at once are not both answered"
 walferry 1 validate --pool >/dev/null 2>&1 & first=$!
-pid=$(agent_pid 2)
-kill "$pid"
-expect 60 "gone $pid" # a flush may take its time
+kill_agent 2 TERM || fail "the agent does not stop"
 wait $first
 start_agent 2
 ready
