@@ -458,6 +458,7 @@ void
 guard_close(struct agent *a)
 {
     end_visit(&a->guard);
+    checkpoint_close(&a->guard.checkpoint);
 }
 
 void
@@ -465,6 +466,7 @@ guard_watch(const struct agent *a, struct loop *l)
 {
     if (a->role == ROLE_PRIMARY)
         loop_due(l, a->guard.due_us);
+    checkpoint_watch(&a->guard.checkpoint, l);
     if (a->guard.visitor != NULL)
         source_watch(a->guard.visitor, l, false);
 }
@@ -480,11 +482,12 @@ act(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     finish_release(a, s);
     if (advance_slots(a, s))
         return;
-    if (low && g->step >= GUARD_OUTBOX && agent_identity(a)->postgres_major >= 15 &&
-        (g->checkpoint_us == 0 || now_us - g->checkpoint_us >= CHECKPOINT_US) &&
-        postgres_ask(a->postgres, POSTGRES_CHECKPOINT, NULL))
+    if (low && g->step >= GUARD_OUTBOX &&
+        (g->checkpoint_us == 0 || now_us - g->checkpoint_us >= CHECKPOINT_US)) {
+        checkpoint_ask(&g->checkpoint, a->conninfo, now_us);
         g->checkpoint_us = now_us;
-    else if (g->step == GUARD_RELEASE)
+    }
+    if (g->step == GUARD_RELEASE)
         release(a, s, now_us);
 }
 
@@ -529,6 +532,7 @@ guard_run(struct agent *a, int64_t now_us)
 
     for (size_t i = 0; i < a->links; i++) /* a dead server's outbox grows no more */
         a->link[i].store[LINK_OUTBOX].grows = a->outbox.filling && !a->outbox.full && up;
+    checkpoint_run(&g->checkpoint, &a->loop, now_us);
     if (a->role != ROLE_PRIMARY) {
         rest(a);
         return;

@@ -17,6 +17,7 @@
 #ifndef AGENT_GUARD_H
 #define AGENT_GUARD_H
 
+#include "checkpoint.h"
 #include "postgres.h"
 
 #include "shipper/source.h"
@@ -65,7 +66,8 @@ struct guard {
                                kept */
     int64_t released_us;    /* 0: none in this life */
     char release_text[200]; /* what that lost */
-    int64_t checkpoint_us;
+    struct checkpoint checkpoint;
+    int64_t checkpoint_us;       /* when the last one was asked for; 0: one is due */
     timeline_t checked_timeline; /* the outbox belongs to its history */
     struct {
         char name[64];

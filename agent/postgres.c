@@ -267,7 +267,6 @@ missing_right(const struct postgres *p, enum work work, const char *sqlstate, ch
         [POSTGRES_MAKE_SLOT] = "ALTER ROLE",
         [POSTGRES_ADVANCE_SLOT] = "ALTER ROLE",
         [POSTGRES_DROP_SLOT] = "ALTER ROLE",
-        [POSTGRES_CHECKPOINT] = "GRANT pg_checkpoint TO", /* from 15 on */
         [POSTGRES_SUPERUSER] = "GRANT SELECT ON pg_roles TO",
     };
     const char *grant = work == WORK_COMMAND ? grants[p->command] : "GRANT pg_monitor TO";
@@ -289,8 +288,6 @@ is_so_already(enum postgres_command command, const char *sqlstate)
         return strcmp(sqlstate, "42710") == 0;
     if (command == POSTGRES_DROP_SLOT)
         return strcmp(sqlstate, "42704") == 0;
-    if (command == POSTGRES_CHECKPOINT) /* our time is up: it goes on */
-        return strcmp(sqlstate, "57014") == 0;
     return (command == POSTGRES_PROMOTE || command == POSTGRES_REPLAY_RESUME) &&
            strcmp(sqlstate, "55000") == 0;
 }
@@ -502,9 +499,6 @@ postgres_ask(struct postgres *p, enum postgres_command command, const char *argu
     case POSTGRES_DROP_SLOT:
         snprintf(p->query, sizeof p->query, "select pg_catalog.pg_drop_replication_slot('%s')",
                  argument);
-        break;
-    case POSTGRES_CHECKPOINT: /* samples cannot wait for its end */
-        snprintf(p->query, sizeof p->query, "set local statement_timeout = '200ms'; checkpoint");
         break;
     case POSTGRES_SUPERUSER:
         snprintf(p->query, sizeof p->query,

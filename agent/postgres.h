@@ -85,7 +85,6 @@ enum postgres_command {
                                fine */
     POSTGRES_ADVANCE_SLOT,  /* pg_replication_slot_advance(argument): "'slot', 'X/X'" */
     POSTGRES_DROP_SLOT,     /* pg_drop_replication_slot(argument); not there is fine */
-    POSTGRES_CHECKPOINT,    /* ask for one now; does not wait until it is over */
     POSTGRES_SUPERUSER, /* is the role of that name (a-z, 0-9, _) one? postgres_answer: t, f, "" */
 };
 bool postgres_ask(struct postgres *p, enum postgres_command command, const char *argument);
