@@ -26,7 +26,7 @@ wal() { # MB of WAL at a time, some MB per second, until COMMAND holds
     local deadline=$((SECONDS + 90))
     until eval "$1" >/dev/null 2>&1; do
         [ $SECONDS -lt $deadline ] || fail "did not happen under load: $1; $(field 1 .guard) $(free_mb wal) MB free"
-        sql1 "insert into filler select md5(n::text) from generate_series(1, 8000) n" >/dev/null || fail "production stands still"
+        sql1 "insert into filler select md5(n::text) from generate_series(1, 20000) n" >/dev/null || fail "production stands still"
     done
 }
 segment_gap() { jq -r "$1" "$DC1_SPOOL/gaps" | head -1; }
@@ -34,11 +34,11 @@ segment_gap() { jq -r "$1" "$DC1_SPOOL/gaps" | head -1; }
 small_pool() { # KEYS
     export DEMO_SEGMENT_MB=1 DEMO_POOL_CONF=$1
     start_pool
-    step "pg_wal moves to a file system of 160 MB, the outbox to one of 40"
+    step "pg_wal moves to a file system of 100 MB, the outbox to one of 25"
     kill_agent 1 TERM
     pg1 stop || fail "PostgreSQL does not stop"
-    mount_at wal 160
-    mount_at out 40
+    mount_at wal 100
+    mount_at out 25
     as sh -c 'mv "$1/pg_wal" "$2/w" && ln -s "$2/w" "$1/pg_wal"' sh "$DC1_PGDATA" "$WALFERRY_DEMO/wal" || fail "cannot move"
     as sed -i "s|^spool    = $DC1_SPOOL\$|&\noutbox   = $WALFERRY_DEMO/out|" "$CONFIG"
     pg1 start || fail "PostgreSQL does not start"
@@ -54,12 +54,12 @@ step "the outbox is used as pg_wal fills, and becomes full"
 wal '[ "$(field 1 .outbox.filling)" = true ]'
 [ "$(field 1 .guard.step)" = outbox ] || fail "step $(field 1 .guard)"
 wal '[ "$(field 1 .outbox.full)" = true ]'
-[ "$(free_mb out)" -lt 12 ] || fail "the outbox is not full: $(free_mb out) MB"
+[ "$(free_mb out)" -lt 8 ] || fail "the outbox is not full: $(free_mb out) MB"
 
 step "pg_wal has less than its reserve: the slot is let go, production goes on"
 wal '[ -s "$DC1_SPOOL/gaps" ]'
 wal '[ "$(slot "pg_current_wal_lsn() - restart_lsn < 20000000")" = t ]'
-wal '[ "$(free_mb wal)" -gt 40 ]'
+wal '[ "$(free_mb wal)" -gt 30 ]'
 walferry 1 events | grep -q WF016 || fail "no event"
 [ "$(field 1 .guard.released)" != null ] || fail "status does not tell"
 
@@ -87,6 +87,7 @@ wal '[ "$(field 1 .guard.step)" = hold ]'
 expect 10 'walferry 1 events | grep -q WF017'
 [ ! -s "$DC1_SPOOL/gaps" ] || fail "a gap: $(cat "$DC1_SPOOL/gaps")"
 [ "$(slot "wal_status in ('reserved', 'extended')")" = t ] || fail "the slot is $(slot wal_status)"
+step "the line is whole again: all of it is shipped"
 demo heal
 expect 60 '[ "$(field 1 .outbox.bytes)" = 0 ]'
 expect 60 '[ "$(field 1 .guard.step)" = watch ]'
