@@ -155,6 +155,15 @@ judge_stream(struct verdict *v, const json_t *stream, const char *direction, siz
 }
 
 static void
+judge_guard(struct verdict *v, const char *step)
+{
+    if (strcmp(step, "outbox") == 0)
+        find(v, WARNING, "the disk guard uses the outbox");
+    else if (strcmp(step, "release") == 0 || strcmp(step, "hold") == 0)
+        find(v, CRITICAL, "pg_wal has less than its reserve, the disk guard is at %s", step);
+}
+
+static void
 judge(void *context, json_t *json)
 {
     struct verdict *v = context;
@@ -186,6 +195,7 @@ judge(void *context, json_t *json)
             judge_stream(v, link, "to", i);
     else
         judge_stream(v, json_object_get(json, "receiving"), "from", 0);
+    judge_guard(v, show_word(json_object_get(json, "guard"), "step", ""));
     judge_disk(v, "spool", json_object_get(json, "spool"));
     judge_disk(v, "pg_wal", json_object_get(json, "pg_wal"));
 }

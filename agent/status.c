@@ -74,6 +74,24 @@ print_stream(const json_t *stream, const char *direction, const char *peer)
 }
 
 static void
+print_guard(const json_t *json)
+{
+    const json_t *guard = json_object_get(json, "guard"), *outbox = json_object_get(json, "outbox");
+    const char *step = show_word(guard, "step", "watch"), *error = show_word(outbox, "error", NULL);
+    char bytes[24];
+
+    if (strcmp(step, "watch") != 0)
+        printf("disk guard: %s, slots keep %s of pg_wal\n", step,
+               show_bytes(json_object_get(guard, "retained_bytes"), bytes, sizeof bytes));
+    if (json_integer_value(json_object_get(outbox, "bytes")) > 0)
+        printf("outbox: %s from %s on wait there, not at the other site%s%s%s\n",
+               show_bytes(json_object_get(outbox, "bytes"), bytes, sizeof bytes),
+               show_word(outbox, "start", "?"),
+               json_is_true(json_object_get(outbox, "full")) ? "; it is full" : "",
+               error != NULL ? "; it takes nothing: " : "", error != NULL ? error : "");
+}
+
+static void
 print_status(const json_t *json)
 {
     const json_t *epoch = json_object_get(json, "epoch"),
@@ -106,8 +124,8 @@ print_status(const json_t *json)
     json_array_foreach (json_object_get(json, "gaps"), i, gap)
         printf("GAP: %s lacks WAL from %s to %s (%s), %s: %s\n", show_word(gap, "member", "?"),
                show_word(gap, "start", "?"), show_word(gap, "end", "?"),
-               show_bytes(json_object_get(gap, "bytes"), bytes, sizeof bytes), show_word(gap, "state", "?"),
-               show_word(gap, "doing", ""));
+               show_bytes(json_object_get(gap, "bytes"), bytes, sizeof bytes),
+               show_word(gap, "state", "?"), show_word(gap, "doing", ""));
     json_array_foreach (json_object_get(json, "links"), i, link)
         print_stream(link, "to", "to");
     if (json_is_object(receiving))
@@ -115,6 +133,7 @@ print_status(const json_t *json)
     reason = show_word(json_object_get(json, "spool"), "error", NULL);
     if (reason != NULL)
         printf("spool: takes nothing: %s\n", reason);
+    print_guard(json);
     if (json_integer_value(json_object_get(tunnel, "streams")) > 0)
         printf("tunnel: %d streams are open, %s went through so far\n",
                (int)json_integer_value(json_object_get(tunnel, "streams")),
