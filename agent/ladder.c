@@ -243,11 +243,32 @@ may_get(struct agent *a, struct gap *gap)
 
 static void climb(struct agent *a, struct gap *gap, enum rung rung, int64_t now_us);
 
+/* The timeline of the store's end, and where that one ends in the segment of lsn: then the file of
+ * the next timeline, *ret_file, has both. False: it goes on. */
+static bool
+switches(const struct agent *a, const struct gap *gap, lsn_t lsn, timeline_t *ret_file,
+         lsn_t *ret_end)
+{
+    const struct spool *s = &a->ladder.store.spool;
+    timeline_t timeline = spool_empty(s) ? gap->timeline : s->timeline;
+    uint32_t segment_bytes = agent_identity(a)->segment_bytes;
+
+    *ret_file = timeline;
+    if (timeline >= a->history_timeline ||
+        !history_switch_point(a->history, a->history_bytes, timeline, ret_end) ||
+        *ret_end >= segment_start(lsn, segment_bytes) + segment_bytes)
+        return false;
+    *ret_file = history_next(a->history, a->history_bytes, timeline, a->history_timeline);
+    return true;
+}
+
 static void
 begin_archive(struct agent *a, struct gap *gap, int64_t now_us)
 {
     struct ladder *d = &a->ladder;
     const struct identity *identity = agent_identity(a);
+    lsn_t next = next_wanted(a, gap), end;
+    timeline_t file;
     char path[300];
 
     if (a->self->fetch_command[0] == '\0') {
@@ -259,8 +280,10 @@ begin_archive(struct agent *a, struct gap *gap, int64_t now_us)
     snprintf(path, sizeof path, "%s/fetched", d->store.path);
     if (archive_busy(&d->archive))
         return;
-    if (archive_get(&d->archive, a->self->fetch_command, identity, gap->timeline,
-                    segment_start(next_wanted(a, gap), identity->segment_bytes), path) < 0) {
+    switches(a, gap, next, &file, &end);
+    d->switched = false;
+    if (archive_get(&d->archive, a->self->fetch_command, identity, file,
+                    segment_start(next, identity->segment_bytes), path) < 0) {
         answer(a, d->link, RUNG_ARCHIVE, "%s", fail_message());
         climb(a, gap, RUNG_SPOOLS, now_us);
     }
@@ -345,17 +368,41 @@ begin_climb(struct agent *a, size_t i, struct gap *gap, lsn_t until, int64_t now
 
 /* ---- what the rungs give ---- */
 
+/* The older timeline has its part: what follows is the newer one's, from the segment's start. */
+static int
+switch_timeline(struct agent *a, timeline_t timeline)
+{
+    struct ladder *d = &a->ladder;
+    int code;
+
+    if (timeline != a->history_timeline)
+        return fail(ERR_LOCAL, "the history of timeline %u is not at hand", timeline);
+    code = spool_put_history(&d->store.spool, timeline, a->history, a->history_bytes);
+    if (code == 0) {
+        d->switched = true;
+        d->given_bytes = 0;
+    }
+    return code;
+}
+
 /* The fetched segment into the store, a megabyte at a time. 1: all of it is there. */
 static int
-give(struct agent *a, int64_t now_us)
+give(struct agent *a, const struct gap *gap, int64_t now_us)
 {
     struct ladder *d = &a->ladder;
     struct spool *s = &d->store.spool;
     const struct archive_job *j = &d->archive.job;
-    static uint8_t piece[FRAME_WAL_MAX];
-    uint32_t until = d->given_bytes + GIVE_PER_TURN;
+    static uint8_t bytes[FRAME_WAL_MAX];
+    uint32_t turn = d->given_bytes + GIVE_PER_TURN, upto = j->identity.segment_bytes;
+    timeline_t timeline = j->timeline, file;
+    lsn_t end;
+    bool older = !d->switched && switches(a, gap, j->lsn, &file, &end);
     int fd, code = 0;
 
+    if (older) {
+        timeline = spool_empty(s) ? gap->timeline : s->timeline;
+        upto = end > j->lsn ? (uint32_t)(end - j->lsn) : 0;
+    }
     if (durable_open(AT_FDCWD, j->path, DURABLE_READ, &fd) < 0)
         return fail_sys(ERR_LOCAL, "cannot open %s", j->path);
     if (s->damaged)
@@ -363,17 +410,22 @@ give(struct agent *a, int64_t now_us)
     if (code == 0)
         code = spool_adopt(s, &j->identity);
     if (code == 0 && spool_empty(s))
-        code = spool_begin(s, j->timeline, j->lsn);
-    while (code == 0 && d->given_bytes < j->identity.segment_bytes && d->given_bytes < until) {
-        if (durable_read(fd, piece, sizeof piece, d->given_bytes) != (ssize_t)sizeof piece)
+        code = spool_begin(s, timeline, j->lsn);
+    while (code == 0 && d->given_bytes < upto && d->given_bytes < turn) {
+        uint32_t left_here = upto - d->given_bytes, n = (uint32_t)sizeof bytes;
+
+        if (n > left_here)
+            n = left_here;
+        if (durable_read(fd, bytes, n, d->given_bytes) != (ssize_t)n)
             code = fail_sys(ERR_LOCAL, "cannot read %s", j->path);
         else
-            code =
-                spool_append(s, j->timeline, j->lsn + d->given_bytes, piece, sizeof piece, now_us);
+            code = spool_append(s, timeline, j->lsn + d->given_bytes, bytes, n, now_us);
         if (code == 0)
-            d->given_bytes += sizeof piece;
+            d->given_bytes += n;
     }
     durable_close(fd);
+    if (code == 0 && older && d->given_bytes == upto)
+        return switch_timeline(a, j->timeline);
     if (code == ERR_AGAIN) /* it waits for a flush */
         return 0;
     return code < 0 ? code : d->given_bytes == j->identity.segment_bytes;
@@ -414,7 +466,7 @@ run_archive(struct agent *a, struct gap *gap, int64_t now_us)
     if (d->fetched) {
         set_state(a, gap, GAP_IN_FLIGHT, "got from the archive: %s are left",
                   price(d, left(a, gap), cost, sizeof cost));
-        got = give(a, now_us);
+        got = give(a, gap, now_us);
         if (got < 0) {
             answer(a, d->link, RUNG_ARCHIVE, "%s", fail_message());
             climb(a, gap, RUNG_SPOOLS, now_us);

@@ -46,7 +46,8 @@ struct ladder {
     struct outbox store;
     struct archive archive;
     bool fetched;         /* a segment is there; given bytes of it are in the store */
-    uint32_t given_bytes; /* of it */
+    uint32_t given_bytes; /* of it, as of a timeline */
+    bool switched;        /* the older timeline has its part of it, the newer one follows */
     int64_t begun_us;
     lsn_t begun;
     double rate; /* bytes per second, as last measured; 0: unknown */

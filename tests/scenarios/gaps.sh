@@ -165,6 +165,24 @@ rm -f /tmp/wf-$$.out
 start_agent 1
 filled "all of it is here, from the archive"
 
+begin "the gap goes over a change of timeline"
+settle
+stop_agents
+sql1 "select pg_drop_replication_slot('$SLOT')" >/dev/null
+NEXT=$(next_segment)
+rows
+sql1 "insert into t values (1, 'in the segment that both timelines have'); checkpoint" >/dev/null
+pg1 -m fast stop
+as touch "$DC1_PGDATA/standby.signal"
+pg1 start
+as "$PGBIN/pg_ctl" -D "$WALFERRY_DEMO/dc1/etc" -w promote >/dev/null || fail "pg_ctl promote"
+load 100 -R 150
+recycle
+start_agent 1
+start_agent 2
+filled "all of it is here, from the archive"
+[ "$(field 2 .spool.timeline)" = 2 ] || fail "the other site is not on timeline 2"
+
 begin "pgBackRest"
 as mkdir -p "$ARCHIVE/repo" "$ARCHIVE/log" "$ARCHIVE/lock"
 as sh -c 'cat >"$1"' sh "$ARCHIVE/pgbackrest.conf" <<END
