@@ -64,7 +64,9 @@ print_gap(const json_t *gap, const char *pgdata)
         return;
     walked_bytes = 0;
     if (nftw(pgdata, visit, 16, FTW_PHYS) == 0)
-        printf("  a new copy has %s to carry\n", text_bytes(bytes, sizeof bytes, walked_bytes));
+        printf(
+            "  a new copy has %s to carry, before compression; walferry seed --dry-run there tells more\n",
+            text_bytes(bytes, sizeof bytes, walked_bytes));
 }
 
 struct view {
@@ -74,8 +76,9 @@ struct view {
 };
 
 static void
-print_all(struct view *v, const json_t *gaps)
+print_all(struct view *v, const json_t *gaps, const json_t *receiving)
 {
+    const char *reason = json_string_value(json_object_get(receiving, "reason"));
     const json_t *gap;
     size_t i;
 
@@ -85,7 +88,10 @@ print_all(struct view *v, const json_t *gaps)
         putchar('\n');
         return;
     }
-    if (!v->any)
+    if (json_is_object(receiving))
+        printf("gaps are the primary's to fill: ask there. Here: %s\n",
+               reason != NULL ? reason : "WAL comes in");
+    else if (!v->any)
         printf("no gap: nothing is missing that could not be shipped\n");
     json_array_foreach (gaps, i, gap)
         print_gap(gap, v->self->pgdata);
@@ -99,7 +105,7 @@ show(void *context, json_t *json)
     if (text != NULL)
         printf("%s\n", text);
     else if (json_is_array(json_object_get(json, "gaps")))
-        print_all(context, json_object_get(json, "gaps"));
+        print_all(context, json_object_get(json, "gaps"), json_object_get(json, "receiving"));
 }
 
 static int
@@ -115,7 +121,7 @@ show_file(struct view *v)
     for (size_t i = 0; i < gaps.count; i++)
         json_array_append_new(all, gap_json(&gaps.gap[i], 0));
     if (code == 0)
-        print_all(v, all);
+        print_all(v, all, NULL);
     json_decref(all);
     return code;
 }

@@ -55,7 +55,7 @@ ladder_slot_gone(struct agent *a, size_t i)
     const struct postgres_sample *s = postgres_sample(a->postgres);
     struct gap *gap;
 
-    if (!far->far_known || s == NULL)
+    if (!far->far_known || far->far.flushed == LSN_UNKNOWN || s == NULL)
         return;
     gap =
         ladder_open_gap(a, a->link[i].member, a->pool.timeline,
@@ -317,8 +317,9 @@ begin_spool(struct agent *a, struct gap *gap, int64_t now_us)
         outbox_fill(&d->store, agent_identity(a), gap->timeline, d->begun);
         return;
     }
-    if (d->climb[d->link].answer[RUNG_SPOOLS][0] == '\0')
-        answer(a, d->link, RUNG_SPOOLS, "no other member's spool can be reached from here");
+    answer(a, d->link, RUNG_SPOOLS, "%s",
+           d->refusals[0] != '\0' ? d->refusals
+                                  : "no other member's spool can be reached from here");
     climb(a, gap, RUNG_RESEED, now_us);
 }
 
@@ -335,7 +336,7 @@ climb(struct agent *a, struct gap *gap, enum rung rung, int64_t now_us)
         begin_archive(a, gap, now_us);
     } else if (rung == RUNG_SPOOLS) {
         d->member = 0;
-        c->answer[RUNG_SPOOLS][0] = '\0';
+        d->refusals[0] = '\0';
         begin_spool(a, gap, now_us);
     } else {
         stop(a);
@@ -350,11 +351,24 @@ climb(struct agent *a, struct gap *gap, enum rung rung, int64_t now_us)
     }
 }
 
+/* Another link ships what is in the store: its turn first. */
+static bool
+store_needed(const struct agent *a)
+{
+    const struct link *l = &a->link[a->ladder.link];
+    const struct spool *s = &a->ladder.store.spool;
+
+    return l->state == LINK_SHIPPING && !spool_empty(s) && l->sender.sent >= s->start &&
+           l->sender.sent < s->written;
+}
+
 static void
 begin_climb(struct agent *a, size_t i, struct gap *gap, lsn_t until, int64_t now_us)
 {
     struct ladder *d = &a->ladder;
 
+    if (i != d->link && store_needed(a))
+        return;
     if (d->busy || now_us < d->climb[i].retry_us || d->climb[i].asks ||
         gap->state == GAP_GIVEN_UP || archive_busy(&d->archive) ||
         !store_fits(a, a->link[i].sender.sent))
@@ -467,6 +481,13 @@ run_archive(struct agent *a, struct gap *gap, int64_t now_us)
         set_state(a, gap, GAP_IN_FLIGHT, "got from the archive: %s are left",
                   price(d, left(a, gap), cost, sizeof cost));
         got = give(a, gap, now_us);
+        if (got == ERR_LOCAL) {
+            d->climb[d->link].retry_us = now_us + RETRY_US;
+            set_state(a, gap, GAP_DELAYED, "the archive has it, but it cannot be kept here: %s",
+                      fail_message());
+            stop(a);
+            return;
+        }
         if (got < 0) {
             answer(a, d->link, RUNG_ARCHIVE, "%s", fail_message());
             climb(a, gap, RUNG_SPOOLS, now_us);
@@ -492,7 +513,8 @@ run_spools(struct agent *a, struct gap *gap, int64_t now_us)
     char cost[100];
 
     if (d->store.error[0] != '\0') {
-        answer(a, d->link, RUNG_SPOOLS, "%s: %s", name, d->store.error);
+        snprintf(d->refusals + strlen(d->refusals), sizeof d->refusals - strlen(d->refusals),
+                 "%s%s: %s", d->refusals[0] != '\0' ? "; " : "", name, d->store.error);
         outbox_stop(&d->store);
         d->member++;
         begin_spool(a, gap, now_us);
@@ -613,9 +635,11 @@ look_at_hole(struct agent *a, size_t i, int64_t now_us)
     }
     answer(a, i, RUNG_PG_WAL, "begins at " LSN_FORMAT, LSN_ARGS(oldest));
     look_at_slot(a, i);
-    if (gap != NULL && gap->start <= l->hole.start &&
-        gap->end > oldest) /* what was feared to be gone, and is not */
-        gap->end = oldest;
+    if (gap != NULL && gap->start <= l->hole.start) {
+        gap->timeline = l->hole.timeline;
+        if (gap->end > oldest) /* what was feared to be gone, and is not */
+            gap->end = oldest;
+    }
     if (gap == NULL || gap->start > l->hole.start || gap->end < oldest)
         gap = ladder_open_gap(a, l->member, l->hole.timeline, l->hole.start, oldest,
                               l->source_reason);

@@ -41,8 +41,9 @@ struct ladder {
     bool busy;   /* a gap is being filled: the one of this link, at this rung */
     size_t link; /* also whose WAL is in the store */
     enum rung rung;
-    lsn_t until;   /* where pg_wal begins: what lies before is to be got */
-    size_t member; /* RUNG_SPOOLS: of the config, asked now */
+    lsn_t until;                      /* where pg_wal begins: what lies before is to be got */
+    size_t member;                    /* RUNG_SPOOLS: of the config, asked now */
+    char refusals[LADDER_ANSWER_MAX]; /* RUNG_SPOOLS: of the members asked so far */
     struct outbox store;
     struct archive archive;
     bool fetched;         /* a segment is there; given bytes of it are in the store */

@@ -292,6 +292,7 @@ walferry 1 gaps >/tmp/wf-$$.out
 [ $? = 1 ] && grep -q "dc2-a lacks WAL from $(start_of "$NEXT")" /tmp/wf-$$.out && grep -q "a new copy has .* MB to carry" /tmp/wf-$$.out ||
     fail "walferry gaps says $(cat /tmp/wf-$$.out)"
 rm -f /tmp/wf-$$.out
+walferry 2 gaps | grep -q "Here: WAL from $(start_of "$NEXT") to .* is gone from the primary" || fail "walferry gaps on the other side says $(walferry 2 gaps)"
 walferry 1 status | grep -q "^GAP: dc2-a lacks WAL from" || fail "status does not show it"
 expect 10 'field 1 ".events[].id" | grep -q WF014'
 curl -s "http://$DC1_HTTP/metrics" | grep -qE 'walferry_gap_bytes\{state="lost"\} [1-9]' || fail "no metric"
