@@ -138,8 +138,9 @@ request(const struct options *options, const char *what)
 {
     if (what == NULL)
         return json_pack("{s:s}", "command", "status");
-    return json_pack("{s:s s:s s:b s:s*}", "command", "gaps", "do", what, "yes", options->yes,
-                     "reason", options->reason);
+    return json_pack("{s:s s:s s:b s:s* s:s*}", "command", "gaps", "do", what, "yes", options->yes,
+                     "reason", options->reason, "member",
+                     options->arg_count > 1 ? options->args[1] : NULL);
 }
 
 int
@@ -149,9 +150,10 @@ command_gaps(const struct config *config, const struct member *self, const struc
     struct view view = {.options = options, .self = self};
     int code;
 
-    (void)config;
     if (what != NULL && strcmp(what, "fill") != 0 && strcmp(what, "give-up") != 0)
         return usage("fill or give-up is what can be done with them");
+    if (options->arg_count > 1 && config_member(config, options->args[1]) == NULL)
+        return usage("there is no member of that name");
     if ((what != NULL && strcmp(what, "give-up") == 0) != (options->reason != NULL))
         return usage("--reason belongs to give-up, which needs one");
     code = control_ask(self->run, request(options, what), show, &view);

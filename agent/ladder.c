@@ -725,12 +725,17 @@ ladder_report(const struct agent *a)
     return all;
 }
 
-static void
-fill_now(struct agent *a, uint64_t client, bool yes)
+static size_t
+fill_now(struct agent *a, const char *member, bool yes)
 {
+    size_t count = 0;
+
     for (size_t i = 0; i < a->gaps.count; i++) {
         struct gap *gap = &a->gaps.gap[i];
 
+        if (member != NULL && strcmp(gap->member, member) != 0)
+            continue;
+        count++;
         gap->consent |= yes;
         if (gap->state != GAP_IN_FLIGHT) {
             gap->state = GAP_DELAYED;
@@ -742,40 +747,47 @@ fill_now(struct agent *a, uint64_t client, bool yes)
         a->ladder.climb[i].retry_us = 0;
     }
     save(a);
-    control_text(&a->control, client, "%zu gaps: every rung is asked again; walferry gaps tells",
-                 a->gaps.count);
-    control_done(&a->control, client, 0);
+    return count;
 }
 
-static void
-give_up(struct agent *a, uint64_t client, const char *reason)
+static size_t
+give_up(struct agent *a, const char *member, const char *reason)
 {
-    for (size_t i = 0; i < a->gaps.count; i++)
-        set_state(a, &a->gaps.gap[i], GAP_GIVEN_UP, "%s", reason);
-    control_text(&a->control, client,
-                 "%zu gaps are given up: nothing is got for them any more, the members that lack "
-                 "them need a new copy (walferry seed --replace there)",
-                 a->gaps.count);
-    control_done(&a->control, client, 0);
+    size_t count = 0;
+
+    for (size_t i = 0; i < a->gaps.count; i++) {
+        struct gap *gap = &a->gaps.gap[i];
+
+        if (member != NULL && strcmp(gap->member, member) != 0)
+            continue;
+        count++;
+        set_state(a, gap, GAP_GIVEN_UP, "%s", reason);
+    }
+    return count;
 }
 
 void
 ladder_request(struct agent *a, uint64_t client, const json_t *request)
 {
     const char *what = json_string_value(json_object_get(request, "do"));
+    const char *member = json_string_value(json_object_get(request, "member"));
     const char *reason = json_string_value(json_object_get(request, "reason"));
+    bool fill = what != NULL && strcmp(what, "fill") == 0;
+    size_t count;
 
-    if (a->gaps.count == 0) {
-        control_text(&a->control, client, "there is no gap");
-        control_done(&a->control, client, 1);
-    } else if (what != NULL && strcmp(what, "fill") == 0) {
-        fill_now(a, client, json_is_true(json_object_get(request, "yes")));
-    } else if (what != NULL && strcmp(what, "give-up") == 0 && reason != NULL) {
-        give_up(a, client, reason);
-    } else {
+    if (!fill && reason == NULL) {
         control_text(&a->control, client, "gaps: fill, or give-up with a reason");
         control_done(&a->control, client, 2);
+        return;
     }
+    count = fill ? fill_now(a, member, json_is_true(json_object_get(request, "yes")))
+                 : give_up(a, member, reason);
+    control_text(&a->control, client,
+                 count == 0 ? "there is no such gap"
+                 : fill     ? "every rung is asked again; walferry gaps tells what it says"
+                            : "given up: nothing is got any more; who lacks it needs a new copy "
+                              "(walferry seed --replace there)");
+    control_done(&a->control, client, count > 0 ? 0 : 1);
 }
 
 /* ---- life ---- */

@@ -70,7 +70,8 @@ void ladder_slot_gone(struct agent *a, size_t i);
 
 /* The open gaps with what the rungs said, for status: a new reference. */
 json_t *ladder_report(const struct agent *a);
-/* {"command": "gaps", "do": "fill" | "give-up", "yes": bool, "reason": "..."} */
+/* {"command": "gaps", "do": "fill" | "give-up", "member": "..." (all without), "yes": bool,
+ * "reason": "..."} */
 void ladder_request(struct agent *a, uint64_t client, const json_t *request);
 
 #endif

@@ -25,7 +25,7 @@ refuse(struct outbox *o, int64_t now_us)
     if (strcmp(o->error, fail_message()) == 0)
         return;
     snprintf(o->error, sizeof o->error, "%s", fail_message());
-    log_warning("outbox: %s", o->error);
+    log_warning("%s: %s", o->name, o->error);
 }
 
 static int
@@ -42,7 +42,7 @@ outbox_open(struct outbox *o, const char *name, const char *path, const char *ru
 {
     int code;
 
-    *o = (struct outbox){.path = path, .bytes_max = UINT64_MAX};
+    *o = (struct outbox){.name = name, .path = path, .bytes_max = UINT64_MAX};
     o->spool.dir = o->spool.lock = -1;
     snprintf(o->run, sizeof o->run, "%s/%s", run, name);
     snprintf(o->conninfo, sizeof o->conninfo, "host='%s' port=5432 user=walferry", o->run);
@@ -89,7 +89,7 @@ void
 outbox_fill(struct outbox *o, const struct identity *identity, timeline_t timeline, lsn_t from)
 {
     if (!o->filling)
-        log_info("outbox: takes WAL from " LSN_FORMAT " on",
+        log_info("%s: takes WAL from " LSN_FORMAT " on", o->name,
                  LSN_ARGS(spool_empty(&o->spool) ? from : o->spool.available));
     o->filling = true;
     o->identity = *identity;
@@ -102,7 +102,7 @@ outbox_stop(struct outbox *o)
 {
     if (!o->filling)
         return;
-    log_info("outbox: takes no more, it ends at " LSN_FORMAT, LSN_ARGS(o->spool.available));
+    log_info("%s: takes no more, it ends at " LSN_FORMAT, o->name, LSN_ARGS(o->spool.available));
     source_stop(o->source);
     o->filling = o->waiting = o->full = false;
 }
@@ -280,7 +280,7 @@ outbox_prune(struct outbox *o, lsn_t needed_from)
     else
         code = spool_prune(s, needed_from, 0, INT64_MAX);
     if (code < 0)
-        log_warning("outbox: %s", fail_message());
+        log_warning("%s: %s", o->name, fail_message());
     else if (spool_empty(s))
-        log_info("outbox: all of it is on the other site, it is empty again");
+        log_info("%s: all of it is on the other site, it is empty again", o->name);
 }

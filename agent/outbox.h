@@ -23,6 +23,7 @@
 #include "shipper/spool.h"
 
 struct outbox {
+    const char *name; /* borrowed; in the log */
     const char *path; /* borrowed */
     char run[96], conninfo[192];
     uint64_t bytes_max;

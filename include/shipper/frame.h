@@ -7,8 +7,8 @@
  *   u32 length of what follows (1 .. FRAME_BYTES_MAX)   u8 type   body
  *
  * The primary's side (sender) speaks first: HELLO. The standby's side (receiver) answers ACCEPT or
- * REFUSE. Then WAL, HISTORY, BEACON and DRAINED flow to the receiver, ACK, DRAIN and POOL to the
- * sender, PING, PONG and GOODBYE both ways.
+ * REFUSE. Then WAL, HISTORY, BEACON, DRAINED and WAITS flow to the receiver, ACK, DRAIN and POOL to
+ * the sender, PING, PONG and GOODBYE both ways.
  *
  *   HELLO    u32 magic "WFRY", u16 protocol (3), string pool, u64 system identifier,
  *            u32 segment bytes, u16 PostgreSQL major, string from, string to, u64 epoch number,
@@ -38,8 +38,8 @@
  *            tunnel_service), string reason
  *   DATA     u32 decoded length (1 .. FRAME_DATA_MAX), rest: the next piece of this direction's
  *            zstd stream, flushed: it decodes to just that many bytes
- *   FILE     string path, u64 mtime (microseconds of 1970), u32 mode, rest: its bytes (both ways; at
- *            most FRAME_FILE_MAX): a file outside the WAL, to be kept
+ *   FILE     string path, u64 mtime (microseconds of 1970), u32 mode, rest: its bytes (both ways;
+ * at most FRAME_FILE_MAX): a file outside the WAL, to be kept
  *
  * Lanes: a HELLO with lane 0 begins a session; one with another lane joins the living session of
  * the same member and incarnation and is answered by an ACCEPT of zeros, or a REFUSE. From then on
@@ -47,8 +47,9 @@
  * WAL, HISTORY and DRAINED are numbered from 0 in each session and are taken in that order; one
  * that comes again is dropped; those that a dead lane had not delivered come again over another.
  *
- * A HELLO with lane HELLO_KNOCKS only asks whether its sender would be let in: REFUSE_RETRY says yes,
- * another REFUSE why not. Of the rest of it only pool, from and to count; nothing begins or ends.
+ * A HELLO with lane HELLO_KNOCKS only asks whether its sender would be let in: REFUSE_RETRY says
+ * yes, another REFUSE why not. Of the rest of it only pool, from and to count; nothing begins or
+ * ends.
  *
  * Streams: an SSH connection that begins with TUNNEL instead of HELLO is a byte pipe to a service
  * of one of the two members. Number 0: the dialler wants it; else the far side had asked for it,
@@ -66,15 +67,15 @@
 #include "base/buf.h"
 #include "shipper/identity.h"
 
-#define FRAME_PROTOCOL    3
-#define FRAME_WAL_MAX     (128u << 10) /* decoded; what a walsender sends at once */
-#define FRAME_DATA_MAX    (120u << 10) /* decoded; what does not get smaller fits a frame, too */
-#define FRAME_BYTES_MAX   (FRAME_WAL_MAX + 64)
-#define FRAME_REASON_MAX  1024
-#define HELLO_KNOCKS      255 /* as its lane */
-#define FRAME_FILE_MAX    (48u << 10)
-#define FRAME_PATH_MAX    256
-#define FRAME_NUMBER_AT   5 /* where a numbered frame has its number */
+#define FRAME_PROTOCOL   3
+#define FRAME_WAL_MAX    (128u << 10) /* decoded; what a walsender sends at once */
+#define FRAME_DATA_MAX   (120u << 10) /* decoded; what does not get smaller fits a frame, too */
+#define FRAME_BYTES_MAX  (FRAME_WAL_MAX + 64)
+#define FRAME_REASON_MAX 1024
+#define HELLO_KNOCKS     255 /* as its lane */
+#define FRAME_FILE_MAX   (48u << 10)
+#define FRAME_PATH_MAX   256
+#define FRAME_NUMBER_AT  5 /* where a numbered frame has its number */
 
 enum frame_type {
     FRAME_HELLO = 1,

@@ -297,7 +297,8 @@ walferry 1 status | grep -q "^GAP: dc2-a lacks WAL from" || fail "status does no
 expect 10 'field 1 ".events[].id" | grep -q WF014'
 curl -s "http://$DC1_HTTP/metrics" | grep -qE 'walferry_gap_bytes\{state="lost"\} [1-9]' || fail "no metric"
 walferry 1 gaps give-up >/dev/null 2>&1 && fail "given up without a reason"
-walferry 1 gaps give-up --reason "the rows were test data" >/dev/null || fail "give-up"
+walferry 1 gaps give-up dc1-a --reason x >/dev/null && fail "given up for a member that lacks nothing"
+walferry 1 gaps give-up dc2-a --reason "the rows were test data" >/dev/null || fail "give-up"
 expect 5 '[ "$(gap state)" = "given up" ] && [ "$(gap doing)" = "the rows were test data" ]'
 expect 20 'field 2 .receiving.reason | grep -q "given up.: the rows were test data"'
 kill_agent 1
