@@ -9,8 +9,8 @@
 #include "command.h"
 #include "control.h"
 #include "gap.h"
+#include "show.h"
 
-#include "base/clock.h"
 #include "base/durable.h"
 #include "base/fail.h"
 #include "base/text.h"
@@ -32,35 +32,28 @@ visit(const char *path, const struct stat *s, int type, struct FTW *at)
 }
 
 static const char *
-text_of(const json_t *json, const char *key)
+word(const json_t *json, const char *key)
 {
-    const char *text = json_string_value(json_object_get(json, key));
-
-    return text != NULL ? text : "unknown";
+    return show_word(json, key, "unknown");
 }
 
 static void
 print_gap(const json_t *gap, const char *pgdata)
 {
     const json_t *rung;
-    char bytes[24], age[32];
+    char bytes[32], age[32];
     size_t i;
 
-    printf("%s lacks WAL from %s to %s, timeline %lld: %s to %s, %s, for %s\n",
-           text_of(gap, "member"), text_of(gap, "start"), text_of(gap, "end"),
+    printf("%s lacks WAL from %s to %s, timeline %lld: %s to %s, %s, for %s\n", word(gap, "member"),
+           word(gap, "start"), word(gap, "end"),
            (long long)json_integer_value(json_object_get(gap, "timeline")),
-           text_of(gap, "first_segment"), text_of(gap, "last_segment"),
-           text_bytes(bytes, sizeof bytes,
-                      (uint64_t)json_integer_value(json_object_get(gap, "bytes"))),
-           text_duration(
-               age, sizeof age,
-               (int64_t)(json_number_value(json_object_get(gap, "age_seconds")) * SECOND_US)));
-    printf("  why: %s\n  %s: %s\n", text_of(gap, "why"), text_of(gap, "state"),
-           text_of(gap, "doing"));
+           word(gap, "first_segment"), word(gap, "last_segment"),
+           show_bytes(json_object_get(gap, "bytes"), bytes, sizeof bytes),
+           show_seconds(json_object_get(gap, "age_seconds"), age, sizeof age));
+    printf("  why: %s\n  %s: %s\n", word(gap, "why"), word(gap, "state"), word(gap, "doing"));
     json_array_foreach (json_object_get(gap, "rungs"), i, rung)
-        printf("    %-8s %s\n", text_of(rung, "rung"), text_of(rung, "answer"));
-    if (strcmp(text_of(gap, "state"), "lost") != 0 &&
-        strcmp(text_of(gap, "state"), "given up") != 0)
+        printf("    %-8s %s\n", word(rung, "rung"), word(rung, "answer"));
+    if (strcmp(word(gap, "state"), "lost") != 0 && strcmp(word(gap, "state"), "given up") != 0)
         return;
     walked_bytes = 0;
     if (nftw(pgdata, visit, 16, FTW_PHYS) == 0)
