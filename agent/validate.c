@@ -180,7 +180,7 @@ take_line(void *context, json_t *line)
 }
 
 static json_t *
-ask(const struct config *config, const struct member *self, const struct member *m)
+ask(const struct member *self, const struct member *m)
 {
     struct answer answer = {0};
     char run[sizeof self->run + MEMBER_NAME_SIZE + 8], reason[REASON_SIZE], remedy[256];
@@ -200,7 +200,6 @@ ask(const struct config *config, const struct member *self, const struct member 
              "walferry validate --local, on the host of %s; walferry status, on both", m->name);
     checks = json_array();
     validate_add(checks, "report", READY_FAIL, reason, remedy);
-    (void)config;
     return json_pack("{s:s s:s s:s s:o s:{}}", "member", m->name, "site", m->site, "role",
                      "unknown", "checks", checks, "facts");
 }
@@ -258,7 +257,7 @@ command_validate(const struct config *config, const struct member *self,
         if (m == self)
             json_array_append_new(members, judge_self(config, m));
         else if (!options->local)
-            json_array_append_new(members, ask(config, self, m));
+            json_array_append_new(members, ask(self, m));
     }
     if (!options->local)
         validate_compare(members);
