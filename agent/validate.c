@@ -244,10 +244,12 @@ command_validate(const struct config *config, const struct member *self,
     enum readiness worst = READY_OK;
     size_t i;
 
-    if (config_member(config, name) == NULL || (options->pool && options->arg_count > 0)) {
+    if (config_member(config, name) == NULL || (options->pool && options->arg_count > 0) ||
+        (options->local && (options->pool || strcmp(name, self->name) != 0))) {
         fprintf(stderr, "walferry validate: %s\n",
-                options->pool ? "a member or --pool, not both"
-                              : "no such member in the pool's file");
+                options->local  ? "--local is this member alone"
+                : options->pool ? "a member or --pool, not both"
+                                : "no such member in the pool's file");
         json_decref(members);
         return VALIDATE_UNKNOWN;
     }

@@ -69,6 +69,8 @@ walferry 1 validate dc9-a >/dev/null 2>&1
 [ $? = 3 ] || fail "an unknown member does not exit 3"
 walferry 1 validate --pool dc1-a >/dev/null 2>&1
 [ $? = 3 ] || fail "--pool with a member does not exit 3"
+walferry 1 validate --local dc2-a >/dev/null 2>&1
+[ $? = 3 ] || fail "--local with another member does not exit 3"
 as "$WALFERRY" validate --config "$WALFERRY_DEMO/nowhere.ini" >/dev/null 2>&1
 [ $? = 3 ] || fail "a config that is not there does not exit 3"
 [ "$(field 2 .receiving.state)" = up ] && [ "$(field 2 .receiving.connections_lost)" = 0 ] || fail "a knock disturbed the link"
