@@ -103,10 +103,15 @@ refuses "a tunnel to a server that is down" "PostgreSQL of dc1-a is away" throug
 pg1 start
 expect 30 '[ "$(through "select 1")" = 1 ]'
 
-step "without a link the standby's agent dials by itself"
+step "the far agent cannot dial back: its reason is told"
+sql1 "create table afterwards as select 1" >/dev/null # the link of before has ended: until the new one has shipped this
+expect 30 level
+expect 30 '[ "$(field 2 .receiving.state)" = up ]'
 keys=$WALFERRY_DEMO/dc2/ssh/authorized_keys
 mv "$keys" "$keys.away"
 refuses "a stream whose dial back is refused" "does not accept key" through "select 1"
+
+step "without a link the standby's agent dials by itself"
 kill_agent 1 && start_agent 1
 expect 30 'says 1 "does not accept key"'
 [ "$(field 2 .receiving.state)" = up ] && fail "the link is up all the same"
