@@ -209,6 +209,14 @@ file_system(const char *path, dev_t *ret_device, uint64_t *ret_free)
 }
 
 int
+datadir_free(const struct datadir *d, uint64_t *ret_bytes)
+{
+    dev_t device;
+
+    return file_system(d->fresh, &device, ret_bytes);
+}
+
+int
 datadir_room(const struct datadir *d, uint64_t bytes)
 {
     char need[24], have[24];

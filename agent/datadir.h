@@ -52,6 +52,8 @@ int datadir_place(struct datadir *d, const char *oid, const char *from, uint64_t
 /* Is there room for all of it beside what is there? `bytes` is without the tablespaces. */
 int datadir_room(const struct datadir *d, uint64_t bytes);
 
+int datadir_free(const struct datadir *d, uint64_t *ret_bytes); /* where the copy goes */
+
 /* Remove what an earlier try left, make the directories. */
 int datadir_begin(const struct datadir *d);
 int datadir_discard(const struct datadir *d); /* remove the new one */

@@ -27,6 +27,7 @@
 #define TAIL_BYTES        600
 #define PLAIN_US          (10 * SECOND_US) /* between lines of progress without a terminal */
 #define TERMINAL_US       (200 * MILLISECOND_US)
+#define ARGS_MAX          128
 #define BAR_CELLS         24
 
 /* ---- life, journal ---- */
@@ -248,11 +249,11 @@ static void
 become(struct job *j, const char *path, const char *const argv[], int output, bool tool,
        pid_t parent)
 {
-    char *copy[64];
+    char *copy[ARGS_MAX + 1];
     size_t n = 0;
     int null = open("/dev/null", O_RDONLY);
 
-    for (; argv[n] != NULL && n < 63; n++)
+    for (; argv[n] != NULL && n < ARGS_MAX; n++)
         copy[n] = strdup(argv[n]);
     copy[n] = NULL;
     copy[0] = strdup(path); /* PostgreSQL's programs look for each other beside it */

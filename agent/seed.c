@@ -468,10 +468,10 @@ take_progress(void *context, const char *line)
     (void)!renew_hold(s); /* if it cannot be, the day has long to pass */
 }
 
-#define ARGS_MAX (20 + 2 * TABLESPACES_MAX)
+#define BACKUP_ARGS_MAX (24 + 2 * TABLESPACES_MAX)
 
 struct backup {
-    const char *argv[ARGS_MAX];
+    const char *argv[BACKUP_ARGS_MAX];
     size_t args;
     char mapping[TABLESPACES_MAX][640];
     char rate[24];
@@ -686,15 +686,21 @@ prepare(struct seed *s)
 static void
 tell_plan(struct seed *s)
 {
-    char bytes[24];
+    char bytes[24], room[24];
+    uint64_t free_bytes;
 
-    if (s->size_known)
-        job_say(&s->job, "%s of %s go to %s", text_bytes(bytes, sizeof bytes, s->whole_bytes),
-                s->from, s->d.at);
+    if (datadir_free(&s->d, &free_bytes) < 0)
+        snprintf(room, sizeof room, "unknown");
     else
-        job_say(&s->job,
-                "the copy of %s goes to %s; its size is unknown: grant pg_monitor to %s there",
-                s->from, s->d.at, s->job.config->tunnel_user);
+        text_bytes(room, sizeof room, free_bytes);
+    if (s->size_known)
+        job_say(&s->job, "%s of %s go to %s; free there: %s",
+                text_bytes(bytes, sizeof bytes, s->whole_bytes), s->from, s->d.at, room);
+    else
+        job_say(
+            &s->job,
+            "the copy of %s goes to %s; free there: %s; its size is unknown: grant pg_monitor to %s on %s",
+            s->from, s->d.at, room, s->job.config->tunnel_user, s->from);
     for (size_t i = 0; i < s->d.tablespaces; i++)
         job_say(&s->job, "tablespace %s goes to %s", s->d.tablespace[i].from,
                 s->d.tablespace[i].at);
@@ -748,8 +754,14 @@ run_steps(struct seed *s)
 
         if (code == 0)
             code = run[s->step](s);
-        if (code < 0 && s->step == STEP_COPY)
-            return fail_in(code, "what was here is untouched, the same command begins again");
+        if (code < 0 && s->step <= STEP_VERIFY) {
+            char why[FAIL_MESSAGE_MAX];
+
+            snprintf(why, sizeof why, "%s", fail_message());
+            s->step = STEP_COPY; /* a copy that is not as it should be is of no use */
+            (void)!save_step(s);
+            return fail(code, "what was here is untouched, the same command begins again: %s", why);
+        }
         if (code < 0)
             return fail_in(code, "step %s, where the same command goes on", step_name[s->step]);
         s->step_us[s->step] = clock_us() - begun_us;
@@ -798,12 +810,24 @@ begin(struct seed *s)
     return code;
 }
 
+/* Given up for a day, a copy has lost the hold on the WAL that it needs. */
+static bool
+too_old(const struct seed *s)
+{
+    return s->step != STEP_COPY && s->step <= STEP_SWAP && !datadir_swapped(&s->d) &&
+           hold_from(s->job.dir, clock_wall_us()) > s->hold;
+}
+
 static int
 seed(struct seed *s)
 {
     int code = load_step(s);
 
     s->started_us = clock_us();
+    if (code == 0 && too_old(s)) {
+        job_say(&s->job, "the copy from before is too old, its WAL is not held any more");
+        s->step = STEP_COPY;
+    }
     if (code == 0 && s->step != STEP_COPY)
         job_say(&s->job, "%s at step %s", s->options->dry_run ? "would go on" : "going on",
                 step_name[s->step]);
@@ -811,7 +835,9 @@ seed(struct seed *s)
         code = begin(s);
     if (code != 0 || s->options->dry_run)
         return code;
-    code = run_steps(s);
+    code = renew_hold(s);
+    if (code == 0)
+        code = run_steps(s);
     if (code == 0)
         tell_end(s);
     return code;

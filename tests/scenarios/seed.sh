@@ -24,6 +24,10 @@ same() { # rows, pages, indexes
     done
 }
 agent_again() { start_agent 2; expect 20 '[ "$(field 2 .receiving.state)" = up ]'; }
+killed_seed() { # N: kill -9 at its N-th step
+    as env LD_PRELOAD="$WALFERRY_BUILD/killer.so" WALFERRY_KILL_AT="$1" ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
+        "$WALFERRY" seed --config "$CONFIG" --member dc2-a --replace --yes </dev/null >"$OUT" 2>&1
+}
 end_load_now() { as kill "$LOAD_PID" 2>/dev/null; pkill -f "pgbench.*$WALFERRY_DEMO" 2>/dev/null; end_load; }
 
 start_pool
@@ -121,11 +125,24 @@ told "the spool begins anew"
 tidy
 load 600 -R 400
 
+step "a copy that was given up, one that was damaged"
+killed_seed 7
+[ "$(jq -r .step "$DC2_SPOOL/seed.job")" = verify ] || fail "killed at another step: $(jq -r .step "$DC2_SPOOL/seed.job")"
+as rm "$DC2_SPOOL/hold" # as after a day
+seed --replace --yes || fail "$(cat "$OUT")"
+told "too old, its WAL is not held any more"
+tidy
+killed_seed 7
+as sh -c 'printf x >>"$1"' sh "$DC2_PGDATA.walferry-new/global/1262"
+seed --replace --yes
+refused $? 1 "the same command begins again: pg_verifybackup"
+seed --replace --yes || fail "$(cat "$OUT")"
+tidy
+
 step "killed at every step"
 steps= kills=0
 for ((n = 1 + RANDOM % every; ; n += every)); do
-    as env LD_PRELOAD="$WALFERRY_BUILD/killer.so" WALFERRY_KILL_AT=$n ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
-        "$WALFERRY" seed --config "$CONFIG" --member dc2-a --replace --yes </dev/null >"$OUT" 2>&1 && break
+    killed_seed $n && break
     [ $? = 137 ] || fail "at $n: $(cat "$OUT")"
     kills=$((kills + 1))
     at=$(jq -r .step "$DC2_SPOOL/seed.job" 2>/dev/null) steps="$steps $n:${at:--}"
