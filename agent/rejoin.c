@@ -429,6 +429,16 @@ find_config(const struct rejoin *r, char *out, size_t size)
              strstr(from, ".conf") != NULL && from[-1] == '=' ? "" : "/postgresql.conf");
 }
 
+/* Else, in PostgreSQL 13, pg_rewind reads the one in the data directory. */
+static bool
+takes_config_file(const struct rejoin *r)
+{
+    struct identity identity;
+
+    return postgres_read_control(r->job.self->pgdata, &identity) < 0 ||
+           identity.postgres_major >= 14;
+}
+
 /*
  * What single-user recovery and pg_rewind read: the server's own configuration, and above it no WAL
  * removed, and WAL that is no longer here taken from escrow, then from the spool.
@@ -443,7 +453,7 @@ write_rewind_conf(const struct rejoin *r, char *out, size_t size)
     if (code < 0)
         return code;
     find_config(r, config, sizeof config);
-    if (strncmp(config, m->pgdata, strlen(m->pgdata)) == 0) /* pg_rewind overwrites that one */
+    if (!takes_config_file(r) && strncmp(config, m->pgdata, strlen(m->pgdata)) == 0)
         snprintf(config, sizeof config, "%s/settings/postgresql.conf", r->escrow);
     snprintf(out, size, "%s/" REWIND_CONF, r->escrow);
     snprintf(text, sizeof text,
@@ -581,14 +591,13 @@ run_rewind(struct rejoin *r)
                                 option,
                                 NULL};
     struct rewinding w = {.job = &r->job};
-    struct identity identity;
-    int code = postgres_read_control(r->job.self->pgdata, &identity);
+    int code = 0;
 
     snprintf(source, sizeof source, "--source-server=%s",
              present_conninfo(r->job.config, r->job.self, "postgres", conninfo, sizeof conninfo));
     snprintf(config, sizeof config, "%s/" REWIND_CONF, r->escrow);
     snprintf(option, sizeof option, "--config-file=%s", config);
-    if (code == 0 && identity.postgres_major < 14) {
+    if (!takes_config_file(r)) {
         code = place_conf(r, config);
         snprintf(option, sizeof option, "--progress");
     }
@@ -613,6 +622,8 @@ step_rewind(struct rejoin *r)
     code = connect_present(r);
     if (code == 0)
         code = forbid_start(r, true);
+    if (code == 0) /* the configuration is read from where it was */
+        code = escrow_return_settings(r->escrow, r->job.self->pgdata);
     if (code == 0)
         code = escrow_return(r->escrow, r->job.self->pgdata);
     if (code >= 0) /* pg_rewind believes its control file, which is behind after a promotion */
