@@ -177,7 +177,7 @@ escrow_return(const char *escrow, const char *pgdata)
 static bool
 is_settings(const char *name)
 {
-    static const char *const endings[] = {".conf", ".crt", ".key", ".pem"};
+    static const char *const endings[] = {".conf", ".crt", ".key", ".pem", ".opts"};
     size_t length = strlen(name);
 
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {

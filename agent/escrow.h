@@ -3,7 +3,7 @@
  * files, and the server's own settings files.
  *
  *   <spool>/escrow/<system identifier>-<timeline>-<fork LSN>/     segments and histories by name
- *   .../settings/                                                 of the data directory's top
+ *   .../settings/   of the data directory's top: *.conf, *.crt, *.key, *.pem and postmaster.opts
  *
  * It lies below the spool, where `walferry fetch` never looks: WAL of a dead branch must not reach
  * a server by its name. Every file is copied and flushed; a file that is there is compared and

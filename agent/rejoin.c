@@ -44,9 +44,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FOLLOW_US   (600 * SECOND_US) /* without progress of its replay */
-#define LOOK_MS     200
-#define REWIND_CONF "rewind.conf"
+#define FOLLOW_US (600 * SECOND_US) /* without progress of its replay */
+#define LOOK_MS   200
+#define SETTINGS  "postgresql.auto.conf"
 
 enum step { STEP_STOP, STEP_KEEP, STEP_LIST, STEP_RECOVER, STEP_REWIND, STEP_FOLLOW, STEP_START };
 #define STEPS (STEP_START + 1)
@@ -405,7 +405,8 @@ step_list(struct rejoin *r)
     return code;
 }
 
-/* The configuration that the server here was started with, wherever it lies. */
+/* The configuration that the server here was started with, wherever it lies. (The server tells it
+ * in postmaster.opts, which pg_rewind removes: it is kept with the settings.) */
 static void
 find_config(const struct rejoin *r, char *out, size_t size)
 {
@@ -429,50 +430,47 @@ find_config(const struct rejoin *r, char *out, size_t size)
              strstr(from, ".conf") != NULL && from[-1] == '=' ? "" : "/postgresql.conf");
 }
 
-/* Else, in PostgreSQL 13, pg_rewind reads the one in the data directory. */
-static bool
-takes_config_file(const struct rejoin *r)
-{
-    struct identity identity;
-
-    return postgres_read_control(r->job.self->pgdata, &identity) < 0 ||
-           identity.postgres_major >= 14;
-}
-
 /*
- * What single-user recovery and pg_rewind read: the server's own configuration, and above it no WAL
- * removed, and WAL that is no longer here taken from escrow, then from the spool.
+ * What single-user recovery and pg_rewind read on top of the server's own configuration: no WAL is
+ * removed, and what is no longer here comes from escrow, the spool, or the present primary. It goes
+ * into postgresql.auto.conf, which is read last, until "follow" puts that back. In PostgreSQL 13
+ * pg_rewind takes the configuration that is in the data directory: one is put there, too.
  */
 static int
-write_rewind_conf(const struct rejoin *r, char *out, size_t size)
+write_overrides(const struct rejoin *r, char *ret_config, size_t size)
 {
-    char config[512], program[256], text[3072];
     const struct member *m = r->job.self;
+    char program[256], text[65536], include[600];
+    struct identity identity;
+    ssize_t got;
     int dir, code = job_program(program, sizeof program);
 
+    if (code == 0)
+        code = escrow_return_settings(r->escrow, m->pgdata);
+    if (code == 0)
+        code = postgres_read_control(m->pgdata, &identity);
     if (code < 0)
         return code;
-    find_config(r, config, sizeof config);
-    if (!takes_config_file(r) && strncmp(config, m->pgdata, strlen(m->pgdata)) == 0)
-        snprintf(config, sizeof config, "%s/settings/postgresql.conf", r->escrow);
-    snprintf(out, size, "%s/" REWIND_CONF, r->escrow);
-    snprintf(text, sizeof text,
-             "include_if_exists '%s'\n"
-             "data_directory = '%s'\n"
-             "restore_command = 'cp \"%s/%%f\" \"%%p\" 2>/dev/null || \"%s\" fetch --config \"%s\" "
-             "--member %s --from %s \"%%f\" \"%%p\" || exit 1'\n"
-             "wal_keep_size = '1000TB'\n"
-             "max_slot_wal_keep_size = -1\n"
-             "logging_collector = off\n"
-             "log_destination = 'stderr'\n"
-             "listen_addresses = ''\n",
-             config, m->pgdata, r->escrow, program, r->job.config->file, m->name, r->primary);
-    if (durable_dir(r->escrow, &dir) < 0)
-        return fail_sys(ERR_LOCAL, "cannot open %s", r->escrow);
-    if (durable_replace(dir, REWIND_CONF, text, strlen(text)) < 0)
-        code = fail_sys(ERR_LOCAL, "cannot write %s", out);
+    find_config(r, ret_config, size);
+    if (durable_dir(m->pgdata, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", m->pgdata);
+    got = durable_load(dir, SETTINGS, text, sizeof text - 2048);
+    if (got < 0 && errno == ENOENT)
+        got = 0;
+    if (got >= 0)
+        snprintf(text + got, sizeof text - (size_t)got,
+                 "%srestore_command = 'cp \"%s/%%f\" \"%%p\" 2>/dev/null || \"%s\" fetch --config "
+                 "\"%s\" --member %s --from %s \"%%f\" \"%%p\" || exit 1'\n"
+                 "wal_keep_size = '1000TB'\n"
+                 "max_slot_wal_keep_size = -1\n",
+                 got > 0 ? "\n" : "", r->escrow, program, r->job.config->file, m->name, r->primary);
+    snprintf(include, sizeof include, "include '%s'\n", ret_config);
+    if (got < 0 || durable_replace(dir, SETTINGS, text, strlen(text)) < 0 ||
+        (identity.postgres_major < 14 && strncmp(ret_config, m->pgdata, strlen(m->pgdata)) != 0 &&
+         durable_replace(dir, "postgresql.conf", include, strlen(include)) < 0))
+        code = fail_sys(ERR_LOCAL, "cannot write the settings in %s", m->pgdata);
     durable_close(dir);
-    return code;
+    return code < 0 ? code : identity.postgres_major;
 }
 
 static int
@@ -493,14 +491,16 @@ static int
 step_recover(struct rejoin *r)
 {
     char config[512], option[600];
-    const char *const argv[] = {"postgres", "--single", "-F",        "-D", r->job.self->pgdata,
+    const char *const argv[] = {"postgres", "--single", "-D",        r->job.self->pgdata,
                                 "-c",       option,     "template1", NULL};
     int code = read_control(r);
 
     if (code < 0 || !r->parted || r->reseed)
         return code;
-    code = write_rewind_conf(r, config, sizeof config);
-    if (code == 0 && !r->control.shut_down) {
+    if (!r->control.shut_down) {
+        code = write_overrides(r, config, sizeof config);
+        if (code < 0)
+            return code;
         snprintf(option, sizeof option, "config_file=%s", config);
         job_say(&r->job, "crash recovery, in single-user mode");
         if (remove_file(r, "standby.signal") < 0 || remove_file(r, "recovery.signal") < 0)
@@ -561,26 +561,10 @@ take_rewind(void *context, const char *line)
     job_progress(w->job, "rewinding", (uint64_t)done_kb << 10, (uint64_t)all_kb << 10);
 }
 
-/* PostgreSQL 13 has no --config-file: there it has to be in the data directory, for this while. */
-static int
-place_conf(const struct rejoin *r, const char *config)
-{
-    char text[4096];
-    int from = -1, to = -1, code = 0;
-
-    if (durable_dir(r->escrow, &from) < 0 || durable_dir(r->job.self->pgdata, &to) < 0 ||
-        durable_load(from, REWIND_CONF, text, sizeof text) < 0 ||
-        durable_replace(to, "postgresql.conf", text, strlen(text)) < 0)
-        code = fail_sys(ERR_LOCAL, "cannot copy %s to %s", config, r->job.self->pgdata);
-    durable_close(from);
-    durable_close(to);
-    return code;
-}
-
 static int
 run_rewind(struct rejoin *r)
 {
-    char conninfo[400], source[512], config[512], option[600];
+    char conninfo[400], source[512], config[512] = "", option[600];
     const char *const argv[] = {"pg_rewind",
                                 "-D",
                                 r->job.self->pgdata,
@@ -591,17 +575,15 @@ run_rewind(struct rejoin *r)
                                 option,
                                 NULL};
     struct rewinding w = {.job = &r->job};
-    int code = 0;
+    int code;
 
     snprintf(source, sizeof source, "--source-server=%s",
              present_conninfo(r->job.config, r->job.self, "postgres", conninfo, sizeof conninfo));
-    snprintf(config, sizeof config, "%s/" REWIND_CONF, r->escrow);
+    code = write_overrides(r, config, sizeof config);
     snprintf(option, sizeof option, "--config-file=%s", config);
-    if (!takes_config_file(r)) {
-        code = place_conf(r, config);
+    if (code > 0 && code < 14)
         snprintf(option, sizeof option, "--progress");
-    }
-    if (code == 0)
+    if (code > 0)
         code = job_run(&r->job, argv, take_rewind, &w);
     if (code == 0 && w.not_required)
         code = fail(ERR_PEER, "pg_rewind says that no rewind is required, but the WAL here goes on "
@@ -622,8 +604,6 @@ step_rewind(struct rejoin *r)
     code = connect_present(r);
     if (code == 0)
         code = forbid_start(r, true);
-    if (code == 0) /* the configuration is read from where it was */
-        code = escrow_return_settings(r->escrow, r->job.self->pgdata);
     if (code == 0)
         code = escrow_return(r->escrow, r->job.self->pgdata);
     if (code >= 0) /* pg_rewind believes its control file, which is behind after a promotion */
