@@ -106,6 +106,8 @@ demo cut
 load 600 -R 300
 expect 60 '[ "$(field 1 .outbox.filling)" = true ]'
 grows
+first=$(sql1 "select pg_walfile_name('$(field 1 .links[0].flushed.lsn)'::pg_lsn + 1)")
+expect 30 'sql1 checkpoint; [ ! -e "$DC1_PGDATA/pg_wal/$first" ]' # what comes first is in the outbox alone
 sql1 "create table last(x text); insert into last values ('committed')" >/dev/null
 kill_postgres 1
 demo heal
