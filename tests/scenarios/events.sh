@@ -16,8 +16,8 @@ done
 
 start_pool
 expect 30 level
-step "nothing has happened yet"
-[ "$(walferry 1 events)" = "no event yet" ] && [ "$(history 2)" = "[]" ] || fail "there is a history: $(walferry 1 events)"
+step "nothing has happened yet, but that the agent of dc2-a was there before its PostgreSQL"
+[ "$(walferry 1 events)" = "no event yet" ] && [ "$(history 2 | jq -c "map(select(.id != \"WF004\"))")" = "[]" ] || fail "there is a history: $(walferry 1 events)"
 
 step "a command that is not there is a config error"
 as sed -i "s|^home = .*|&\nship_warning = 3s\nevent_command = $WALFERRY_DEMO/tell|" "$CONFIG"
