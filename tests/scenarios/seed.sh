@@ -156,7 +156,7 @@ done
 for at in copy verify settings swap start clean; do
     ! long || [[ $steps == *:$at* ]] || fail "never killed at $at: $steps"
 done
-[ $kills -ge 5 ] || fail "only $kills kills"
+[ $kills -ge 4 ] || fail "only $kills kills"
 if long; then
     step "2 GB"
     sql1 "create table large as select n, md5(random()::text) || md5(random()::text) as x from generate_series(1, 18000000) n" >/dev/null
