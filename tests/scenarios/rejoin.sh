@@ -113,4 +113,21 @@ told "neither data checksums nor wal_log_hints; a new copy is made instead\|cann
 told "lost: exactly 4 transactions"
 follows 2
 same_sides 1 2
+step "once more, on a member that has rejoined before, its configuration in the data directory"
+for file in postgresql.conf pg_hba.conf pg_ident.conf; do as cp "$WALFERRY_DEMO/dc1/etc/$file" "$DC1_PGDATA"; done
+as sh -c 'echo "max_connections = 90 # its own" >>"$1/postgresql.conf"; sed -i "/_file = /d" "$1/postgresql.conf"' sh "$DC1_PGDATA"
+sum=$(cksum <"$DC1_PGDATA/postgresql.conf")
+demo cut
+lose_transactions 1
+pg1 -m fast stop
+as "$PGBIN/pg_ctl" -D "$DC1_PGDATA" -l "$WALFERRY_DEMO/dc1/postgres.log" -w start >/dev/null 2>&1 || fail "it does not start there"
+failover 2
+kill_postgres 1
+demo heal
+expect 20 '[ "$(field 1 .epoch.number)" = 4 ]'
+rejoin 1 --yes || fail "rejoin: $(cat "$OUT")"
+follows 1
+[ "$(cksum <"$DC1_PGDATA/postgresql.conf")" = "$sum" ] || fail "its configuration is another one"
+! grep -q escrow "$DC1_PGDATA/postgresql.auto.conf" || fail "what only the rewind was to read is left"
+same_sides 2 1
 pass
