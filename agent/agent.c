@@ -578,8 +578,9 @@ renew_spool(struct agent *a)
 
     if (a->renewing == 0 || worker_busy(&a->flusher))
         return;
-    if (a->role != ROLE_STANDBY || hold_from(a->spool.dir, clock_wall_us()) == UINT64_MAX)
-        code = fail(ERR_USAGE, "the spool begins anew only on a standby, for a seed that runs");
+    if ((a->role != ROLE_STANDBY && a->role != ROLE_FENCED) ||
+        hold_from(a->spool.dir, clock_wall_us()) == UINT64_MAX)
+        code = fail(ERR_USAGE, "the spool begins anew only on a standby, for a seed or rejoin that runs");
     else
         inlet_end(&a->inlet, "the spool begins anew, for a new copy");
     if (code == 0)

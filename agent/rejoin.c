@@ -613,6 +613,53 @@ step_rewind(struct rejoin *r)
     return code;
 }
 
+struct spool_word {
+    lsn_t flushed;
+    char why[256];
+};
+
+static void
+take_spool(void *context, json_t *line)
+{
+    struct spool_word *w = context;
+    const char *why = json_string_value(json_object_get(line, "text"));
+    const char *flushed =
+        json_string_value(json_object_get(json_object_get(line, "spool"), "flushed"));
+
+    if (flushed == NULL || !lsn_parse(flushed, &w->flushed))
+        w->flushed = LSN_UNKNOWN;
+    snprintf(w->why, sizeof w->why, "%s", why != NULL ? why : "");
+}
+
+/* What the spool holds from an earlier life may end before the WAL that the present primary keeps
+ * for us begins: nothing would ever come behind it. */
+static int
+ready_spool(struct rejoin *r)
+{
+    struct spool_word w = {.flushed = LSN_UNKNOWN};
+    char slot[SLOT_NAME_SIZE], query[200], text[32];
+    lsn_t restart;
+    int code = connect_present(r);
+
+    config_slot_name(slot, r->job.self->name);
+    snprintf(query, sizeof query,
+             "select restart_lsn from pg_replication_slots where slot_name = '%s'", slot);
+    if (code == 0)
+        code = present_ask(r->present, query, text, sizeof text);
+    if (code == 0)
+        code =
+            control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), take_spool, &w);
+    if (code < 0 || !lsn_parse(text, &restart) || w.flushed == LSN_UNKNOWN || w.flushed >= restart)
+        return code < 0 ? code : 0;
+    job_say(&r->job,
+            "the spool ends at " LSN_FORMAT ", %s has WAL from " LSN_FORMAT
+            " on: the spool begins anew",
+            LSN_ARGS(w.flushed), r->primary, LSN_ARGS(restart));
+    code =
+        control_ask(r->job.self->run, json_pack("{s:s}", "command", "renew_spool"), take_spool, &w);
+    return code > 0 ? fail(ERR_LOCAL, "the spool does not begin anew: %s", w.why) : code;
+}
+
 static int
 step_follow(struct rejoin *r)
 {
@@ -620,6 +667,8 @@ step_follow(struct rejoin *r)
 
     if (r->reseed)
         return 0;
+    if (code == 0)
+        code = ready_spool(r);
     if (code == 0)
         code = job_write_settings(&r->job, r->job.self->pgdata);
     return code < 0 ? code : forbid_start(r, false);
