@@ -1201,7 +1201,11 @@ spool_clear(struct spool *s)
     s->fd = s->retired_fd = s->read_fd = -1;
     s->timeline = 0; /* no file is the growing one any more */
     s->start = s->written = s->flushed = s->available = s->recorded = LSN_UNKNOWN;
+    s->recorded_us =
+        0; /* the next position is due at once: the old one goes, it vouches for nothing */
     s->damaged = false;
+    if (durable_remove(s->dir, "position") < 0)
+        return fail_sys(ERR_LOCAL, "cannot remove %s/position", s->path);
     do {
         o = (struct oldest){.s = s};
         if (durable_list(s->dir, visit_oldest, &o) < 0)
@@ -1210,22 +1214,6 @@ spool_clear(struct spool *s)
             if (durable_remove(s->dir, o.at[i].name) < 0)
                 return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, o.at[i].name);
     } while (o.count > 0);
-    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE];
-    int removed;
-
-    assert(!s->flushing && !s->damaged && s->flushed == s->written);
-    while ((removed = spool_prune(s, s->flushed, 0, INT64_MAX)) > 0)
-        ;
-    if (removed < 0)
-        return removed;
-    name_of(s, s->timeline, s->flushed, name, partial);
-    if (durable_remove(s->dir, "position") < 0 || durable_remove(s->dir, partial) < 0)
-        return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, partial);
-    durable_close(s->fd);
-    durable_close(s->read_fd);
-    s->fd = s->read_fd = -1;
-    s->timeline = 0;
-    s->start = s->written = s->flushed = s->available = s->recorded = 0;
     return 0;
 }
 

@@ -163,13 +163,10 @@ bool spool_first(const struct spool *s, timeline_t timeline, lsn_t *ret_first);
  */
 int spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wall_us);
 
-/* Remove all WAL, the unfinished segment last: the spool is empty then, histories and identity
- * stay. Not while a flush is under way, and only when all is flushed. */
-int spool_clear(struct spool *s);
-
 /*
- * Remove all WAL, oldest first: the spool is empty then and begins anew, of the same cluster. For a
- * new copy, which needs nothing of it. Not while a flush is under way.
+ * Remove all WAL, oldest first, also what is not flushed: the spool is empty then and begins anew,
+ * of the same cluster; histories stay. For a new copy, which needs nothing of it, and for an outbox
+ * that is shipped. Not while a flush is under way.
  */
 int spool_clear(struct spool *s);
 
