@@ -1201,8 +1201,7 @@ spool_clear(struct spool *s)
     s->fd = s->retired_fd = s->read_fd = -1;
     s->timeline = 0; /* no file is the growing one any more */
     s->start = s->written = s->flushed = s->available = s->recorded = LSN_UNKNOWN;
-    s->recorded_us =
-        0; /* the next position is due at once: the old one goes, it vouches for nothing */
+    s->recorded_us = 0; /* the old position vouches for nothing: it goes, a new one is due */
     s->damaged = false;
     if (durable_remove(s->dir, "position") < 0)
         return fail_sys(ERR_LOCAL, "cannot remove %s/position", s->path);
