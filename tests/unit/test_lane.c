@@ -758,7 +758,9 @@ test_lane_notices_a_killed_sshd(void **state)
         assert_true(got < 90 * (uint64_t)MB);
     }
     assert_int_equal(code, ERR_PEER);
-    assert_says("was lost");
+    if (strstr(fail_message(), "killed by signal KILL") ==
+        NULL) /* its sshd may have said so still */
+        assert_says("was lost");
     lane_release(&l);
 }
 
