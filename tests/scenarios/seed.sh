@@ -14,10 +14,9 @@ tidy() { # nothing is left over, and PostgreSQL runs as a standby on what is the
 whole() { # what is there can be started and then is a standby, or there is nothing
     [ ! -e "$DC2_PGDATA" ] || as test -s "$DC2_PGDATA/global/pg_control" -a -e "$DC2_PGDATA/standby.signal"
 }
-dump() { as "$PGBIN/pg_dumpall" -d "$1 dbname=postgres" | grep -vE '^\\(un)?restrict |LOCATION'; }
 same() { # rows, pages, indexes
     local n
-    same_rows # the tablespace lies elsewhere
+    same_rows
     [ -x "$PGBIN/pg_amcheck" ] || return 0
     for n in 1 2; do
         as "$PGBIN/pg_amcheck" --heapallindexed -h "$WALFERRY_DEMO/dc$n/sock" -d postgres >"$OUT" 2>&1 || fail "pg_amcheck of dc$n: $(tail -3 "$OUT")"
