@@ -84,7 +84,7 @@ honest() {
     at=$(spooled)
     for n in 1 2; do
         eval "told=\$TOLD$n asked=\$ASKED$n"
-        lies=$(sql1 "select * from lies('$told', to_timestamp($asked), '$at', '$replayed')") || fail "$lies"
+        lies=$(sql1 "select * from lies('${told//\'/\'\'}', to_timestamp($asked), '$at', '$replayed')") || fail "$lies"
         [ -z "$lies" ] || fail "member $n lies: $lies"
     done
 }
