@@ -286,19 +286,23 @@ call_postgres(const struct member *self, int *ret_fd)
     return code;
 }
 
+/* A room of our own. It knows who comes so from those who connect here: a far member is not us. */
 static int
-call_control(struct agent *a, int64_t now_us, int *ret_fd)
+call_room(struct agent *a, enum tunnel_service service, int64_t now_us, int *ret_fd)
 {
     int pair[2];
+    bool taken;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
         return fail_sys(ERR_LOCAL, "cannot make a socket");
     *ret_fd = pair[0];
-    if (control_adopt(&a->control, pair[1], now_us))
+    taken = service == TUNNEL_CONTROL ? control_adopt(&a->control, pair[1], now_us)
+                                      : relay_adopt(&a->relay, pair[1], now_us);
+    if (taken)
         return 0;
     close(pair[0]);
-    return fail(ERR_PEER, "the agent of %s answers %d others: ask again", a->self->name,
-                CONTROL_CLIENTS_MAX);
+    return fail(ERR_PEER, "%s of %s serves others: ask again", service_name(service),
+                a->self->name);
 }
 
 /* Which member a client of the tunnel is led to from here: the primary, or who receives from it. */
@@ -333,10 +337,8 @@ serve(struct agent *a, struct passage *p, int64_t now_us)
         code = call_onward(a, p, &fd);
         break;
     case TUNNEL_CONTROL:
-        code = call_control(a, now_us, &fd);
-        break;
     case TUNNEL_RELAY:
-        code = local_call(a->relay.path, &fd);
+        code = call_room(a, p->service, now_us, &fd);
         break;
     }
     if (code < 0) {

@@ -39,6 +39,7 @@ enum client_state { CLIENT_STARTUP, CLIENT_READY, CLIENT_STREAMING, CLIENT_ENDIN
 struct relay_client {
     int fd;
     enum client_state state;
+    bool afar; /* its word is another host's: it counts for nothing */
     struct buf in, out;
     bool held;        /* a message waits until its answer has room */
     bool say_now;     /* a keepalive is due at once */
@@ -223,6 +224,25 @@ accept_clients(struct relay *r, int64_t now_us)
         if (r->client[place] == NULL)
             turn_away(fd, "53200", "out of memory");
     }
+}
+
+bool
+relay_adopt(struct relay *r, int fd, int64_t now_us)
+{
+    size_t afar = 0, place = RELAY_CLIENTS_MAX;
+
+    for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++)
+        afar += r->client[i] != NULL && r->client[i]->afar;
+    if (afar < RELAY_AFAR_MAX)
+        place = find_place(r, now_us);
+    if (place < RELAY_CLIENTS_MAX)
+        r->client[place] = new_client(fd, now_us);
+    if (place == RELAY_CLIENTS_MAX || r->client[place] == NULL) {
+        close(fd);
+        return false;
+    }
+    r->client[place]->afar = true;
+    return true;
 }
 
 /* ---- commands ---- */
@@ -419,8 +439,10 @@ start_replication(struct relay *r, struct relay_client *k, const struct pgwire_c
     lsn_t end;
 
     if (spool_empty(s)) {
-        r->wanted_timeline = timeline != 0 ? timeline : 1;
-        r->wanted = c->lsn;
+        if (!k->afar) {
+            r->wanted_timeline = timeline != 0 ? timeline : 1;
+            r->wanted = c->lsn;
+        }
         return put_error(k, "58P01",
                          "requested WAL from " LSN_FORMAT " is not here yet: the spool is empty",
                          LSN_ARGS(c->lsn));
@@ -584,7 +606,7 @@ take_status(struct relay_client *k, const struct pgwire_message *m, int64_t now_
     k->standby.flush = s.flush;
     k->standby.apply = s.apply;
     k->standby.reported_us = now_us;
-    k->standby.connected = s.apply != LSN_UNKNOWN; /* pg_receivewal applies nothing */
+    k->standby.connected = s.apply != LSN_UNKNOWN && !k->afar; /* pg_receivewal applies nothing */
     k->say_now |= s.reply_wanted;
     return 0;
 }
@@ -890,6 +912,8 @@ relay_needs(const struct relay *r)
             continue;
         from = k->standby.flush != LSN_UNKNOWN && k->standby.flush < k->lsn ? k->standby.flush
                                                                             : k->lsn;
+        if (k->afar && from + RELAY_AFAR_BYTES < r->spool->available)
+            continue;
         from = segment_start(from, r->spool->identity.segment_bytes);
         if (from < needs)
             needs = from;

@@ -29,10 +29,12 @@
 #include <stdbool.h>
 
 #define RELAY_CLIENTS_MAX 8
+#define RELAY_AFAR_MAX    2                   /* of them, through a tunnel */
+#define RELAY_AFAR_BYTES  (UINT64_C(1) << 30) /* that such a client may hold back at most */
 
 /*
  * What the local standby says: from the client that streams and whose application is a walreceiver
- * (any streaming client that reports apply != 0 counts; pg_receivewal reports none).
+ * (any local client that streams and reports apply != 0 counts; pg_receivewal reports none).
  */
 struct relay_standby {
     bool connected;
@@ -60,6 +62,13 @@ struct relay {
 int relay_open(struct relay *r, const char *run, struct spool *spool);
 /* Ends all clients (57P01), removes the socket; accepts a zeroed struct. */
 void relay_close(struct relay *r);
+
+/*
+ * A client that comes through a tunnel: fd is the relay's from here on. False: no place. It reads
+ * WAL and that is all: whatever it reports, it is no standby (its flush, apply and xmin count
+ * nowhere, `wanted` is not its), and pruning leaves behind it what is older than RELAY_AFAR_BYTES.
+ */
+bool relay_adopt(struct relay *r, int fd, int64_t now_us);
 
 /* Its descriptors and deadline; then accept, read and serve. */
 void relay_watch(const struct relay *r, struct loop *l, int64_t now_us);

@@ -801,6 +801,69 @@ test_relay_hears_its_standby(void **state)
     assert_true(relay_needs(&relay) == UINT64_MAX);
 }
 
+/* As the tunnel brings it: a pair of which the relay gets one end. */
+static bool
+dial_from_afar(struct client *c)
+{
+    int pair[2];
+
+    memset(c, 0, sizeof *c);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    c->fd = pair[0];
+    assert_int_equal(buf_init(&c->in, 512 << 10), 0);
+    return relay_adopt(&relay, pair[1], now_us);
+}
+
+static void
+enter_from_afar(struct client *c)
+{
+    assert_true(dial_from_afar(c));
+    start_up(c);
+    get_ready(c);
+}
+
+static void
+test_relay_believes_nothing_from_afar(void **state)
+{
+    static const uint8_t feedback[] = {'h', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0xD4,
+                                       0,   0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0};
+    const lsn_t end = FIRST + MB + 100;
+    struct relay_standby standby;
+    struct client c[RELAY_AFAR_MAX], more;
+
+    (void)state;
+    adopt();
+    enter_from_afar(&c[0]);
+    ask(&c[0], "START_REPLICATION 0/1200000 TIMELINE 2");
+    expect_error(&c[0], "58P01");
+    assert_true(relay.wanted_timeline == 0 && relay.wanted == LSN_UNKNOWN);
+    hang_up(&c[0]);
+    settle();
+    fill(end);
+    for (size_t i = 0; i < RELAY_AFAR_MAX; i++)
+        enter_from_afar(&c[i]);
+    assert_false(dial_from_afar(&more)); /* the other places are for this host */
+    hang_up(&more);
+    stream_from(&c[0], 1, FIRST);
+    say_status(&c[0], end, end, end); /* as the standby would */
+    say(&c[0], 'd', feedback, sizeof feedback);
+    settle();
+    relay_standby(&relay, &standby);
+    assert_true(!standby.connected && standby.left_us == 0 && standby.xmin == 0);
+    say_status(&c[0], FIRST, FIRST, FIRST);
+    settle();
+    assert_true(relay_needs(&relay) == FIRST);
+    spool.available += RELAY_AFAR_BYTES;
+    assert_true(relay_needs(&relay) == UINT64_MAX);
+    spool.available -= RELAY_AFAR_BYTES;
+    for (size_t i = 0; i < RELAY_AFAR_MAX; i++)
+        hang_up(&c[i]);
+    settle();
+    relay_standby(&relay, &standby);
+    assert_true(standby.left_us == 0 && standby.flush == LSN_UNKNOWN);
+    assert_int_equal(clients(), 0);
+}
+
 /* Nothing happens: a keepalive each 10 s, a question after 30 s, the end after 60 s. */
 static void
 test_relay_keeps_alive_asks_and_gives_up(void **state)
@@ -1024,6 +1087,7 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_relay_lets_a_client_end_its_copy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_hears_its_standby, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_believes_nothing_from_afar, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_keeps_alive_asks_and_gives_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_takes_over_a_dead_agents_socket_only, setup,
                                         teardown),
