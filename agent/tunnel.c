@@ -35,6 +35,7 @@ enum passage_state {
     PASSAGE_GREETING, /* TUNNEL is out */
     PASSAGE_GUARDED,  /* the start-up packet is awaited, and what PostgreSQL says of its role */
     PASSAGE_OPEN,
+    PASSAGE_GONE, /* but a name is still being looked up for it */
 };
 
 struct passage {
@@ -109,18 +110,33 @@ tunnel_open(struct agent *a)
 }
 
 static void
-end_passage(struct tunnel *t, struct passage *p)
+free_passage(struct tunnel *t, struct passage *p)
 {
     for (size_t i = 0; i < TUNNEL_STREAMS_MAX; i++)
         if (t->passage[i] == p)
             t->passage[i] = NULL;
-    if (t->asking == p)
-        t->asking = NULL;
     t->bytes += p->stream.up.bytes + p->stream.down.bytes;
     stream_release(&p->stream);
     if (p->client >= 0)
         close(p->client);
     free(p);
+}
+
+/* Its place is taken until it can be freed without waiting. */
+static void
+end_passage(struct tunnel *t, struct passage *p)
+{
+    if (t->asking == p)
+        t->asking = NULL;
+    if (stream_settled(&p->stream)) {
+        free_passage(t, p);
+        return;
+    }
+    if (p->client >= 0)
+        close(p->client);
+    p->client = -1;
+    p->state = PASSAGE_GONE;
+    p->due_us = clock_us() + SECOND_US;
 }
 
 void
@@ -130,7 +146,7 @@ tunnel_close(struct agent *a)
 
     for (size_t i = 0; i < TUNNEL_STREAMS_MAX; i++)
         if (t->passage[i] != NULL)
-            end_passage(t, t->passage[i]);
+            free_passage(t, t->passage[i]);
     for (size_t i = 0; i < t->doors; i++) {
         unlink(t->door[i].path);
         close(t->door[i].fd);
@@ -429,14 +445,24 @@ guard(struct agent *a, struct passage *p)
 /* ---- passages ---- */
 
 static struct passage *
-new_passage(struct tunnel *t, enum tunnel_service service, int64_t now_us)
+new_passage(struct tunnel *t, enum tunnel_service service, bool ours, int64_t now_us)
 {
+    size_t far = 0;
+
+    for (size_t i = 0; i < TUNNEL_STREAMS_MAX; i++)
+        far += t->passage[i] != NULL && !t->passage[i]->ours;
+    if (!ours && far >= TUNNEL_FAR_MAX) {
+        fail(ERR_PEER, "%d streams from other members are open already: end some of them first",
+             TUNNEL_FAR_MAX);
+        return NULL;
+    }
     for (size_t i = 0; i < TUNNEL_STREAMS_MAX; i++)
         if (t->passage[i] == NULL) {
             struct passage *p = t->passage[i] = calloc(1, sizeof *p);
 
             if (p == NULL)
                 break;
+            p->ours = ours;
             p->service = service;
             p->client = p->stream.local = -1;
             p->stream.handed.fd = p->stream.handed.in = p->stream.handed.out = -1;
@@ -539,7 +565,7 @@ take_session(struct agent *a, struct handed *h, const struct tunnel_request *r, 
         if (p == NULL)
             fail(ERR_PEER, "nobody waits for this stream any more");
     } else if (code == 0) {
-        p = new_passage(&a->tunnel, r->service, now_us);
+        p = new_passage(&a->tunnel, r->service, false, now_us);
     }
     if (p == NULL) {
         turn_away(h);
@@ -566,7 +592,7 @@ take_asked(struct agent *a, struct link *l, int64_t now_us)
         struct passage *p;
 
         if (check_request(a, r, l->member) < 0 || r->number == 0 ||
-            (p = new_passage(&a->tunnel, r->service, now_us)) == NULL) {
+            (p = new_passage(&a->tunnel, r->service, false, now_us)) == NULL) {
             struct passage none = {.service = r->service, .number = r->number};
             struct frame f = {.type = FRAME_TUNNEL};
 
@@ -602,7 +628,7 @@ accept_clients(struct agent *a, const struct door *d, int64_t now_us)
 
     while ((fd = accept4(d->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
         struct passage *p =
-            local_peer_is_ours(fd) ? new_passage(&a->tunnel, d->service, now_us) : NULL;
+            local_peer_is_ours(fd) ? new_passage(&a->tunnel, d->service, true, now_us) : NULL;
 
         if (p == NULL) {
             if (local_peer_is_ours(fd))
@@ -610,7 +636,6 @@ accept_clients(struct agent *a, const struct door *d, int64_t now_us)
             close(fd);
             continue;
         }
-        p->ours = true;
         p->client = fd;
         p->to = d->member;
     }
@@ -750,6 +775,11 @@ run_passage(struct agent *a, struct passage *p, int64_t now_us)
 {
     int code = 0;
 
+    if (p->state == PASSAGE_GONE) {
+        if (now_us >= p->due_us)
+            end_passage(&a->tunnel, p);
+        return;
+    }
     if (p->client >= 0 && (loop_ready(&a->loop, p->client) & (POLLHUP | POLLERR)) != 0) {
         end_passage(&a->tunnel, p); /* nobody waits for it any more */
         return;
@@ -784,6 +814,8 @@ run_passage(struct agent *a, struct passage *p, int64_t now_us)
     case PASSAGE_OPEN:
         run_open(a, p, now_us);
         break;
+    case PASSAGE_GONE:
+        break;
     }
     if (code < 0)
         refuse(a, p, "08006");
@@ -803,12 +835,14 @@ tunnel_run(struct agent *a, int64_t now_us)
     for (size_t i = 0; i < a->links; i++)
         take_asked(a, &a->link[i], now_us);
     take_refused(a);
-    for (size_t i = 0; i < t->doors; i++)
-        if (loop_ready(&a->loop, t->door[i].fd) != 0)
-            accept_clients(a, &t->door[i], now_us);
     for (size_t i = 0; i < TUNNEL_STREAMS_MAX; i++)
         if (t->passage[i] != NULL)
             run_passage(a, t->passage[i], now_us);
+    /* last: a client may have the number of a descriptor that was closed in this turn, and what
+     * poll said of that is not said of it */
+    for (size_t i = 0; i < t->doors; i++)
+        if (loop_ready(&a->loop, t->door[i].fd) != 0)
+            accept_clients(a, &t->door[i], now_us);
 }
 
 void
@@ -824,7 +858,7 @@ tunnel_watch(const struct tunnel *t, struct loop *l)
             continue;
         loop_watch(l, p->client, 0); /* its hangup */
         loop_due(l, p->due_us);
-        if (p->state >= PASSAGE_DIALING)
+        if (p->state >= PASSAGE_DIALING && p->state != PASSAGE_GONE)
             stream_watch(&p->stream, l);
         else if (p->state == PASSAGE_WAITING && !someone_dials(t))
             loop_due(l, 0);

@@ -9,7 +9,8 @@
  * All 0600, peer uid ours or root. A client is bound to its stream within TUNNEL_WAIT_US or told
  * why not, in the words of the service (ErrorResponse, or a line of JSON). Where this member
  * receives the link of the far one it asks over that link and the far agent dials; else it dials
- * itself. At most TUNNEL_STREAMS_MAX streams, of both sides together; one is dialled at a time.
+ * itself. At most TUNNEL_STREAMS_MAX streams, TUNNEL_FAR_MAX of them for clients of other members;
+ * one is dialled at a time.
  *
  * The far end of `postgres` reads the start-up packet: encryption is declined (SSH does that),
  * cancel requests are dropped, and only the role tunnel_user passes, if PostgreSQL says that it is
@@ -27,6 +28,7 @@
 #include <stdbool.h>
 
 #define TUNNEL_STREAMS_MAX 16
+#define TUNNEL_FAR_MAX     (TUNNEL_STREAMS_MAX / 2)
 #define TUNNEL_WAIT_US     (10 * SECOND_US)
 #define TUNNEL_DOORS_MAX   (1 + 2 * (MEMBERS_MAX - 1))
 

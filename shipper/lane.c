@@ -162,6 +162,15 @@ lane_release(struct lane *l)
     *l = (struct lane){0};
 }
 
+bool
+lane_settled(struct lane *l)
+{
+    if (l->session == NULL)
+        return true;
+    worker_done(&l->session->worker); /* nobody else takes it any more */
+    return l->state == LANE_DOWN && !worker_busy(&l->session->worker);
+}
+
 static size_t
 decode_base64(uint8_t *out, size_t size, const char *text)
 {

@@ -110,6 +110,16 @@ stream_release(struct stream *s)
     *s = (struct stream){.local = -1};
 }
 
+bool
+stream_settled(struct stream *s)
+{
+    if (s->lane == NULL || s->lane->session == NULL)
+        return true;
+    if (s->lane->state != LANE_DOWN)
+        lane_close(s->lane);
+    return lane_settled(s->lane);
+}
+
 /* ---- the connection ---- */
 
 static void

@@ -70,7 +70,8 @@ struct lane {
 };
 
 int lane_init(struct lane *l, const struct lane_target *target); /* buffers; state LANE_DOWN */
-void lane_release(struct lane *l); /* may wait for a name that is just being looked up */
+void lane_release(struct lane *l); /* waits for a name that is just being looked up: 30 s, maybe */
+bool lane_settled(struct lane *l); /* closed, and its release would not wait */
 
 int lane_open(struct lane *l, int64_t now_us); /* begin getting up; ERR_USAGE for our own files */
 void lane_close(struct lane *l); /* to LANE_DOWN at once, never waits; buffers cleared */

@@ -65,6 +65,9 @@ int stream_dial(struct stream *s, struct crew *crew, const struct lane_target *t
 int stream_adopt(struct stream *s, struct crew *crew, struct handed *handed, int64_t now_us);
 void stream_release(struct stream *s);
 
+/* Hang up, and say whether stream_release would not wait: getaddrinfo cannot be interrupted. */
+bool stream_settled(struct stream *s);
+
 /* Go on with whatever is possible. 0; when it is over, ERR_PEER and `reason` ("": in order). */
 int stream_run(struct stream *s, const struct loop *loop, int64_t now_us);
 void stream_watch(const struct stream *s, struct loop *loop);

@@ -11,10 +11,12 @@
 #include "shipper/lane.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <libssh2.h>
+#include <netdb.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -437,6 +439,46 @@ test_lane_resolves_a_name_and_tries_every_address(void **state)
     snprintf(t.host, sizeof t.host,
              "localhost"); /* ::1 first on most machines, where nobody listens */
     assert_up(&t);
+}
+
+static int slow_names[2]; /* a pipe: while its other end is open, no name is found */
+
+/* In libc's place, which it calls: a resolver that does not answer. */
+int
+getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+            struct addrinfo **ret_found)
+{
+    int (*libc)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    void *symbol = dlsym(RTLD_NEXT, "getaddrinfo");
+    char byte;
+
+    memcpy(&libc, &symbol, sizeof libc);
+    if (strcmp(host, "slow.invalid") == 0 && (hints->ai_flags & AI_NUMERICHOST) == 0)
+        (void)!read(slow_names[0], &byte, 1);
+    return libc(host, port, hints, ret_found);
+}
+
+static void
+test_lane_settles_when_its_lookup_is_over(void **state)
+{
+    struct lane_target t = target_of("cat");
+    struct lane l;
+
+    (void)state;
+    snprintf(t.host, sizeof t.host, "slow.invalid");
+    assert_int_equal(pipe2(slow_names, O_CLOEXEC), 0);
+    assert_int_equal(lane_init(&l, &t), 0);
+    assert_true(lane_settled(&l));
+    assert_int_equal(lane_open(&l, clock_us()), 0);
+    assert_int_equal(l.state, LANE_RESOLVING);
+    lane_close(&l);
+    assert_false(lane_settled(&l));
+    close(slow_names[1]);
+    for (int i = 0; i < 1000 && !lane_settled(&l); i++)
+        poll(NULL, 0, 20);
+    assert_true(lane_settled(&l));
+    lane_release(&l);
+    close(slow_names[0]);
 }
 
 static void
@@ -945,6 +987,7 @@ main(void)
         cmocka_unit_test(test_lane_takes_ecdsa_keys_in_both_formats),
         cmocka_unit_test(test_lane_comes_up_again_after_close),
         cmocka_unit_test(test_lane_resolves_a_name_and_tries_every_address),
+        cmocka_unit_test(test_lane_settles_when_its_lookup_is_over),
         cmocka_unit_test(test_lane_refuses_a_bad_name),
         cmocka_unit_test(test_lane_refuses_another_host_key_and_names_both),
         cmocka_unit_test(test_lane_accepts_any_of_the_hosts_keys_when_pinned),
