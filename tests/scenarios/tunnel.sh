@@ -15,6 +15,25 @@ ask() { # DIRECTORY COMMAND: what control answers
     as perl -MIO::Socket::UNIX -e '$s = IO::Socket::UNIX->new(Peer => "$ARGV[0]/control") or die "$ARGV[0]: $!";
         print $s "{\"command\":\"$ARGV[1]\"}\n"; $s->flush; print while <$s>' "$1" "$2" 2>&1
 }
+cancelled() { # SOCKET: does a CancelRequest with its key end a session's query?
+    as perl -MIO::Socket::UNIX - "$1" <<'EOF'
+sub dial { IO::Socket::UNIX->new(Peer => $ARGV[0]) or die "$ARGV[0]: $!" }
+sub message { read($s, my $head, 5) == 5 or die "the end came"; my ($type, $n) = unpack "aN", $head;
+    read $s, my $body, $n - 4; ($type, $body) }
+$s = dial();
+$start = pack "Na*", 196608, "user\0walferry_tunnel\0database\0postgres\0\0";
+$s->print(pack "Na*", 4 + length $start, $start), $s->flush;
+until ($type eq "Z") { ($type, $body) = message(); $key = $body if $type eq "K" }
+$query = "select pg_sleep(3)\0";
+$s->print(pack "aNa*", "Q", 4 + length $query, $query), $s->flush;
+select undef, undef, undef, 1;
+$c = dial();
+$c->print(pack "NNa8", 16, 80877102, $key), $c->flush;
+1 while read $c, $said, 1;
+until ($type =~ /[CE]/) { ($type) = message() }
+print $type eq "E" ? "yes" : "no";
+EOF
+}
 refuses() { # WHAT REGEX COMMAND ...
     local what=$1 said
     shift
@@ -41,6 +60,15 @@ sql1 "alter role walferry_tunnel nosuperuser rename to elsewhere" >/dev/null 2>&
 refuses "a role that is not there" "CREATE ROLE walferry_tunnel LOGIN REPLICATION" through "select 1"
 sql1 "alter role elsewhere rename to walferry_tunnel" >/dev/null
 [ "$(through "select 1")" = 1 ] || fail "it does not open again"
+as_nobody='$SIG{PIPE} = "IGNORE"; chdir $ARGV[0]; chmod 0755, "."; chmod 0666, $n = ".s.PGSQL.5432"; $> = 65534; $s = IO::Socket::UNIX->new(Peer => $n) or die $!;
+    print $s pack "NN", 8, 80877103; exit(read($s, $n, 1) ? 0 : 1)' # SSLRequest: who is let in hears N
+if [ "$(id -u)" = 0 ]; then
+    perl -MIO::Socket::UNIX -e "$as_nobody" "$run2/tunnel"
+    [ $? = 1 ] || fail "another user of the host is let in, or does not come so far"
+    chmod 0700 "$run2/tunnel"; chmod 0600 "$run2/tunnel/.s.PGSQL.5432"
+fi
+[ "$(cancelled "$WALFERRY_DEMO/dc1/sock/.s.PGSQL.5432")" = yes ] || fail "PostgreSQL itself cancels nothing"
+[ "$(cancelled "$run2/tunnel/.s.PGSQL.5432")" = no ] || fail "a cancel request goes through"
 
 step "the far agent and its relay, both ways"
 for way in "$run2 dc1-a" "$run1 dc2-a"; do
@@ -65,13 +93,14 @@ expect 20 '[ "$(field 1 .tunnel.streams)" = 0 ] && [ "$(field 2 .tunnel.streams)
 expect 30 level
 
 step "more than there is room for is told so"
-for n in $(seq 20); do
+for n in $(seq 12); do
     as "$PGBIN/psql" -XAtq "$TUNNEL" -c "select pg_sleep(30)" >"$WALFERRY_DEMO/many$n" 2>&1 &
     many[n]=$!
 done
-expect 20 'grep -q "16 streams are open already" "$WALFERRY_DEMO"/many*'
-expect 20 '[ "$(field 1 .tunnel.streams)" = 16 ]'
-for n in $(seq 20); do pkill -P "${many[n]}" 2>/dev/null; kill "${many[n]}" 2>/dev/null; done
+expect 20 'grep -q "8 streams from other members are open already" "$WALFERRY_DEMO"/many*'
+expect 20 '[ "$(field 1 .tunnel.streams)" = 8 ]'
+[ "$(ask "$run1/far/dc2-a" status | jq -rs '.[0].member')" = dc2-a ] || fail "the far side's streams leave no place to this one's"
+for n in $(seq 12); do pkill -P "${many[n]}" 2>/dev/null; kill "${many[n]}" 2>/dev/null; done
 sql1 "select pg_terminate_backend(pid) from pg_stat_activity where query like 'select pg_sleep%' and pid <> pg_backend_pid()" >/dev/null
 expect 20 '[ "$(field 1 .tunnel.streams)" = 0 ]'
 
