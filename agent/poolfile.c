@@ -69,12 +69,36 @@ changed_here(const struct config *before, const struct config *after, const stru
         {"identity", old->identity, new->identity},
         {"fetch_command", old->fetch_command, new->fetch_command},
         {"site_files", old->site_files, new->site_files},
+        {"http", old->http.host, new->http.host},
+        {"http", old->http.port, new->http.port},
         {"event_command", before->event_command, after->event_command},
+        {"tunnel_user", before->tunnel_user, after->tunnel_user},
     };
 
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
         if (strcmp(kept[i].old, kept[i].new) != 0)
             return kept[i].key;
+    return NULL;
+}
+
+/* Nor where its WAL goes, or from whom it is taken: a key that was stolen over there would have it
+ * sent elsewhere. */
+static const char *
+changed_target(const struct config *before, const struct config *after, const char **ret_member)
+{
+    for (size_t i = 0; i < after->members; i++) {
+        const struct member *new = &after->member[i], *old = config_member(before, new->name);
+        const struct lane_target *n = &new->target, *o = old != NULL ? &old->target : NULL;
+
+        *ret_member = new->name;
+        if (o == NULL || strcmp(o->user, n->user) != 0 || strcmp(o->host, n->host) != 0 ||
+            strcmp(o->port, n->port) != 0)
+            return "ssh";
+        if (strcmp(o->host_key, n->host_key) != 0)
+            return "host_key";
+        if (strcmp(o->known_hosts, n->known_hosts) != 0)
+            return "known_hosts";
+    }
     return NULL;
 }
 
@@ -85,7 +109,7 @@ check(const struct config *before, const struct member *old, const char *text, s
 {
     static struct config after; /* large */
     const struct member *new = NULL;
-    const char *key;
+    const char *key, *member;
 
     if (config_parse(&after, before->file, text, length, errors) < 0)
         return ERR_USAGE;
@@ -103,6 +127,14 @@ check(const struct config *before, const struct member *old, const char *text, s
                 "%s of %s would change: what runs on a host, and where, is changed on that host "
                 "only: run walferry config push there, too\n",
                 key, old->name);
+        return ERR_USAGE;
+    }
+    key = from_afar ? changed_target(before, &after, &member) : NULL;
+    if (key != NULL) {
+        fprintf(errors,
+                "%s of %s would change: whom a host sends its WAL to is changed on that host only: "
+                "edit %s there, and restart its agent\n",
+                key, member, before->file);
         return ERR_USAGE;
     }
     return config_check_local(&after, new, errors);

@@ -3,9 +3,9 @@
  * config` asks the agents, this one's and, through the tunnel, the others'.
  *
  * A file that comes from afar is checked whole as this host would read it at its next start; it may
- * not change what runs here or which files and directories are used: the key that brought it can do
- * one thing. The predecessors stay in <spool>/config, POOLFILE_KEPT of them. Nothing is taken up
- * before the agent's next start.
+ * not change what runs here, which files and directories are used, or where the members are (ssh,
+ * host_key, known_hosts; a new member): the key that brought it can do one thing. The predecessors
+ * stay in <spool>/config, POOLFILE_KEPT of them. Nothing is taken up before the agent's next start.
  */
 #ifndef AGENT_POOLFILE_H
 #define AGENT_POOLFILE_H

@@ -47,6 +47,18 @@ config 1 push "$NEW"
 edit '/^.member dc2-a/,$s#^bindir .*#bindir = /nonexistent#'
 config 1 push "$NEW" && fail "another host's programs are changed: $OUT"
 echo "$OUT" | grep -q "bindir of dc2-a would change" || fail "$OUT"
+host_key=$(sed -n '/^.member dc2-a/,$s/^host_key *= *//p' "$FILE1")
+for change in "host_key = SHA256:$(echo "${host_key#*:}" | tr A-Za-z B-ZAb-za)" "ssh = elsewhere@127.0.0.1:22"; do
+    edit "/^.member dc2-a/,\$s|^${change%% *} .*|$change|"
+    config 1 push "$NEW" --yes && fail "WAL is led elsewhere from afar: $OUT"
+    echo "$OUT" | grep -q "^dc2-a: ${change%% *} of dc2-a would change: whom a host sends its WAL to" || fail "$OUT"
+done
+as sh -c "sed '/^.member dc2-a/,\$s/dc2-a/dc3-a/;s/127.0.0.1/127.0.0.9/;/^.member dc3-a/,\$!d;/^http/d' '$FILE1' | cat '$FILE1' - >'$NEW'"
+config 1 push "$NEW" --yes && fail "a member is added from afar: $OUT"
+echo "$OUT" | grep -q "^dc2-a: ssh of dc3-a would change" || fail "$OUT"
+edit 's/^home /tunnel_user = postgres\nhome /'
+config 1 push "$NEW" --yes && fail "the role of the tunnel is changed from afar: $OUT"
+echo "$OUT" | grep -q "^dc2-a: tunnel_user of dc2-a would change" || fail "$OUT"
 edit 's/^name .*/name = other/'
 config 1 push "$NEW"
 [ $? = 2 ] || fail "another pool's file is pushed: $OUT"
