@@ -249,6 +249,34 @@ send_request(int fd, json_t *request)
     return code;
 }
 
+/* What a terminal would obey (C0 but newline and tab, DEL, C1) becomes '?': another host may have
+ * written it. */
+static void
+make_safe(json_t *json)
+{
+    const char *key, *text = json_string_value(json);
+    char *safe = text != NULL ? strdup(text) : NULL;
+    json_t *value;
+    size_t i;
+
+    for (unsigned char *at = (unsigned char *)safe, last = 0; safe != NULL && *at != 0; at++) {
+        if ((*at < ' ' && *at != '\n' && *at != '\t') || *at == 0x7f ||
+            (last == 0xc2 && *at < 0xa0)) {
+            if (*at >= 0x80)
+                at[-1] = '?';
+            *at = '?';
+        }
+        last = *at;
+    }
+    if (text != NULL)
+        json_string_set(json, safe != NULL ? safe : "");
+    free(safe);
+    json_array_foreach (json, i, value)
+        make_safe(value);
+    json_object_foreach (json, key, value)
+        make_safe(value);
+}
+
 /* How it ended; a tunnel that leads nowhere says so in the agent's place. */
 static int
 take_code(const json_t *line)
@@ -292,6 +320,7 @@ control_ask_within(const char *run, int seconds, json_t *request,
     while (stream != NULL && !done && getline(&text, &size, stream) > 0) {
         json_t *line = json_loads(text, 0, NULL);
 
+        make_safe(line);
         if (json_is_true(json_object_get(line, "done")))
             code = take_code(line), done = true;
         else if (line != NULL)

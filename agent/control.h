@@ -55,7 +55,8 @@ void control_text(struct control *c, uint64_t id, const char *format, ...)
 void control_done(struct control *c, uint64_t id, int code);
 
 /*
- * The client's half: ask the agent of `run`, give every line to `each`, until done. Takes over
+ * The client's half: ask the agent of `run`, give every line to `each`, its texts safe to print
+ * (newlines stay), until done. Takes over
  * `request`. The command's exit code; ERR_PEER when no agent answers (message names the socket).
  */
 int control_ask(const char *run, json_t *request, void (*each)(void *context, json_t *line),

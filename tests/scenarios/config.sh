@@ -82,4 +82,14 @@ config 1 push "$NEW" --yes && fail "$OUT"
 cmp -s "$NEW" "$FILE1" && fail "changed at one side only"
 config 1 push "$NEW" --yes --force || fail "$OUT"
 cmp "$NEW" "$FILE1" || fail "not changed"
+
+step "what a far agent says moves no terminal"
+kill_agent 1
+as rm -f "$WALFERRY_DEMO/dc1/run/control"
+as perl -MIO::Socket::UNIX -e '$l = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 1) or die $!; $s = $l->accept; <$s>;
+    print $s q({"text":"a\u001b[2J\u009b2J\u007f\u00e4\tb\nc"}), "\n", q({"done":true,"code":0}), "\n"' "$WALFERRY_DEMO/dc1/run/control" &
+expect 5 '[ -S "$WALFERRY_DEMO/dc1/run/control" ]'
+said=$(of 1; walferry 1 set rate_limit=none 2>&1)
+[ "$said" = "$(printf 'a?[2J??2J?\303\244\tb\nc')" ] || fail "printed: $(echo "$said" | od -c)"
+wait $!
 pass
