@@ -4,7 +4,8 @@
  * is below the time that has passed since the start when, and only when, everything of before is.
  *
  * Where the primary's PostgreSQL is down there is no now: its agent ships what is left in pg_wal,
- * and the end of that is waited for.
+ * and the end of that is waited for, until the server is back. A link that is not up now, or ends,
+ * has forgotten that it was asked: it is asked again.
  */
 #include "command.h"
 #include "control.h"
@@ -21,6 +22,7 @@
 
 #define TURN_MS     100
 #define TELL_US     (1 * SECOND_US)
+#define DRAIN_US    (1 * SECOND_US)
 #define TIMEOUT_US  (60 * SECOND_US)
 #define TIMEOUT_MAX (7 * 86400 * SECOND_US)
 
@@ -29,7 +31,8 @@ struct sync {
     const char *only; /* member that is meant; NULL: all */
     int64_t began_us, asked_us;
     json_t *report;
-    bool drain_asked;
+    bool draining;
+    int64_t drain_us; /* asked for last */
 };
 
 static void
@@ -57,7 +60,7 @@ is_level(const struct sync *s, const json_t *stream)
     const json_t *lag = json_object_get(position, "lag_seconds");
     lsn_t end, here;
 
-    if (s->drain_asked)
+    if (s->draining)
         return lsn_parse(show_word(stream, "drained", ""), &end) &&
                lsn_parse(show_word(position, "lsn", ""), &here) && here >= end;
     return json_is_number(lag) &&
@@ -111,6 +114,25 @@ count_late(const struct sync *s, bool told, int *ret_streams)
     return late;
 }
 
+/* For as long as the server is down. */
+static int
+ask_drain(struct sync *s, const struct member *self)
+{
+    if (s->draining && postgres_is(s->report, "up"))
+        s->draining = false;
+    if (!s->draining && (!postgres_is(s->report, "down") ||
+                         json_array_size(json_object_get(s->report, "links")) == 0))
+        return 0;
+    if (s->draining && s->asked_us - s->drain_us < DRAIN_US)
+        return 0;
+    if (!s->draining)
+        printf("the PostgreSQL of %s is down: what it left in pg_wal is shipped\n", self->name);
+    fflush(stdout);
+    s->draining = true;
+    s->drain_us = s->asked_us;
+    return control_ask(self->run, json_pack("{s:s}", "command", "drain"), show_line, NULL);
+}
+
 static int
 ask(struct sync *s, const struct config *config, const struct member *self)
 {
@@ -118,12 +140,8 @@ ask(struct sync *s, const struct config *config, const struct member *self)
 
     s->asked_us = clock_us();
     code = control_ask(self->run, json_pack("{s:s}", "command", "status"), keep, s);
-    if (code == 0 && !s->drain_asked && json_array_size(json_object_get(s->report, "links")) > 0 &&
-        postgres_is(s->report, "down")) {
-        printf("the PostgreSQL of %s is down: what it left in pg_wal is shipped\n", self->name);
-        s->drain_asked = true;
-        code = control_ask(self->run, json_pack("{s:s}", "command", "drain"), show_line, NULL);
-    }
+    if (code == 0)
+        code = ask_drain(s, self);
     if (code < 0)
         fprintf(stderr,
                 "walferry sync: %s; is the agent of %s running? (systemctl start walferry@%s)\n",

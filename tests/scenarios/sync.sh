@@ -50,4 +50,19 @@ walferry 1 set rate_limit=none >/dev/null
 walferry 1 sync >"$WALFERRY_DEMO/sync.out" 2>&1 || fail "$(cat "$WALFERRY_DEMO/sync.out")"
 grep -q "is down: what it left" "$WALFERRY_DEMO/sync.out" || fail "$(cat "$WALFERRY_DEMO/sync.out")"
 [ "$(sql2 "select '$(field 2 '.spool.flushed')'::pg_lsn >= '$now'")" = t ] || fail "the rest is not there"
+
+for then in "demo heal" "pg1 start; demo heal"; do
+    step "... while the line was cut; then: $then"
+    pg1 start
+    expect 30 level
+    demo cut
+    sql1 "insert into t select generate_series(1, 1000)" >/dev/null
+    now=$(sql1 "select pg_current_wal_flush_lsn()")
+    pg1 -m immediate stop
+    walferry 1 sync --timeout 30s >"$WALFERRY_DEMO/sync.out" 2>&1 &
+    expect 20 'grep -q "is down: what it left" "$WALFERRY_DEMO/sync.out"'
+    eval "$then"
+    wait $! || fail "$(cat "$WALFERRY_DEMO/sync.out")"
+    [ "$(sql2 "select '$(field 2 '.spool.flushed')'::pg_lsn >= '$now'")" = t ] || fail "the rest is not there"
+done
 pass
