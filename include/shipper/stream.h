@@ -5,8 +5,7 @@
  * What is read from the local socket becomes DATA frames (frame.h), at once: nothing waits for more
  * to come. A full connection stops the reading, a client that does not read stops the connection.
  * WAL is on other connections, and pace.h keeps it from waiting behind the stream on the line.
- * Large pieces are compressed and decoded by a crew of the caller's, whose threads stand back for
- * everything else (nice).
+ * Large pieces are compressed and decoded by a crew of the caller's.
  *
  * The end: a local socket that closes is followed by what was read from it and GOODBYE; the far
  * side delivers that, closes its own, and hangs up. Without GOODBYE the stream broke: the local
