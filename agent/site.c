@@ -127,6 +127,27 @@ compare(int dir, const char *version, const char *path)
                                                                                    : DIFFERENT;
 }
 
+/* Whether that file of `from` is kept already, or there is room for another one. */
+static bool
+has_place(const struct member *self, const char *from, const char *escaped)
+{
+    char path[1024];
+    const struct dirent *entry;
+    size_t count = 0;
+    bool kept = false;
+    DIR *dir;
+
+    snprintf(path, sizeof path, "%s/files/%s", self->spool, from);
+    dir = opendir(path);
+    while (dir != NULL && !kept && (entry = readdir(dir)) != NULL) {
+        kept = strcmp(entry->d_name, escaped) == 0;
+        count += entry->d_name[0] == '%';
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return kept || count < SITE_KEPT_MAX;
+}
+
 /* One more version, unless the newest one is the same; the oldest one goes when there are too many.
  */
 static int
@@ -147,6 +168,11 @@ keep(const struct member *self, const char *from, const char *path, const uint8_
 
     if (!escape(path, escaped))
         return fail(ERR_USAGE, "%s: its path is too long", path);
+    if (from != self->name && !has_place(self, from, escaped))
+        return fail(ERR_AGAIN,
+                    "%s and maybe more of %s are not kept: %d files of it are kept already; remove "
+                    "what is not wanted from %s/files/%s",
+                    path, from, SITE_KEPT_MAX, self->spool, from);
     code = open_store(self, from, escaped, true, &dir);
     if (code < 0)
         return code;
@@ -216,10 +242,13 @@ static void
 run_job(void *job)
 {
     struct site_job *j = job;
+    int code = j->bytes == NULL ? 0
+                                : keep(j->site->self, j->from, j->path, j->bytes, j->length,
+                                       j->mode, j->modified_us);
 
-    if (j->bytes != NULL &&
-        keep(j->site->self, j->from, j->path, j->bytes, j->length, j->mode, j->modified_us) < 0)
+    if (code < 0 && !(code == ERR_AGAIN && j->site->full_said))
         log_warning("%s", fail_message());
+    j->site->full_said |= code == ERR_AGAIN;
     j->differ = 0;
     each_kept(j->site->config, j->site->self, count_different, j);
 }
@@ -404,7 +433,7 @@ site_take(void *peer, const struct frame *f)
     if (f->file.path[0] != '/' || strlen(f->file.path) >= sizeof j.path)
         return;
     j.bytes = malloc(f->file.length + 1);
-    if (s->queued == SITE_FILES_MAX || j.bytes == NULL) {
+    if (s->queued == SITE_QUEUE_MAX || j.bytes == NULL) {
         log_warning("%s of %s is not kept: too many at once", f->file.path, from);
         free(j.bytes);
         return;

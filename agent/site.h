@@ -9,7 +9,8 @@
  *   <spool>/files/<member>/<path, '/' written %2F>/<time it came>      mode and mtime as over there
  *
  * Nothing is ever put in place by an agent: `walferry files apply` does, for a DBA. A file is at
- * most SITE_BYTES_MAX, a member lists at most SITE_FILES_MAX; what is left out is said in the log.
+ * most SITE_BYTES_MAX, a member lists at most SITE_FILES_MAX, SITE_KEPT_MAX of it are kept; what is
+ * left out is said in the log.
  */
 #ifndef AGENT_SITE_H
 #define AGENT_SITE_H
@@ -25,8 +26,10 @@
 #define SITE_FILES_MAX 32
 #define SITE_BYTES_MAX FRAME_FILE_MAX
 #define SITE_PATH_MAX  200 /* its escaped form is a file's name */
+#define SITE_KEPT_MAX  128 /* of a member: its list changes over the years */
 #define SITE_VERSIONS  10
 #define SITE_PEERS_MAX MEMBERS_MAX /* the links; the last one is who feeds us */
+#define SITE_QUEUE_MAX (SITE_FILES_MAX * (SITE_PEERS_MAX + 1)) /* all of all at once */
 
 struct site_file {
     char path[SITE_PATH_MAX];
@@ -37,7 +40,7 @@ struct site_file {
 };
 
 struct site_job {
-    const struct site *site;
+    struct site *site;
     char from[MEMBER_NAME_SIZE], path[SITE_PATH_MAX];
     int64_t modified_us;
     uint32_t mode;
@@ -62,10 +65,11 @@ struct site {
     struct site_peer peer[SITE_PEERS_MAX + 1];
     int64_t look_us, compare_us;
     struct worker worker;
-    struct site_job running, queue[SITE_FILES_MAX];
+    struct site_job running, queue[SITE_QUEUE_MAX];
     size_t queued;
     size_t differ;
     bool left_out_said;
+    bool full_said; /* the worker's */
 };
 
 int site_init(struct site *s, const struct config *config, const struct member *self);

@@ -68,4 +68,12 @@ for n in 3 4 5 6 7 8 9 10 11; do
 done
 [ "$before" = 2 ] || fail "$before versions before"
 [ "$(ls "$WALFERRY_DEMO"/dc2/spool/files/dc1-a/*pg_hba.conf | wc -l)" = 10 ] || fail "not ten versions"
+
+step "a member fills no directory without end"
+as sh -c "cd '$WALFERRY_DEMO/dc2/spool/files/dc1-a' && seq -f '%%2Fold%g' 124 | xargs mkdir" # with the four it has: 128
+as sh -c "echo c3 >'$KEYS/c.conf' && echo c4 >'$KEYS/d.conf' && echo 12 >>'$HBA'"
+expect 20 'says 2 "conf and maybe more of dc1-a are not kept: 128 files"'
+expect 20 newest # what it has goes on
+ls "$WALFERRY_DEMO"/dc2/spool/files/dc1-a | grep -q '[cd].conf$' && fail "kept all the same"
+[ "$(grep -c "128 files" "$WALFERRY_DEMO/dc2/agent.log")" = 1 ] || fail "said more than once"
 pass
