@@ -24,16 +24,35 @@ gap_state_name(enum gap_state state)
     return state_names[state];
 }
 
+bool
+gap_reason_fits(const char *reason)
+{
+    json_t *json = json_string(reason);
+
+    json_decref(json);
+    return json != NULL && strlen(reason) < GAP_TEXT_MAX;
+}
+
 /* ---- the file ---- */
+
+/* Whatever it is: a message may have been cut inside a character. */
+static json_t *
+text_json(const char *text)
+{
+    json_t *json = json_string(text);
+    char safe[GAP_TEXT_MAX];
+
+    return json != NULL ? json : json_string(text_escape(safe, sizeof safe, text, strlen(text)));
+}
 
 static json_t *
 to_json(const struct gap *gap)
 {
-    return json_pack("{s:s s:I s:o s:o s:s s:I s:s s:s s:b}", "member", gap->member, "timeline",
+    return json_pack("{s:s s:I s:o s:o s:s s:I s:o s:o s:b}", "member", gap->member, "timeline",
                      (json_int_t)gap->timeline, "start", LSN_JSON(gap->start), "end",
                      LSN_JSON(gap->end), "state", state_names[gap->state], "since_us",
-                     (json_int_t)gap->since_us, "why", gap->why, "doing", gap->doing, "consent",
-                     gap->consent);
+                     (json_int_t)gap->since_us, "why", text_json(gap->why), "doing",
+                     text_json(gap->doing), "consent", gap->consent);
 }
 
 static bool
@@ -110,14 +129,17 @@ gaps_save(const struct gaps *g, int dir)
 
     if (text == NULL)
         return fail(ERR_LOCAL, "out of memory for the list of gaps");
-    for (size_t i = 0; i < g->count; i++) {
+    for (size_t i = 0; i < g->count && code == 0; i++) {
         json_t *json = to_json(&g->gap[i]);
+        size_t length = json_dumpb(json, text + used, GAP_LINE_MAX - 1, JSON_COMPACT);
 
-        used += json_dumpb(json, text + used, GAP_FILE_MAX - used, JSON_COMPACT);
+        if (length == 0 || length >= GAP_LINE_MAX)
+            code = fail(ERR_LOCAL, "out of memory for the list of gaps");
+        used += length;
         text[used++] = '\n';
         json_decref(json);
     }
-    if (durable_replace(dir, GAP_FILE, text, used) < 0)
+    if (code == 0 && durable_replace(dir, GAP_FILE, text, used) < 0)
         code = fail_sys(ERR_LOCAL, "cannot write the file " GAP_FILE);
     free(text);
     return code;

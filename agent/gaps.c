@@ -149,6 +149,8 @@ command_gaps(const struct config *config, const struct member *self, const struc
         return usage("there is no member of that name");
     if ((what != NULL && strcmp(what, "give-up") == 0) != (options->reason != NULL))
         return usage("--reason belongs to give-up, which needs one");
+    if (options->reason != NULL && !gap_reason_fits(options->reason))
+        return usage("the reason has to be UTF-8 of less than 400 bytes");
     code = control_ask(self->run, request(options, what), show, &view);
     if (code < 0 && what == NULL) {
         fprintf(stderr, "walferry gaps: %s; what follows is of its file\n", fail_message());

@@ -105,12 +105,13 @@ static void answer(struct agent *a, size_t i, enum rung rung, const char *format
 static void
 answer(struct agent *a, size_t i, enum rung rung, const char *format, ...)
 {
-    char *said = a->ladder.climb[i].answer[rung], text[LADDER_ANSWER_MAX];
+    char *said = a->ladder.climb[i].answer[rung], raw[LADDER_ANSWER_MAX], text[LADDER_ANSWER_MAX];
     va_list args;
 
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    vsnprintf(raw, sizeof raw, format, args);
     va_end(args);
+    text_escape(text, sizeof text, raw, strlen(raw)); /* others' words are in it */
     if (strcmp(said, text) == 0)
         return;
     memcpy(said, text, sizeof text);
@@ -775,8 +776,9 @@ ladder_request(struct agent *a, uint64_t client, const json_t *request)
     bool fill = what != NULL && strcmp(what, "fill") == 0;
     size_t count;
 
-    if (!fill && reason == NULL) {
-        control_text(&a->control, client, "gaps: fill, or give-up with a reason");
+    if (!fill && (reason == NULL || !gap_reason_fits(reason))) {
+        control_text(&a->control, client,
+                     "gaps: fill, or give-up with a reason of less than %d bytes", GAP_TEXT_MAX);
         control_done(&a->control, client, 2);
         return;
     }

@@ -125,6 +125,14 @@ test_gap_survives_its_file(void **state)
         assert_string_equal(a->why, b->why);
         assert_string_equal(a->doing, b->doing);
     }
+    assert_true(gap_reason_fits("caf\xc3\xa9"));
+    assert_false(gap_reason_fits("caf\xc3"));
+    memset(g.gap[1].why, 'x', sizeof g.gap[1].why - 2); /* cut inside a character */
+    snprintf(g.gap[1].why + sizeof g.gap[1].why - 2, 2, "\xc3");
+    assert_int_equal(gaps_save(&g, dir), 0);
+    assert_int_equal(gaps_load(&g, dir), 0);
+    assert_int_equal(g.count, before.count);
+    assert_true(strncmp(g.gap[1].why, "xxx", 3) == 0);
     assert_int_equal(durable_replace(dir, GAP_FILE, "{}\n", 3), 0);
     assert_int_equal(gaps_load(&g, dir), ERR_CORRUPT);
     durable_remove(dir, GAP_FILE);
