@@ -17,6 +17,7 @@
 #define SOON_US         (60 * SECOND_US) /* until pg_wal is full */
 #define RELEASE_US      (5 * SECOND_US)  /* between two slots: what the first one freed shows */
 #define CHECKPOINT_US   (30 * SECOND_US) /* only a checkpoint removes WAL */
+#define ADVANCE_US      SECOND_US        /* PostgreSQL takes one command at a time */
 #define FOLLOW_SEGMENTS 4
 #define VISIT_US        (5 * SECOND_US)
 
@@ -480,14 +481,14 @@ act(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 
     run_outbox(a, s);
     finish_release(a, s);
-    if (advance_slots(a, s))
-        return;
+    if (now_us - g->advanced_us >= ADVANCE_US && advance_slots(a, s))
+        g->advanced_us = now_us; /* one command at a time: the next ones' turn */
     if (low && g->step >= GUARD_OUTBOX &&
         (g->checkpoint_us == 0 || now_us - g->checkpoint_us >= CHECKPOINT_US)) {
         checkpoint_ask(&g->checkpoint, a->conninfo, now_us);
         g->checkpoint_us = now_us;
     }
-    if (g->step == GUARD_RELEASE)
+    if (g->step == GUARD_RELEASE && g->calm_us == 0)
         release(a, s, now_us);
 }
 
@@ -530,8 +531,10 @@ guard_run(struct agent *a, int64_t now_us)
     bool up = postgres_state(a->postgres) == POSTGRES_UP;
     enum guard_step before = g->step;
 
-    for (size_t i = 0; i < a->links; i++) /* a dead server's outbox grows no more */
-        a->link[i].store[LINK_OUTBOX].grows = a->outbox.filling && !a->outbox.full && up;
+    for (size_t i = 0; i < a->links;
+         i++) /* a dead server's outbox grows no more, nor one that fails */
+        a->link[i].store[LINK_OUTBOX].grows =
+            a->outbox.filling && !a->outbox.full && a->outbox.error[0] == '\0' && up;
     checkpoint_run(&g->checkpoint, &a->loop, now_us);
     if (a->role != ROLE_PRIMARY) {
         rest(a);

@@ -60,7 +60,7 @@ struct guard {
     int64_t since_us; /* in this step */
     int64_t calm_us;  /* since then a lower one would do; 0: it would not */
     /* the agent's hands */
-    int64_t due_us;
+    int64_t due_us, advanced_us; /* to look again; when a slot was moved on last */
     struct guard_facts facts;
     char released[64];      /* the slot that was let go last; until it is there again its WAL is not
                                kept */
