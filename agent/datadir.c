@@ -281,23 +281,31 @@ datadir_discard(const struct datadir *d)
 }
 
 int
-datadir_begin(const struct datadir *d)
+datadir_clear(const struct datadir *d)
 {
     char path[PATH_SIZE];
-    int code;
 
-    if (is_there(d->old))
+    if (datadir_moved(d))
         return fail(
             ERR_USAGE,
             "%s is there, a directory that was replaced earlier: look at it, then remove it or "
             "move it away",
             d->old);
-    code = datadir_discard(d);
+    for (size_t i = 0; i < d->tablespaces; i++)
+        if (is_there(join(path, d->tablespace[i].at, OLD)))
+            return fail(ERR_USAGE, "%s is there, replaced earlier: look at it, then remove it",
+                        path);
+    return datadir_discard(d);
+}
+
+int
+datadir_begin(const struct datadir *d)
+{
+    char path[PATH_SIZE];
+    int code = datadir_clear(d);
+
     for (size_t i = 0; i < d->tablespaces && code == 0; i++) {
         code = make_directory(d->tablespace[i].at);
-        if (code == 0 && is_there(join(path, d->tablespace[i].at, OLD)))
-            code =
-                fail(ERR_USAGE, "%s is there, replaced earlier: look at it, then remove it", path);
         if (code == 0)
             code = make_directory(join(path, d->tablespace[i].at, FRESH));
     }
@@ -422,6 +430,12 @@ swap_tablespace(const struct datadir *d, const struct tablespace *t)
     if (code == 0 && rmdir(fresh) < 0 && errno != ENOENT)
         code = fail_sys(ERR_LOCAL, "cannot remove %s", fresh);
     return code;
+}
+
+bool
+datadir_moved(const struct datadir *d)
+{
+    return is_there(d->old);
 }
 
 bool

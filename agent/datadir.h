@@ -54,13 +54,15 @@ int datadir_room(const struct datadir *d, uint64_t bytes);
 
 int datadir_free(const struct datadir *d, uint64_t *ret_bytes); /* where the copy goes */
 
-/* Remove what an earlier try left, make the directories. */
-int datadir_begin(const struct datadir *d);
+/* Remove what an earlier try left; refuses while something that was replaced lies beside. */
+int datadir_clear(const struct datadir *d);
+int datadir_begin(const struct datadir *d);   /* ... and make the directories */
 int datadir_discard(const struct datadir *d); /* remove the new one */
 
 /* This host's settings out of PGDATA into the new one: its *.conf, *.crt, *.key and *.pem. */
 int datadir_keep_settings(const struct datadir *d);
 
+bool datadir_moved(const struct datadir *d);   /* PGDATA has gone away to make place */
 bool datadir_swapped(const struct datadir *d); /* nothing new is left to move */
 int datadir_swap(const struct datadir *d);
 int datadir_remove_old(const struct datadir *d);

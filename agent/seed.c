@@ -50,6 +50,7 @@ struct seed {
     PGconn *primary;
     char conninfo[256];
     char from[MEMBER_NAME_SIZE]; /* the primary */
+    json_int_t epoch;            /* ... and its epoch */
     bool size_known;
     uint64_t base_bytes, whole_bytes;
     enum step step; /* that is being done */
@@ -145,6 +146,7 @@ wait_for_link(struct seed *s)
         code = check_role(s, status);
         up = strcmp(text_at(status, "receiving", "state"), "up") == 0;
         snprintf(s->from, sizeof s->from, "%s", text_at(status, "epoch", "member"));
+        s->epoch = json_integer_value(at(status, "epoch", "number", NULL));
         if (code == 0 && !up && clock_us() >= until_us)
             code = fail(ERR_PEER, "no WAL comes from the primary: %s",
                         json_is_string(at(status, "receiving", "reason", NULL))
@@ -391,8 +393,8 @@ save_step(struct seed *s)
     for (size_t i = 0; i < s->d.tablespaces; i++)
         json_array_append_new(spaces, json_pack("{s:s s:s}", "oid", s->d.tablespace[i].oid, "at",
                                                 s->d.tablespace[i].at));
-    journal = json_pack("{s:s s:s s:s s:s s:o}", "step", step_name[s->step], "pgdata", s->d.at,
-                        "from", s->from, "hold", hold, "tablespaces", spaces);
+    journal = json_pack("{s:s s:s s:s s:I s:s s:o}", "step", step_name[s->step], "pgdata", s->d.at,
+                        "from", s->from, "epoch", s->epoch, "hold", hold, "tablespaces", spaces);
     code = job_save(&s->job, journal);
     json_decref(journal);
     return code;
@@ -439,6 +441,7 @@ load_step(struct seed *s)
          !lsn_parse(text_at(journal, "hold", NULL), &s->hold)))
         code = fail(ERR_CORRUPT, "%s/seed.job is damaged; move it away", s->job.self->spool);
     snprintf(s->from, sizeof s->from, "%s", text_at(journal, "from", NULL));
+    s->epoch = json_integer_value(at(journal, "epoch", NULL, NULL));
     json_decref(journal);
     s->step = step;
     return code;
@@ -563,13 +566,36 @@ step_settings(struct seed *s)
     return code == 0 ? job_write_settings(&s->job, s->d.fresh) : code;
 }
 
+/* What was right when the copy began may not be any more. 0; ERR_AGAIN: the copy is of no use. */
+static int
+check_copy(const struct seed *s)
+{
+    json_t *status;
+    int code = ask_agent(s, &status);
+
+    if (code < 0)
+        return code;
+    code = check_role(s, status);
+    if (code == 0 && (strcmp(text_at(status, "epoch", "member"), s->from) != 0 ||
+                      json_integer_value(at(status, "epoch", "number", NULL)) != s->epoch))
+        code = fail(ERR_AGAIN, "the copy is of %s, and %s became the primary since", s->from,
+                    text_at(status, "epoch", "member"));
+    json_decref(status);
+    return code;
+}
+
 static int
 step_swap(struct seed *s)
 {
     int code = 0;
 
-    if (!datadir_swapped(&s->d))
-        code = job_stop_postgres(&s->job);
+    if (!datadir_swapped(&s->d) && !datadir_moved(&s->d)) {
+        code = check_copy(s);
+        if (code == 0)
+            code = job_stop_postgres(&s->job);
+        if (code == 0 && (code = check_copy(s)) < 0) /* promoted in this moment */
+            (void)!job_start_postgres(&s->job);
+    }
     return code == 0 ? datadir_swap(&s->d) : code;
 }
 
@@ -678,6 +704,8 @@ prepare(struct seed *s)
         code = check_primary(s);
     if (code == 0)
         code = place_tablespaces(s);
+    if (code == 0)
+        code = datadir_clear(&s->d);
     if (code == 0 && s->size_known)
         code = datadir_room(&s->d, s->base_bytes);
     return code;
@@ -754,12 +782,13 @@ run_steps(struct seed *s)
 
         if (code == 0)
             code = run[s->step](s);
-        if (code < 0 && s->step <= STEP_VERIFY) {
+        if (code < 0 && (s->step <= STEP_VERIFY || code == ERR_AGAIN)) {
             char why[FAIL_MESSAGE_MAX];
 
             snprintf(why, sizeof why, "%s", fail_message());
             s->step = STEP_COPY; /* a copy that is not as it should be is of no use */
             (void)!save_step(s);
+            (void)!datadir_discard(&s->d); /* nor is it to take the room */
             return fail(code, "what was here is untouched, the same command begins again: %s", why);
         }
         if (code < 0)
@@ -810,12 +839,18 @@ begin(struct seed *s)
     return code;
 }
 
-/* Given up for a day, a copy has lost the hold on the WAL that it needs. */
-static bool
-too_old(const struct seed *s)
+/* A copy that is not in its place yet. Given up for a day it has lost the hold on the WAL that it
+ * needs; one of an earlier primary may have what the present one never had. ERR_AGAIN: begin again.
+ */
+static int
+judge_copy(const struct seed *s)
 {
-    return s->step != STEP_COPY && s->step <= STEP_SWAP && !datadir_swapped(&s->d) &&
-           hold_from(s->job.dir, clock_wall_us()) > s->hold;
+    if (s->step == STEP_COPY || s->step > STEP_SWAP || datadir_swapped(&s->d) ||
+        datadir_moved(&s->d))
+        return 0;
+    if (hold_from(s->job.dir, clock_wall_us()) > s->hold)
+        return fail(ERR_AGAIN, "the copy from before is too old, its WAL is not held any more");
+    return check_copy(s);
 }
 
 static int
@@ -824,9 +859,14 @@ seed(struct seed *s)
     int code = load_step(s);
 
     s->started_us = clock_us();
-    if (code == 0 && too_old(s)) {
-        job_say(&s->job, "the copy from before is too old, its WAL is not held any more");
+    if (code == 0)
+        code = judge_copy(s);
+    if (code == 0 && s->step > STEP_SWAP && s->options->force)
+        code = fail(ERR_AGAIN, "the copy from before is given up (--force)");
+    if (code == ERR_AGAIN) {
+        job_say(&s->job, "%s: beginning again", fail_message());
         s->step = STEP_COPY;
+        code = 0;
     }
     if (code == 0 && s->step != STEP_COPY)
         job_say(&s->job, "%s at step %s", s->options->dry_run ? "would go on" : "going on",

@@ -132,9 +132,15 @@ seed --replace --yes || fail "$(cat "$OUT")"
 told "too old, its WAL is not held any more"
 tidy
 killed_seed 7
+as sed -i 's/"epoch": 1/"epoch": 0/' "$DC2_SPOOL/seed.job" # as if another primary had been promoted since
+seed --replace --yes || fail "$(cat "$OUT")"
+told "became the primary since: beginning again"
+tidy
+killed_seed 7
 as sh -c 'printf x >>"$1"' sh "$DC2_PGDATA.walferry-new/global/1262"
 seed --replace --yes
 refused $? 1 "the same command begins again: pg_verifybackup"
+[ ! -e "$DC2_PGDATA.walferry-new" ] || fail "a copy of no use takes the room"
 seed --replace --yes || fail "$(cat "$OUT")"
 tidy
 
@@ -165,5 +171,17 @@ if long; then
 fi
 end_load_now
 same
+step "promoted while its new copy lay beside: it is left alone"
+killed_seed 7
+[ "$(jq -r .step "$DC2_SPOOL/seed.job")" = verify ] || fail "killed at another step"
+demo cut
+walferry 2 failover --yes --force </dev/null >"$OUT" 2>&1 || fail "failover: $(cat "$OUT")"
+postmaster=$(as head -1 "$DC2_PGDATA/postmaster.pid")
+sql2 "create table kept as select 1 as n" >/dev/null
+seed --replace --yes
+refused $? 1 "is the primary"
+seed --replace --yes --force
+refused $? 1 "is the primary"
+[ "$(as head -1 "$DC2_PGDATA/postmaster.pid") $(sql2 "select count(*) from kept")" = "$postmaster 1" ] || fail "the new primary was touched"
 rm -f "$OUT"
 pass
