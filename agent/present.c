@@ -137,6 +137,8 @@ present_fetch(PGconn *connection, const char *name, const char *target)
         return fail_sys(ERR_LOCAL, "cannot make %s", temporary);
     while ((code = fetch_piece(connection, name, at, fd)) > 0)
         at += FETCH_BYTES;
+    if (code == 0 && durable_data(fd) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot flush %s", temporary);
     close(fd);
     if (code == 0 && rename(temporary, target) < 0)
         code = fail_sys(ERR_LOCAL, "cannot finish %s", target);
