@@ -88,6 +88,7 @@ struct copying {
     const char *from_path, *to_path;
     int from, to;
     uint32_t segment_bytes; /* 0: every segment */
+    bool add;               /* only what is missing there */
     lsn_t fork, end;
     int segments;
 };
@@ -119,9 +120,11 @@ visit(void *context, const struct durable_entry *entry)
     lsn_t start;
 
     if (history_parse_name(entry->name, &timeline))
-        return copy_file(c, entry->name);
+        return c->add ? 0 : copy_file(c, entry->name);
     if (!segment_parse(entry->name, segment_bytes, &timeline, &start) ||
         (c->segment_bytes != 0 && (start + segment_bytes <= c->fork || start >= c->end)))
+        return 0;
+    if (c->add && faccessat(c->to, entry->name, F_OK, 0) == 0)
         return 0;
     c->segments++;
     return copy_file(c, entry->name);
@@ -160,6 +163,19 @@ escrow_keep(const char *escrow, const char *pgdata, uint32_t segment_bytes, lsn_
 
     snprintf(wal, sizeof wal, "%s/pg_wal", pgdata);
     return code < 0 ? code : copy_all(&c);
+}
+
+int
+escrow_add(const char *escrow, const char *from, uint32_t segment_bytes, lsn_t fork, lsn_t end)
+{
+    struct copying c = {.from_path = from,
+                        .to_path = escrow,
+                        .segment_bytes = segment_bytes,
+                        .add = true,
+                        .fork = fork,
+                        .end = end};
+
+    return access(from, F_OK) < 0 && errno == ENOENT ? 0 : copy_all(&c);
 }
 
 int

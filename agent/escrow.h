@@ -26,6 +26,11 @@ int escrow_path(const char *spool, uint64_t system_identifier, timeline_t timeli
 int escrow_keep(const char *escrow, const char *pgdata, uint32_t segment_bytes, lsn_t fork,
                 lsn_t end);
 
+/* What is still missing there, out of another directory (that need not be there). Count or
+ * ERR_LOCAL.
+ */
+int escrow_add(const char *escrow, const char *from, uint32_t segment_bytes, lsn_t fork, lsn_t end);
+
 /* ... and back, over what a rewind that was killed has left there. */
 int escrow_return(const char *escrow, const char *pgdata);
 

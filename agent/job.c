@@ -314,7 +314,8 @@ take_line(const char *line, struct tail *t, void (*each)(void *context, const ch
 }
 
 static void
-read_lines(int fd, struct tail *t, void (*each)(void *context, const char *line), void *context)
+read_lines(struct job *j, int fd, struct tail *t, void (*each)(void *context, const char *line),
+           void *context)
 {
     static char text[1u << 20]; /* pg_waldump tells a commit of many subtransactions in one line */
     size_t used = 0;
@@ -337,7 +338,7 @@ read_lines(int fd, struct tail *t, void (*each)(void *context, const char *line)
         used -= (size_t)(line - text);
         memmove(text, line, used);
         if (used == sizeof text - 1)
-            used = 0; /* no line of any tool */
+            used = 0, j->cut = true;
     }
     text[used] = '\0';
     take_line(text, t, each, context);
@@ -359,7 +360,7 @@ job_run(struct job *j, const char *const argv[], void (*each)(void *context, con
     code = spawn(j, path, argv, ends[1], true, &pid);
     close(ends[1]);
     if (code == 0) {
-        read_lines(ends[0], &t, each, context);
+        read_lines(j, ends[0], &t, each, context);
         code = reap(pid, &status);
         if (code == 0)
             code = judge_end(status, strrchr(path, '/') + 1, &t);
@@ -467,8 +468,10 @@ is_ours(const char *line)
 static size_t
 strip_ours(char *text)
 {
-    char *to = text;
+    char *to = text, *overrides = strstr(text, JOB_OVERRIDES);
 
+    if (overrides != NULL)
+        *overrides = '\0';
     for (char *line = text, *next; *line != '\0'; line = next) {
         size_t length = strcspn(line, "\n");
 

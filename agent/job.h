@@ -29,6 +29,7 @@ struct job {
     const struct member *self;
     int dir, lock; /* the spool's directory; -1: not open */
     bool terminal, line_open;
+    bool cut; /* a tool wrote a line that is too long to be read */
     /* of the running progress */
     const char *what; /* NULL: none */
     int64_t begun_us, shown_us;
@@ -71,6 +72,9 @@ int job_stop_postgres(struct job *j);
 /* 1: a postmaster runs on this member's data directory, 0: none, ERR_LOCAL. */
 int job_postgres_runs(const struct job *j);
 
+/* The line in postgresql.auto.conf behind which all is for a while only. */
+#define JOB_OVERRIDES "# walferry rejoin, until it is done:"
+
 /* The program `walferry` as PostgreSQL's settings shall name it. ERR_LOCAL. */
 int job_program(char *out, size_t size);
 
@@ -79,7 +83,8 @@ int job_program(char *out, size_t size);
  * restore_command, recovery_target_timeline and wal_retrieve_retry_interval in its
  * postgresql.auto.conf. That is the server's own file, which is read last wherever the
  * configuration lies, and is in the directory that was just made: no file of the DBA's is touched
- * and none has to have an include line. Other lines of it stay.
+ * and none has to have an include line. Other lines of it stay, but what
+ * is behind JOB_OVERRIDES.
  */
 int job_write_settings(const struct job *j, const char *pgdata);
 

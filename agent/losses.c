@@ -5,6 +5,7 @@
 #include "waldump.h"
 
 #include "base/fail.h"
+#include "shipper/pgwal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -323,16 +324,23 @@ losses_list(struct losses *l, json_t **ret_list)
     size_t i;
     int code;
 
-    code = is_there(l, file_timeline(l, lower(l->fork + l->segment_bytes, l->end)), l->fork)
-               ? find_start(l, &start, &known_from)
-               : fail(ERR_LOCAL,
-                      "the WAL from the fork " LSN_FORMAT " on is not in %s/pg_wal any more",
-                      LSN_ARGS(l->fork), l->job->self->pgdata);
+    l->job->cut = false;
+    if (is_there(l, file_timeline(l, lower(l->fork + l->segment_bytes, l->end)), l->fork)) {
+        code = find_start(l, &start, &known_from);
+    } else {
+        known_from = l->next_xid;
+        code = pgwal_oldest(l->job->self->pgdata, l->segment_bytes, l->fork, &start);
+        snprintf(l->why, sizeof l->why,
+                 "the WAL from the fork " LSN_FORMAT " up to " LSN_FORMAT " is not here any more",
+                 LSN_ARGS(l->fork), LSN_ARGS(start));
+    }
     if (code == 0) {
         r.waldump = waldump_new(l->fork, known_from);
         code = r.waldump == NULL ? fail(ERR_LOCAL, "out of memory") : read_all(l, start, &r);
     }
     if (code == 0) {
+        if (l->job->cut)
+            snprintf(l->why, sizeof l->why, "pg_waldump wrote a line that is too long to be read");
         names = find_names(l, r.files);
         json_array_foreach (r.listed, i, t)
             json_object_set_new(t, "tables", name_tables(json_object_get(t, "tables"), names));

@@ -85,6 +85,7 @@ print_receipt(const json_t *receipt)
 {
     json_int_t count = json_integer_value(json_object_get(receipt, "transactions"));
     const json_t *listed = json_object_get(receipt, "listed"), *t;
+    const char *why = json_string_value(json_object_get(receipt, "why_not_exact"));
     size_t i;
 
     printf("epoch %" JSON_INTEGER_FORMAT ", %s: %s became the primary",
@@ -99,15 +100,13 @@ print_receipt(const json_t *receipt)
         printf("  parted on timeline %" JSON_INTEGER_FORMAT " at %s; WAL up to %s is kept in %s\n",
                json_integer_value(json_object_get(receipt, "timeline")), string_of(receipt, "fork"),
                string_of(receipt, "end"), string_of(receipt, "escrow"));
-    if (!json_is_true(json_object_get(receipt, "exact"))) {
-        printf("  exactly: not known%s%s\n",
-               json_is_string(json_object_get(receipt, "why_not_exact")) ? ", " : " yet; ",
-               json_is_string(json_object_get(receipt, "why_not_exact"))
-                   ? string_of(receipt, "why_not_exact")
-                   : "walferry rejoin on the former primary tells");
+    if (!json_is_true(json_object_get(receipt, "exact")))
+        printf("  exactly: not known%s%s\n", why != NULL ? ", " : " yet; ",
+               why != NULL ? why : "walferry rejoin on the former primary tells");
+    if (json_object_get(receipt, "transactions") == NULL)
         return;
-    }
-    printf("  exactly: %" JSON_INTEGER_FORMAT " transaction%s\n", count, count == 1 ? "" : "s");
+    printf("  %s: %" JSON_INTEGER_FORMAT " transaction%s\n", why != NULL ? "at least" : "exactly",
+           count, count == 1 ? "" : "s");
     print_tables(json_object_get(receipt, "tables"), "    ");
     json_array_foreach ((json_t *)(uintptr_t)listed, i, t) {
         printf("  xid %" JSON_INTEGER_FORMAT ", committed %s%s%s\n",

@@ -15,8 +15,10 @@
  *
  * Where pg_rewind cannot work, and with --replace, the last four are one: walferry seed.
  *
- * From "rewind" to "follow" the data directory is neither the old nor the new one: its mode keeps
- * PostgreSQL from starting on it. Nothing that was committed is gone after a rejoin: it is kept.
+ * From "stop" to "follow" the data directory's mode keeps PostgreSQL from starting on it: what
+ * would be committed there is in no list, and later it is neither the old nor the new one. Where it
+ * is found open in between, the rejoin begins anew: somebody may have written. Nothing that was
+ * committed is gone after a rejoin: it is kept.
  */
 #include "command.h"
 #include "control.h"
@@ -37,7 +39,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,16 +78,6 @@ struct rejoin {
     bool reseed; /* a new copy is made, nothing is rewound */
     const struct options *options;
 };
-
-/* Tests end the process where it hurts most: when a step's work is done and nobody knows it. */
-static void
-die_at(const char *place)
-{
-    const char *wanted = getenv("WALFERRY_DIE_AT");
-
-    if (wanted != NULL && strcmp(wanted, place) == 0)
-        raise(SIGKILL);
-}
 
 /* ---- what is here ---- */
 
@@ -145,20 +136,21 @@ read_control(struct rejoin *r)
     return 0;
 }
 
-/* Our own history file is in pg_wal as long as its timeline is ours; else the spool may have it. */
+/* Our own history file is in pg_wal as long as its timeline is ours (pg_rewind takes it away); else
+ * the spool or the escrow may have it. */
 static int
 read_own_history(struct rejoin *r, timeline_t timeline)
 {
     char path[512], name[HISTORY_NAME_SIZE];
     const struct member *self = r->job.self;
+    const char *const places[] = {self->pgdata, self->spool, r->escrow};
     ssize_t got = 0;
 
     history_name(name, timeline);
-    for (int try = 0; timeline > 1 && try < 2; try++) {
+    for (size_t i = 0; timeline > 1 && i < sizeof places / sizeof *places; i++) {
         int dir;
 
-        snprintf(path, sizeof path, "%s%s", try == 0 ? self->pgdata : self->spool,
-                 try == 0 ? "/pg_wal" : "");
+        snprintf(path, sizeof path, "%s%s", places[i], i == 0 ? "/pg_wal" : "");
         got = -1;
         if (durable_dir(path, &dir) < 0)
             continue;
@@ -237,6 +229,11 @@ check_rewind(struct rejoin *r)
         return fail(ERR_LOCAL,
                     "%s has neither data checksums nor wal_log_hints: it cannot be rewound",
                     r->job.self->pgdata);
+    if (r->our.timeline == r->their_timeline) /* one number, two timelines: no tool tells them */
+        return fail(ERR_LOCAL,
+                    "%s and %s are on two timelines of one number, %u: it cannot be "
+                    "rewound",
+                    r->job.self->name, r->primary, r->their_timeline);
     if (!r->control.full_page_writes)
         return fail(ERR_LOCAL, "full_page_writes was off here: it cannot be rewound");
     code = present_ask(r->present, "show full_page_writes", text, sizeof text);
@@ -300,12 +297,48 @@ load(struct rejoin *r)
 
 /* ---- steps ---- */
 
+/*
+ * No PostgreSQL starts on a directory that others may enter. (A file that forbids it would not do:
+ * pg_rewind removes what its source has not, before it is done.) What is in it stays closed.
+ */
+static int
+forbid_start(const struct rejoin *r, bool forbid)
+{
+    const char *pgdata = r->job.self->pgdata;
+    struct stat about;
+    int dir, code = 0;
+
+    if (durable_dir(pgdata, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", pgdata);
+    if (fstat(dir, &about) < 0 ||
+        fchmod(dir, forbid ? about.st_mode | S_IXOTH : about.st_mode & ~(mode_t)S_IXOTH) < 0 ||
+        durable_sync_dir(dir) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot change the mode of %s", pgdata);
+    durable_close(dir);
+    return code;
+}
+
+static bool
+is_closed(const struct rejoin *r)
+{
+    struct stat about;
+
+    return stat(r->job.self->pgdata, &about) == 0 && (about.st_mode & S_IXOTH) != 0;
+}
+
 static int
 step_stop(struct rejoin *r)
 {
+    int code;
+
     if (job_postgres_runs(&r->job) > 0)
         job_say(&r->job, "stopping PostgreSQL here");
-    return job_stop_postgres(&r->job);
+    code = job_stop_postgres(&r->job);
+    if (code == 0)
+        code = forbid_start(r, true);
+    if (code == 0 && job_postgres_runs(&r->job) != 0)
+        code = fail(ERR_LOCAL, "PostgreSQL was started again in this moment: run this again");
+    return code;
 }
 
 /* Where our WAL ends: by its records, the control file knows it only after a clean stop. */
@@ -321,11 +354,28 @@ find_end(struct rejoin *r)
         history_switch_point(r->own, r->our.length, t, &from);
         t = history_next(r->own, r->our.length, t, r->our.timeline);
     }
+    if (code == 0) /* the disk guard may have taken the beginning away: the end is here */
+        code = pgwal_oldest(r->job.self->pgdata, r->control.segment_bytes, from, &from);
     if (code == 0)
-        code = pgwal_end(&wal, r->our.timeline, segment_start(from, r->control.segment_bytes),
-                         &r->end);
+        code = pgwal_end(&wal, r->our.timeline, from, &r->end);
     pgwal_close(&wal);
     return code;
+}
+
+/* pg_wal is what counts; what the disk guard took out of it lies in the outbox, and is put back. */
+static int
+keep_wal(struct rejoin *r)
+{
+    const struct member *m = r->job.self;
+    int segments = escrow_keep(r->escrow, m->pgdata, r->control.segment_bytes, r->fork, r->end),
+        more = 0;
+
+    if (segments >= 0)
+        more = escrow_add(r->escrow, m->outbox, r->control.segment_bytes, r->fork, r->end);
+    if (more > 0 && escrow_return(r->escrow, m->pgdata) < 0) /* the disk may be full */
+        job_say(&r->job, "what is kept of the outbox %s is not put back: %s", m->outbox,
+                fail_message());
+    return more < 0 ? more : segments + more;
 }
 
 static int
@@ -342,8 +392,7 @@ step_keep(struct rejoin *r)
         job_say(&r->job, "nothing parted: the WAL here ends at " LSN_FORMAT ", the pool left %s",
                 LSN_ARGS(r->end), fork);
     } else {
-        segments =
-            escrow_keep(r->escrow, r->job.self->pgdata, r->control.segment_bytes, r->fork, r->end);
+        segments = keep_wal(r);
         if (segments < 0)
             return segments;
         job_say(&r->job, "kept: %d segment%s from %s to " LSN_FORMAT " in %s", segments,
@@ -388,12 +437,15 @@ step_list(struct rejoin *r)
     else
         list = json_pack("{s:i s:[] s:[]}", "transactions", 0, "listed", "tables");
     receipt = make_receipt(r);
-    json_object_set_new(receipt, "exact", json_boolean(code == 0));
+    json_object_set_new(receipt, "exact", json_boolean(code == 0 && l.why[0] == '\0'));
     if (code == 0) {
         count = json_integer_value(json_object_get(list, "transactions"));
         json_object_update(receipt, list);
-        job_say(&r->job, "lost: exactly %" JSON_INTEGER_FORMAT " transaction%s; see walferry lost",
-                count, count == 1 ? "" : "s");
+        if (l.why[0] != '\0')
+            json_object_set_new(receipt, "why_not_exact", json_string(l.why));
+        job_say(&r->job, "lost: %s %" JSON_INTEGER_FORMAT " transaction%s%s%s; see walferry lost",
+                l.why[0] != '\0' ? "at least" : "exactly", count, count == 1 ? "" : "s",
+                l.why[0] != '\0' ? ": " : "", l.why);
     } else { /* the WAL is kept: a rejoin does not fail because it cannot be read */
         json_object_set_new(receipt, "why_not_exact", json_string(fail_message()));
         job_say(&r->job, "lost: what, is not known (%s); its WAL is kept in %s", fail_message(),
@@ -459,7 +511,9 @@ write_overrides(const struct rejoin *r, char *ret_config, size_t size)
         got = 0;
     if (got >= 0)
         snprintf(text + got, sizeof text - (size_t)got,
-                 "%srestore_command = 'cp \"%s/%%f\" \"%%p\" 2>/dev/null || \"%s\" fetch --config "
+                 "%s" JOB_OVERRIDES "\n"
+                 "listen_addresses = ''\nunix_socket_directories = ''\n" /* no server, no clients */
+                 "restore_command = 'cp \"%s/%%f\" \"%%p\" 2>/dev/null || \"%s\" fetch --config "
                  "\"%s\" --member %s --from %s \"%%f\" \"%%p\" || exit 1'\n"
                  "wal_keep_size = '1000TB'\n"
                  "max_slot_wal_keep_size = -1\n",
@@ -503,9 +557,12 @@ step_recover(struct rejoin *r)
             return code;
         snprintf(option, sizeof option, "config_file=%s", config);
         job_say(&r->job, "crash recovery, in single-user mode");
-        if (remove_file(r, "standby.signal") < 0 || remove_file(r, "recovery.signal") < 0)
+        if (remove_file(r, "standby.signal") < 0 || remove_file(r, "recovery.signal") < 0 ||
+            forbid_start(r, false) < 0)
             return ERR_LOCAL;
         code = job_run(&r->job, argv, NULL, NULL);
+        if (forbid_start(r, true) < 0)
+            return ERR_LOCAL;
         if (code == 0)
             code = read_control(r);
         if (code == 0 && !r->control.shut_down)
@@ -519,27 +576,6 @@ step_recover(struct rejoin *r)
         code =
             escrow_keep(r->escrow, r->job.self->pgdata, r->control.segment_bytes, r->fork, r->end);
     return code < 0 ? code : 0;
-}
-
-/*
- * No PostgreSQL starts on a directory that others may enter. (A file that forbids it would not do:
- * pg_rewind removes what its source has not, before it is done.) What is in it stays closed.
- */
-static int
-forbid_start(const struct rejoin *r, bool forbid)
-{
-    const char *pgdata = r->job.self->pgdata;
-    struct stat about;
-    int dir, code = 0;
-
-    if (durable_dir(pgdata, &dir) < 0)
-        return fail_sys(ERR_LOCAL, "cannot open %s", pgdata);
-    if (fstat(dir, &about) < 0 ||
-        fchmod(dir, forbid ? about.st_mode | S_IXOTH : about.st_mode & ~(mode_t)S_IXOTH) < 0 ||
-        durable_sync_dir(dir) < 0)
-        code = fail_sys(ERR_LOCAL, "cannot change the mode of %s", pgdata);
-    durable_close(dir);
-    return code;
 }
 
 struct rewinding {
@@ -557,7 +593,6 @@ take_rewind(void *context, const char *line)
         w->not_required = true;
     if (sscanf(line, "%lu/%lu kB", &done_kb, &all_kb) != 2)
         return;
-    die_at("rewinding");
     job_progress(w->job, "rewinding", (uint64_t)done_kb << 10, (uint64_t)all_kb << 10);
 }
 
@@ -602,8 +637,6 @@ step_rewind(struct rejoin *r)
     if (r->control.recovery_timeline == r->their_timeline) /* killed when it was done */
         return job_run(&r->job, sync, NULL, NULL);
     code = connect_present(r);
-    if (code == 0)
-        code = forbid_start(r, true);
     if (code == 0)
         code = escrow_return(r->escrow, r->job.self->pgdata);
     if (code >= 0) /* pg_rewind believes its control file, which is behind after a promotion */
@@ -663,12 +696,11 @@ ready_spool(struct rejoin *r)
 static int
 step_follow(struct rejoin *r)
 {
-    int code = r->parted && !r->reseed ? escrow_return_settings(r->escrow, r->job.self->pgdata) : 0;
+    int code = r->parted ? escrow_return_settings(r->escrow, r->job.self->pgdata) : 0;
 
-    if (r->reseed)
-        return 0;
-    if (code == 0)
-        code = ready_spool(r);
+    if (code < 0 || r->reseed) /* seed takes them from there */
+        return code;
+    code = ready_spool(r);
     if (code == 0)
         code = job_write_settings(&r->job, r->job.self->pgdata);
     return code < 0 ? code : forbid_start(r, false);
@@ -698,14 +730,31 @@ take_status(void *context, json_t *line)
     snprintf(l->applied, sizeof l->applied, "%s", applied != NULL ? applied : "");
 }
 
+static bool
+seed_runs(const struct rejoin *r)
+{
+    return faccessat(r->job.dir, "seed.job", F_OK, 0) == 0;
+}
+
+/* We were killed when seed was done: what is here is its copy, the old one is closed. */
+static bool
+copy_is_made(const struct rejoin *r)
+{
+    char path[300];
+
+    snprintf(path, sizeof path, "%s/standby.signal", r->job.self->pgdata);
+    return !seed_runs(r) && !is_closed(r) && access(path, F_OK) == 0;
+}
+
 /* Instead of the rewind: seed has a journal of its own, and keeps what is here until it is done. */
 static int
 make_copy(struct rejoin *r)
 {
     struct options seed = *r->options;
 
-    seed.replace = seed.force = seed.yes = true;
-    job_close(&r->job); /* it takes the lock */
+    seed.replace = seed.yes = true;
+    seed.force = r->options->force || !seed_runs(r); /* else it would give up what it has begun */
+    job_close(&r->job);                              /* it takes the lock */
     if (command_seed(r->job.config, r->job.self, &seed) != 0)
         return fail(ERR_PEER, "there is no new copy yet: run this again");
     return job_open(&r->job, "rejoin", r->job.config, r->job.self);
@@ -733,7 +782,7 @@ step_start(struct rejoin *r)
 {
     int64_t since_us = clock_us();
     struct local before = {.follows = false}, now = before;
-    int code = r->reseed ? make_copy(r) : job_start_postgres(&r->job);
+    int code = r->reseed && !copy_is_made(r) ? make_copy(r) : job_start_postgres(&r->job);
 
     while (code == 0) {
         now.follows = false;
@@ -844,8 +893,7 @@ begin(struct rejoin *r)
     if (code != 0)
         return code;
     r->step = STEP_STOP;
-    if (hold_set(r->job.dir, 1) == 0 &&
-        save(r) == 0) /* the way back needs WAL from before the fork */
+    if (save(r) == 0)
         return 0;
     fprintf(stderr, "walferry rejoin: %s\n", fail_message());
     return 1;
@@ -867,15 +915,17 @@ go_on(struct rejoin *r)
     char took[32], parts[256] = "";
 
     for (;;) {
-        int code = steps[r->step].run(r);
+        int code = hold_set(r->job.dir, 1); /* the way back needs WAL from before the fork */
         size_t used = strlen(parts);
+
+        if (code == 0)
+            code = steps[r->step].run(r);
 
         if (code < 0)
             return code;
         snprintf(parts + used, sizeof parts - used, "%s%s %s", used > 0 ? ", " : "",
                  steps[r->step].name, text_duration(took, sizeof took, clock_us() - since_us));
         since_us = clock_us();
-        die_at(steps[r->step].name);
         if (r->step == STEP_START)
             break;
         r->step++;
@@ -892,6 +942,11 @@ static int
 fell_short(const struct rejoin *r)
 {
     fprintf(stderr, "walferry rejoin: %s\n", fail_message());
+    if (r->step > STEP_STOP && r->step < STEP_RECOVER)
+        fprintf(stderr,
+                "Run this again when that is mended. PostgreSQL does not start here before "
+                "that; to give the rejoin up instead: chmod o-x %s\n",
+                r->job.self->pgdata);
     if (r->step == STEP_RECOVER || r->step == STEP_REWIND)
         fprintf(stderr, "Run this again when that is mended. If it cannot be: walferry rejoin "
                         "--replace makes a new copy; what was lost is listed and kept.\n");
@@ -904,6 +959,7 @@ resume(struct rejoin *r)
 {
     json_int_t epoch = r->epoch;
     char primary[MEMBER_NAME_SIZE];
+    bool open;
     int code = read_control(r);
 
     snprintf(primary, sizeof primary, "%s", r->primary);
@@ -912,16 +968,23 @@ resume(struct rejoin *r)
     if (code == 0 &&
         control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), take_epoch, r) < 0)
         code = fail_in(ERR_PEER, "the agent of %s has to run", r->job.self->name);
+    if (code < 0)
+        return code;
     if (r->options->replace && r->step < STEP_FOLLOW)
         r->reseed = true;
-    if (code < 0 || r->epoch == epoch || r->reseed)
-        return code;
-    if (r->step < STEP_REWIND) {
-        job_say(&r->job, "%s is the primary now: beginning anew", r->primary);
-        return ERR_AGAIN;
-    }
-    if (r->step > STEP_REWIND)
+    open = r->step > STEP_STOP && r->step <= STEP_REWIND && !is_closed(r);
+    if (r->epoch == epoch && !open)
         return 0;
+    if (r->epoch != epoch && r->reseed && r->step >= STEP_REWIND &&
+        strcmp(r->primary, r->job.self->name) != 0)
+        return 0; /* seed looks whose copy it has */
+    if (open || r->step != STEP_REWIND) {
+        job_say(&r->job, "%s: beginning anew",
+                open ? "PostgreSQL may have run here since" : "there is another primary now");
+        if (r->parted && r->step >= STEP_RECOVER && r->step <= STEP_FOLLOW && !r->options->dry_run)
+            code = escrow_return_settings(r->escrow, r->job.self->pgdata);
+        return code < 0 ? code : ERR_AGAIN;
+    }
     return fail(
         ERR_PEER,
         "%s became the primary while this was half rewound to %s: walferry rejoin --replace "

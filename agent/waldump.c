@@ -27,6 +27,7 @@ struct waldump {
     uint32_t known_from;
     struct open_transaction *chain[CHAINS];
     size_t open;
+    bool dropped;                 /* rows, of whom is not known */
     struct open_transaction done; /* the last one committed */
 };
 
@@ -167,8 +168,10 @@ note_rows(struct waldump *w, const struct record *r)
         return 0;
     at = find(w, r->xid);
     if (*at == NULL) {
-        if (w->open == WALDUMP_OPEN_MAX)
+        if (w->open == WALDUMP_OPEN_MAX) {
+            w->dropped = true;
             return 0;
+        }
         *at = calloc(1, sizeof **at);
         if (*at == NULL)
             return fail(ERR_LOCAL, "out of memory for the list of lost transactions");
@@ -262,7 +265,7 @@ end_transaction(struct waldump *w, const struct record *r, struct lost_transacti
         return 0;
     note_dropped(&w->done, r->what);
     snprintf(t.committed, sizeof t.committed, "%.*s", (int)strcspn(rest, ";\n"), rest);
-    t.partial = w->done.partial;
+    t.partial = w->done.partial || w->dropped;
     t.rows = w->done.rows;
     t.count = w->done.count;
     *ret = t;

@@ -23,6 +23,7 @@ stop_load
 expected 1 2
 step "right after the promotion: rejoin"
 demo heal
+load2 600 # the new primary is not left idle
 expect 20 '[ "$(field 1 .epoch.number)" = 2 ]'
 rejoin 1 --dry-run || fail "dry run: $(cat "$OUT")"
 [ "$(sql1 "select pg_is_in_recovery()")" = f ] || fail "the dry run stopped it"
@@ -31,6 +32,7 @@ before=$(date +%s)
 rejoin 1 --yes || fail "rejoin: $(cat "$OUT")"
 told "lost: exactly"
 step "$(tail -1 "$OUT")"
+stop_load
 step "the lost transactions are exactly the listed ones: xid, time, table, rows"
 listed 1
 follows 1
@@ -57,19 +59,34 @@ crash 2
 stop_load
 demo heal
 expect 20 '[ "$(field 2 .epoch.number)" = 3 ]'
-for place in stop keep list recover rewinding rewind follow start; do
+n=2 # the first save begins it, each of the others ends a step
+for place in stop:0 keep:1 list:2 recover:3 rewinding:4 rewind:4 follow:5 start:6; do
     step "killed at: $place"
-    WALFERRY_DIE_AT=$place rejoin 2 --yes
+    case ${place%:*} in
+    rewinding) killed_rejoin 2 KILL_TOOL=pg_rewind ;;
+    *) killed_rejoin 2 KILL_FILE=rejoin.job KILL_AT=$n ;;
+    esac
     [ $? = 137 ] || fail "it is not killed: $(cat "$OUT")"
-    case $place in
-    rewinding | rewind) ! pg2 -t 5 start || fail "a half-made server starts" ;;
+    [ "$(jq .step "$DC2_SPOOL/rejoin.job")" = ${place##*:} ] || fail "killed at another step: $(cat "$OUT")"
+    n=2
+    case ${place%:*} in
+    stop | keep | list | recover | rewinding | rewind) ! pg2 -t 5 start || fail "a server starts that is being rejoined" ;;
+    esac
+    case ${place%:*} in
+    keep) # the DBA gives it up for a while
+        as chmod o-x "$DC2_PGDATA"
+        pg2 start || fail "it does not start"
+        sql2 "insert into marks values (6)" >/dev/null
+        crash 2
+        n=4 ;; # begun anew: begin, stop, keep again
+    rewinding) n=1 ;;
     esac
 done
 rejoin 2 --yes || fail "rejoin: $(cat "$OUT")"
 follows 2
 [ "$(sql1 "select count(*) from pg_tables where tablename = 'marks'")" = 1 ] || fail "marks is gone"
 walferry 2 lost --json >"$WALFERRY_DEMO/lost.json"
-[ "$(jq '[.[1].listed[] | select(.tables[].table == "postgres.public.marks")] | length' "$WALFERRY_DEMO/lost.json")" -ge 1 ] ||
+[ "$(jq '[.[1].listed[] | select(.tables[].table == "postgres.public.marks")] | length' "$WALFERRY_DEMO/lost.json")" = 2 ] ||
     fail "marks is not listed: $(cat "$WALFERRY_DEMO/lost.json" | head -50)"
 same_sides 1 2
 step "nothing to do any more"
