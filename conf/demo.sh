@@ -345,7 +345,7 @@ END
 
 ours() { mine || die "there is no demo in $DEMO"; }
 
-gone() { ! grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1/status"; } # PID: ended, reaped or not
+gone() { ! grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1"/task/*/status; } # PID: ended, all its threads, reaped or not
 
 end_process() { # PIDFILE WORD: only a process whose command line has our folder in it
     local pid

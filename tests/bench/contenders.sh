@@ -10,7 +10,7 @@ as() { if [ "$(id -u)" = 0 ]; then runuser -u "$RUN_AS" -- "$@"; else "$@"; fi; 
 sql() { as "$PGBIN/psql" -XAtq "$DC1_PG dbname=postgres" -v ON_ERROR_STOP=1 -c "$1"; }
 await() { as "$BUILD/await" "$1 dbname=postgres" "$LIMIT" "$2" || broken "$3"; } # CONNINFO QUERY WHAT
 now_us() { printf '%s' "${EPOCHREALTIME/./}"; }
-gone() { ! grep -qs '^State:[[:space:]]*[^Z]' "/proc/$1/status"; }
+gone() { ! grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1"/task/*/status; }
 wait_for() { # SECONDS COMMAND
     local deadline=$((SECONDS + $1))
     until eval "$2" >/dev/null 2>&1; do

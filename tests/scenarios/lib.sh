@@ -80,7 +80,7 @@ start_agent() { # N
         "$WALFERRY" agent --config "$CONFIG" --member "dc$1-a" >/dev/null 2>&1 </dev/null &
     disown
 }
-gone() { ! grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1/status"; } # PID: ended, reaped or not
+gone() { ! grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1"/task/*/status; } # PID: ended, all its threads, reaped or not
 agent_pid() { cat "$WALFERRY_DEMO/dc$1/run/agent.pid" 2>/dev/null; }
 kill_agent() { # N [SIGNAL]
     local pid
