@@ -96,7 +96,7 @@ kill_postgres() { # N: the postmaster and all its children, as a host that is go
     pkill -9 -P "$pid" 2>/dev/null
     kill -9 "$pid" 2>/dev/null
     wait_for 10 "gone $pid"
-    rm -f "$data/postmaster.pid"
+    rm -f "$data/postmaster.pid" "$WALFERRY_DEMO/dc$1/sock/.s.PGSQL.5432.lock" # it may be dead and not reaped yet
 }
 
 # wait_for SECONDS COMMAND: polls ten times a second; false after the deadline.

@@ -55,7 +55,7 @@ demo cut
 lose_transactions 2
 sql2 "insert into marks select generate_series(1, 5)" >/dev/null
 failover 1
-crash 2
+kill_postgres 2
 stop_load
 demo heal
 expect 20 '[ "$(field 2 .epoch.number)" = 3 ]'
@@ -77,7 +77,7 @@ for place in stop:0 keep:1 list:2 recover:3 rewinding:4 rewind:4 follow:5 start:
         as chmod o-x "$DC2_PGDATA"
         pg2 start || fail "it does not start"
         sql2 "insert into marks values (6)" >/dev/null
-        crash 2
+        kill_postgres 2
         n=4 ;; # begun anew: begin, stop, keep again
     rewinding) n=1 ;;
     esac
@@ -107,7 +107,7 @@ prepare_pool
 fill 1
 expect 30 level
 step "the primary's PostgreSQL dies and its agent ships the rest: nothing parted"
-crash 1
+kill_postgres 1
 walferry 2 failover --yes </dev/null >"$OUT" 2>&1 || fail "failover: $(cat "$OUT")"
 told "loss: none"
 expect 20 '[ "$(field 1 .epoch.number)" = 2 ]'
@@ -139,7 +139,7 @@ lose_transactions 1
 pg1 -m fast stop
 as "$PGBIN/pg_ctl" -D "$DC1_PGDATA" -l "$WALFERRY_DEMO/dc1/postgres.log" -w start >/dev/null 2>&1 || fail "it does not start there"
 failover 2
-crash 1
+kill_postgres 1
 demo heal
 expect 20 '[ "$(field 1 .epoch.number)" = 4 ]'
 rejoin 1 --yes || fail "rejoin: $(cat "$OUT")"

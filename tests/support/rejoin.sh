@@ -22,8 +22,6 @@ prepare_pool() {
         insert into two select g from generate_series(1, 10) g" >/dev/null
 }
 
-# ... and its socket's lock: the postmaster that it names may be dead and not reaped yet.
-crash() { kill_postgres "$1"; rm -f "$WALFERRY_DEMO/dc$1/sock/.s.PGSQL.5432.lock"; }
 
 # One of each kind, on member N: two tables and a subtransaction, one aborted, one prepared.
 lose_transactions() {
