@@ -23,7 +23,7 @@
 #define WALK_FDS    16
 #define SETTING_MAX (1 << 20) /* bytes of one file of settings */
 
-#define PATH_SIZE 512
+#define PATH_SIZE 640
 
 /* ---- paths ---- */
 
@@ -108,6 +108,15 @@ datadir_standby(const struct datadir *d)
     char path[PATH_SIZE];
 
     return is_there(join(path, d->at, "standby.signal"));
+}
+
+bool
+datadir_wal_elsewhere(const struct datadir *d)
+{
+    char path[PATH_SIZE];
+    struct stat st;
+
+    return lstat(join(path, d->at, "pg_wal"), &st) == 0 && S_ISLNK(st.st_mode);
 }
 
 /* ---- tablespaces ---- */
@@ -342,16 +351,49 @@ struct settings {
     int from, to;
 };
 
+static bool
+is_setting(const char *name)
+{
+    static const char *const kind[] = {"*.conf", "*.crt", "*.key", "*.pem"};
+
+    for (size_t i = 0; i < sizeof kind / sizeof *kind; i++)
+        if (fnmatch(kind[i], name, 0) == 0)
+            return true;
+    return false;
+}
+
 static int
 visit_setting(void *context, const struct durable_entry *entry)
 {
-    static const char *const kind[] = {"*.conf", "*.crt", "*.key", "*.pem"};
     const struct settings *s = context;
 
-    for (size_t i = 0; i < sizeof kind / sizeof *kind; i++)
-        if (fnmatch(kind[i], entry->name, 0) == 0)
-            return copy_setting(s->from, s->to, entry->name);
-    return 0;
+    return is_setting(entry->name) ? copy_setting(s->from, s->to, entry->name) : 0;
+}
+
+/* A file that lies elsewhere stays there: the new directory takes its place and its name. */
+static int
+keep_links(const struct datadir *d)
+{
+    char from[PATH_SIZE], to[PATH_SIZE], target[PATH_SIZE];
+    DIR *dir = opendir(d->at);
+    const struct dirent *e;
+    int code = 0;
+
+    while (dir != NULL && code == 0 && (e = readdir(dir)) != NULL) {
+        ssize_t got = is_setting(e->d_name)
+                          ? readlink(join(from, d->at, e->d_name), target, sizeof target - 1)
+                          : -1;
+
+        if (got <= 0)
+            continue;
+        target[got] = '\0';
+        join(to, d->fresh, e->d_name);
+        if ((unlink(to) < 0 && errno != ENOENT) || symlink(target, to) < 0)
+            code = fail_sys(ERR_LOCAL, "cannot keep the link %s", from);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return code;
 }
 
 int
@@ -366,6 +408,10 @@ datadir_keep_settings(const struct datadir *d)
         code = fail_sys(ERR_LOCAL, "cannot keep the settings of %s", d->at);
     else
         code = durable_list(s.from, visit_setting, &s);
+    if (code == 0)
+        code = keep_links(d);
+    if (code == 0 && durable_sync_dir(s.to) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot flush %s", d->fresh);
     durable_close(s.from);
     durable_close(s.to);
     return code == -1 ? fail_sys(ERR_LOCAL, "cannot list %s", d->at) : code;

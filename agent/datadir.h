@@ -42,6 +42,8 @@ int datadir_init(struct datadir *d, const char *pgdata);
 bool datadir_occupied(const struct datadir *d); /* PGDATA is there and not empty */
 bool datadir_standby(const struct datadir *d);  /* standby.signal is in it */
 
+bool datadir_wal_elsewhere(const struct datadir *d); /* pg_wal in it is a link */
+
 /*
  * One more tablespace of the primary. Where it goes: `map` ("OLD=NEW,OLD=NEW"; NULL), else where
  * PGDATA has it, else the same path. Refuses a directory that holds files of another server.
@@ -59,7 +61,8 @@ int datadir_clear(const struct datadir *d);
 int datadir_begin(const struct datadir *d);   /* ... and make the directories */
 int datadir_discard(const struct datadir *d); /* remove the new one */
 
-/* This host's settings out of PGDATA into the new one: its *.conf, *.crt, *.key and *.pem. */
+/* This host's settings out of PGDATA into the new one: its *.conf, *.crt, *.key and *.pem, links as
+ * links. */
 int datadir_keep_settings(const struct datadir *d);
 
 bool datadir_moved(const struct datadir *d);   /* PGDATA has gone away to make place */

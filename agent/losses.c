@@ -5,7 +5,6 @@
 #include "waldump.h"
 
 #include "base/fail.h"
-#include "shipper/pgwal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -329,7 +328,11 @@ losses_list(struct losses *l, json_t **ret_list)
         code = find_start(l, &start, &known_from);
     } else {
         known_from = l->next_xid;
-        code = pgwal_oldest(l->job->self->pgdata, l->segment_bytes, l->fork, &start);
+        for (start = segment_start(l->fork, l->segment_bytes);
+             start < l->end &&
+             !is_there(l, file_timeline(l, lower(start + l->segment_bytes, l->end)), start);)
+            start += l->segment_bytes;
+        code = start < l->end ? 0 : fail(ERR_LOCAL, "no WAL from the fork on is here any more");
         snprintf(l->why, sizeof l->why,
                  "the WAL from the fork " LSN_FORMAT " up to " LSN_FORMAT " is not here any more",
                  LSN_ARGS(l->fork), LSN_ARGS(start));

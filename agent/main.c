@@ -123,7 +123,7 @@ static const struct command commands[] = {
      "  --dry-run       size, room, and the time, by a few seconds of a real copy\n"
      "  --replace       instead of the copy that is here, which stays until the new one follows\n"
      "  --yes           do not ask\n"
-     "  --force         also instead of a former primary's data\n"
+     "  --force         also instead of a former primary's data, or of a copy that does not get on\n"
      "  --rate BYTES    per second, as in 20MB\n"
      "  --map OLD=NEW   where a tablespace goes; several with ',' between"},
     {"set", command_set, OPTION_PLACE, 0, 1, "KEY=VALUE",

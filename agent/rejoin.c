@@ -45,9 +45,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FOLLOW_US (600 * SECOND_US) /* without progress of its replay */
-#define LOOK_MS   200
-#define SETTINGS  "postgresql.auto.conf"
+#define FOLLOW_US    (600 * SECOND_US) /* without progress of its replay */
+#define LOOK_MS      200
+#define SEGMENTS_MAX 100000 /* of one fork */
+#define SETTINGS     "postgresql.auto.conf"
 
 enum step { STEP_STOP, STEP_KEEP, STEP_LIST, STEP_RECOVER, STEP_REWIND, STEP_FOLLOW, STEP_START };
 #define STEPS (STEP_START + 1)
@@ -292,7 +293,8 @@ load(struct rejoin *r)
     r->parted = parted != 0;
     r->reseed = reseed != 0;
     json_decref(journal);
-    return read_own_history(r, (timeline_t)our_timeline);
+    r->our.timeline = (timeline_t)our_timeline;
+    return r->step > STEP_REWIND ? 0 : read_own_history(r, r->our.timeline); /* or it is gone */
 }
 
 /* ---- steps ---- */
@@ -341,6 +343,23 @@ step_stop(struct rejoin *r)
     return code;
 }
 
+/* The disk guard may have taken the beginning away: the first segment that is here. */
+static lsn_t
+first_there(const struct rejoin *r, lsn_t from)
+{
+    lsn_t start = from;
+
+    for (int i = 0; i < SEGMENTS_MAX; i++, start += r->control.segment_bytes) {
+        char name[SEGMENT_NAME_SIZE], path[512];
+
+        segment_name(name, r->our.timeline, start, r->control.segment_bytes);
+        snprintf(path, sizeof path, "%s/pg_wal/%s", r->job.self->pgdata, name);
+        if (access(path, F_OK) == 0)
+            return start;
+    }
+    return from;
+}
+
 /* Where our WAL ends: by its records, the control file knows it only after a clean stop. */
 static int
 find_end(struct rejoin *r)
@@ -354,10 +373,9 @@ find_end(struct rejoin *r)
         history_switch_point(r->own, r->our.length, t, &from);
         t = history_next(r->own, r->our.length, t, r->our.timeline);
     }
-    if (code == 0) /* the disk guard may have taken the beginning away: the end is here */
-        code = pgwal_oldest(r->job.self->pgdata, r->control.segment_bytes, from, &from);
+    from = segment_start(from, r->control.segment_bytes);
     if (code == 0)
-        code = pgwal_end(&wal, r->our.timeline, from, &r->end);
+        code = pgwal_end(&wal, r->our.timeline, first_there(r, from), &r->end);
     pgwal_close(&wal);
     return code;
 }
@@ -753,8 +771,8 @@ make_copy(struct rejoin *r)
     struct options seed = *r->options;
 
     seed.replace = seed.yes = true;
-    seed.force = r->options->force || !seed_runs(r); /* else it would give up what it has begun */
-    job_close(&r->job);                              /* it takes the lock */
+    seed.force = is_closed(r); /* it would give up its own copy, too */
+    job_close(&r->job);        /* it takes the lock */
     if (command_seed(r->job.config, r->job.self, &seed) != 0)
         return fail(ERR_PEER, "there is no new copy yet: run this again");
     return job_open(&r->job, "rejoin", r->job.config, r->job.self);
@@ -846,12 +864,15 @@ look(struct rejoin *r)
         code = read_present(r);
     if (code == 0)
         code = read_own_history(r, r->control.timeline);
-    if (code == 0 && !lineage_fork(&r->our, &r->their, &r->timeline, &r->fork))
+    if (code == 0 && !lineage_fork(&r->our, &r->their, &r->timeline, &r->fork)) {
+        if (r->step == STEP_START && hold_end(r->job.dir) == 0) /* an earlier one is done */
+            (void)!job_forget(&r->job);
         return fail(
             ERR_USAGE,
             "refused: %s is on the timeline %u of %s, it has not parted from it; if it does "
             "not follow, see walferry status",
             self->name, r->their_timeline, r->primary);
+    }
     if (code == 0 && r->timeline == 0)
         return fail(ERR_CORRUPT, "%s and %s have no timeline in common", self->name, r->primary);
     if (code == 0)
@@ -959,8 +980,8 @@ resume(struct rejoin *r)
 {
     json_int_t epoch = r->epoch;
     char primary[MEMBER_NAME_SIZE];
-    bool open;
-    int code = read_control(r);
+    bool open, copying = r->reseed && r->step == STEP_START; /* there may be no directory */
+    int code = copying ? 0 : read_control(r);
 
     snprintf(primary, sizeof primary, "%s", r->primary);
     job_say(&r->job, "going on with the rejoin to %s at step %d of %d", primary, (int)r->step + 1,

@@ -698,6 +698,11 @@ prepare(struct seed *s)
             "refused: %s is no standby's (there is no standby.signal in it), a former primary's may "
             "have commits that nobody else has. walferry rejoin keeps them; or move it away",
             s->d.at);
+    else if (code == 0 && datadir_wal_elsewhere(&s->d) && !s->options->force)
+        code = fail(ERR_USAGE,
+                    "refused: %s/pg_wal is a link, in the new copy the WAL would lie in the data "
+                    "directory. With --force it does, and can be moved when PostgreSQL is down",
+                    s->d.at);
     if (code == 0)
         code = reach_primary(s);
     if (code == 0)
@@ -729,6 +734,8 @@ tell_plan(struct seed *s)
             &s->job,
             "the copy of %s goes to %s; free there: %s; its size is unknown: grant pg_monitor to %s on %s",
             s->from, s->d.at, room, s->job.config->tunnel_user, s->from);
+    if (datadir_wal_elsewhere(&s->d))
+        job_say(&s->job, "pg_wal, a link now, will lie in the data directory");
     for (size_t i = 0; i < s->d.tablespaces; i++)
         job_say(&s->job, "tablespace %s goes to %s", s->d.tablespace[i].from,
                 s->d.tablespace[i].at);
@@ -792,7 +799,8 @@ run_steps(struct seed *s)
             return fail(code, "what was here is untouched, the same command begins again: %s", why);
         }
         if (code < 0)
-            return fail_in(code, "step %s, where the same command goes on", step_name[s->step]);
+            return fail_in(code, "step %s, where the same command goes on%s", step_name[s->step],
+                           s->step > STEP_SWAP ? " (with --force this copy is given up)" : "");
         s->step_us[s->step] = clock_us() - begun_us;
     }
     return job_forget(&s->job);

@@ -13,6 +13,11 @@ prepare_pool
 fill $scale
 expect 60 level
 
+next_segment() { # N: the name of the present one, which is ended
+    sql "$1" "select pg_walfile_name(pg_current_wal_lsn())"
+    sql "$1" "select pg_switch_wal(); checkpoint" >/dev/null
+}
+
 step "the line is cut under load; dc2 is promoted, dc1 goes on for a while"
 load 600
 sleep 1 # that it has begun
@@ -120,15 +125,20 @@ same_sides 2 1
 step "a data directory that cannot be rewound: a new copy instead"
 demo cut
 lose_transactions 2
+segment=$(next_segment 2)
 failover 1
 demo heal
 expect 20 '[ "$(field 2 .epoch.number)" = 3 ]'
 pg2 -m fast stop
+step "... the disk guard has taken the WAL of the fork out of it"
+as mkdir -p "$DC2_SPOOL/outbox"
+as mv "$DC2_PGDATA/pg_wal/$segment" "$DC2_SPOOL/outbox" || fail "no $segment"
 as "$PGBIN/pg_checksums" --disable -D "$DC2_PGDATA" >/dev/null || fail "pg_checksums"
 rejoin 2 --yes || fail "rejoin: $(cat "$OUT")"
 told "neither data checksums nor wal_log_hints; a new copy is made instead\|cannot be rewound; a new copy is made instead"
 told "lost: exactly 4 transactions"
 follows 2
+as cmp "$DC2_SPOOL"/escrow/*/"$segment" "$DC2_SPOOL/outbox/$segment" || fail "it is not kept"
 same_sides 1 2
 step "once more, on a member that has rejoined before, its configuration in the data directory"
 for file in postgresql.conf pg_hba.conf pg_ident.conf; do as cp "$WALFERRY_DEMO/dc1/etc/$file" "$DC1_PGDATA"; done
@@ -146,5 +156,33 @@ rejoin 1 --yes || fail "rejoin: $(cat "$OUT")"
 follows 1
 [ "$(cksum <"$DC1_PGDATA/postgresql.conf")" = "$sum" ] || fail "its configuration is another one"
 ! grep -q escrow "$DC1_PGDATA/postgresql.auto.conf" || fail "what only the rewind was to read is left"
+same_sides 2 1
+step "a standby that was promoted by hand"
+sql1 "select pg_promote()" >/dev/null
+sql1 "insert into one values (5, 'by hand')" >/dev/null
+rejoin 1 --yes || fail "rejoin: $(cat "$OUT")"
+told "lost: exactly 1 transaction;"
+follows 1
+same_sides 2 1
+step "its WAL is nowhere: at least what is left is listed, and a new copy is made when the rewind fails"
+sql1 "select pg_promote()" >/dev/null
+sql1 "insert into one values (6, 'by hand')" >/dev/null
+segment=$(next_segment 1)
+sql1 "insert into one values (7, 'by hand')" >/dev/null
+pg1 -m fast stop
+as rm -f "$DC1_PGDATA/pg_wal/$segment"
+rejoin 1 --yes && fail "it is rewound without its WAL"
+told "lost: at least 1 transaction:"
+told "walferry rejoin --replace makes a new copy"
+walferry 1 lost | grep -q "at least: 1 transaction" || fail "it is not told: $(walferry 1 lost)"
+! pg1 -t 5 start || fail "it starts before it is done"
+REPLACE=--replace killed_rejoin 1 KILL_FILE=rejoin.job KILL_AT=3 # when the copy is done
+[ $? = 137 ] && [ "$(jq .step "$DC1_SPOOL/rejoin.job")" = 6 ] && [ ! -e "$DC1_SPOOL/seed.job" ] || fail "it is not killed there: $(cat "$OUT")"
+copy=$(as stat -c %i "$DC1_PGDATA")
+rejoin 1 --replace --yes || fail "rejoin: $(cat "$OUT")"
+[ "$(as stat -c %i "$DC1_PGDATA")" = "$copy" ] || fail "a second copy was made"
+follows 1
+! grep -q 1000TB "$DC1_PGDATA/postgresql.auto.conf" || fail "what only the rewind was to read is left"
+[ "$(cksum <"$DC1_PGDATA/postgresql.conf")" = "$sum" ] || fail "its configuration is another one"
 same_sides 2 1
 pass

@@ -23,8 +23,8 @@ same() { # rows, pages, indexes
     done
 }
 agent_again() { start_agent 2; expect 20 '[ "$(field 2 .receiving.state)" = up ]'; }
-killed_seed() { # N: kill -9 at its N-th step
-    as env LD_PRELOAD="$WALFERRY_BUILD/killer.so" WALFERRY_KILL_AT="$1" ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
+killed_seed() { # N [FILE]: kill -9 at its N-th step, or when FILE is made for the N-th time
+    as env ${2:+WALFERRY_KILL_FILE=$2} LD_PRELOAD="$WALFERRY_BUILD/killer.so" WALFERRY_KILL_AT="$1" ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
         "$WALFERRY" seed --config "$CONFIG" --member dc2-a --replace --yes </dev/null >"$OUT" 2>&1
 }
 end_load_now() { as kill "$LOAD_PID" 2>/dev/null; pkill -f "pgbench.*$WALFERRY_DEMO" 2>/dev/null; end_load; }
@@ -125,16 +125,18 @@ tidy
 load 600 -R 400
 
 step "a copy that was given up, one that was damaged"
-killed_seed 7
+killed_seed 3 seed.job
 [ "$(jq -r .step "$DC2_SPOOL/seed.job")" = verify ] || fail "killed at another step: $(jq -r .step "$DC2_SPOOL/seed.job")"
-as rm "$DC2_SPOOL/hold" # as after a day
-seed --replace --yes || fail "$(cat "$OUT")"
-told "too old, its WAL is not held any more"
-tidy
-killed_seed 7
 as sed -i 's/"epoch": 1/"epoch": 0/' "$DC2_SPOOL/seed.job" # as if another primary had been promoted since
-seed --replace --yes || fail "$(cat "$OUT")"
+killed_seed 3 seed.job
 told "became the primary since: beginning again"
+as rm "$DC2_SPOOL/hold" # as after a day
+killed_seed 7 seed.job
+told "too old, its WAL is not held any more"
+[ "$(jq -r .step "$DC2_SPOOL/seed.job")" = follow ] || fail "killed at another step: $(jq -r .step "$DC2_SPOOL/seed.job")"
+seed --replace --yes --force
+refused $? 1 "replaced earlier: look at it" # it gives the new one up, the old one is somebody's to judge
+seed --replace --yes || fail "$(cat "$OUT")"
 tidy
 killed_seed 7
 as sh -c 'printf x >>"$1"' sh "$DC2_PGDATA.walferry-new/global/1262"

@@ -2,11 +2,11 @@
 OUT=/tmp/wf-$$.out
 sql() { "sql$1" "$2"; }
 rejoin() { local n=$1; shift; walferry "$n" rejoin "$@" </dev/null >"$OUT" 2>&1; }
-killed_rejoin() { # N KILLER'S-SETTINGS...
+killed_rejoin() { # N KILLER'S-SETTINGS...; REPLACE: --replace
     local n=$1
     shift
     as env LD_PRELOAD="$WALFERRY_BUILD/killer.so" "${@/#/WALFERRY_}" ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
-        "$WALFERRY" rejoin --config "$CONFIG" --member "dc$n-a" --yes </dev/null >"$OUT" 2>&1
+        "$WALFERRY" rejoin --config "$CONFIG" --member "dc$n-a" --yes ${REPLACE:-} </dev/null >"$OUT" 2>&1
 }
 failover() { walferry "$1" failover --yes --force </dev/null >"$OUT" 2>&1 || fail "failover: $(cat "$OUT")"; }
 told() { grep -q "$1" "$OUT" || fail "'$1' is not said: $(cat "$OUT")"; }

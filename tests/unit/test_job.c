@@ -155,14 +155,17 @@ test_job_settings_replace_ours_and_leave_others(void **state)
     const char *text;
 
     (void)state;
-    put("data/postgresql.auto.conf", "work_mem = '8MB'\nprimary_conninfo = 'host=elsewhere'\n"
-                                     "restore_command='old'\nprimary_conninfo_not = 1");
+    put("data/postgresql.auto.conf",
+        "work_mem = '8MB'\nprimary_conninfo = 'host=elsewhere'\n"
+        "restore_command='old'\nprimary_conninfo_not = 1\n" JOB_OVERRIDES
+        "\nwal_keep_size = '1000TB'\n");
     for (int i = 0; i < 2; i++) /* the second time changes nothing */
         assert_int_equal(job_write_settings(&job, config.member[0].pgdata), 0);
     text = get("data/postgresql.auto.conf");
     assert_ptr_equal(strstr(text, "work_mem = '8MB'\nprimary_conninfo_not = 1\n"), text);
     assert_null(strstr(text, "elsewhere"));
     assert_null(strstr(text, "old"));
+    assert_null(strstr(text, "1000TB"));
     assert_non_null(
         strstr(text, "\nprimary_conninfo = 'host=/run/of/it port=5432 user=walferry'\n"));
     assert_non_null(strstr(text, "--member dc2-a \"%f\" \"%p\" || exit 1'\n"));
@@ -201,6 +204,8 @@ test_datadir_swaps_and_follows_no_link(void **state)
     put("space/not ours", "");
     put("data/pg_hba.conf", "of this host");
     put("data/PG_VERSION", "15");
+    put("elsewhere", "of the DBA");
+    assert_int_equal(symlink("../elsewhere", in_root("data/pg_ident.conf")), 0);
     assert_int_equal(symlink(in_root("space"), in_root("data/pg_tblspc/77")), 0);
     assert_int_equal(datadir_init(&d, config.member[0].pgdata), 0);
     assert_true(datadir_occupied(&d));
@@ -215,11 +220,15 @@ test_datadir_swaps_and_follows_no_link(void **state)
     mkdir(in_root("space/walferry-new/PG_15_1"), 0700);
     put("space/walferry-new/PG_15_1/1", "new");
     put("data.walferry-new/pg_hba.conf", "of the primary");
+    put("data.walferry-new/pg_ident.conf", "of the primary");
     assert_int_equal(datadir_keep_settings(&d), 0);
     assert_int_equal(datadir_swap(&d), 0);
     assert_true(datadir_swapped(&d));
     assert_int_equal(datadir_swap(&d), 0); /* done already */
     assert_string_equal(get("data/pg_hba.conf"), "of this host");
+    assert_string_equal(get("data/pg_ident.conf"), "of the DBA");
+    put("elsewhere", "changed"); /* it is a link as before */
+    assert_string_equal(get("data/pg_ident.conf"), "changed");
     assert_string_equal(get("data/pg_tblspc/77/PG_15_1/1"), "new");
     assert_string_equal(get("data.walferry-old/PG_VERSION"), "15");
     assert_string_equal(get("space/walferry-old/PG_15_1/1"), "old");
