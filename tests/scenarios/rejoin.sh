@@ -176,7 +176,9 @@ told "lost: at least 1 transaction:"
 told "walferry rejoin --replace makes a new copy"
 walferry 1 lost | grep -q "at least: 1 transaction" || fail "it is not told: $(walferry 1 lost)"
 ! pg1 -t 5 start || fail "it starts before it is done"
-REPLACE=--replace killed_rejoin 1 KILL_FILE=rejoin.job KILL_AT=3 # when the copy is done
+REPLACE=--replace killed_rejoin 1 KILL_FILE="$(basename "$DC1_PGDATA")" KILL_AT=1 # in the swap
+[ $? = 137 ] && [ ! -e "$DC1_PGDATA" ] || fail "it is not killed there: $(cat "$OUT")"
+REPLACE=--replace killed_rejoin 1 KILL_FILE=rejoin.job KILL_AT=1 # when the copy is done
 [ $? = 137 ] && [ "$(jq .step "$DC1_SPOOL/rejoin.job")" = 6 ] && [ ! -e "$DC1_SPOOL/seed.job" ] || fail "it is not killed there: $(cat "$OUT")"
 copy=$(as stat -c %i "$DC1_PGDATA")
 rejoin 1 --replace --yes || fail "rejoin: $(cat "$OUT")"
