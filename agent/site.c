@@ -238,50 +238,26 @@ count_different(void *context, const char *member, const char *path, int dir,
         j->differ += compare(dir, v->newest, path) != ALIKE;
 }
 
-static void
-run_job(void *job)
-{
-    struct site_job *j = job;
-    int code = j->bytes == NULL ? 0
-                                : keep(j->site->self, j->from, j->path, j->bytes, j->length,
-                                       j->mode, j->modified_us);
-
-    if (code < 0 && !(code == ERR_AGAIN && j->site->full_said))
-        log_warning("%s", fail_message());
-    j->site->full_said |= code == ERR_AGAIN;
-    j->differ = 0;
-    each_kept(j->site->config, j->site->self, count_different, j);
-}
-
-/* ---- the loop's half ---- */
-
-int
-site_init(struct site *s, const struct config *config, const struct member *self)
-{
-    *s = (struct site){.config = config, .self = self};
-    return worker_init(&s->worker);
-}
-
-void
-site_release(struct site *s)
-{
-    worker_release(&s->worker);
-    free(s->running.bytes);
-    for (size_t i = 0; i < s->queued; i++)
-        free(s->queue[i].bytes);
-}
-
-void
-site_watch(const struct site *s, struct loop *l)
-{
-    loop_watch(l, worker_fd(&s->worker), POLLIN);
-}
-
 static bool
 same_file(const struct site_file *f, const struct stat *st)
 {
     return f->version != 0 && f->bytes == st->st_size && f->mode == (st->st_mode & 0777) &&
            f->modified.tv_sec == st->st_mtim.tv_sec && f->modified.tv_nsec == st->st_mtim.tv_nsec;
+}
+
+static void
+read_content(struct site_file *f)
+{
+    static _Thread_local char bytes[SITE_BYTES_MAX + 1];
+    ssize_t length = load_path(f->path, bytes);
+
+    free(f->content);
+    f->content = length < 0 ? NULL : malloc((size_t)length + 1);
+    f->length = length < 0 ? 0 : (size_t)length;
+    if (f->content != NULL)
+        memcpy(f->content, bytes, f->length);
+    else
+        log_warning("%s is not sent: %s", f->path, strerror(errno));
 }
 
 static void
@@ -292,14 +268,14 @@ look_at(struct site *s, const char *path)
 
     if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
         return;
-    for (size_t i = 0; i < s->files && f == NULL; i++)
-        if (strcmp(s->file[i].path, path) == 0)
-            f = &s->file[i];
+    for (size_t i = 0; i < s->seen_files && f == NULL; i++)
+        if (strcmp(s->seen[i].path, path) == 0)
+            f = &s->seen[i];
     if (f == NULL) {
         char escaped[NAME_SIZE];
 
-        if (s->files == SITE_FILES_MAX || strlen(path) >= SITE_PATH_MAX || !escape(path, escaped) ||
-            st.st_size > SITE_BYTES_MAX) {
+        if (s->seen_files == SITE_FILES_MAX || strlen(path) >= SITE_PATH_MAX ||
+            !escape(path, escaped) || st.st_size > SITE_BYTES_MAX) {
             if (!s->left_out_said)
                 log_warning(
                     "%s and maybe more of %s are not sent: at most %d files of %d kB, their "
@@ -309,7 +285,7 @@ look_at(struct site *s, const char *path)
             s->left_out_said = true;
             return;
         }
-        f = &s->file[s->files++];
+        f = &s->seen[s->seen_files++];
         strcpy(f->path, path);
     }
     if (same_file(f, &st))
@@ -318,6 +294,7 @@ look_at(struct site *s, const char *path)
     f->bytes = st.st_size;
     f->mode = st.st_mode & 0777;
     f->version++;
+    read_content(f);
 }
 
 static void
@@ -348,6 +325,55 @@ look(struct site *s)
 }
 
 static void
+run_job(void *job)
+{
+    struct site_job *j = job;
+    int code;
+
+    if (j->look) {
+        look(j->site);
+        return;
+    }
+    code = j->bytes == NULL ? 0
+                            : keep(j->site->self, j->from, j->path, j->bytes, j->length, j->mode,
+                                   j->modified_us);
+
+    if (code < 0 && !(code == ERR_AGAIN && j->site->full_said))
+        log_warning("%s", fail_message());
+    j->site->full_said |= code == ERR_AGAIN;
+    j->differ = 0;
+    each_kept(j->site->config, j->site->self, count_different, j);
+}
+
+/* ---- the loop's half ---- */
+
+int
+site_init(struct site *s, const struct config *config, const struct member *self)
+{
+    *s = (struct site){.config = config, .self = self};
+    return worker_init(&s->worker);
+}
+
+void
+site_release(struct site *s)
+{
+    worker_release(&s->worker);
+    free(s->running.bytes);
+    for (size_t i = 0; i < s->queued; i++)
+        free(s->queue[i].bytes);
+    for (size_t i = 0; i < SITE_FILES_MAX; i++) {
+        free(s->file[i].content);
+        free(s->seen[i].content);
+    }
+}
+
+void
+site_watch(const struct site *s, struct loop *l)
+{
+    loop_watch(l, worker_fd(&s->worker), POLLIN);
+}
+
+static void
 start_job(struct site *s)
 {
     if (worker_busy(&s->worker) || s->queued == 0)
@@ -357,17 +383,37 @@ start_job(struct site *s)
     worker_submit(&s->worker, run_job, &s->running);
 }
 
+/* What has changed, its content handed over. */
+static void
+take_seen(struct site *s)
+{
+    for (s->files = 0; s->files < s->seen_files; s->files++) {
+        struct site_file *f = &s->file[s->files], *seen = &s->seen[s->files];
+
+        if (f->version == seen->version)
+            continue;
+        free(f->content);
+        *f = *seen;
+        seen->content = NULL;
+    }
+}
+
 void
 site_run(struct site *s, int64_t now_us)
 {
     if (worker_done(&s->worker)) {
-        s->differ = s->running.differ;
+        if (s->running.look) {
+            take_seen(s);
+            s->look_us = now_us + LOOK_US;
+        } else {
+            s->differ = s->running.differ;
+        }
         free(s->running.bytes);
         s->running.bytes = NULL;
     }
-    if (s->self->site_files[0] != '\0' && now_us >= s->look_us) {
-        look(s);
-        s->look_us = now_us + LOOK_US;
+    if (s->self->site_files[0] != '\0' && now_us >= s->look_us && s->queued < SITE_QUEUE_MAX) {
+        s->queue[s->queued++] = (struct site_job){.site = s, .look = true};
+        s->look_us = NEVER_US;
     }
     if (now_us >= s->compare_us && s->queued == 0) {
         s->queue[s->queued++] = (struct site_job){.site = s};
@@ -380,7 +426,6 @@ void
 site_send(struct site *s, size_t peer, int64_t session,
           int (*put)(void *link, const struct frame *f), void *link)
 {
-    static char bytes[SITE_BYTES_MAX + 1];
     struct site_peer *p = &s->peer[peer];
 
     if (p->session != session) {
@@ -390,13 +435,10 @@ site_send(struct site *s, size_t peer, int64_t session,
     for (size_t i = 0; i < s->files; i++) {
         const struct site_file *f = &s->file[i];
         struct frame frame = {.type = FRAME_FILE};
-        ssize_t length;
 
         if (p->sent[i] == f->version)
             continue;
-        length = load_path(f->path, bytes);
-        if (length < 0) {
-            log_warning("%s is not sent: %s", f->path, strerror(errno));
+        if (f->content == NULL) {
             p->sent[i] = f->version;
             continue;
         }
@@ -404,8 +446,8 @@ site_send(struct site *s, size_t peer, int64_t session,
         frame.file.mode = f->mode;
         frame.file.modified_us =
             (int64_t)f->modified.tv_sec * SECOND_US + f->modified.tv_nsec / 1000;
-        frame.file.bytes = (const uint8_t *)bytes;
-        frame.file.length = (size_t)length;
+        frame.file.bytes = f->content;
+        frame.file.length = f->length;
         if (put(link, &frame) < 0)
             return; /* no room now */
         p->sent[i] = f->version;

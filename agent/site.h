@@ -36,7 +36,9 @@ struct site_file {
     struct timespec modified;
     off_t bytes;
     uint32_t mode;
-    uint64_t version; /* grows when it changes; 0: not readable now */
+    uint64_t version; /* grows when it changes; 0: not there yet */
+    uint8_t *content; /* of that version, owned; NULL: not readable */
+    size_t length;
 };
 
 struct site_job {
@@ -46,6 +48,7 @@ struct site_job {
     uint32_t mode;
     size_t length;
     uint8_t *bytes; /* NULL: only compare what is kept with what is here */
+    bool look;      /* ... nor that: look at our files */
     size_t differ;  /* of all kept files: how many are not as here */
 };
 
@@ -62,14 +65,15 @@ struct site {
     const struct member *self;
     struct site_file file[SITE_FILES_MAX]; /* ours */
     size_t files;
+    struct site_file seen[SITE_FILES_MAX]; /* the same, as the worker last saw them */
+    size_t seen_files;
     struct site_peer peer[SITE_PEERS_MAX + 1];
     int64_t look_us, compare_us;
     struct worker worker;
     struct site_job running, queue[SITE_QUEUE_MAX];
     size_t queued;
     size_t differ;
-    bool left_out_said;
-    bool full_said; /* the worker's */
+    bool left_out_said, full_said; /* the worker's */
 };
 
 int site_init(struct site *s, const struct config *config, const struct member *self);
@@ -79,7 +83,8 @@ void site_watch(const struct site *s, struct loop *l);
 /* Peer number `peer` (0 .. SITE_PEERS_MAX) is that member: what site_take wants. */
 struct site_peer *site_peer(struct site *s, size_t peer, const char *member);
 
-/* Each turn: let the worker go on; every few seconds look at our files. */
+/* Each turn: let the worker go on, which also looks at our files every few seconds: a file system
+ * that hangs holds up nobody but it. */
 void site_run(struct site *s, int64_t now_us);
 
 /* What this peer (0 .. SITE_PEERS_MAX) has not been sent in its session: give each to `put` (0, or

@@ -69,6 +69,17 @@ done
 [ "$before" = 2 ] || fail "$before versions before"
 [ "$(ls "$WALFERRY_DEMO"/dc2/spool/files/dc1-a/*pg_hba.conf | wc -l)" = 10 ] || fail "not ten versions"
 
+step "a file system that hangs (the list is a pipe that nobody writes) holds up no WAL"
+LIST=$WALFERRY_DEMO/dc1/list
+as sh -c "cp '$LIST' '$LIST.old' && mkfifo '$LIST.pipe' && ln '$LIST.pipe' '$LIST.new' && mv '$LIST.new' '$LIST'"
+until=$((SECONDS + 5)) # two looks
+while [ $SECONDS -lt $until ]; do
+    sql1 "select pg_logical_emit_message(true, 'a', 'b')" >/dev/null
+    expect 3 level
+done
+as mv "$LIST.old" "$LIST"
+as timeout 10 sh -c ": >'$LIST.pipe'" || fail "the agent did not look at all"
+
 step "a member fills no directory without end"
 as sh -c "cd '$WALFERRY_DEMO/dc2/spool/files/dc1-a' && seq -f '%%2Fold%g' 124 | xargs mkdir" # with the four it has: 128
 as sh -c "echo c3 >'$KEYS/c.conf' && echo c4 >'$KEYS/d.conf' && echo 12 >>'$HBA'"
