@@ -146,6 +146,16 @@ expect 30 'says 1 "does not accept key"'
 [ "$(field 2 .receiving.state)" = up ] && fail "the link is up all the same"
 expect 20 '[ "$(through "select 1")" = 1 ]'
 [ "$(ask "$run2/far/dc1-a" status | jq -rs '.[0].member')" = dc1-a ] || fail "no far control without a link"
+
+step "... and where names are not resolved it goes on with everything else"
+install -m 755 "$WALFERRY_BUILD/slowdns.so" "$WALFERRY_DEMO/bin/" || fail "the build has no slowdns.so"
+kill_agent 2
+as sh -c "sed '/^.member dc1-a/,/^.member dc2-a/s/@127.0.0.1:/@localhost:/' '$CONFIG' >'$WALFERRY_DEMO/names.ini' && chmod 600 '$WALFERRY_DEMO/names.ini'"
+CONFIG=$WALFERRY_DEMO/names.ini ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 LD_PRELOAD=$WALFERRY_DEMO/bin/slowdns.so start_agent 2
+expect 20 '[ "$(field 2 .postgres.state)" = up ]'
+refuses "a tunnel to a name that is not found" "localhost was not resolved within 5 s" through "select 1"
+for n in 1 2 3; do as timeout 5 "$WALFERRY" status --config "$CONFIG" --member dc2-a >/dev/null || fail "the agent waits for the resolver"; done
+kill_agent 2 && start_agent 2
 mv "$keys.away" "$keys"
 expect 30 '[ "$(field 2 .receiving.state)" = up ]'
 pass
