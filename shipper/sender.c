@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/fail.h"
+#include "base/log.h"
 #include "base/text.h"
 
 #include <string.h>
@@ -41,6 +42,7 @@ sender_open(struct sender *s, struct buf *out, const struct hello *hello, int64_
     s->round_trip_us = 0;
     s->refused = false;
     s->drain_asked = s->far_compared = false;
+    s->segment_bytes = hello->identity.segment_bytes;
     s->greeted_us = s->heard_us = s->pinged_us = now_us;
     offset_restart(&s->offset);
     return 0;
@@ -66,6 +68,30 @@ sender_lane(struct sender *s, unsigned lane, struct buf *out)
     return s->out != NULL;
 }
 
+static lsn_t
+later(lsn_t a, lsn_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The far spool begins before the segment of what it once had on disk: what was known of it is not
+ * so any more, nor what its beacons told. */
+static void
+forget_lost(struct sender *s, lsn_t resume_lsn)
+{
+    lsn_t had = later(s->far.flushed, s->flushed.covered.lsn);
+
+    if (s->segment_bytes == 0 || resume_lsn >= segment_start(had, s->segment_bytes))
+        return;
+    log_warning("the far side had " LSN_FORMAT " on disk and goes on from " LSN_FORMAT
+                ": it has lost what lies between",
+                LSN_ARGS(had), LSN_ARGS(resume_lsn));
+    s->far = (struct ack){0};
+    s->far_known = false;
+    s->far_changed = true;
+    s->received.covered = s->flushed.covered = s->applied.covered = (struct beacon){0};
+}
+
 static int
 take_accept(struct sender *s, const struct frame *f, int64_t now_us)
 {
@@ -73,6 +99,7 @@ take_accept(struct sender *s, const struct frame *f, int64_t now_us)
 
     if (s->state != SENDER_GREETING)
         return fail(ERR_PEER, "the far side accepts what was not asked");
+    forget_lost(s, f->accept.lsn);
     s->state = SENDER_ACCEPTED;
     s->resume_timeline = s->sent_timeline = f->accept.timeline;
     s->resume_lsn = s->sent = f->accept.lsn;
@@ -93,12 +120,6 @@ take_refuse(struct sender *s, const struct frame *f)
     s->refusal_origin = f->refuse.origin;
     return fail(ERR_PEER, "refused: %s",
                 text_escape(reason, sizeof reason, f->refuse.reason, strlen(f->refuse.reason)));
-}
-
-static lsn_t
-later(lsn_t a, lsn_t b)
-{
-    return a > b ? a : b;
 }
 
 /* A beacon that was never stamped here is of a life before this one, or of a liar: not of use. */

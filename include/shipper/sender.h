@@ -34,6 +34,7 @@ struct sender {
     struct window window;
     struct codec *codec;
     enum sender_state state;
+    uint32_t segment_bytes;
     int64_t greeted_us, pinged_us, heard_us;
     int64_t seen_us; /* the last frame of a far agent that is no refusal, in this life; 0: none */
 
@@ -42,7 +43,8 @@ struct sender {
     timeline_t sent_timeline;
     lsn_t sent; /* end of the last WAL taken in this session; resume_lsn before the first */
 
-    struct ack far;    /* the last ACK; positions never go back over connections */
+    struct ack far;    /* the last ACK; positions never go back over connections,
+                       * unless ACCEPT says that the far side has lost what it had */
     bool far_known;    /* an ACK came in this life */
     bool far_compared; /* all that is flushed there was compared in this session: it is our WAL */
     bool far_changed;  /* since the caller last looked: it clears this */

@@ -114,6 +114,29 @@ test_sender_trusts_a_far_spool_once_it_is_compared(void **state)
 }
 
 static void
+test_sender_forgets_what_the_far_side_has_lost(void **state)
+{
+    struct beacon b = {.lsn = 5 * MB, .wall_us = 9, .mono_us = 9};
+    int64_t age_us;
+
+    (void)state;
+    sender_beacon(&sender, &b);
+    accept_at(5 * MB);
+    buf_clear(&out);
+    assert_int_equal(ack(5 * MB + 9, 5 * MB + 9, 0, b), 0);
+    sender_close(&sender);
+    accept_at(5 * MB); /* the unfinished segment comes again: nothing is lost */
+    assert_int_equal(sender.far.flushed, 5 * MB + 9);
+    assert_true(lag_age(&sender.flushed, 10, &age_us));
+    sender_close(&sender);
+    accept_at(4 * MB);
+    assert_false(sender.far_known);
+    assert_false(lag_age(&sender.flushed, 10, &age_us)); /* unknown, until a beacon is covered */
+    assert_int_equal(ack(4 * MB + 9, 4 * MB + 9, 0, (struct beacon){0}), 0);
+    assert_int_equal(sender.far.flushed, 4 * MB + 9);
+}
+
+static void
 assert_says(int code, int expected, const char *words)
 {
     assert_int_equal(code, expected);
@@ -325,6 +348,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_sender_forgets_what_the_far_side_has_lost, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_greets_and_starts_where_told, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_tells_why_it_was_refused, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_refuses_frames_out_of_place, make, drop),
