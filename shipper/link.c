@@ -16,6 +16,7 @@
     (15 * SECOND_US) /* whatever is taken: a proxy takes bytes for a host that is gone */
 #define DEAD_US         (5 * SECOND_US)
 #define SOURCE_RETRY_US SECOND_US
+#define BEHIND_SEGMENTS 4
 #define ITEMS_PER_TURN  32 /* 4 MB: other rooms of the loop have their turn, too */
 
 int
@@ -297,13 +298,15 @@ take_wal(struct link *l, int64_t now_us)
 
 /* Where the byte at lsn comes from: a store as far as it goes. */
 static struct source *
-source_of(const struct link *l, lsn_t lsn)
+source_of(const struct link *l, lsn_t lsn, uint64_t behind_bytes)
 {
     for (int i = 0; i < LINK_STORES; i++) {
         const struct spool *s = l->store[i].spool;
 
-        if (s != NULL && !spool_empty(s) && lsn >= s->start &&
-            (lsn < s->available || (lsn == s->available && l->store[i].grows)))
+        if (s == NULL || spool_empty(s) || lsn < s->start || l->sender.sent_timeline > s->timeline)
+            continue;
+        if (lsn + behind_bytes < s->available ||
+            (lsn == s->available && l->store[i].grows && behind_bytes == 0))
             return l->store[i].source;
     }
     return l->from_server;
@@ -313,18 +316,23 @@ source_of(const struct link *l, lsn_t lsn)
 static void
 start_source(struct link *l, int64_t now_us)
 {
-    l->source = source_of(l, l->sender.sent);
+    l->source = source_of(l, l->sender.sent, 0);
     if (source_start(l->source, &l->identity, l->sender.sent_timeline, l->sender.sent, now_us) < 0)
         source_failed(l, now_us);
     else
         l->source_due_us = now_us;
 }
 
-/* Into the outbox, or out of it, where the next byte is. */
+/* Into the outbox, or out of it, where the next byte is. A link that follows the server has no use
+ * for what the outbox takes for another one. */
 static int
 change_source(struct link *l, int64_t now_us)
 {
-    if (!source_streaming(l->source) || source_of(l, source_next_lsn(l->source)) == l->source)
+    bool serves = l->source == l->from_server;
+    uint64_t behind_bytes = serves ? BEHIND_SEGMENTS * (uint64_t)l->identity.segment_bytes : 0;
+    lsn_t next = source_next_lsn(l->source);
+
+    if (!source_streaming(l->source) || source_of(l, next, behind_bytes) == l->source)
         return 0;
     source_stop(l->source);
     if (pack_all(l) < 0)
