@@ -1192,27 +1192,37 @@ spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wall_us
 int
 spool_clear(struct spool *s)
 {
+    struct spool all = *s;
     struct oldest o;
 
     assert(!s->flushing);
+    all.timeline = 0;   /* no file is the growing one */
+    s->recorded_us = 0; /* the old position vouches for nothing: it goes, a new one is due */
+    s->recorded = LSN_UNKNOWN;
+    if (durable_remove(s->dir, "position") < 0)
+        return fail_sys(ERR_LOCAL, "cannot remove %s/position", s->path);
+    do {
+        o = (struct oldest){.s = &all};
+        if (durable_list(s->dir, visit_oldest, &o) < 0)
+            return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
+        for (size_t i = 0; i < o.count; i++) {
+            lsn_t end = o.at[i].start + s->identity.segment_bytes;
+
+            if (durable_unlink(s->dir, o.at[i].name) < 0)
+                return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, o.at[i].name);
+            if (end > s->start && end <= s->flushed) /* what is left is held still */
+                s->start = end;
+        }
+    } while (o.count > 0);
+    if (durable_sync_dir(s->dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot flush the directory %s", s->path);
     durable_close(s->fd);
     durable_close(s->retired_fd);
     durable_close(s->read_fd);
     s->fd = s->retired_fd = s->read_fd = -1;
-    s->timeline = 0; /* no file is the growing one any more */
-    s->start = s->written = s->flushed = s->available = s->recorded = LSN_UNKNOWN;
-    s->recorded_us = 0; /* the old position vouches for nothing: it goes, a new one is due */
+    s->timeline = 0;
+    s->start = s->written = s->flushed = s->available = LSN_UNKNOWN;
     s->damaged = false;
-    if (durable_remove(s->dir, "position") < 0)
-        return fail_sys(ERR_LOCAL, "cannot remove %s/position", s->path);
-    do {
-        o = (struct oldest){.s = s};
-        if (durable_list(s->dir, visit_oldest, &o) < 0)
-            return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
-        for (size_t i = 0; i < o.count; i++)
-            if (durable_remove(s->dir, o.at[i].name) < 0)
-                return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, o.at[i].name);
-    } while (o.count > 0);
     return 0;
 }
 

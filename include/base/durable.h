@@ -29,6 +29,7 @@ int durable_truncate(int fd, uint64_t bytes);
 
 int durable_sync_dir(int dir);
 int durable_rename(int dir, const char *from, const char *to); /* and the directory's sync */
+int durable_unlink(int dir, const char *name); /* absent is fine; many: one durable_sync_dir */
 int durable_remove(int dir, const char *name); /* and the directory's sync; absent is fine */
 
 /* write a temporary file "name.tmp", fsync, rename, fsync the directory */

@@ -166,7 +166,7 @@ int spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wal
 /*
  * Remove all WAL, oldest first, also what is not flushed: the spool is empty then and begins anew,
  * of the same cluster; histories stay. For a new copy, which needs nothing of it, and for an outbox
- * that is shipped. Not while a flush is under way.
+ * that is shipped. Not while a flush is under way. After an error it is not empty: clear it again.
  */
 int spool_clear(struct spool *s);
 

@@ -117,11 +117,15 @@ durable_rename(int dir, const char *from, const char *to)
 }
 
 int
+durable_unlink(int dir, const char *name)
+{
+    return unlinkat(dir, name, 0) < 0 && errno != ENOENT ? -1 : 0;
+}
+
+int
 durable_remove(int dir, const char *name)
 {
-    if (unlinkat(dir, name, 0) < 0)
-        return errno == ENOENT ? 0 : -1;
-    return fsync(dir);
+    return durable_unlink(dir, name) < 0 ? -1 : fsync(dir);
 }
 
 int

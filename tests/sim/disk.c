@@ -325,12 +325,20 @@ durable_rename(int dir, const char *from, const char *to)
 }
 
 int
-durable_remove(int dir, const char *name)
+durable_unlink(int dir, const char *name)
 {
     struct name *n = find(&now, name);
 
+    (void)dir;
     if (n != NULL)
         remove_name(&now, n);
+    return 0;
+}
+
+int
+durable_remove(int dir, const char *name)
+{
+    durable_unlink(dir, name);
     return durable_sync_dir(dir);
 }
 
