@@ -18,8 +18,11 @@
 #include <unistd.h>
 
 #define RETRY_US        (60 * SECOND_US)
+#define SILENT_US       (10 * SECOND_US)      /* a spool that gives nothing any more */
 #define STORE_BYTES_MAX (UINT64_C(512) << 20) /* got ahead of what the far side has */
 #define GIVE_PER_TURN   (1u << 20)            /* of a segment: other rooms have their turn, too */
+
+#define FETCHED "fetched"
 
 static const char *const rung_names[RUNGS] = {"pg_wal", "slot", "archive", "spools", "reseed"};
 
@@ -278,7 +281,9 @@ begin_archive(struct agent *a, struct gap *gap, int64_t now_us)
         climb(a, gap, RUNG_SPOOLS, now_us);
         return;
     }
-    snprintf(path, sizeof path, "%s/fetched", d->store.path);
+    /* of this life: what a killed agent has started may write still */
+    snprintf(path, sizeof path, "%s/" FETCHED "-%llu", d->store.path,
+             (unsigned long long)a->incarnation);
     if (archive_busy(&d->archive))
         return;
     switches(a, gap, next, &file, &end);
@@ -314,14 +319,20 @@ begin_spool(struct agent *a, struct gap *gap, int64_t now_us)
         d->store.error[0] = '\0';
         d->store.retry_us = 0;
         d->begun = next_wanted(a, gap);
-        d->begun_us = now_us;
+        d->moved = d->begun;
+        d->begun_us = d->moved_us = now_us;
         outbox_fill(&d->store, agent_identity(a), gap->timeline, d->begun);
         return;
     }
     answer(a, d->link, RUNG_SPOOLS, "%s",
            d->refusals[0] != '\0' ? d->refusals
                                   : "no other member's spool can be reached from here");
-    climb(a, gap, RUNG_RESEED, now_us);
+    if (next_wanted(a, gap) > d->climbed_from) { /* a part came: again, for the rest */
+        d->climbed_from = next_wanted(a, gap);
+        climb(a, gap, RUNG_ARCHIVE, now_us);
+    } else {
+        climb(a, gap, RUNG_RESEED, now_us);
+    }
 }
 
 static void
@@ -377,6 +388,7 @@ begin_climb(struct agent *a, size_t i, struct gap *gap, lsn_t until, int64_t now
     d->busy = true;
     d->link = i;
     d->until = until;
+    d->climbed_from = next_wanted(a, gap);
     a->link[i].store[LINK_GAP].grows = true;
     climb(a, gap, RUNG_ARCHIVE, now_us);
 }
@@ -391,7 +403,7 @@ switch_timeline(struct agent *a, timeline_t timeline)
     int code;
 
     if (timeline != a->history_timeline)
-        return fail(ERR_LOCAL, "the history of timeline %u is not at hand", timeline);
+        return fail(ERR_PEER, "the history of timeline %u is not at hand", timeline);
     code = spool_put_history(&d->store.spool, timeline, a->history, a->history_bytes);
     if (code == 0) {
         d->switched = true;
@@ -457,6 +469,18 @@ filled(struct agent *a, struct gap *gap)
     stop(a);
 }
 
+/* A giver has it, this host's disk is why it is not taken. */
+static void
+cannot_keep(struct agent *a, struct gap *gap, int64_t now_us)
+{
+    char from[64];
+
+    a->ladder.climb[a->ladder.link].retry_us = now_us + RETRY_US;
+    set_state(a, gap, GAP_DELAYED, "%s has it, but it cannot be kept here: %s",
+              giver(a, from, sizeof from), fail_message());
+    stop(a);
+}
+
 static void
 run_archive(struct agent *a, struct gap *gap, int64_t now_us)
 {
@@ -483,10 +507,7 @@ run_archive(struct agent *a, struct gap *gap, int64_t now_us)
                   price(d, left(a, gap), cost, sizeof cost));
         got = give(a, gap, now_us);
         if (got == ERR_LOCAL) {
-            d->climb[d->link].retry_us = now_us + RETRY_US;
-            set_state(a, gap, GAP_DELAYED, "the archive has it, but it cannot be kept here: %s",
-                      fail_message());
-            stop(a);
+            cannot_keep(a, gap, now_us);
             return;
         }
         if (got < 0) {
@@ -513,6 +534,11 @@ run_spools(struct agent *a, struct gap *gap, int64_t now_us)
     lsn_t end = store_end(a);
     char cost[100];
 
+    if (d->store.error[0] != '\0' && d->store.code == ERR_LOCAL) {
+        fail(ERR_LOCAL, "%s", d->store.error);
+        cannot_keep(a, gap, now_us);
+        return;
+    }
     if (d->store.error[0] != '\0') {
         snprintf(d->refusals + strlen(d->refusals), sizeof d->refusals - strlen(d->refusals),
                  "%s%s: %s", d->refusals[0] != '\0' ? "; " : "", name, d->store.error);
@@ -521,13 +547,20 @@ run_spools(struct agent *a, struct gap *gap, int64_t now_us)
         begin_spool(a, gap, now_us);
         return;
     }
-    if (end == LSN_UNKNOWN || end <= d->begun) {
-        if (now_us - d->begun_us < 10 * SECOND_US)
-            return;
-        fail(ERR_PEER, "nothing came within 10 s");
-        snprintf(d->store.error, sizeof d->store.error, "%s", fail_message());
+    if (end > d->moved || (d->store.full && a->link[d->link].sender.far.flushed < end)) {
+        d->moved = end;
+        d->moved_us = now_us;
+    }
+    if (left(a, gap) > 0 && now_us - d->moved_us >= SILENT_US) {
+        d->store.code = d->store.full ? ERR_LOCAL : ERR_PEER;
+        snprintf(d->store.error, sizeof d->store.error, "%s",
+                 d->store.full    ? "the outbox's file system has less than pg_wal_reserve left"
+                 : end > d->begun ? "it has only a part of it"
+                                  : "nothing came within 10 s");
         return;
     }
+    if (end <= d->begun)
+        return;
     answer(a, d->link, RUNG_SPOOLS, "%s has it", name);
     measure(d, end - d->begun, now_us - d->begun_us);
     if (!may_get(a, gap))
@@ -794,6 +827,18 @@ ladder_request(struct agent *a, uint64_t client, const json_t *request)
 
 /* ---- life ---- */
 
+static int
+remove_fetched(void *path, const struct durable_entry *entry)
+{
+    char file[600];
+
+    if (strncmp(entry->name, FETCHED, strlen(FETCHED)) == 0) {
+        snprintf(file, sizeof file, "%s/%s", (const char *)path, entry->name);
+        unlink(file);
+    }
+    return 0;
+}
+
 int
 ladder_open(struct agent *a)
 {
@@ -806,7 +851,10 @@ ladder_open(struct agent *a)
     code = archive_init(&d->archive);
     if (code == 0)
         code = outbox_open(&d->store, "gap", d->path, a->self->run, a->self->postgres, NULL);
+    if (code == 0 && d->store.spool.dir >= 0)
+        durable_list(d->store.spool.dir, remove_fetched, d->path);
     d->store.bytes_max = STORE_BYTES_MAX;
+    d->store.reserve_percent = a->config->pg_wal_reserve;
     return code;
 }
 

@@ -42,15 +42,16 @@ struct ladder {
     size_t link; /* also whose WAL is in the store */
     enum rung rung;
     lsn_t until;                      /* where pg_wal begins: what lies before is to be got */
+    lsn_t climbed_from;               /* what came since then is worth another climb */
     size_t member;                    /* RUNG_SPOOLS: of the config, asked now */
     char refusals[LADDER_ANSWER_MAX]; /* RUNG_SPOOLS: of the members asked so far */
     struct outbox store;
     struct archive archive;
-    bool fetched;         /* a segment is there; given bytes of it are in the store */
-    uint32_t given_bytes; /* of it, as of a timeline */
-    bool switched;        /* the older timeline has its part of it, the newer one follows */
-    int64_t begun_us;
-    lsn_t begun;
+    bool fetched;               /* a segment is there; given bytes of it are in the store */
+    uint32_t given_bytes;       /* of it, as of a timeline */
+    bool switched;              /* the older timeline has its part of it, the newer one follows */
+    int64_t begun_us, moved_us; /* RUNG_SPOOLS: this member's turn, and its last bytes */
+    lsn_t begun, moved;
     double rate; /* bytes per second, as last measured; 0: unknown */
 };
 

@@ -17,8 +17,9 @@
 
 /* The message of now; logged when it is another one. */
 static void
-refuse(struct outbox *o, int64_t now_us)
+refuse(struct outbox *o, int code, int64_t now_us)
 {
+    o->code = code;
     source_stop(o->source);
     o->waiting = false;
     o->retry_us = now_us + RETRY_US;
@@ -54,7 +55,7 @@ outbox_open(struct outbox *o, const char *name, const char *path, const char *ru
     if (code == 0)
         code = relay_open(&o->relay, o->run, &o->spool);
     if (code == 0 && outbox_reload(o) < 0)
-        refuse(o, clock_us());
+        refuse(o, ERR_LOCAL, clock_us());
     return code;
 }
 
@@ -133,7 +134,7 @@ start(struct outbox *o, int64_t now_us)
     if (code == 0)
         code = source_start(o->source, &o->identity, timeline, from, now_us);
     if (code < 0)
-        refuse(o, now_us);
+        refuse(o, code, now_us);
 }
 
 /* The bounds, looked at a few times a second. */
@@ -189,13 +190,18 @@ static void
 fill(struct outbox *o, const struct loop *l, int64_t now_us)
 {
     static const struct source_position nothing; /* it is not the other site */
+    int code;
 
     if (!source_active(o->source))
         start(o, now_us);
     look_for_room(o, now_us);
-    if (source_run(o->source, l, now_us) < 0 || source_report(o->source, &nothing, now_us) < 0 ||
-        take_items(o, now_us) < 0)
-        refuse(o, now_us);
+    code = source_run(o->source, l, now_us);
+    if (code >= 0)
+        code = source_report(o->source, &nothing, now_us);
+    if (code >= 0)
+        code = take_items(o, now_us);
+    if (code < 0)
+        refuse(o, code, now_us);
 }
 
 static void
@@ -208,7 +214,7 @@ void
 outbox_run(struct outbox *o, const struct loop *l, int64_t now_us)
 {
     if (worker_done(&o->flusher) && spool_flush_end(&o->spool, &o->flush) < 0)
-        refuse(o, now_us);
+        refuse(o, ERR_LOCAL, now_us);
     if (o->filling)
         fill(o, l, now_us);
     if (!worker_busy(&o->flusher) && o->spool.dir >= 0 &&

@@ -41,6 +41,7 @@ struct outbox {
     bool waiting;
     bool full;                    /* bounds reached: nothing is read */
     char error[FAIL_MESSAGE_MAX]; /* why it takes nothing; "" : it does, or is full */
+    int code;                     /* of that: ERR_LOCAL is this host's disk */
     int64_t retry_us;
     int64_t looked_us; /* when there was room in the file system */
 };
