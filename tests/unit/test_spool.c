@@ -107,6 +107,8 @@ int __real_durable_rename(int dir, const char *from, const char *to);
 int __wrap_durable_rename(int dir, const char *from, const char *to);
 int __real_durable_remove(int dir, const char *name);
 int __wrap_durable_remove(int dir, const char *name);
+int __real_durable_unlink(int dir, const char *name);
+int __wrap_durable_unlink(int dir, const char *name);
 int __real_durable_replace(int dir, const char *name, const void *bytes, size_t n);
 int __wrap_durable_replace(int dir, const char *name, const void *bytes, size_t n);
 ssize_t __real_durable_load(int dir, const char *name, char *out, size_t size);
@@ -206,6 +208,12 @@ int
 __wrap_durable_remove(int dir, const char *name)
 {
     return refuse() ? -1 : __real_durable_remove(dir, name);
+}
+
+int
+__wrap_durable_unlink(int dir, const char *name)
+{
+    return refuse() ? -1 : __real_durable_unlink(dir, name);
 }
 
 int
@@ -1253,6 +1261,35 @@ test_spool_cleared_begins_anew_further_on(void **state)
 }
 
 static void
+test_spool_that_cannot_be_cleared_is_not_empty(void **state)
+{
+    struct spool s;
+    int n = 0;
+
+    (void)state;
+    start_second_timeline(&s);
+    do {
+        assert_int_equal(feed(&s, 2, s.written, segment_start(s.written, MB) + 2 * MB + 10, 131072),
+                         0);
+        assert_int_equal(flush_all(&s), 0);
+        book.calls = 0;
+        book.injected = false;
+        book.fail_at = ++n;
+        if (spool_clear(&s) < 0) {
+            book.fail_at = 0;
+            assert_false(spool_empty(&s));
+            assert_true(s.start <= s.flushed && s.flushed <= s.written);
+            assert_int_equal(spool_clear(&s), 0);
+        }
+        book.fail_at = 0;
+        assert_true(spool_empty(&s));
+        assert_int_equal(spool_begin(&s, 2, FIRST + 20 * MB), 0);
+    } while (book.injected);
+    assert_true(n > 4);
+    spool_close(&s);
+}
+
+static void
 test_spool_prunes_the_oldest_and_only_what_nobody_needs(void **state)
 {
     struct spool s;
@@ -1578,6 +1615,7 @@ main(void)
         T(the_old_timeline_has_to_be_there_up_to_the_fork),
         T(reads_stay_inside_what_may_be_served),
         T(cleared_begins_anew_further_on),
+        T(that_cannot_be_cleared_is_not_empty),
         T(prunes_the_oldest_and_only_what_nobody_needs),
         T(fetch_copies_whole_files_only),
         T(a_failed_flush_is_never_retried_on_that_file),
