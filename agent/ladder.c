@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define RETRY_US        (60 * SECOND_US)
+#define ROOM_US         (2 * SECOND_US)
 #define SILENT_US       (10 * SECOND_US)      /* a spool that gives nothing any more */
 #define STORE_BYTES_MAX (UINT64_C(512) << 20) /* got ahead of what the far side has */
 #define GIVE_PER_TURN   (1u << 20)            /* of a segment: other rooms have their turn, too */
@@ -469,13 +470,16 @@ filled(struct agent *a, struct gap *gap)
     stop(a);
 }
 
-/* A giver has it, this host's disk is why it is not taken. */
+/* A giver has it, this host's disk is why it is not taken: room comes soon when what is here has
+ * only to be shipped. */
 static void
 cannot_keep(struct agent *a, struct gap *gap, int64_t now_us)
 {
+    struct ladder *d = &a->ladder;
+    bool soon = a->link[d->link].sender.far.flushed < store_end(a);
     char from[64];
 
-    a->ladder.climb[a->ladder.link].retry_us = now_us + RETRY_US;
+    d->climb[d->link].retry_us = now_us + (soon ? ROOM_US : RETRY_US);
     set_state(a, gap, GAP_DELAYED, "%s has it, but it cannot be kept here: %s",
               giver(a, from, sizeof from), fail_message());
     stop(a);
