@@ -110,11 +110,13 @@ first=$(sql1 "select pg_walfile_name('$(field 1 .links[0].flushed.lsn)'::pg_lsn 
 expect 30 'sql1 checkpoint; [ ! -e "$DC1_PGDATA/pg_wal/$first" ]' # what comes first is in the outbox alone
 sql1 "create table last(x text); insert into last values ('committed')" >/dev/null
 kill_postgres 1
+walferry 1 set rate_limit=2MB >/dev/null # the outbox is on its way still when the rest of pg_wal is asked for
 demo heal
 expect 30 '[ "$(field 1 .links[0].state)" = up ]'
 walferry 2 failover --yes >/tmp/wf-$$.failover || fail "failover: $(cat /tmp/wf-$$.failover)"
 [ "$(sql2 "select x from last")" = committed ] || fail "the last commit is lost: $(cat /tmp/wf-$$.failover)"
 rm -f /tmp/wf-$$.failover
+says 1 "the rest of the dead server's WAL is sent" && ! says 1 "cannot ship the rest" || fail "pg_wal was asked for before the outbox was shipped"
 
 step "the slot of the member that is away is guarded, too"
 kill_agent 1
@@ -126,4 +128,11 @@ expect 30 '[ "$(sql2 "select restart_lsn > '"'\$at'"'::pg_lsn from pg_replicatio
 [ "$(ls "$WALFERRY_DEMO/dc2/spool/outbox" | grep -c '^00000002')" -gt 2 ] || fail "the outbox has not followed to timeline 2"
 sql2 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgbench'" >/dev/null
 end_load
+n=0
+for file in "$WALFERRY_DEMO"/dc2/spool/outbox/????????????????????????; do
+    [ -e "$DC2_PGDATA/pg_wal/${file##*/}" ] || continue
+    cmp -s "$file" "$DC2_PGDATA/pg_wal/${file##*/}" || fail "segment ${file##*/} of the outbox differs"
+    n=$((n + 1))
+done
+[ $n -gt 0 ] || fail "no whole segment of the outbox to compare"
 pass
