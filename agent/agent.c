@@ -860,8 +860,7 @@ set_shipping(struct agent *a, uint64_t client, const json_t *request)
         control_done(&a->control, client, 1);
         return;
     }
-    for (size_t i = 0; i < a->links; i++)
-        link_set(&a->link[i], &a->shipping);
+    guard_ship(a);
     a->shipping_set = true;
     log_info("%s is %s until the next start: walferry set", key, value);
     control_text(&a->control, client, "%s = %s until the agent's next start; %s has the last word",

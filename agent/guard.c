@@ -19,6 +19,7 @@
 #define CHECKPOINT_US   (30 * SECOND_US) /* only a checkpoint removes WAL */
 #define ADVANCE_US      SECOND_US        /* PostgreSQL takes one command at a time */
 #define FOLLOW_SEGMENTS 4
+#define RELEASE_WHY     "pg_wal had less than its reserve: the slot was let go"
 #define VISIT_US        (5 * SECOND_US)
 
 /* ---- the step ---- */
@@ -79,6 +80,12 @@ guard_step(struct guard *g, const struct guard_facts *f, const struct guard_limi
     return true;
 }
 
+bool
+guard_releases(const struct guard *g)
+{
+    return g->step == GUARD_RELEASE && g->calm_us == 0;
+}
+
 /* ---- what it looks at ---- */
 
 static const struct postgres_slot *
@@ -122,6 +129,13 @@ freed_by(const struct postgres_slot *slot, const struct postgres_sample *s, uint
     return keeps_wal(slot) && to > from ? to - from : 0;
 }
 
+/* Commits wait for a link: what is in the outbox would never confirm them. */
+static bool
+synchronous(const struct agent *a, const struct postgres_sample *s)
+{
+    return a->config->synchronous || strstr(s->synchronous_standby_names, "walferry_") != NULL;
+}
+
 static void
 look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 {
@@ -150,7 +164,7 @@ look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     f->full_known = trend_full_us(&a->figures.pg_wal.trend, now_us, &f->full_us);
     f->outbox_used = o->filling || !spool_empty(&o->spool);
     f->outbox_takes = outbox_receives(o) && o->error[0] == '\0';
-    f->outbox_possible = !a->config->synchronous && oldest != LSN_UNKNOWN &&
+    f->outbox_possible = !synchronous(a, s) && oldest != LSN_UNKNOWN &&
                          (spool_empty(&o->spool) || o->spool.available >= oldest);
 }
 
@@ -270,7 +284,7 @@ advance_slots(struct agent *a, const struct postgres_sample *s)
         char argument[100];
 
         if (slot == NULL || !keeps_wal(slot) || slot->active || slot->restart_lsn < o->start ||
-            slot->restart_lsn >= target || a->config->synchronous)
+            slot->restart_lsn >= target || synchronous(a, s))
             continue;
         snprintf(argument, sizeof argument, "'%s', '" LSN_FORMAT "'", slot->name, LSN_ARGS(target));
         return postgres_ask(a->postgres, POSTGRES_ADVANCE_SLOT, argument);
@@ -311,8 +325,8 @@ lost_from(struct agent *a, const struct postgres_slot *slot)
 
     if (l != NULL && l->sender.far.flushed > from)
         from = l->sender.far.flushed;
-    if (!spool_empty(o) && from >= o->start && from < o->available)
-        from = o->available;
+    if (!spool_empty(o) && from >= o->start && from < o->flushed)
+        from = o->flushed;
     return from;
 }
 
@@ -326,7 +340,7 @@ release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     char bytes[24];
     lsn_t from, end;
 
-    if (g->released_us != 0 && now_us - g->released_us < RELEASE_US)
+    if (g->dropped_us != 0 && now_us - g->dropped_us < RELEASE_US)
         return;
     for (size_t k = 0; k < s->slots; k++)
         if (freed_by(&s->slot[k], s, segment_bytes) > 0 &&
@@ -343,35 +357,75 @@ release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     }
     from = lost_from(a, worst);
     end = segment_start(s->redo, segment_bytes);
-    if (from < end &&
-        (ladder_open_gap(a, member_of(a, worst->name), timeline_at(a, from), from, end,
-                         "pg_wal had less than its reserve: the slot was let go") == NULL ||
-         gaps_save(&a->gaps, a->spool.dir) < 0))
+    if (from < end && (ladder_open_gap(a, member_of(a, worst->name), timeline_at(a, from), from,
+                                       end, RELEASE_WHY) == NULL ||
+                       gaps_save(&a->gaps, a->spool.dir) < 0))
         return; /* not without its record */
     if (!postgres_ask(a->postgres, POSTGRES_DROP_SLOT, worst->name))
         return;
     snprintf(g->released, sizeof g->released, "%s", worst->name);
-    g->released_us = now_us;
-    g->checkpoint_us = 0; /* one removes what was freed */
+    g->dropped_us = now_us;
+    g->dropped_lsn = worst->restart_lsn;
     snprintf(g->release_text, sizeof g->release_text,
              "pg_wal had %s left: slot %s is let go, %s lacks WAL from " LSN_FORMAT
              " to " LSN_FORMAT,
              text_bytes(bytes, sizeof bytes, g->facts.free_bytes), worst->name,
              member_of(a, worst->name), LSN_ARGS(from), LSN_ARGS(end));
+}
+
+/* A release of an earlier life: killed behind its record, it may still have an end. */
+static void
+resume_release(struct agent *a)
+{
+    struct guard *g = &a->guard;
+    const struct spool *o = &a->outbox.spool;
+
+    if (g->resumed)
+        return;
+    g->resumed = true;
+    for (size_t i = 0; i < a->gaps.count; i++) {
+        const struct gap *gap = &a->gaps.gap[i];
+        bool held = !spool_empty(o) && gap->end >= o->start && gap->end < o->available;
+
+        if (strcmp(gap->why, RELEASE_WHY) != 0 || held) /* the slot has moved on with it */
+            continue;
+        config_slot_name(g->released, gap->member);
+        g->dropped_us = 0;
+        g->dropped_lsn = gap->end;
+        snprintf(g->release_text, sizeof g->release_text,
+                 "slot %s was let go before this start, %s lacks WAL from " LSN_FORMAT, g->released,
+                 gap->member, LSN_ARGS(gap->start));
+    }
+}
+
+/* The server has taken the drop; false: not yet, or it has refused it. */
+static bool
+is_gone(struct guard *g, const struct postgres_slot *slot, int64_t now_us)
+{
+    if (g->released_us != 0 && g->released_us >= g->dropped_us)
+        return true;
+    if (slot != NULL && slot->restart_lsn != LSN_UNKNOWN && slot->restart_lsn <= g->dropped_lsn) {
+        if (now_us - g->dropped_us >= RELEASE_US)
+            g->released[0] = '\0';
+        return false;
+    }
+    g->released_us = now_us;
+    g->checkpoint_us = 0; /* one removes what was freed */
     log_warning("guard: %s", g->release_text);
+    return true;
 }
 
 /* The slot is there again: what was made between its record and that is gone, too. */
 static void
-finish_release(struct agent *a, const struct postgres_sample *s)
+finish_release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 {
     struct guard *g = &a->guard;
     const struct postgres_slot *slot = slot_of(s, g->released);
     struct gap *gap;
     lsn_t end;
 
-    if (g->released[0] == '\0' || slot == NULL || slot->restart_lsn == LSN_UNKNOWN ||
-        s->mono_us <= g->released_us)
+    if (g->released[0] == '\0' || s->mono_us <= g->dropped_us || !is_gone(g, slot, now_us) ||
+        slot == NULL || slot->restart_lsn == LSN_UNKNOWN)
         return;
     end = segment_start(slot->restart_lsn, g->facts.segment_bytes);
     gap = gap_behind(&a->gaps, member_of(a, slot->name), 0);
@@ -453,6 +507,12 @@ watch_feedback(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     }
 }
 
+void
+guard_ship(struct agent *a)
+{
+    squeeze(a, a->guard.step != GUARD_WATCH);
+}
+
 /* ---- life ---- */
 
 void
@@ -479,16 +539,20 @@ act(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     const struct guard_facts *f = &g->facts;
     bool low = f->disk_known && f->free_bytes < f->disk_bytes / 100 * 2 * a->config->pg_wal_reserve;
 
-    run_outbox(a, s);
-    finish_release(a, s);
-    if (now_us - g->advanced_us >= ADVANCE_US && advance_slots(a, s))
+    bool ours = g->checked_timeline == a->pool.timeline; /* what is in the outbox */
+
+    if (ours)
+        run_outbox(a, s);
+    resume_release(a);
+    finish_release(a, s, now_us);
+    if (ours && now_us - g->advanced_us >= ADVANCE_US && advance_slots(a, s))
         g->advanced_us = now_us; /* one command at a time: the next ones' turn */
     if (low && g->step >= GUARD_OUTBOX &&
         (g->checkpoint_us == 0 || now_us - g->checkpoint_us >= CHECKPOINT_US)) {
         checkpoint_ask(&g->checkpoint, a->conninfo, now_us);
         g->checkpoint_us = now_us;
     }
-    if (g->step == GUARD_RELEASE && g->calm_us == 0)
+    if (guard_releases(g))
         release(a, s, now_us);
 }
 

@@ -64,7 +64,10 @@ struct guard {
     struct guard_facts facts;
     char released[64];      /* the slot that was let go last; until it is there again its WAL is not
                                kept */
-    int64_t released_us;    /* 0: none in this life */
+    bool resumed;           /* what an earlier life has released was looked up */
+    int64_t dropped_us;     /* when it was asked for */
+    lsn_t dropped_lsn;      /* the slot was there */
+    int64_t released_us;    /* since then it is gone; 0: none in this life */
     char release_text[200]; /* what that lost */
     struct checkpoint checkpoint;
     int64_t checkpoint_us;       /* when the last one was asked for; 0: one is due */
@@ -81,8 +84,11 @@ struct guard {
 /* True when the step is another one now. Pure. */
 bool guard_step(struct guard *g, const struct guard_facts *f, const struct guard_limits *l,
                 int64_t now_us);
+bool guard_releases(const struct guard *g); /* a slot may be let go: not when room is there again */
 const char *guard_name(enum guard_step step);
 
+/* The agent's settings of shipping are other ones: to the links, as this step has it. */
+void guard_ship(struct agent *a);
 void guard_close(struct agent *a);
 void guard_watch(const struct agent *a, struct loop *l);
 void guard_run(struct agent *a, int64_t now_us);

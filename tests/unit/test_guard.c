@@ -99,6 +99,11 @@ test_guard_outbox_that_takes_gets_time(void **state)
     assert_int_equal(after(&g, &f, &limits, &now_us, 60), GUARD_OUTBOX);
     f.free_bytes = 4 * GB;
     assert_int_equal(after(&g, &f, &limits, &now_us, 1), GUARD_RELEASE);
+    assert_true(guard_releases(&g));
+    f.free_bytes = 50 * GB;
+    guard_step(&g, &f, &limits, now_us);
+    assert_int_equal(g.step, GUARD_RELEASE); /* for a while: but nothing is let go with room */
+    assert_false(guard_releases(&g));
 }
 
 static void
