@@ -117,6 +117,7 @@ step "the line is whole again: all of it is shipped"
 demo heal
 expect 60 '[ "$(field 1 .outbox.bytes)" = 0 ]'
 expect 60 '[ "$(field 1 .guard.step)" = watch ]'
+expect 60 'sql1 checkpoint && [ "$(free_mb wal)" -gt 30 ]' # a dump writes WAL, too
 same_rows
 same_segments
 amcheck
