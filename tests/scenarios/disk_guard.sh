@@ -102,7 +102,8 @@ expect 60 '[ "$(field 1 ".gaps | length")" = 0 ]'
 same_rows
 amcheck
 unmount
-unset DEMO_CONF DEMO_MEMBER_CONF
+unset DEMO_MEMBER_CONF
+export DEMO_CONF="autovacuum = off" # it would fill what is held
 
 small_pool "pg_wal_reserve = 20%
 on_full = hold
