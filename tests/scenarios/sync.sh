@@ -59,6 +59,7 @@ for then in "demo heal" "pg1 start; demo heal"; do
     sql1 "insert into t select generate_series(1, 1000)" >/dev/null
     now=$(sql1 "select pg_current_wal_flush_lsn()")
     pg1 -m immediate stop
+    expect 20 '[ "$(field 1 ".links[0].state")" != up ]'
     walferry 1 sync --timeout 30s >"$WALFERRY_DEMO/sync.out" 2>&1 &
     expect 20 'grep -q "is down: what it left" "$WALFERRY_DEMO/sync.out"'
     eval "$then"
