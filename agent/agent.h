@@ -34,6 +34,7 @@
 /* Where the primary stands is known this long, and a round trip: it has gone on since, and nobody
  * can say how far. */
 #define AGENT_FRESH_US (3 * POSTGRES_SAMPLE_US)
+#define AGENT_NEWS_US  (2 * SECOND_US) /* ... both together; a full line's round trip is long */
 
 enum role {
     ROLE_UNKNOWN, /* PostgreSQL was never seen and nothing is on disk */
@@ -128,6 +129,10 @@ struct agent {
 
 /* The state of everything, for `walferry status`: a new reference. */
 json_t *agent_report(const struct agent *a, int64_t now_us);
+
+/* Where the primary stands, by its own sample or by the beacon that came last; LSN_UNKNOWN when that
+ * is too long ago. */
+lsn_t agent_primary_stands(const struct agent *a, int64_t now_us);
 
 /* Is what the last PING told, round trip and wall clocks, still so? */
 bool agent_offset_known(const struct clock_offset *o, int64_t now_us);

@@ -40,27 +40,11 @@ look_at_disks(struct agent *a, int64_t now_us)
     durable_close(dir);
 }
 
-static lsn_t
-primary_stands(const struct agent *a, int64_t now_us)
-{
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    const struct receiver *r = &a->receiver;
-    int64_t primary_us;
-
-    if (a->role == ROLE_PRIMARY)
-        return s != NULL && !s->in_recovery && now_us - s->mono_us < AGENT_FRESH_US ? s->flush
-                                                                                    : LSN_UNKNOWN;
-    if (!receiver_primary_us(r, now_us, &primary_us) ||
-        primary_us - r->stamped.mono_us >= AGENT_FRESH_US + r->offset.round_trip_us)
-        return LSN_UNKNOWN;
-    return r->stamped.lsn;
-}
-
 static void
 look_at_wal(struct agent *a, int64_t now_us)
 {
     struct figures *f = &a->figures;
-    lsn_t primary = primary_stands(a, now_us);
+    lsn_t primary = agent_primary_stands(a, now_us);
 
     if (primary != LSN_UNKNOWN)
         trend_add(&f->produced, now_us, primary);
@@ -101,7 +85,7 @@ figures_link(const struct agent *a, size_t i, int64_t now_us, struct shipping *r
                                .started = l->sender.far_known ||
                                           l->sender.flushed.covered.lsn != LSN_UNKNOWN,
                                .reason = l->reason[0] != '\0' ? l->reason : l->source_reason,
-                               .primary = primary_stands(a, now_us),
+                               .primary = agent_primary_stands(a, now_us),
                                .flushed = l->sender.far.flushed,
                                .produced = &a->figures.produced,
                                .shipped = &a->figures.shipped[i]};
@@ -119,7 +103,7 @@ figures_receiving(const struct agent *a, int64_t now_us, struct shipping *ret_sh
     struct shipping_facts f = {.up = receiver_live(r),
                                .started = r->flushed.covered.lsn != LSN_UNKNOWN,
                                .reason = agent_receiving_reason(a),
-                               .primary = primary_stands(a, now_us),
+                               .primary = agent_primary_stands(a, now_us),
                                .flushed = a->spool.flushed,
                                .produced = &a->figures.produced,
                                .shipped = &a->figures.shipped[0]};

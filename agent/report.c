@@ -230,6 +230,23 @@ disk_json(const struct disk *d, int64_t now_us)
                      "seconds_to_full", seconds_json(known, full_us));
 }
 
+lsn_t
+agent_primary_stands(const struct agent *a, int64_t now_us)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    const struct receiver *r = &a->receiver;
+    int64_t fresh_us = AGENT_FRESH_US + r->offset.round_trip_us, primary_us;
+
+    if (a->role == ROLE_PRIMARY)
+        return s != NULL && !s->in_recovery && now_us - s->mono_us < AGENT_FRESH_US ? s->flush
+                                                                                    : LSN_UNKNOWN;
+    if (fresh_us > AGENT_NEWS_US)
+        fresh_us = AGENT_NEWS_US;
+    if (!receiver_primary_us(r, now_us, &primary_us) || primary_us - r->stamped.mono_us >= fresh_us)
+        return LSN_UNKNOWN;
+    return r->stamped.lsn;
+}
+
 static json_t *
 receiving_json(const struct agent *a, int64_t now_us)
 {
@@ -237,10 +254,7 @@ receiving_json(const struct agent *a, int64_t now_us)
     int64_t primary_us = 0;
     bool clock_known = receiver_primary_us(r, now_us, &primary_us);
     bool live = receiver_live(r);
-    lsn_t primary =
-        clock_known && primary_us - r->stamped.mono_us < AGENT_FRESH_US + r->offset.round_trip_us
-            ? r->stamped.lsn
-            : LSN_UNKNOWN;
+    lsn_t primary = agent_primary_stands(a, now_us);
     struct relay_standby standby;
     struct shipping shipping;
     json_t *json;

@@ -24,7 +24,8 @@ same() { # rows, pages, indexes
 }
 agent_again() { start_agent 2; expect 20 '[ "$(field 2 .receiving.state)" = up ]'; }
 killed_seed() { # N [FILE]: kill -9 at its N-th step, or when FILE is made for the N-th time
-    as env ${2:+WALFERRY_KILL_FILE=$2} LD_PRELOAD="$WALFERRY_BUILD/killer.so" WALFERRY_KILL_AT="$1" ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
+    install -m 755 "$WALFERRY_BUILD/killer.so" "$WALFERRY_DEMO/bin/" || fail "the build has no killer.so"
+    as env ${2:+WALFERRY_KILL_FILE=$2} LD_PRELOAD="$WALFERRY_DEMO/bin/killer.so" WALFERRY_KILL_AT="$1" ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
         "$WALFERRY" seed --config "$CONFIG" --member dc2-a --replace --yes </dev/null >"$OUT" 2>&1
 }
 end_load_now() { as kill "$LOAD_PID" 2>/dev/null; pkill -f "pgbench.*$WALFERRY_DEMO" 2>/dev/null; end_load; }

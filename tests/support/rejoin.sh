@@ -5,7 +5,8 @@ rejoin() { local n=$1; shift; walferry "$n" rejoin "$@" </dev/null >"$OUT" 2>&1;
 killed_rejoin() { # N KILLER'S-SETTINGS...; REPLACE: --replace
     local n=$1
     shift
-    as env LD_PRELOAD="$WALFERRY_BUILD/killer.so" "${@/#/WALFERRY_}" ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
+    install -m 755 "$WALFERRY_BUILD/killer.so" "$WALFERRY_DEMO/bin/" || fail "the build has no killer.so"
+    as env LD_PRELOAD="$WALFERRY_DEMO/bin/killer.so" "${@/#/WALFERRY_}" ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
         "$WALFERRY" rejoin --config "$CONFIG" --member "dc$n-a" --yes ${REPLACE:-} </dev/null >"$OUT" 2>&1
 }
 failover() { walferry "$1" failover --yes --force </dev/null >"$OUT" 2>&1 || fail "failover: $(cat "$OUT")"; }
