@@ -6,7 +6,7 @@ track_commit_timestamp = on
 autovacuum = off'
 . "$(dirname "$0")/lib.sh"
 . "$ROOT/tests/support/rejoin.sh"
-long && scale=140 || scale=3
+long && scale=140 || scale=13
 
 start_pool
 prepare_pool
