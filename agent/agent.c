@@ -32,8 +32,9 @@
 #include <unistd.h>
 
 #define SPOOL_RETRY_US  (2 * SECOND_US)
-#define ESCROW_US        (3600 * SECOND_US)
+#define ESCROW_US       (3600 * SECOND_US)
 #define HOUSEKEEPING_US (1 * SECOND_US)
+#define STUCK_US        (300 * MILLISECOND_US)
 #define LAG_FILE        "lag"
 #define SETTINGS_FILE   "walferry.conf"
 
@@ -368,6 +369,25 @@ stamp_beacon(struct agent *a)
         sender_beacon(&a->link[i].sender, &b);
 }
 
+/* WAL that nobody makes PostgreSQL write out would be exposure, for as long as it lies there. */
+static void
+stir(struct agent *a)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    lsn_t end;
+
+    if (a->role != ROLE_PRIMARY || a->links == 0 || s == NULL || s->in_recovery)
+        return;
+    end = lsn_before_page_header(s->insert, agent_identity(a)->segment_bytes);
+    if (end <= s->flush || s->flush != a->stuck_lsn) {
+        a->stuck_lsn = s->flush;
+        a->stuck_us = s->mono_us;
+    } else if (s->mono_us - a->stuck_us >= STUCK_US) {
+        a->stuck_us = s->mono_us;
+        postgres_stir(a->postgres);
+    }
+}
+
 /* ---- receiving ---- */
 
 static void refuse(struct agent *a, struct session *s, enum refuse_kind kind, const char *format,
@@ -580,7 +600,8 @@ renew_spool(struct agent *a)
         return;
     if ((a->role != ROLE_STANDBY && a->role != ROLE_FENCED) ||
         hold_from(a->spool.dir, clock_wall_us()) == UINT64_MAX)
-        code = fail(ERR_USAGE, "the spool begins anew only on a standby, for a seed or rejoin that runs");
+        code = fail(ERR_USAGE,
+                    "the spool begins anew only on a standby, for a seed or rejoin that runs");
     else
         inlet_end(&a->inlet, "the spool begins anew, for a new copy");
     if (code == 0)
@@ -829,8 +850,10 @@ run_postgres(struct agent *a, int64_t now_us)
     if (postgres_run(a->postgres, &a->loop, now_us) == 0)
         return;
     state = postgres_state(a->postgres);
-    if (state == POSTGRES_UP)
+    if (state == POSTGRES_UP) {
         stamp_beacon(a);
+        stir(a);
+    }
     if (state == before)
         return;
     if (state == POSTGRES_STOPPING) {

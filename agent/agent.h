@@ -102,6 +102,8 @@ struct agent {
     struct relay relay;
     struct outbox outbox;
     struct postgres *postgres;
+    lsn_t stuck_lsn; /* where PostgreSQL's flush stands, with more behind it in memory */
+    int64_t stuck_us;
     int64_t stopping_us; /* since when the local server is shutting down; 0: it is not */
     int64_t feedback_us; /* when the local standby was last here */
     struct link link[MEMBERS_MAX];

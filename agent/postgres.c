@@ -22,7 +22,7 @@
 #define ANSWER_US (5 * SECOND_US)
 #define RETRY_US  (500 * MILLISECOND_US)
 
-enum work { WORK_NONE, WORK_CONNECT, WORK_FACTS, WORK_SAMPLE, WORK_COMMAND };
+enum work { WORK_NONE, WORK_CONNECT, WORK_FACTS, WORK_SAMPLE, WORK_STIR, WORK_COMMAND };
 
 struct postgres {
     char conninfo[512];
@@ -42,7 +42,7 @@ struct postgres {
     char said[400];
     enum postgres_command command; /* that waits or runs, if one is asked */
     char query[256];
-    bool asked, done, failed;
+    bool asked, done, failed, stir;
     char error[640];
     char answer[64];
 };
@@ -66,6 +66,8 @@ static const char sample_query[] =
     "  from pg_catalog.pg_replication_slots"
     "  where slot_type = 'physical' and pg_catalog.starts_with(slot_name::pg_catalog.text, 'walferry_')),"
     " (select redo_lsn from pg_catalog.pg_control_checkpoint())";
+
+static const char stir_query[] = "select pg_catalog.pg_current_xact_id()";
 
 /* The first query: without an operator, for only behind it is pg_catalog all there is to find. */
 static const char facts_query[] =
@@ -94,7 +96,7 @@ disconnect(struct postgres *p, int64_t now_us)
     p->work = WORK_NONE;
     p->due_us = now_us + RETRY_US;
     p->said_sqlstate[0] = p->said[0] = '\0';
-    p->write_pending = false;
+    p->write_pending = p->stir = false;
     if (p->asked) {
         p->asked = false;
         p->done = p->failed = true;
@@ -330,9 +332,10 @@ query_over(struct postgres *p, int64_t now_us)
         p->due_us = p->sample.mono_us + POSTGRES_SAMPLE_US;
         set_state(p, POSTGRES_UP, "");
         news = 1;
-    } else if (!(good && work == WORK_FACTS && take_facts(p, r)) &&
+    } else if (work != WORK_STIR && !(good && work == WORK_FACTS && take_facts(p, r)) &&
                !(work == WORK_SAMPLE && sqlstate != NULL && strcmp(sqlstate, "55000") == 0)) {
-        /* 55000: it was promoted between two functions of the row, which is no fault */
+        /* 55000: it was promoted between two functions of the row, which is no fault; and nothing
+         * depends on a stir */
         snprintf(text, sizeof text, "it does not answer as expected: %.250s", error);
         news = set_state(p, POSTGRES_DOWN, text);
         disconnect(p, now_us);
@@ -372,6 +375,10 @@ begin(struct postgres *p, int64_t now_us)
     }
     if (p->asked)
         return send_query(p, WORK_COMMAND, p->query, now_us);
+    if (p->stir) {
+        p->stir = false;
+        return send_query(p, WORK_STIR, stir_query, now_us);
+    }
     p->coming = (struct postgres_sample){.wall_us = clock_wall_us(), .mono_us = clock_us()};
     return send_query(p, WORK_SAMPLE, sample_query, now_us);
 }
@@ -413,6 +420,12 @@ listen_idle(struct postgres *p, short ready, int64_t now_us)
     return 0;
 }
 
+static bool
+is_asked(const struct postgres *p)
+{
+    return p->conn != NULL && (p->asked || p->stir);
+}
+
 int
 postgres_run(struct postgres *p, const struct loop *l, int64_t now_us)
 {
@@ -428,7 +441,7 @@ postgres_run(struct postgres *p, const struct loop *l, int64_t now_us)
         news = ready != 0 ? connect_step(p, now_us) : 0;
     else
         news = go_on(p, ready, now_us);
-    if (p->work == WORK_NONE && (now_us >= p->due_us || (p->asked && p->conn != NULL)))
+    if (p->work == WORK_NONE && (now_us >= p->due_us || is_asked(p)))
         news |= begin(p, now_us);
     return news;
 }
@@ -444,9 +457,7 @@ postgres_watch(const struct postgres *p, struct loop *l)
         events |= POLLOUT;
     if (p->conn != NULL)
         loop_watch(l, PQsocket(p->conn), events);
-    loop_due(l, p->work != WORK_NONE          ? p->work_us + ANSWER_US
-                : p->asked && p->conn != NULL ? 0
-                                              : p->due_us);
+    loop_due(l, p->work != WORK_NONE ? p->work_us + ANSWER_US : is_asked(p) ? 0 : p->due_us);
 }
 
 enum postgres_state
@@ -510,6 +521,12 @@ postgres_ask(struct postgres *p, enum postgres_command command, const char *argu
     p->asked = true;
     p->done = p->failed = false;
     return true;
+}
+
+void
+postgres_stir(struct postgres *p)
+{
+    p->stir = p->conn != NULL && p->state == POSTGRES_UP;
 }
 
 bool

@@ -90,6 +90,13 @@ enum postgres_command {
 bool postgres_ask(struct postgres *p, enum postgres_command command, const char *argument);
 bool postgres_done(struct postgres *p, const char **ret_error);
 
+/*
+ * Between samples, a commit of nothing: 34 bytes of WAL for which PostgreSQL writes out
+ * whatever it still holds in memory. (WAL that is no commit, of pruning say, may lie there for 15 s
+ * while the server is idle; from outside it cannot be told from a commit that did not wait.)
+ */
+void postgres_stir(struct postgres *p);
+
 /* The first value of the last command's answer; "" : null, or there was none. */
 const char *postgres_answer(const struct postgres *p);
 

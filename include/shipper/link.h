@@ -129,7 +129,6 @@ int link_init(struct link *l, const char *member, const struct lane_target *targ
  */
 int link_store(struct link *l, enum link_store_kind kind, const struct spool *spool,
                const char *conninfo);
-int link_outbox(struct link *l, const struct spool *outbox, const char *conninfo);
 /* Ship what the dead server has left, as if the far side had asked; nothing when it is shipped. */
 void link_drain(struct link *l);
 void link_set(struct link *l, const struct link_settings *settings);

@@ -150,6 +150,17 @@ same_rows() {
         fail "the standby was served a record that it took for broken"
 }
 
+# Heaps and indexes of both sides hold together. The extension amcheck has to be there.
+sound() { # OPTIONS
+    local n
+    [ -x "$PGBIN/pg_amcheck" ] || return 0 # before PostgreSQL 14
+    for n in 1 2; do
+        as "$PGBIN/pg_amcheck" "$@" -h "$WALFERRY_DEMO/dc$n/sock" -d postgres >"/tmp/wf-$$.amcheck" 2>&1 ||
+            fail "pg_amcheck of dc$n: $(head -5 "/tmp/wf-$$.amcheck")"
+    done
+    rm -f "/tmp/wf-$$.amcheck"
+}
+
 # Every whole segment of the spool is the primary's, byte for byte, and there is at least one.
 same_segments() {
     local file n=0

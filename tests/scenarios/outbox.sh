@@ -8,6 +8,7 @@ feedback_keep = 8s"
 start_pool
 OUTBOX=$WALFERRY_DEMO/dc1/spool/outbox
 fill 1
+sql1 "create extension amcheck" >/dev/null
 expect 30 level
 
 step "segments are put into the outbox by hand, and gone from pg_wal"
@@ -93,13 +94,7 @@ same_segments
 outbox_is_empty
 expect 20 '[ "$(field 1 .guard.step)" = watch ]'
 expect 20 '[ "$(slot "xmin is not null")" = t ]'
-sql1 "create extension if not exists amcheck" >/dev/null
-expect 20 level
-for n in 1 2; do
-    as "$PGBIN/pg_amcheck" -h "$WALFERRY_DEMO/dc$n/sock" -p 5432 -U "$RUN_AS" postgres >/tmp/wf-$$.amcheck 2>&1 ||
-        fail "pg_amcheck of dc$n: $(tail -3 /tmp/wf-$$.amcheck)"
-done
-rm -f /tmp/wf-$$.amcheck
+sound
 
 step "PostgreSQL dies while the outbox holds what the other site lacks: a failover gets all of it"
 demo cut

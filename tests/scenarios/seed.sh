@@ -15,12 +15,8 @@ whole() { # what is there can be started and then is a standby, or there is noth
     [ ! -e "$DC2_PGDATA" ] || as test -s "$DC2_PGDATA/global/pg_control" -a -e "$DC2_PGDATA/standby.signal"
 }
 same() { # rows, pages, indexes
-    local n
     same_rows
-    [ -x "$PGBIN/pg_amcheck" ] || return 0
-    for n in 1 2; do
-        as "$PGBIN/pg_amcheck" --heapallindexed -h "$WALFERRY_DEMO/dc$n/sock" -d postgres >"$OUT" 2>&1 || fail "pg_amcheck of dc$n: $(tail -3 "$OUT")"
-    done
+    sound --heapallindexed
 }
 agent_again() { start_agent 2; expect 20 '[ "$(field 2 .receiving.state)" = up ]'; }
 killed_seed() { # N [FILE]: kill -9 at its N-th step, or when FILE is made for the N-th time
