@@ -162,12 +162,25 @@ pack_empty(const struct pack *p)
     return p->count == 0 && p->job[p->first].n == 0;
 }
 
+static int
+level(const struct pack *p)
+{
+    return p->compression == COMPRESSION_AUTO ? adapt_level(&p->adapt) : p->compression;
+}
+
+/* Sooner packed than handed over: what a thread's getting up costs, twice, is 100 KB of level 1. */
+static bool
+quick(const struct pack *p, const struct pack_job *j)
+{
+    return j->n <= PACK_AT_ONCE_BYTES || (level(p) <= 1 && p->shelf->packs == 1);
+}
+
 static void
 prepare(struct pack *p, struct pack_job *j)
 {
     buf_clear(&j->frame);
     assert(p->count < PACK_JOBS - 1); /* pack_wants leaves room for what one item can fill */
-    j->codec.level = p->compression == COMPRESSION_AUTO ? adapt_level(&p->adapt) : p->compression;
+    j->codec.level = level(p);
     p->count++;
 }
 
@@ -235,7 +248,7 @@ pack_rest(struct pack *p, bool busy)
 
     if (j->n == 0 || busy)
         return;
-    if (p->count > 0 || j->n > PACK_AT_ONCE_BYTES) {
+    if (p->count > 0 || !quick(p, j)) {
         submit(p);
         return;
     }

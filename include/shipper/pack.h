@@ -16,8 +16,8 @@
 #include "shipper/sender.h"
 
 #define PACK_JOBS          16
-#define COMPRESSION_AUTO   100 /* instead of a level */
-#define PACK_AT_ONCE_BYTES (16u << 10)
+#define COMPRESSION_AUTO   100         /* instead of a level */
+#define PACK_AT_ONCE_BYTES (16u << 10) /* at any level; more at a fast one */
 
 #define SHELF_PLACES 96
 #define SHELF_PACKS  16

@@ -31,7 +31,9 @@ work(void *context)
         pthread_mutex_lock(&c->mutex);
         job->done = true;
         pthread_cond_broadcast(&c->over);
+        pthread_mutex_unlock(&c->mutex);       /* whom this wakes wants it */
         (void)!write(c->fd, &one, sizeof one); /* an eventfd takes it, or is readable already */
+        pthread_mutex_lock(&c->mutex);
     }
     pthread_mutex_unlock(&c->mutex);
     return NULL;
@@ -121,8 +123,8 @@ crew_submit(struct crew *c, struct crew_job *job)
     else
         c->last->next = job;
     c->last = job;
-    pthread_cond_signal(&c->wake);
     pthread_mutex_unlock(&c->mutex);
+    pthread_cond_signal(&c->wake);
 }
 
 bool

@@ -26,8 +26,10 @@ work(void *context)
         w->run(w->job);
         pthread_mutex_lock(&w->mutex);
         w->run = NULL;
+        pthread_mutex_unlock(&w->mutex); /* whom this wakes wants it */
         if (write(w->fd, &one, sizeof one) < 0)
             assert(errno == EAGAIN); /* an eventfd takes it, or is readable already */
+        pthread_mutex_lock(&w->mutex);
     }
     pthread_mutex_unlock(&w->mutex);
     return NULL;
@@ -93,8 +95,8 @@ worker_submit(struct worker *w, void (*run)(void *job), void *job)
     pthread_mutex_lock(&w->mutex);
     w->run = run;
     w->job = job;
-    pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->mutex);
+    pthread_cond_signal(&w->wake);
 }
 
 bool

@@ -32,7 +32,8 @@ wal() { # MB of WAL at a time, some MB per second, until COMMAND holds
 segment_gap() { jq -r "$1" "$DC1_SPOOL/gaps" | head -1; }
 
 small_pool() { # KEYS
-    export DEMO_SEGMENT_MB=1 DEMO_POOL_CONF=$1
+    export DEMO_SEGMENT_MB=1 DEMO_POOL_CONF="$POOL_CONF
+$1"
     start_pool
     step "pg_wal moves to a file system of 100 MB, the outbox to one of 25"
     kill_agent 1 TERM

@@ -1,7 +1,8 @@
 # lib.sh: what every scenario needs; sourced by bash. A scenario reads like a story: start_pool, do
 # something, wait for a state with a deadline, compare bytes and rows, pass.
 #
-# Set by the caller: WALFERRY_BUILD (folder of the binaries), WALFERRY_LONG=1 (full counts).
+# Set by the caller: WALFERRY_BUILD (folder of the binaries), WALFERRY_LONG=1 (full counts), DEMO_POOL_CONF
+# (lines for every [pool], as "lanes = 4": with a scenario's own ones it is $POOL_CONF).
 
 set -u
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -14,6 +15,7 @@ cd / # psql complains of a folder that its user may not enter
 export ASAN_OPTIONS=${ASAN_OPTIONS:-abort_on_error=1:detect_leaks=1} UBSAN_OPTIONS=print_stacktrace=1
 SEED=${SEED:-$RANDOM}
 RANDOM=$SEED
+POOL_CONF=${DEMO_POOL_CONF:-}
 STARTED=$SECONDS
 STEP="before the first step"
 PASSED=

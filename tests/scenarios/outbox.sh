@@ -3,7 +3,8 @@
 # killed meanwhile; then it is shipped from there, in order, and streaming goes on where it ends, to the byte.
 . "$(dirname "$0")/lib.sh"
 
-export DEMO_SEGMENT_MB=1 DEMO_POOL_CONF="slot_retain_max = 6MB
+export DEMO_SEGMENT_MB=1 DEMO_POOL_CONF="$POOL_CONF
+slot_retain_max = 6MB
 feedback_keep = 8s"
 start_pool
 OUTBOX=$WALFERRY_DEMO/dc1/spool/outbox

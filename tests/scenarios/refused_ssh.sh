@@ -179,7 +179,10 @@ poked() { # SOCKET COUNT HEX RESULT: and WAL flows meanwhile
 inlet=$WALFERRY_DEMO/dc2/run/inlet relay=$WALFERRY_DEMO/dc2/run/.s.PGSQL.5432
 step "garbage and slow-loris on the inlet"
 poked "$inlet" 3 ffffffffffffffff "0 3 0 0"
-poked "$inlet" 70 "" "0 7 63 0" # of 64 places the link has one
+lanes=$(sed -n 's/^lanes = \([0-9]\)/\1/p' "$CONFIG")
+lanes=${lanes:-1}
+expect 20 '[ "$(field 2 .receiving.lanes)" = $lanes ]'
+poked "$inlet" 70 "" "0 $((6 + lanes)) $((64 - lanes)) 0" # the link has the others of 64 places
 says 2 'inlet: all 64 places are taken' || fail "the log does not say that the places are taken"
 step "garbage and slow-loris on the relay"
 poked "$relay" 3 ffffffffffffffff "0 3 0 0"

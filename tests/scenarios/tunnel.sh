@@ -4,7 +4,8 @@
 # come through are the same, strangers stay out, and what breaks fails at once.
 . "$(dirname "$0")/lib.sh"
 for tool in jq; do command -v $tool >/dev/null || fail "$tool is missing: tests/run.sh installs it"; done
-export DEMO_POOL_CONF='tunnel_user = walferry_tunnel'
+export DEMO_POOL_CONF="$POOL_CONF
+tunnel_user = walferry_tunnel"
 start_pool
 long && scale=20 || scale=3
 fill $scale

@@ -44,8 +44,9 @@ with_variant() { # N MEMBER RESULT CHECK REASON REMEDY
 
 export DEMO_CONF='wal_level = logical
 max_prepared_transactions = 5'
-export DEMO_POOL_CONF='disk_warning = 0s
-disk_critical = 0s' # what else fills this machine's disk is not the subject
+export DEMO_POOL_CONF="$POOL_CONF
+disk_warning = 0s
+disk_critical = 0s" # what else fills this machine's disk is not the subject
 start_pool
 unset DEMO_CONF
 sql1 "create database $OTHER_DB" >/dev/null

@@ -231,6 +231,24 @@ test_postgres_runs_commands(void **state)
     server_sql(&primary, "select pg_drop_replication_slot(slot_name) from pg_replication_slots");
 }
 
+/* What a transaction wrote that was rolled back before it had a number, nobody writes out. */
+static void
+test_postgres_stirs_what_lies_in_memory(void **state)
+{
+    struct postgres *p = open_as(&primary, "walferry");
+    int64_t until_us = clock_us() + 10 * SECOND_US; /* the background writer would, each 15 s */
+    lsn_t end;
+
+    (void)state;
+    server_sql(&primary, "begin; select pg_logical_emit_message(false, 'test', 'x'); rollback");
+    end = next_sample(p)->insert;
+    postgres_stir(p);
+    while (next_sample(p)->flush < end)
+        assert_true(clock_us() < until_us);
+    assert_int_equal(postgres_state(p), POSTGRES_UP);
+    postgres_free(p);
+}
+
 static void
 test_postgres_names_a_missing_right(void **state)
 {
@@ -436,6 +454,7 @@ main(void)
         cmocka_unit_test(test_postgres_is_not_led_astray_by_a_search_path),
         cmocka_unit_test(test_postgres_samples_many_slots),
         cmocka_unit_test(test_postgres_runs_commands),
+        cmocka_unit_test(test_postgres_stirs_what_lies_in_memory),
         cmocka_unit_test(test_postgres_names_a_missing_right),
         cmocka_unit_test(test_postgres_samples_a_standby_and_promotes_it),
         cmocka_unit_test(test_postgres_tells_a_slot_that_lost_its_wal),
