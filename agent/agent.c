@@ -34,6 +34,7 @@
 #define SPOOL_RETRY_US  (2 * SECOND_US)
 #define ESCROW_US       (3600 * SECOND_US)
 #define HOUSEKEEPING_US (1 * SECOND_US)
+#define FLUSH_US        (5 * MILLISECOND_US)
 #define STUCK_US        (300 * MILLISECOND_US)
 #define LAG_FILE        "lag"
 #define SETTINGS_FILE   "walferry.conf"
@@ -365,8 +366,10 @@ stamp_beacon(struct agent *a)
     b = (struct beacon){.lsn = lsn_before_page_header(s->insert, agent_identity(a)->segment_bytes),
                         .wall_us = s->wall_us,
                         .mono_us = s->mono_us};
-    for (size_t i = 0; i < a->links; i++)
+    for (size_t i = 0; i < a->links; i++) {
+        a->link[i].sender.commits_wait = s->synchronous_standby_names[0] != '\0';
         sender_beacon(&a->link[i].sender, &b);
+    }
 }
 
 /* WAL that nobody makes PostgreSQL write out would be exposure, for as long as it lies there. */
@@ -582,12 +585,26 @@ job_flush(void *job)
     f->took_us = clock_us() - begun_us;
 }
 
+/* Nobody waits for the next flush: it is for what comes until then, too. NEVER_US: there is none.
+ */
+static int64_t
+flush_due_us(const struct agent *a)
+{
+    if (worker_busy(&a->flusher) || a->spool.damaged)
+        return NEVER_US;
+    if (a->receiver.commits_wait || !receiver_live(&a->receiver) ||
+        a->spool.flushed == a->spool.available)
+        return 0;
+    return a->flushed_us + FLUSH_US;
+}
+
 static void
 begin_flush(struct agent *a, int64_t now_us)
 {
-    if (!worker_busy(&a->flusher) && !a->spool.damaged &&
-        spool_flush_begin(&a->spool, &a->flush, now_us))
-        worker_submit(&a->flusher, job_flush, &a->flush);
+    if (now_us < flush_due_us(a) || !spool_flush_begin(&a->spool, &a->flush, now_us))
+        return;
+    a->flushed_us = now_us;
+    worker_submit(&a->flusher, job_flush, &a->flush);
 }
 
 /* For a seed: what is here ends before the WAL that the primary still has. */
@@ -1189,6 +1206,8 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     tunnel_watch(&a->tunnel, &a->loop);
     loop_due(&a->loop, failover_due_us(a));
     loop_due(&a->loop, house_us);
+    if (a->spool.flushed < a->spool.available)
+        loop_due(&a->loop, flush_due_us(a));
     if (a->spool_error[0] != '\0')
         loop_due(&a->loop, a->spool_retry_us);
     return a->loop.due_us;

@@ -64,7 +64,7 @@ struct failover {
     lsn_t rescued;                /* progress of a drain, to tell a slow one from a dead one */
     int64_t step_us[FAILOVER_PROMOTE + 1];
     bool loss_known;
-    char loss[256];               /* as it was said */
+    char loss[256];     /* as it was said */
     bool command_asked; /* a command of this step is with PostgreSQL */
     size_t next_member; /* FAILOVER_SLOTS */
     lsn_t drain_to;
@@ -102,7 +102,8 @@ struct agent {
     struct relay relay;
     struct outbox outbox;
     struct postgres *postgres;
-    lsn_t stuck_lsn; /* where PostgreSQL's flush stands, with more behind it in memory */
+    int64_t flushed_us; /* when the last flush began */
+    lsn_t stuck_lsn;    /* where PostgreSQL's flush stands, with more behind it in memory */
     int64_t stuck_us;
     int64_t stopping_us; /* since when the local server is shutting down; 0: it is not */
     int64_t feedback_us; /* when the local standby was last here */
@@ -132,8 +133,8 @@ struct agent {
 /* The state of everything, for `walferry status`: a new reference. */
 json_t *agent_report(const struct agent *a, int64_t now_us);
 
-/* Where the primary stands, by its own sample or by the beacon that came last; LSN_UNKNOWN when that
- * is too long ago. */
+/* Where the primary stands, by its own sample or by the beacon that came last; LSN_UNKNOWN when
+ * that is too long ago. */
 lsn_t agent_primary_stands(const struct agent *a, int64_t now_us);
 
 /* Is what the last PING told, round trip and wall clocks, still so? */

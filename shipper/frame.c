@@ -306,7 +306,8 @@ get_body(struct reader *r, struct frame *f)
         get_ack(r, &f->ack);
         return 0;
     case FRAME_BEACON:
-        get_beacon(r, &f->beacon);
+        get_beacon(r, &f->beacon.stamp);
+        f->beacon.commits_wait = (reader_u8(r) & 1) != 0;
         return 0;
     case FRAME_PING:
         f->ping.sent_us = (int64_t)reader_u64(r);
@@ -442,7 +443,8 @@ put_body(struct buf *out, const struct frame *f)
         put_ack(out, &f->ack);
         return;
     case FRAME_BEACON:
-        put_beacon(out, &f->beacon);
+        put_beacon(out, &f->beacon.stamp);
+        buf_put_u8(out, f->beacon.commits_wait ? 1 : 0);
         return;
     case FRAME_PING:
         buf_put_u64(out, (uint64_t)f->ping.sent_us);

@@ -9,9 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PING_US SECOND_US
-#define HOLD_US MILLISECOND_US
-#define DEAD_US (5 * SECOND_US)
+#define PING_US      SECOND_US
+#define HOLD_US      MILLISECOND_US
+#define HOLD_LONG_US (5 * MILLISECOND_US) /* a little WAL, that nobody waits for */
+#define LITTLE_BYTES (256u << 10)
+#define DEAD_US      (5 * SECOND_US)
 
 void
 receiver_init(struct receiver *r, struct spool *spool, struct codec *codec, uint8_t *scratch)
@@ -76,6 +78,7 @@ receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
     r->compared = f.accept.lsn;
     r->waits[0] = '\0';
     r->drained = false;
+    r->commits_wait = true; /* until told else */
     r->postgres = PONG_POSTGRES_UNKNOWN;
     r->primary_timeline = hello->timeline;
     r->far_digest = hello->config_digest;
@@ -258,7 +261,8 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
             code = receiver_go_on(r, now_us);
         return code == ERR_AGAIN && r->order.next > f->number ? 0 : code;
     case FRAME_BEACON:
-        take_beacon(r, &f->beacon);
+        take_beacon(r, &f->beacon.stamp);
+        r->commits_wait = f->beacon.commits_wait;
         return 0;
     case FRAME_PING:
         return take_ping(r, f, now_us, wall_us);
@@ -307,6 +311,14 @@ only_received(const struct ack *a, const struct ack *said)
     return ack_equal(&rest, said);
 }
 
+static int64_t
+hold_us(const struct receiver *r)
+{
+    bool little = r->wal_bytes - r->said_bytes < LITTLE_BYTES;
+
+    return little && !r->commits_wait ? HOLD_LONG_US : HOLD_US;
+}
+
 void
 receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catalog_xmin,
                 bool standby_connected, int64_t now_us)
@@ -333,16 +345,17 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
     }
     if (r->out == NULL || (r->said_any && ack_equal(&f.ack, &r->said)))
         return;
-    if (r->said_any && r->spool->flushing && only_received(&f.ack, &r->said)) {
+    if (r->said_any && r->spool->flushed < r->spool->available && only_received(&f.ack, &r->said)) {
         if (r->held_us == 0)
             r->held_us = now_us;
-        if (now_us - r->held_us < HOLD_US)
+        if (now_us - r->held_us < hold_us(r))
             return;
     }
     r->held_us = 0;
     if (frame_put(r->out, &f) < 0)
         return; /* no room: said again as soon as there is */
     r->said = f.ack;
+    r->said_bytes = r->wal_bytes;
     r->said_any = true;
 }
 
@@ -377,8 +390,8 @@ receiver_due_us(const struct receiver *r)
         return NEVER_US;
     if (r->heard_us + DEAD_US < due_us)
         due_us = r->heard_us + DEAD_US;
-    if (r->held_us != 0 && r->held_us + HOLD_US < due_us)
-        due_us = r->held_us + HOLD_US;
+    if (r->held_us != 0 && r->held_us + hold_us(r) < due_us)
+        due_us = r->held_us + hold_us(r);
     return due_us;
 }
 

@@ -21,7 +21,8 @@ sender_init(struct sender *s, struct codec *codec)
 static void
 put_beacon(struct sender *s, const struct beacon *b)
 {
-    struct frame f = {.type = FRAME_BEACON, .beacon = *b};
+    struct frame f = {.type = FRAME_BEACON,
+                      .beacon = {.stamp = *b, .commits_wait = s->commits_wait}};
 
     if (s->state == SENDER_ACCEPTED)
         frame_put(s->out, &f); /* no room: the next one says the same later, towards the older */

@@ -25,7 +25,8 @@
  * number of the next frame wanted (all before it came, in order), u64 xmin, u64 catalog xmin (epoch
  * << 32 | xid; 0 none), u8 flags (1 the standby is connected, 2 busy: what comes waits here, not on
  * the line), three beacons: the newest ones that received, flushed and applied cover (LSN 0: none)
- *   BEACON   u64 LSN, u64 primary's wall clock, u64 primary's monotonic clock (microseconds)
+ *   BEACON   u64 LSN, u64 primary's wall clock, u64 primary's monotonic clock (microseconds),
+ *            u8 flags (1 commits wait for a standby: flush at once)
  *   PING     u64 sender's monotonic clock
  *   PONG     u64 that same value, u64 answerer's monotonic clock, u64 its wall clock,
  *            u8 state of its PostgreSQL (enum pong_postgres)
@@ -191,7 +192,10 @@ struct frame {
             size_t length;
         } wal;
         struct ack ack;
-        struct beacon beacon;
+        struct {
+            struct beacon stamp;
+            bool commits_wait;
+        } beacon;
         struct {
             int64_t sent_us;
         } ping;

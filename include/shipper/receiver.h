@@ -31,11 +31,13 @@ struct receiver {
     timeline_t primary_timeline;
     uint64_t far_digest;
     int64_t heard_us, pinged_us, opened_us;
+    bool commits_wait; /* for our flush, as the far side knows: a caller need not hurry else */
 
     lsn_t compared;  /* end of the WAL that came in this session */
     struct ack said; /* the last ACK */
     bool said_any;
-    int64_t held_us; /* since when an ACK is held back for the flush under way; 0: none is */
+    uint64_t said_bytes; /* wal_bytes then */
+    int64_t held_us;     /* since when an ACK is held back for the flush to come; 0: none is */
 
     /* the far PostgreSQL, as the last PONG told it; true at some time after postgres_us, when it
      * was asked (the line may have held the PONG for long) */

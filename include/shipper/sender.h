@@ -44,7 +44,7 @@ struct sender {
     lsn_t sent; /* end of the last WAL taken in this session; resume_lsn before the first */
 
     struct ack far;    /* the last ACK; positions never go back over connections,
-                       * unless ACCEPT says that the far side has lost what it had */
+                        * unless ACCEPT says that the far side has lost what it had */
     bool far_known;    /* an ACK came in this life */
     bool far_compared; /* all that is flushed there was compared in this session: it is our WAL */
     bool far_changed;  /* since the caller last looked: it clears this */
@@ -62,6 +62,7 @@ struct sender {
     enum pong_postgres postgres; /* of this side, told in every PONG: the caller keeps it true */
 
     struct lag received, flushed, applied; /* as acknowledged; pending ones are in flushed */
+    bool commits_wait;                     /* set by the caller: told with each beacon */
     struct beacon stamped;                 /* the newest beacon given to sender_beacon */
     struct clock_offset offset;
 

@@ -71,7 +71,8 @@ samples(struct frame *f)
                                     .xmin = 700,
                                     .catalog_xmin = 0,
                                     .standby_connected = true}};
-    f[n++] = (struct frame){.type = FRAME_BEACON, .beacon = {.lsn = 1, .wall_us = 2, .mono_us = 3}};
+    f[n++] = (struct frame){.type = FRAME_BEACON,
+                            .beacon = {{.lsn = 1, .wall_us = 2, .mono_us = 3}, true}};
     f[n++] = (struct frame){.type = FRAME_PING, .ping = {.sent_us = 12}};
     f[n++] = (struct frame){
         .type = FRAME_PONG,

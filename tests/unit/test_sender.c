@@ -275,7 +275,7 @@ test_sender_believes_beacons_only_when_acknowledged(void **state)
     sender_beacon(&sender, &first); /* the link is down: it waits */
     accept_at(MB);
     assert_int_equal(next(&f), FRAME_BEACON); /* ahead of any WAL */
-    assert_int_equal(f.beacon.mono_us, 100);
+    assert_int_equal(f.beacon.stamp.mono_us, 100);
     sender_beacon(&sender, &second);
     assert_int_equal(ack(MB + 200, MB + 200, MB + 200, (struct beacon){0}), 0);
     assert_int_equal(sender.flushed.covered.lsn, 0); /* the position alone says nothing */
