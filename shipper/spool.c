@@ -711,6 +711,7 @@ open_next(struct spool *s)
     name_of(s, s->timeline, s->written, name, partial);
     if (durable_open(s->dir, partial, DURABLE_CREATE, &s->fd) < 0)
         return fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, partial);
+    durable_reserve(s->fd, s->identity.segment_bytes);
     s->fd_start = s->written;
     s->fd_new = true;
     return 0;

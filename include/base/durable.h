@@ -26,6 +26,9 @@ int durable_write(int fd, const void *bytes, size_t n, uint64_t offset); /* all,
 int durable_data(int fd);                                                /* fdatasync */
 int durable_size(int fd, uint64_t *ret_bytes);
 int durable_truncate(int fd, uint64_t bytes);
+/* Room for a file that will grow to so many bytes: its flushes need not find it. A hint, no
+ * promise. */
+void durable_reserve(int fd, uint64_t bytes);
 
 int durable_sync_dir(int dir);
 int durable_rename(int dir, const char *from, const char *to); /* and the directory's sync */

@@ -102,6 +102,12 @@ durable_truncate(int fd, uint64_t bytes)
     return ftruncate(fd, (off_t)bytes);
 }
 
+void
+durable_reserve(int fd, uint64_t bytes)
+{
+    (void)!fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes);
+}
+
 int
 durable_sync_dir(int dir)
 {

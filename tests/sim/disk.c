@@ -300,6 +300,13 @@ durable_truncate(int fd, uint64_t bytes)
     return 0;
 }
 
+void
+durable_reserve(int fd, uint64_t bytes)
+{
+    (void)fd;
+    (void)bytes;
+}
+
 int
 durable_sync_dir(int dir)
 {
