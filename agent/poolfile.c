@@ -10,11 +10,13 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 /* ---- this host's file ---- */
 
@@ -102,6 +104,28 @@ changed_target(const struct config *before, const struct config *after, const ch
     return NULL;
 }
 
+/* A new file is made beside the old one: asked before any member is changed. */
+static int
+check_folder(const char *file, FILE *errors)
+{
+    const char *name;
+    int dir, code = open_place(file, &dir, &name);
+
+    if (code < 0) {
+        fprintf(errors, "%s\n", fail_message());
+        return code;
+    }
+    if (faccessat(dir, ".", W_OK, AT_EACCESS) < 0) {
+        fprintf(errors,
+                "cannot replace %s: %s; its folder must belong to this user, and be one of the "
+                "unit's ReadWritePaths\n",
+                file, strerror(errno));
+        code = ERR_LOCAL;
+    }
+    durable_close(dir);
+    return code;
+}
+
 /* As this host would read it at the next start; every error is a line of `errors`. */
 static int
 check(const struct config *before, const struct member *old, const char *text, size_t length,
@@ -137,7 +161,9 @@ check(const struct config *before, const struct member *old, const char *text, s
                 key, member, before->file);
         return ERR_USAGE;
     }
-    return config_check_local(&after, new, errors);
+    if (config_check_local(&after, new, errors) < 0)
+        return ERR_USAGE;
+    return from_afar ? check_folder(before->file, errors) : 0;
 }
 
 struct kept {
@@ -195,8 +221,7 @@ install(const struct config *config, const struct member *self, const char *text
     if (code < 0)
         return code;
     if (durable_replace(dir, name, text, length) < 0)
-        code = fail_sys(ERR_LOCAL, "cannot replace %s (its folder must belong to this user)",
-                        config->file);
+        code = fail_sys(ERR_LOCAL, "cannot replace %s", config->file);
     durable_close(dir);
     return code;
 }
@@ -366,6 +391,8 @@ push(const struct config *config, const struct member *self, const struct option
     }
     if (check(config, self, text, (size_t)length, false, stderr) < 0)
         return 2;
+    if (elsewhere && check_folder(config->file, stderr) < 0)
+        return 1;
     for (size_t i = 0; i < config->members; i++) {
         const struct member *m = &config->member[i];
         int code = m == self ? 0 : ask(self, m, "check", text, &a);
