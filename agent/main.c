@@ -171,7 +171,9 @@ print_help(FILE *out, const struct command *only)
                      "  --member NAME   who this is; else WALFERRY_MEMBER, else whose ssh host is "
                      "this machine\n");
     if (only == NULL)
-        fprintf(out, "\nExit: 0 done, 1 failed or refused, 2 usage or config.\n");
+        fprintf(out,
+                "\nExit: 0 done, 1 failed or refused, 2 usage or config; check and validate have "
+                "their own.\n");
 }
 
 static int
@@ -318,6 +320,10 @@ main(int argc, char **argv)
         return usage(NULL, name[0] != '\0' ? "no such command: " : "a command is missing", name);
     if (command->run == command_fetch)
         restore_begin();
+    if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
+        print_help(stdout, command);
+        return 0;
+    }
     code = parse_options(&options, command, argc, argv);
     if (code == 0)
         code = run(command, &options);

@@ -375,6 +375,10 @@ check_sources(struct validation *v)
     char host[256], member[MEMBER_NAME_SIZE + 16];
     bool right = true;
 
+    if (v->primary) {
+        validate_say(v, READY_OK, "primary_conninfo and restore_command are written by rejoin");
+        return;
+    }
     conninfo_host(validate_setting(v, "primary_conninfo"), host, sizeof host);
     snprintf(member, sizeof member, "--member %s", v->self->name);
     if (strcmp(host, v->self->run) != 0) {
