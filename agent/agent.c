@@ -903,8 +903,10 @@ set_shipping(struct agent *a, uint64_t client, const json_t *request)
     guard_ship(a);
     a->shipping_set = true;
     log_info("%s is %s until the next start: walferry set", key, value);
-    control_text(&a->control, client, "%s = %s until the agent's next start; %s has the last word",
-                 key, value, a->config->file);
+    control_text(&a->control, client,
+                 "%s = %s until the agent's next start; %s has the last word%s", key, value,
+                 a->config->file,
+                 a->role == ROLE_PRIMARY ? "" : " (this member ships only as the primary)");
     control_done(&a->control, client, 0);
 }
 

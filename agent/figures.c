@@ -198,7 +198,7 @@ judge_link(const struct agent *a, size_t i, struct event_condition c[EVENTS], in
     known = lag_age(&l->sender.applied, now_us, &age_us);
     judge_age(a, &c[EVENT_APPLY_LATE], what, known, age_us, limits->apply_warning_us, now_us);
     if (l->state != LINK_SHIPPING)
-        hold(&c[EVENT_LINK_DOWN], "the link to %s: %.150s", l->member,
+        hold(&c[EVENT_LINK_DOWN], "the link to %s: %.190s", l->member,
              l->reason[0] != '\0' ? l->reason : "connecting");
     else if (l->sender.far_digest != a->config->digest)
         hold(&c[EVENT_CONFIG_DIFFERS], "the pool's file of %s is another one", l->member);

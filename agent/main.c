@@ -96,14 +96,21 @@ static const struct command commands[] = {
      "[fill|give-up [MEMBER]] [--json] [--yes] [--reason=TEXT]",
      "show WAL that other members lack; get it with consent, or give it up"},
     {"validate", command_validate, OPTION_PLACE | OPTION_JSON | OPTION_POOL | OPTION_LOCAL, 0, -1,
-     "[NAME | --pool] [--json]",
+     "[NAME | --pool | --local] [--json]",
      "is a member (this one) ready for a role change? exit 0 yes, 1 with warnings, 2 no, 3 unknown"},
     {"failover", command_failover, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE, 0, 0,
-     "[--dry-run] [--yes] [--force]", "make this host's standby the primary"},
+     "[--dry-run] [--yes] [--force]",
+     "make this host's standby the primary\n"
+     "\n"
+     "  --dry-run       say what would be lost and done, change nothing\n"
+     "  --yes           do not ask\n"
+     "  --force         also while the primary answers"},
     {"rejoin", command_rejoin, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_SEED, 0, 0,
      "[--dry-run] [--yes] [--replace]",
      "make a former primary a standby again; what it alone has is kept and listed\n"
      "\n"
+     "  --dry-run       say where it parted and what would be done, change nothing\n"
+     "  --yes           do not ask\n"
      "  --replace       make a new copy (see seed) instead of rewinding"},
     {"lost", command_lost, OPTION_PLACE | OPTION_JSON, 0, 0, "[--json]",
      "show what failovers have cost: at most, and after the rejoin exactly"},
@@ -111,7 +118,7 @@ static const struct command commands[] = {
      "[show MEMBER | diff MEMBER | push [FILE] [--force]]",
      "compare the pool's file between members, or send a new one to all"},
     {"files", command_files, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN, 0, -3,
-     "[show | diff | apply [--yes] MEMBER PATH]",
+     "[show | diff | apply [--dry-run] [--yes] MEMBER PATH]",
      "list the files outside the WAL that other members sent, or put one in place here"},
     {"sync", command_sync, OPTION_PLACE | OPTION_APPLIED | OPTION_TIMEOUT, 0, -1,
      "[MEMBER] [--applied] [--timeout 60s]",

@@ -63,7 +63,7 @@ print_stream(const json_t *stream, const char *direction, const char *peer)
         printf("  no WAL to ship: %s\n", reason);
     if (json_is_true(json_object_get(stream, "config_differs")))
         printf(
-            "  the pool's file differs between the two members: compare and restart the agents\n");
+            "  the pool's file differs between the two members: see walferry config\n");
     print_position(stream, "received");
     print_position(stream, "flushed");
     print_position(stream, "applied");

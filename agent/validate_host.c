@@ -153,7 +153,9 @@ check_space(struct validation *v, const char *path, const char *what, const char
                                                 : READY_OK,
                  "%s free for %s, in %s%s", shown, what, path, time);
     if (bytes < DISK_WARNING || soon)
-        validate_remedy(v, "make room: 1 GB is little when the other site is away for a while");
+        validate_remedy(v, bytes < DISK_WARNING
+                               ? "make room: 1 GB is little when the other site is away for a while"
+                               : "make room, or stop what fills it");
 }
 
 static void
