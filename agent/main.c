@@ -186,7 +186,10 @@ print_help(FILE *out, const struct command *only)
 static int
 usage(const struct command *command, const char *what, const char *which)
 {
-    fprintf(stderr, "walferry: %s%s\n\n", what, which);
+    fprintf(stderr, "walferry: %s%s\n", what, which);
+    if (command != NULL && command->run == command_receive)
+        return 2; /* one line, for the reason of a far link */
+    fputc('\n', stderr);
     print_help(stderr, command);
     return 2;
 }
