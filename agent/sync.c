@@ -3,8 +3,8 @@
  * on either end of a link. It asks the agent's status again and again: the age of what is durable
  * is below the time that has passed since the start when, and only when, everything of before is.
  *
- * Where the primary's PostgreSQL is down there is no now: its agent ships what is left in pg_wal,
- * and the end of that is waited for, until the server is back. A link that is not up now, or ends,
+ * Where the primary's PostgreSQL is down there is no now: on its host, the agent ships what is
+ * left in pg_wal, and the end of that is waited for, until the server is back. A link that is not up now, or ends,
  * has forgotten that it was asked: it is asked again.
  */
 #include "command.h"
