@@ -62,6 +62,16 @@ echo "$OUT" | grep -q "^dc2-a: tunnel_user of dc2-a would change" || fail "$OUT"
 edit 's/^name .*/name = other/'
 config 1 push "$NEW"
 [ $? = 2 ] || fail "another pool's file is pushed: $OUT"
+as mkdir "$WALFERRY_DEMO/ro" && as cp "$FILE2" "$WALFERRY_DEMO/ro/pool.ini" && as chmod 500 "$WALFERRY_DEMO/ro"
+kill_agent 2 TERM
+CONFIG=$WALFERRY_DEMO/ro/pool.ini start_agent 2
+wait_for 30 'walferry 1 status --json | jq -e ".links[0].state == \"up\""' || fail "no link"
+edit 's/^name .*/&\nship_warning = 9s/'
+wait_for 30 'config 1 push "$NEW" --yes; grep -q "^dc2-a: cannot replace" <<<"$OUT"' || fail "pushed into a folder that cannot be written: $OUT"
+grep -q 'nothing was changed' <<<"$OUT" || fail "$OUT"
+cmp -s "$NEW" "$FILE1" && fail "changed at one side only"
+as chmod 700 "$WALFERRY_DEMO/ro"
+restart 2
 grep -q '^; more' "$FILE2" || fail "a refused file was taken"
 
 step "a new file goes to all and is taken up at the next start"

@@ -77,10 +77,13 @@ as "$WALFERRY" validate --config "$WALFERRY_DEMO/nowhere.ini" >/dev/null 2>&1
 [ "$(field 2 .receiving.state)" = up ] && [ "$(field 2 .receiving.connections_lost)" = 0 ] || fail "a knock disturbed the link"
 
 step "settings of the primary"
+set1 "set primary_conninfo = ''"
 set1 "set fsync = off"
 set1 "set full_page_writes = off"
 finds 2 dc1-a fail fsync 'fsync is off' 'alter system set fsync = on'
+has dc1-a ok 'sources of WAL' 'written by rejoin' '' || fail "a primary needs no settings of a standby: $(bad)"
 has dc1-a warn rewind 'full_page_writes is off' 'alter system set full_page_writes = on' || fail "full_page_writes: $(bad)"
+set1 "reset primary_conninfo"
 set1 "reset fsync"
 set1 "reset full_page_writes"
 set1 "set synchronous_standby_names = 'elsewhere'"
