@@ -62,8 +62,7 @@ print_stream(const json_t *stream, const char *direction, const char *peer)
     if (reason != NULL)
         printf("  no WAL to ship: %s\n", reason);
     if (json_is_true(json_object_get(stream, "config_differs")))
-        printf(
-            "  the pool's file differs between the two members: see walferry config\n");
+        printf("  the pool's file differs between the two members: see walferry config\n");
     print_position(stream, "received");
     print_position(stream, "flushed");
     print_position(stream, "applied");

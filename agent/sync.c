@@ -4,8 +4,8 @@
  * is below the time that has passed since the start when, and only when, everything of before is.
  *
  * Where the primary's PostgreSQL is down there is no now: on its host, the agent ships what is
- * left in pg_wal, and the end of that is waited for, until the server is back. A link that is not up now, or ends,
- * has forgotten that it was asked: it is asked again.
+ * left in pg_wal, and the end of that is waited for, until the server is back. A link that is not
+ * up now, or ends, has forgotten that it was asked: it is asked again.
  */
 #include "command.h"
 #include "control.h"
