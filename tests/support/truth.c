@@ -50,6 +50,7 @@
 #define MARKERS_MAX 20000
 #define MOMENTS     1200
 #define TICK_US     (100 * MILLISECOND_US)
+#define SKEWS       3
 #define LIES_SHOWN  5 /* of a phase */
 
 struct site {
@@ -57,7 +58,7 @@ struct site {
     const volatile int64_t *skew; /* mapped: skew.c has it, too */
     PGconn *conn;
     int64_t dialed_us;
-    int64_t skew_us[2], skewed_us; /* of its agent's wall clock: now, before; since when */
+    int64_t skew_us[SKEWS], skewed_us; /* of its agent's wall clock, now and before; since when */
     bool in_recovery;
     int64_t turned_us; /* when that changed, or it was away */
     json_t *status;    /* of this tick; NULL: no agent answered */
@@ -414,7 +415,7 @@ check_as_of(const struct site *s, const char *who, const char *what, const json_
     const struct site *p = &site[primary];
     struct tm tm = {0};
     int ms = 0;
-    int64_t told_us, now_us = clock_wall_us() - (clock_us() - s->asked_us), off_us, before_us;
+    int64_t told_us, now_us = clock_wall_us() - (clock_us() - s->asked_us), off_us = INT64_MAX;
 
     if (text == NULL || !known(at(position, "lag_seconds")))
         return;
@@ -427,10 +428,9 @@ check_as_of(const struct site *s, const char *who, const char *what, const json_
     tm.tm_mon--;
     told_us = (int64_t)timegm(&tm) * SECOND_US + ms * MILLISECOND_US;
     told_us -= now_us - us_of(at(position, "lag_seconds"));
-    off_us = llabs(told_us - p->skew_us[0]);
-    before_us = llabs(told_us - p->skew_us[1]);
-    if (before_us < off_us) /* a beacon from before the step */
-        off_us = before_us;
+    for (size_t i = 0; i < SKEWS; i++) /* a beacon may be from before a step, and the one before */
+        if (llabs(told_us - p->skew_us[i]) < off_us)
+            off_us = llabs(told_us - p->skew_us[i]);
     if (off_us > phase.limit_us)
         lie("%s %s: as of %s, and %.3f s behind: %.3f s apart", who, what, text,
             json_number_value(at(position, "lag_seconds")), (double)off_us / SECOND_US);
@@ -651,7 +651,8 @@ tick(void)
 
     for (int n = 0; n < SITES; n++) {
         if (site[n].skew_us[0] != *site[n].skew) {
-            site[n].skew_us[1] = site[n].skew_us[0];
+            memmove(site[n].skew_us + 1, site[n].skew_us,
+                    sizeof site[n].skew_us - sizeof site[n].skew_us[0]);
             site[n].skew_us[0] = *site[n].skew;
             site[n].skewed_us = clock_us();
         }
