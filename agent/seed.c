@@ -2,10 +2,11 @@
  * seed: this host's first copy of the database, or a new one.
  *
  * pg_basebackup runs here, through the tunnel, without WAL: the spool has it, from the slot, which
- * is there before the copy begins, and a hold keeps all of it until the new standby follows. The
- * copy is made and verified beside the data directory; then PostgreSQL is stopped, the two change
- * places, and it is started as a standby of the local relay. What was there stays beside until the
- * new one follows.
+ * is there before the copy begins, and a hold keeps all of it until the new standby follows. (Where
+ * the primary's archive takes nothing the copy has WAL: without, it would wait for the archive.)
+ * The copy is made and verified beside the data directory; then PostgreSQL is stopped, the two
+ * change places, and it is started as a standby of the local relay. What was there stays beside
+ * until the new one follows.
  *
  * The journal has the step that is being done. Killed while it copies, the same command starts
  * clean; killed later, it goes on. Nothing that is half made is ever where it could be started.
@@ -51,6 +52,7 @@ struct seed {
     char conninfo[256];
     char from[MEMBER_NAME_SIZE]; /* the primary */
     json_int_t epoch;            /* ... and its epoch */
+    bool archive_stuck; /* of the primary's PostgreSQL: a backup without WAL would wait for it */
     bool size_known;
     uint64_t base_bytes, whole_bytes;
     enum step step; /* that is being done */
@@ -261,7 +263,12 @@ check_primary(struct seed *s)
     const char *const argv[] = {"pg_basebackup", "--version", NULL};
     PGresult *r = ask_primary(s,
                               "select pg_catalog.pg_is_in_recovery()::text, "
-                              "pg_catalog.current_setting('server_version_num')",
+                              "pg_catalog.current_setting('server_version_num'), "
+                              "(pg_catalog.current_setting('archive_mode') <> 'off' and "
+                              "(last_failed_time > coalesce(last_archived_time, '-infinity') or "
+                              "pg_catalog.current_setting('archive_command') = '' and "
+                              "coalesce(pg_catalog.current_setting('archive_library', true), '') "
+                              "= ''))::text from pg_catalog.pg_stat_archiver",
                               NULL);
     int ours = 0, theirs, code;
 
@@ -271,6 +278,7 @@ check_primary(struct seed *s)
     code = strcmp(PQgetvalue(r, 0, 0), "false") == 0
                ? 0
                : fail(ERR_PEER, "the PostgreSQL of %s is in recovery, it is no primary", s->from);
+    s->archive_stuck = strcmp(PQgetvalue(r, 0, 2), "true") == 0;
     PQclear(r);
     if (code == 0)
         code = job_run(&s->job, argv, read_version, &ours);
@@ -509,7 +517,8 @@ run_backup(struct seed *s, bool probe)
     add(b, "-D");
     add(b, s->d.fresh);
     for (const char *const *a =
-             (const char *const[]){"-X", "none", "-c", "fast", "-P", "-l", "walferry seed", NULL};
+             (const char *const[]){"-X", s->archive_stuck ? "stream" : "none", "-c", "fast", "-P",
+                                   "-l", "walferry seed", NULL};
          *a != NULL; a++)
         add(b, *a);
     for (size_t i = 0; i < s->d.tablespaces; i++) {
@@ -546,6 +555,9 @@ step_copy(struct seed *s)
 {
     int code = datadir_begin(&s->d);
 
+    if (code == 0 && s->archive_stuck)
+        job_say(&s->job, "the WAL archive of %s takes nothing: the copy brings WAL of its own",
+                s->from);
     return code == 0 ? run_backup(s, false) : code;
 }
 

@@ -26,6 +26,8 @@ killed_seed() { # N [FILE]: kill -9 at its N-th step, or when FILE is made for t
 }
 end_load_now() { as kill "$LOAD_PID" 2>/dev/null; pkill -f "pgbench.*$WALFERRY_DEMO" 2>/dev/null; end_load; }
 
+export DEMO_CONF="archive_mode = on
+archive_command = 'true'"
 start_pool
 SPACES=$WALFERRY_DEMO/spaces
 sql1 "create extension amcheck" >/dev/null
@@ -86,6 +88,16 @@ tidy
 as grep -q "of this host" "$DC2_PGDATA/pg_hba.conf" || fail "this host's settings are not restored"
 end_load_now
 same
+
+step "the primary's archive takes nothing"
+sql1 "alter system set archive_command = 'false'" >/dev/null && sql1 "select pg_reload_conf(), pg_switch_wal()" >/dev/null
+expect 20 '[ "$(sql1 "select failed_count > 0 from pg_stat_archiver")" = t ]'
+seed --replace --yes || fail "$(cat "$OUT")"
+told "the WAL archive of dc1-a takes nothing"
+tidy
+same
+sql1 "alter system reset archive_command" >/dev/null && sql1 "select pg_reload_conf()" >/dev/null
+expect 30 '[ "$(sql1 "select last_archived_time > last_failed_time from pg_stat_archiver")" = t ]'
 
 step "killed in the middle of the copy: the tool ends as well, the same command starts clean"
 load 600 -R 400 # ended below
