@@ -1160,7 +1160,7 @@ config_load(struct config *c, const char *file, FILE *errors)
         return code;
     fprintf(errors,
             "%s: others may write it (mode %04o, user %u); allowed: a file of root or of who runs "
-            "this, chmod go-w\n",
+            "this: run as its user, or chmod go-w\n",
             file, (unsigned)st.st_mode & 07777, (unsigned)st.st_uid);
     return fail(ERR_USAGE, "%s: others may write it, nothing is started", file);
 }
@@ -1389,7 +1389,8 @@ check_version(struct complaints *to, const struct member *m)
                  text_escape(shown, sizeof shown, text, strlen(text)));
 }
 
-static void
+/* False: another user is to run this, for whom nothing else is wrong. */
+static bool
 check_pgdata(struct complaints *to, const struct member *m)
 {
     char owner[SHOWN_SIZE], we[SHOWN_SIZE];
@@ -1397,15 +1398,17 @@ check_pgdata(struct complaints *to, const struct member *m)
 
     if (stat(m->pgdata, &st) < 0) {
         if (errno == ENOENT)
-            return; /* as an empty one */
+            return true; /* as an empty one */
         complain(to, m->line, "pgdata", "%s: %s", m->pgdata, strerror(errno));
     } else if (st.st_uid != geteuid()) {
         user_name(st.st_uid, owner);
         complain(to, m->line, "pgdata", "%s belongs to %s, this runs as %s; run as %s", m->pgdata,
                  owner, user_name(geteuid(), we), owner);
+        return false;
     } else {
         check_version(to, m);
     }
+    return true;
 }
 
 static void
@@ -1453,7 +1456,8 @@ config_check_local(const struct config *c, const struct member *self, FILE *erro
     char path[sizeof self->bindir + 16];
 
     name_section(&to, self);
-    check_pgdata(&to, self);
+    if (!check_pgdata(&to, self))
+        return verdict(&to);
     snprintf(path, sizeof path, "%s/pg_ctl", self->bindir);
     if (access(path, X_OK) < 0)
         complain(&to, self->line, "bindir",

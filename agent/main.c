@@ -330,9 +330,11 @@ main(int argc, char **argv)
         return usage(NULL, name[0] != '\0' ? "no such command: " : "a command is missing", name);
     if (command->run == command_fetch)
         restore_begin();
-    if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
-        print_help(stdout, command);
-        return 0;
+    for (int i = 2; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            print_help(stdout, command);
+            return 0;
+        }
     }
     code = parse_options(&options, command, argc, argv);
     if (code == 0)

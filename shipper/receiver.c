@@ -299,16 +299,21 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
     return fail(ERR_PEER, "a frame of type %d came from a sender", (int)f->type);
 }
 
+/* Nothing new that the next flush's ACK could not tell as well. */
 static bool
-only_received(const struct ack *a, const struct ack *said)
+may_wait(const struct receiver *r, const struct ack *a)
 {
     struct ack rest = *a;
 
-    rest.received = said->received;
-    rest.compared = said->compared;
-    rest.next = said->next;
-    rest.received_beacon = said->received_beacon;
-    return ack_equal(&rest, said);
+    rest.received = r->said.received;
+    rest.compared = r->said.compared;
+    rest.next = r->said.next;
+    rest.received_beacon = r->said.received_beacon;
+    if (!r->commits_wait) {
+        rest.applied = r->said.applied;
+        rest.applied_beacon = r->said.applied_beacon;
+    }
+    return ack_equal(&rest, &r->said);
 }
 
 static int64_t
@@ -345,7 +350,7 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
     }
     if (r->out == NULL || (r->said_any && ack_equal(&f.ack, &r->said)))
         return;
-    if (r->said_any && r->spool->flushed < r->spool->available && only_received(&f.ack, &r->said)) {
+    if (r->said_any && r->spool->flushed < r->spool->available && may_wait(r, &f.ack)) {
         if (r->held_us == 0)
             r->held_us = now_us;
         if (now_us - r->held_us < hold_us(r))
