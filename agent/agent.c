@@ -377,9 +377,12 @@ static void
 stir(struct agent *a)
 {
     const struct postgres_sample *s = postgres_sample(a->postgres);
+    bool ships = false;
     lsn_t end;
 
-    if (a->role != ROLE_PRIMARY || a->links == 0 || s == NULL || s->in_recovery)
+    for (size_t i = 0; i < a->links; i++)
+        ships = ships || a->link[i].state == LINK_SHIPPING;
+    if (a->role != ROLE_PRIMARY || !ships || s == NULL || s->in_recovery)
         return;
     end = lsn_before_page_header(s->insert, agent_identity(a)->segment_bytes);
     if (end <= s->flush || s->flush != a->stuck_lsn) {
@@ -592,7 +595,7 @@ flush_due_us(const struct agent *a)
 {
     if (worker_busy(&a->flusher) || a->spool.damaged)
         return NEVER_US;
-    if (a->receiver.commits_wait || !receiver_live(&a->receiver) ||
+    if (a->receiver.commits_wait || !receiver_live(&a->receiver) || a->spool.retired_fd >= 0 ||
         a->spool.flushed == a->spool.available)
         return 0;
     return a->flushed_us + FLUSH_US;
@@ -651,8 +654,8 @@ run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
         spool_failed(a, now_us);
     while (inlet_greeting(&a->inlet, &session, &hello))
         answer_greeting(a, session, hello, now_us, wall_us);
+    begin_flush(a, now_us); /* first: a commit may wait for it */
     relay_push(&a->relay, now_us);
-    begin_flush(a, now_us);
     relay_run(&a->relay, &a->loop, now_us);
     relay_standby(&a->relay, &standby);
     if (standby.connected)

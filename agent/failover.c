@@ -122,11 +122,12 @@ tell_loss(struct agent *a, int64_t now_us)
              !lag_age(&r->flushed, primary_us, &age_us))
         snprintf(loss, size, "unknown; no beacon of the primary was ever covered here");
     else
-        snprintf(loss, size,
-                 "at most what was committed in the last %s: everything before %s (primary's clock) "
-                 "is here",
-                 text_duration(age, sizeof age, age_us),
-                 text_time(when, sizeof when, r->flushed.covered.wall_us));
+        snprintf(
+            loss, size,
+            "at most what was committed in the last %s: everything before %s (primary's clock) "
+            "is here",
+            text_duration(age, sizeof age, age_us),
+            text_time(when, sizeof when, r->flushed.covered.wall_us));
     say(a, "loss: %s", loss);
 }
 
@@ -135,10 +136,10 @@ static void
 write_receipt(const struct agent *a, const char *former)
 {
     char when[40];
-    json_t *receipt = json_pack("{s:I s:s s:s s:s s:s s:b}", "epoch",
-                                (json_int_t)a->pool.epoch.number, "primary", a->self->name, "former",
-                                former, "began", text_time(when, sizeof when, clock_wall_us()),
-                                "at_most", a->failover.loss, "exact", 0);
+    json_t *receipt = json_pack(
+        "{s:I s:s s:s s:s s:s s:b}", "epoch", (json_int_t)a->pool.epoch.number, "primary",
+        a->self->name, "former", former, "began", text_time(when, sizeof when, clock_wall_us()),
+        "at_most", a->failover.loss, "exact", 0);
 
     if (receipt_save(a->self->spool, receipt) < 0)
         log_warning("%s", fail_message());

@@ -330,7 +330,7 @@ main(int argc, char **argv)
         return usage(NULL, name[0] != '\0' ? "no such command: " : "a command is missing", name);
     if (command->run == command_fetch)
         restore_begin();
-    for (int i = 2; i < argc; i++) {
+    for (int i = 2; i < argc && command->run != command_fetch; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             print_help(stdout, command);
             return 0;

@@ -67,7 +67,7 @@ static const char sample_query[] =
     "  where slot_type = 'physical' and pg_catalog.starts_with(slot_name::pg_catalog.text, 'walferry_')),"
     " (select redo_lsn from pg_catalog.pg_control_checkpoint())";
 
-static const char stir_query[] = "select pg_catalog.pg_current_xact_id()";
+static const char stir_query[] = "begin; select pg_catalog.pg_current_xact_id(); rollback";
 
 /* The first query: without an operator, for only behind it is pg_catalog all there is to find. */
 static const char facts_query[] =
@@ -332,10 +332,12 @@ query_over(struct postgres *p, int64_t now_us)
         p->due_us = p->sample.mono_us + POSTGRES_SAMPLE_US;
         set_state(p, POSTGRES_UP, "");
         news = 1;
-    } else if (work != WORK_STIR && !(good && work == WORK_FACTS && take_facts(p, r)) &&
+    } else if (work == WORK_STIR) {
+        if (!good) /* in a transaction that failed: no sample is to be taken there */
+            disconnect(p, now_us);
+    } else if (!(good && work == WORK_FACTS && take_facts(p, r)) &&
                !(work == WORK_SAMPLE && sqlstate != NULL && strcmp(sqlstate, "55000") == 0)) {
-        /* 55000: it was promoted between two functions of the row, which is no fault; and nothing
-         * depends on a stir */
+        /* 55000: it was promoted between two functions of the row, which is no fault */
         snprintf(text, sizeof text, "it does not answer as expected: %.250s", error);
         news = set_state(p, POSTGRES_DOWN, text);
         disconnect(p, now_us);

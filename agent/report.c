@@ -353,22 +353,24 @@ exposure_json(const struct agent *a, int64_t now_us)
     return seconds_json(known, best_us);
 }
 
-/* Does its PostgreSQL tell us what it has applied? Then it is a standby, whatever it was. */
+/* Has its PostgreSQL told over this link what it has applied? Then it is a standby, whatever it
+ * was. */
 static bool
-follows_us(const struct agent *a, const struct member *m, int64_t now_us)
+follows_us(const struct agent *a, const struct member *m)
 {
-    int64_t age_us;
+    for (size_t i = 0; i < a->links; i++) {
+        const struct link *l = &a->link[i];
 
-    for (size_t i = 0; i < a->links; i++)
-        if (strcmp(a->link[i].member, m->name) == 0)
-            return a->link[i].state == LINK_SHIPPING &&
-                   lag_age(&a->link[i].sender.applied, now_us, &age_us);
+        if (strcmp(l->member, m->name) == 0)
+            return l->state == LINK_SHIPPING && (l->sender.far.standby_connected ||
+                                                 l->sender.applied.covered.mono_us >= l->since_us);
+    }
     return false;
 }
 
 /* What this agent can say of a member: its own role, and who is the primary. */
 static json_t *
-members_json(const struct agent *a, int64_t now_us)
+members_json(const struct agent *a)
 {
     json_t *members = json_array();
 
@@ -377,7 +379,7 @@ members_json(const struct agent *a, int64_t now_us)
         const char *role = m == a->self                                 ? role_name(a->role)
                            : a->pool.epoch.number == 0                  ? "unknown"
                            : strcmp(m->name, a->pool.epoch.member) == 0 ? "primary"
-                           : pool_was_primary(&a->pool, m->name) && !follows_us(a, m, now_us)
+                           : pool_was_primary(&a->pool, m->name) && !follows_us(a, m)
                                ? "former primary"
                                : "standby";
 
@@ -409,7 +411,7 @@ agent_report(const struct agent *a, int64_t now_us)
                                   "member", text_json(a->pool.epoch.member), "timeline",
                                   (int)origin.timeline, "fork", lsn_json(origin.fork)));
     json_object_set_new(json, "failover_step", json_integer(a->pool.step));
-    json_object_set_new(json, "members", members_json(a, now_us));
+    json_object_set_new(json, "members", members_json(a));
     json_object_set_new(json, "exposure_seconds", exposure_json(a, now_us));
     json_object_set_new(
         json, "limits",

@@ -517,7 +517,7 @@ run_backup(struct seed *s, bool probe)
     add(b, "-D");
     add(b, s->d.fresh);
     for (const char *const *a =
-             (const char *const[]){"-X", s->archive_stuck ? "stream" : "none", "-c", "fast", "-P",
+             (const char *const[]){"-X", s->archive_stuck ? "fetch" : "none", "-c", "fast", "-P",
                                    "-l", "walferry seed", NULL};
          *a != NULL; a++)
         add(b, *a);

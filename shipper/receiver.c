@@ -348,6 +348,8 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
         f.ack.flushed_beacon = r->flushed.covered;
         f.ack.applied_beacon = r->applied.covered;
     }
+    if (r->said_any && ack_equal(&f.ack, &r->said))
+        r->held_us = 0;
     if (r->out == NULL || (r->said_any && ack_equal(&f.ack, &r->said)))
         return;
     if (r->said_any && r->spool->flushed < r->spool->available && may_wait(r, &f.ack)) {

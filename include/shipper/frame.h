@@ -1,3 +1,4 @@
+/* clang-format off */
 /*
  * frame: the wire between two agents. This comment is the specification.
  *
@@ -10,7 +11,7 @@
  * REFUSE. Then WAL, HISTORY, BEACON, DRAINED and WAITS flow to the receiver, ACK, DRAIN and POOL to
  * the sender, PING, PONG and GOODBYE both ways.
  *
- *   HELLO    u32 magic "WFRY", u16 protocol (3), string pool, u64 system identifier,
+ *   HELLO    u32 magic "WFRY", u16 protocol (4), string pool, u64 system identifier,
  *            u32 segment bytes, u16 PostgreSQL major, string from, string to, u64 epoch number,
  *            string epoch member, u64 incarnation, u8 lane, u32 timeline, u64 config digest,
  *            rest: the timeline's history file ("" on timeline 1)
@@ -19,28 +20,31 @@
  *   REFUSE   u8 kind (enum refuse_kind), u64 epoch number, string epoch member, u32 timeline and
  *            u64 fork LSN of that epoch, string reason (shown to the DBA on both sides)
  *   WAL      u64 number, u32 timeline, u64 LSN of the first byte,
- *            u8 codec (0 none, 1 one zstd frame), u32 decoded length (1 .. FRAME_WAL_MAX), rest:
- * the bytes ACK      u32 timeline, u64 received, u64 flushed, u64 applied (0 unknown), u64 compared
- * (end of the WAL that came in this session: up to there both sides hold the same bytes), u64
- * number of the next frame wanted (all before it came, in order), u64 xmin, u64 catalog xmin (epoch
- * << 32 | xid; 0 none), u8 flags (1 the standby is connected, 2 busy: what comes waits here, not on
- * the line), three beacons: the newest ones that received, flushed and applied cover (LSN 0: none)
+ *            u8 codec (0 none, 1 one zstd frame), u32 decoded length (1 .. FRAME_WAL_MAX),
+ *            rest: the bytes
+ *   ACK      u32 timeline, u64 received, u64 flushed, u64 applied (0 unknown), u64 compared (end of
+ *            the WAL that came in this session: up to there both sides hold the same bytes), u64
+ *            number of the next frame wanted (all before it came, in order), u64 xmin, u64 catalog
+ *            xmin (epoch << 32 | xid; 0 none), u8 flags (1 the standby is connected, 2 busy: what
+ *            comes waits here, not on the line), three beacons: the newest ones that received,
+ *            flushed and applied cover (LSN 0: none)
  *   BEACON   u64 LSN, u64 primary's wall clock, u64 primary's monotonic clock (microseconds),
  *            u8 flags (1 commits wait for a standby: flush at once)
  *   PING     u64 sender's monotonic clock
  *   PONG     u64 that same value, u64 answerer's monotonic clock, u64 its wall clock,
  *            u8 state of its PostgreSQL (enum pong_postgres)
- *   HISTORY  u64 number, u32 timeline, rest: its history file (the name is computed at the far
- * side) POOL     u64 epoch number, string epoch member, u32 timeline, u64 fork LSN DRAIN nothing:
- * ship what your dead PostgreSQL has left in pg_wal, please DRAINED  u64 number, u8 1 done or 0
- * not, u32 timeline, u64 its end of WAL, string why not GOODBYE  string reason
+ *   HISTORY  u64 number, u32 timeline, rest: its history file (its name is computed over there)
+ *   POOL     u64 epoch number, string epoch member, u32 timeline, u64 fork LSN
+ *   DRAIN    nothing: ship what your dead PostgreSQL has left in pg_wal, please
+ *   DRAINED  u64 number, u8 1 done or 0 not, u32 timeline, u64 its end of WAL, string why not
+ *   GOODBYE  string reason
  *   WAITS    string why no WAL comes; "": it comes again
  *   TUNNEL   u16 protocol, string pool, string from, string to, u64 number, u8 service (enum
  *            tunnel_service), string reason
  *   DATA     u32 decoded length (1 .. FRAME_DATA_MAX), rest: the next piece of this direction's
  *            zstd stream, flushed: it decodes to just that many bytes
- *   FILE     string path, u64 mtime (microseconds of 1970), u32 mode, rest: its bytes (both ways;
- * at most FRAME_FILE_MAX): a file outside the WAL, to be kept
+ *   FILE     string path, u64 mtime (microseconds of 1970), u32 mode, rest: its bytes, at most
+ *            FRAME_FILE_MAX (both ways): a file outside the WAL, to be kept
  *
  * Lanes: a HELLO with lane 0 begins a session; one with another lane joins the living session of
  * the same member and incarnation and is answered by an ACCEPT of zeros, or a REFUSE. From then on
@@ -62,13 +66,14 @@
  * Types 16 and up are not spoken yet: an unknown type ends the session by name. Every
  * decoder survives any bytes at all; decoded sizes are bounded before anything is decoded.
  */
+/* clang-format on */
 #ifndef SHIPPER_FRAME_H
 #define SHIPPER_FRAME_H
 
 #include "base/buf.h"
 #include "shipper/identity.h"
 
-#define FRAME_PROTOCOL   3
+#define FRAME_PROTOCOL   4
 #define FRAME_WAL_MAX    (128u << 10) /* decoded; what a walsender sends at once */
 #define FRAME_DATA_MAX   (120u << 10) /* decoded; what does not get smaller fits a frame, too */
 #define FRAME_BYTES_MAX  (FRAME_WAL_MAX + 64)

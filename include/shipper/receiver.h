@@ -88,9 +88,9 @@ int receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, in
  * spool waits for a flush, give none. */
 int receiver_go_on(struct receiver *r, int64_t now_us);
 
-/* Say ACK if a position moved since the last one; what was only received waits a moment for the
- * flush that is under way: one ACK for both. standby_* are the local standby's; applied 0
- * unknown. */
+/* Say ACK if a position moved since the last one. What was only received waits a moment for the
+ * flush to come, and while no commit waits, what was applied, too: one ACK for all. standby_* are
+ * the local standby's; applied 0 unknown. */
 void receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catalog_xmin,
                      bool standby_connected, int64_t now_us);
 

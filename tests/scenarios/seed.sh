@@ -90,14 +90,14 @@ end_load_now
 same
 
 step "the primary's archive takes nothing"
-sql1 "alter system set archive_command = 'false'" >/dev/null && sql1 "select pg_reload_conf(), pg_switch_wal()" >/dev/null
+sql1 "alter system set archive_command = 'false'" >/dev/null && sql1 "select pg_reload_conf()" >/dev/null
+expect 20 '[ "$(sql1 "show archive_command")" = false ]'
+sql1 "create table to_archive (); select pg_switch_wal()" >/dev/null
 expect 20 '[ "$(sql1 "select failed_count > 0 from pg_stat_archiver")" = t ]'
 seed --replace --yes || fail "$(cat "$OUT")"
 told "the WAL archive of dc1-a takes nothing"
 tidy
 same
-sql1 "alter system reset archive_command" >/dev/null && sql1 "select pg_reload_conf()" >/dev/null
-expect 30 '[ "$(sql1 "select last_archived_time > last_failed_time from pg_stat_archiver")" = t ]'
 
 step "killed in the middle of the copy: the tool ends as well, the same command starts clean"
 load 600 -R 400 # ended below
@@ -109,6 +109,8 @@ whole || fail "half a copy is there"
 [ "$(sql2 "select pg_is_in_recovery()")" = t ] || fail "the old standby does not answer"
 seed --replace --yes || fail "$(cat "$OUT")"
 tidy
+sql1 "alter system reset archive_command" >/dev/null && sql1 "select pg_reload_conf()" >/dev/null
+expect 90 '[ "$(sql1 "select last_archived_time > last_failed_time from pg_stat_archiver")" = t ]'
 
 step "the tunnel breaks"
 seed --replace --yes --rate 5MB &

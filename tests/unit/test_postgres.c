@@ -236,7 +236,7 @@ static void
 test_postgres_stirs_what_lies_in_memory(void **state)
 {
     struct postgres *p = open_as(&primary, "walferry");
-    int64_t until_us = clock_us() + 10 * SECOND_US; /* the background writer would, each 15 s */
+    int64_t until_us = clock_us() + 5 * SECOND_US; /* the background writer would, each 15 s */
     lsn_t end;
 
     (void)state;
