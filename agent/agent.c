@@ -33,6 +33,7 @@
 
 #define SPOOL_RETRY_US  (2 * SECOND_US)
 #define ESCROW_US       (3600 * SECOND_US)
+#define BOOTED_US       (300 * SECOND_US) /* by then a host that boots has the right time */
 #define HOUSEKEEPING_US (1 * SECOND_US)
 #define FLUSH_US        (5 * MILLISECOND_US)
 #define STUCK_US        (300 * MILLISECOND_US)
@@ -1065,6 +1066,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     int code;
 
     *a = (struct agent){.config = config, .self = self, .started_us = clock_us()};
+    a->escrow_due_us = BOOTED_US;
     a->incarnation = (uint64_t)clock_wall_us();
     a->spool.dir = a->spool.lock = a->inlet.fd = a->relay.fd = a->control.fd = -1;
     a->outbox.spool.dir = a->outbox.spool.lock = a->outbox.relay.fd = -1;

@@ -62,12 +62,15 @@ struct failover {
     int64_t started_us, since_us; /* the whole; the present phase or step */
     int64_t asked_us;             /* PING is out */
     lsn_t rescued;                /* progress of a drain, to tell a slow one from a dead one */
+    bool rescue_failed;
     int64_t step_us[FAILOVER_PROMOTE + 1];
     bool loss_known;
     char loss[256];     /* as it was said */
     bool command_asked; /* a command of this step is with PostgreSQL */
     size_t next_member; /* FAILOVER_SLOTS */
     lsn_t drain_to;
+    lsn_t replayed;            /* FAILOVER_PROMOTE */
+    int64_t moved_us, said_us; /* ... since when no further; of its last line */
 };
 
 struct note; /* a small file on its way to disk: agent.c */

@@ -84,6 +84,12 @@ ready_to_promote(struct agent *a)
     const struct postgres_sample *s = postgres_sample(a->postgres);
     char command[600];
 
+    if (postgres_state(a->postgres) == POSTGRES_STARTING) {
+        stop(a,
+             "refused: the PostgreSQL of %s is still starting up; run this again when it answers",
+             a->self->name);
+        return false;
+    }
     if (postgres_state(a->postgres) != POSTGRES_UP || s == NULL) {
         stop(a,
              "refused: the PostgreSQL of %s is not answering (%s); start it and run this again: %s",
@@ -165,6 +171,15 @@ failover_request(struct agent *a, uint64_t client, const json_t *request, int64_
 }
 
 static void
+ask(struct agent *a, int64_t now_us)
+{
+    a->failover.phase = FAILOVER_ASKING;
+    a->failover.asked_us = now_us;
+    receiver_ping(&a->receiver, now_us);
+    inlet_push(&a->inlet);
+}
+
+static void
 run_waiting(struct agent *a, int64_t now_us)
 {
     struct failover *f = &a->failover;
@@ -184,10 +199,7 @@ run_waiting(struct agent *a, int64_t now_us)
             control_done(&a->control, f->client, 0);
         return;
     }
-    f->phase = FAILOVER_ASKING;
-    f->asked_us = now_us;
-    receiver_ping(&a->receiver, now_us);
-    inlet_push(&a->inlet);
+    ask(a, now_us);
 }
 
 static void
@@ -242,6 +254,10 @@ run_asking(struct agent *a, int64_t now_us)
             }
             return;
         case PONG_POSTGRES_DEAD:
+            if (f->rescue_failed) {
+                begin_steps(a, now_us);
+                return;
+            }
             if (f->dry_run) {
                 say(a,
                     "the PostgreSQL of %s is dead, its agent lives: what is left in its pg_wal would be shipped "
@@ -288,6 +304,18 @@ run_rescuing(struct agent *a, int64_t now_us)
     struct failover *f = &a->failover;
     struct receiver *r = &a->receiver;
 
+    if (receiver_live(r) &&
+        (r->postgres == PONG_POSTGRES_ANSWERS || r->postgres == PONG_POSTGRES_SILENT)) {
+        if (f->force)
+            begin_steps(a, now_us);
+        else
+            stop(
+                a,
+                "refused: the PostgreSQL of %s was started again meanwhile. If it must go all the same, "
+                "stop it first, or run: walferry failover --force",
+                r->from);
+        return;
+    }
     if (a->spool.written > f->rescued) {
         f->rescued = a->spool.written;
         f->since_us = now_us;
@@ -298,8 +326,19 @@ run_rescuing(struct agent *a, int64_t now_us)
         f->loss_known = a->spool.flushed >= r->drained_end;
     } else if (r->drained) {
         say(a, "%s cannot ship the rest: %s", r->from, r->drained_reason);
-    } else if (receiver_live(r) && now_us - f->since_us < RESCUE_US) {
+        f->rescue_failed = true;
+        ask(a, now_us); /* is it still dead? */
         return;
+    } else if (receiver_live(r)) { /* it says in the end that it has shipped all, or why not */
+        if (now_us - f->since_us < RESCUE_US)
+            return;
+        f->since_us = now_us;
+        if (!f->force) {
+            say(a, "%s still looks for the end of its pg_wal; with --force it is not waited for",
+                r->from);
+            return;
+        }
+        say(a, "%s still looks for the end of its pg_wal: not waited for", r->from);
     } else {
         say(a, "%s stopped answering while it shipped the rest", r->from);
     }
@@ -472,7 +511,17 @@ step_promote(struct agent *a, int64_t now_us)
     struct failover *f = &a->failover;
     const struct postgres_sample *s = postgres_sample(a->postgres);
     const char *error;
+    char left[32];
 
+    if (!f->entered) {
+        f->entered = true;
+        f->replayed = LSN_UNKNOWN;
+        f->moved_us = f->said_us = now_us;
+    }
+    if (s->replay > f->replayed) { /* all that is here comes before the promotion */
+        f->replayed = s->replay;
+        f->moved_us = now_us;
+    }
     if (!s->in_recovery && postgres_state(a->postgres) == POSTGRES_UP)
         return true;
     if (!f->command_asked) {
@@ -481,10 +530,16 @@ step_promote(struct agent *a, int64_t now_us)
         stop(a, "PostgreSQL refuses to promote: %s", error);
         return false;
     }
-    if (now_us - f->since_us >= PROMOTE_US)
+    if (now_us - f->said_us >= PROMOTE_US / 4 && f->replayed < a->spool.flushed) {
+        f->said_us = now_us;
+        say(a, "PostgreSQL replays, then it is promoted: %s left",
+            text_bytes(left, sizeof left, a->spool.flushed - f->replayed));
+    }
+    if (now_us - f->moved_us >= PROMOTE_US)
         stop(
             a,
-            "PostgreSQL was told to promote and is still in recovery after %d s; see its log, and run this again",
+            "PostgreSQL was told to promote and is still in recovery, without progress for %d s; see "
+            "its log, and whether a query blocks its replay (pg_stat_activity), and run this again",
             (int)(PROMOTE_US / SECOND_US));
     return false;
 }

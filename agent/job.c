@@ -447,9 +447,12 @@ job_stop_postgres(struct job *j)
 
 /* ---- settings ---- */
 
-static const char *const our_settings[] = {"primary_conninfo", "restore_command",
-                                           "recovery_target_timeline",
-                                           "wal_retrieve_retry_interval"};
+static const char *const our_settings[] = {
+    "primary_conninfo", "restore_command", "recovery_target_timeline",
+    "wal_retrieve_retry_interval",
+    /* of a restore of long ago: a standby would end there */
+    "recovery_target", "recovery_target_name", "recovery_target_time", "recovery_target_xid",
+    "recovery_target_lsn"};
 
 static bool
 is_ours(const char *line)
@@ -525,7 +528,9 @@ job_write_settings(const struct job *j, const char *pgdata)
         "%sprimary_conninfo = 'host=%s port=5432 user=walferry'\n"
         "restore_command = '\"%s\" fetch --config \"%s\" --member %s \"%%f\" \"%%p\" || exit 1'\n"
         "recovery_target_timeline = 'latest'\n"
-        "wal_retrieve_retry_interval = '500ms'\n",
+        "wal_retrieve_retry_interval = '500ms'\n"
+        "recovery_target = ''\nrecovery_target_name = ''\nrecovery_target_time = ''\n"
+        "recovery_target_xid = ''\nrecovery_target_lsn = ''\n",
         used > 0 && text[used - 1] != '\n' ? "\n" : "", m->run, program, file, m->name);
     if (durable_replace(dir, SETTINGS, text, used) < 0 ||
         durable_replace(dir, "standby.signal", "", 0) < 0)

@@ -39,9 +39,16 @@ connect_as(const struct config *config, const struct member *self, const char *d
     const char *const keys[] = {
         "host",        "port", "user", "dbname", "connect_timeout", "options", "application_name",
         "replication", NULL};
-    const char *const values[] = {directory,  "5432",      config->tunnel_user,
-                                  database,   "15",        "-c search_path=pg_catalog",
-                                  "walferry", replication, NULL};
+    const char *const values[] = {
+        directory,
+        "5432",
+        config->tunnel_user,
+        database,
+        "15",
+        "-c search_path=pg_catalog -c statement_timeout=0 -c lock_timeout=0",
+        "walferry",
+        replication,
+        NULL};
     PGconn *connection;
     int code;
 

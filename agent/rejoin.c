@@ -37,7 +37,9 @@
 #include "base/text.h"
 #include "shipper/pgwal.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,8 +175,12 @@ read_own_history(struct rejoin *r, timeline_t timeline)
 static int
 connect_present(struct rejoin *r)
 {
-    if (r->present != NULL)
+    char one[8];
+
+    if (r->present != NULL && present_ask(r->present, "select 1", one, sizeof one) == 0)
         return 0;
+    PQfinish(r->present); /* a question to the DBA or a long step ago */
+    r->present = NULL;
     if (present_connect(r->job.config, r->job.self, "postgres", &r->present) == 0)
         return 0;
     return fail_in(ERR_PEER, "the PostgreSQL of %s is not reached through the tunnel", r->primary);
@@ -220,6 +226,30 @@ read_present(struct rejoin *r)
 }
 
 /* What pg_rewind needs; told before anything is touched. */
+/* pg_rewind gives up at a link that is a file on the other side; pg_wal may be one. */
+static int
+check_links(const struct rejoin *r)
+{
+    const char *pgdata = r->job.self->pgdata;
+    DIR *dir = opendir(pgdata);
+    const struct dirent *e;
+    struct stat about;
+    int code = 0;
+
+    while (dir != NULL && code == 0 && (e = readdir(dir)) != NULL)
+        if (strcmp(e->d_name, "pg_wal") != 0 &&
+            fstatat(dirfd(dir), e->d_name, &about, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISLNK(about.st_mode))
+            code =
+                fail(ERR_USAGE,
+                     "refused: %s/%s is a link, which pg_rewind does not take; put the file itself "
+                     "there (or name its place in postgresql.conf), or run this with --replace",
+                     pgdata, e->d_name);
+    if (dir != NULL)
+        closedir(dir);
+    return code;
+}
+
 static int
 check_rewind(struct rejoin *r)
 {
@@ -896,6 +926,10 @@ begin(struct rejoin *r)
     if (!r->reseed && check_rewind(r) < 0) {
         job_say(&r->job, "%s; a new copy is made instead", fail_message());
         r->reseed = true;
+    }
+    if (!r->reseed && check_links(r) < 0) {
+        fprintf(stderr, "walferry rejoin: %s\n", fail_message());
+        return 1;
     }
     if (r->options->dry_run) {
         job_say(

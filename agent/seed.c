@@ -176,9 +176,11 @@ reach_primary(struct seed *s)
              "application_name=walferry_seed",
              s->job.self->run, s->job.config->tunnel_user);
     for (;;) {
-        char dbname[sizeof s->conninfo + 32];
+        char dbname[sizeof s->conninfo + 100];
 
-        snprintf(dbname, sizeof dbname, "%s dbname=" DATABASE, s->conninfo);
+        snprintf(dbname, sizeof dbname,
+                 "%s dbname=" DATABASE " options='-c statement_timeout=0 -c lock_timeout=0'",
+                 s->conninfo);
         s->primary = PQconnectdb(dbname);
         if (PQstatus(s->primary) == CONNECTION_OK)
             return 0;
@@ -464,7 +466,9 @@ take_progress(void *context, const char *line)
     uint64_t done_kb, total_kb;
 
     if (sscanf(line, "%" SCNu64 "/%" SCNu64 " kB", &done_kb, &total_kb) != 2) {
-        if (strstr(line, "WARNING") != NULL) /* such as WAL that is not archived */
+        /* such as WAL that is not archived: in any language, a minute after all is copied */
+        if (strstr(line, "WARNING") != NULL ||
+            (s->last_us != 0 && clock_us() - s->last_us > 30 * SECOND_US))
             job_say(&s->job, "%s", line);
         return;
     }

@@ -467,6 +467,8 @@ ship_rest(struct link *l)
     if (l->sender.sent < d->end)
         return 0;
     pgwal_close(&d->wal);
+    if (pgwal_postmaster_alive(l->pgdata) != 0)
+        return not_drained(l, "its PostgreSQL was started again meanwhile");
     d->state = DRAIN_NONE;
     d->done = d->end;
     log_info("link to %s: the rest of the dead server's WAL is sent, up to " LSN_FORMAT, l->member,

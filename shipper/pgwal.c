@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define RECORD_HEADER   24
@@ -92,6 +93,7 @@ int
 pgwal_postmaster_alive(const char *pgdata)
 {
     char path[512], text[64] = "", state;
+    struct stat there, here;
     FILE *file;
     long pid;
 
@@ -115,6 +117,11 @@ pgwal_postmaster_alive(const char *pgdata)
     if (fscanf(file, "%*d (%63[^)]) %c", text, &state) != 2)
         state = 'Z';
     fclose(file);
+    /* ... or another cluster's: a postmaster works in its data directory */
+    snprintf(path, sizeof path, "/proc/%ld/cwd", pid);
+    if (stat(path, &there) == 0 && stat(pgdata, &here) == 0 &&
+        (there.st_dev != here.st_dev || there.st_ino != here.st_ino))
+        return 0;
     return state != 'Z' && (strcmp(text, "postgres") == 0 || strcmp(text, "postmaster") == 0);
 }
 

@@ -538,7 +538,7 @@ is_over(struct stream *s, int64_t now_us)
     }
     if (s->broken != 0 && !s->far_ended && down_drained(s) && stream_next(s, &f) != 1)
         return s->broken;
-    if (buf_used(in_of(s)) > 0) /* it waits for us */
+    if (all_under_way(&s->down)) /* it waits for us, and we for a slow client */
         s->heard_us = now_us;
     if (now_us - s->heard_us >= DEAD_US)
         return fail(ERR_PEER, "nothing was heard for a minute: the line or the far agent is gone");

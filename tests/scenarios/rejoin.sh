@@ -32,6 +32,10 @@ load2 600 # the new primary is not left idle
 expect 20 '[ "$(field 1 .epoch.number)" = 2 ]'
 rejoin 1 --dry-run || fail "dry run: $(cat "$OUT")"
 [ "$(sql1 "select pg_is_in_recovery()")" = f ] || fail "the dry run stopped it"
+as ln -s /etc/passwd "$DC1_PGDATA/elsewhere.conf"
+rejoin 1 --dry-run && fail "a link is taken"
+told "elsewhere.conf is a link"
+as rm "$DC1_PGDATA/elsewhere.conf"
 rejoin 1 && fail "it does not ask"
 before=$(date +%s)
 rejoin 1 --yes || fail "rejoin: $(cat "$OUT")"

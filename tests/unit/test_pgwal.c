@@ -194,6 +194,9 @@ test_pgwal_refuses_a_living_server(void **state)
     server_start(&server);
     assert_int_equal(pgwal_open(&w, server.pgdata, server.segment_bytes), ERR_PEER);
     assert_non_null(strstr(fail_message(), "a postmaster runs on"));
+    fresh_copy(); /* whose file names another cluster's postmaster, after a boot say */
+    shell("cp %s/postmaster.pid %s/", server.pgdata, copy);
+    assert_int_equal(pgwal_postmaster_alive(copy), 0);
     server_stop(&server, SIGKILL); /* leaves its postmaster.pid */
     assert_int_equal(pgwal_open(&w, server.pgdata, server.segment_bytes), 0);
     pgwal_close(&w);
