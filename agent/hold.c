@@ -1,6 +1,8 @@
 /* See hold.h. */
 #include "hold.h"
 
+#include "job.h"
+
 #include "base/clock.h"
 #include "base/durable.h"
 #include "base/fail.h"
@@ -33,6 +35,18 @@ hold_end(int dir)
     return 0;
 }
 
+/* It renews while it can; a tool that it waits for may take days, and the clock may be set. */
+static bool
+command_lives(int dir)
+{
+    int lock;
+
+    if (durable_lock(dir, JOB_LOCK_FILE, &lock) < 0)
+        return true; /* keep all rather than too little */
+    durable_close(lock);
+    return false;
+}
+
 lsn_t
 hold_from(int dir, int64_t wall_us)
 {
@@ -44,7 +58,7 @@ hold_from(int dir, int64_t wall_us)
         return errno == ENOENT ? UINT64_MAX : 0;
     if (sscanf(text, "%" SCNx32 "/%" SCNx32 " %" SCNd64, &high, &low, &set_us) != 3)
         return 0;
-    if (wall_us - set_us < VOID_US)
+    if (wall_us - set_us < VOID_US || command_lives(dir))
         return (lsn_t)high << 32 | low;
     log_warning(
         "the spool was held from %X/%X on by a command that did not go on for a day: let go", high,

@@ -2,9 +2,9 @@
  * hold: <spool>/hold, an LSN from which on the agent removes no WAL from the spool, whoever has it.
  *
  * A copy that is being made needs the WAL from its beginning on, and is no standby yet that could
- * say so. The file outlives kills of the command and of the agent. Whoever holds renews it at least
- * once an hour; a day after the last time it is void, or a command that was given up would fill the
- * disk.
+ * say so. The file outlives kills of the command and of the agent. Whoever holds renews it; a day
+ * after the last time it is void, unless a long command still runs (it has the job's lock): one
+ * that was given up would fill the disk.
  */
 #ifndef AGENT_HOLD_H
 #define AGENT_HOLD_H

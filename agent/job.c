@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,7 +20,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LOCK_FILE         "job.lock"
 #define OUTPUT_FILE       "job.out" /* of start and stop */
 #define JOURNAL_BYTES_MAX 65536
 #define SETTINGS_MAX      65536
@@ -29,6 +29,8 @@
 #define TERMINAL_US       (200 * MILLISECOND_US)
 #define ARGS_MAX          128
 #define BAR_CELLS         24
+#define STOP_LOOK_MS      250
+#define STOP_SAY_US       (60 * SECOND_US)
 
 /* ---- life, journal ---- */
 
@@ -44,13 +46,13 @@ job_open(struct job *j, const char *name, const struct config *config, const str
     setenv("LC_ALL", "C", 1); /* the tools' lines are read */
     if (durable_dir(self->spool, &j->dir) < 0)
         return fail_sys(ERR_LOCAL, "cannot open the spool %s", self->spool);
-    if (durable_lock(j->dir, LOCK_FILE, &j->lock) == 0)
+    if (durable_lock(j->dir, JOB_LOCK_FILE, &j->lock) == 0)
         return 0;
     return errno == EWOULDBLOCK ? fail(ERR_LOCAL,
-                                       "another long command runs on %s (it holds %s/" LOCK_FILE
+                                       "another long command runs on %s (it holds %s/" JOB_LOCK_FILE
                                        "): wait until it ends",
                                        self->name, self->spool)
-                                : fail_sys(ERR_LOCAL, "cannot lock %s/" LOCK_FILE, self->spool);
+                                : fail_sys(ERR_LOCAL, "cannot lock %s/" JOB_LOCK_FILE, self->spool);
 }
 
 void
@@ -379,6 +381,31 @@ job_postgres_runs(const struct job *j)
     return pgwal_postmaster_alive(j->self->pgdata);
 }
 
+void
+job_postmaster_line(const struct job *j, int n, char *out, size_t size)
+{
+    char path[sizeof j->self->pgdata + 16], line[PATH_MAX] = "";
+    FILE *file;
+
+    snprintf(path, sizeof path, "%s/postmaster.pid", j->self->pgdata);
+    file = fopen(path, "re");
+    while (file != NULL && n > 0 && fgets(line, sizeof line, file) != NULL)
+        n--;
+    if (file != NULL)
+        fclose(file);
+    snprintf(out, size, "%.*s", n == 0 ? (int)strcspn(line, " \n") : 0, line);
+}
+
+const char *
+job_postgres_log(const struct job *j, char *out, size_t size)
+{
+    if (j->self->start[0] == '\0')
+        snprintf(out, size, "%s/postgres.log", j->self->spool);
+    else
+        snprintf(out, size, "its log (it is started by: %s)", j->self->start);
+    return out;
+}
+
 /*
  * The configured command, by the shell as its writer expects, or pg_ctl. Its output goes to a file:
  * a server that it leaves behind would hold a pipe open for ever.
@@ -388,7 +415,7 @@ command_server(struct job *j, const char *configured, const char *word)
 {
     const char *const by_shell[] = {"sh", "-c", configured, NULL};
     char pg_ctl[sizeof j->self->bindir + 16], log[sizeof j->self->spool + 16], last[1024] = "";
-    const char *const by_pg_ctl[] = {"pg_ctl", "-D", j->self->pgdata, "-w", "-t", "600", "-l", log,
+    const char *const by_pg_ctl[] = {"pg_ctl", "-D", j->self->pgdata, "-w", "-t", "60", "-l", log,
                                      word,     NULL};
     struct tail t = {.used = 0};
     int output, status, code;
@@ -420,13 +447,43 @@ int
 job_start_postgres(struct job *j)
 {
     int runs = job_postgres_runs(j), code;
+    char log[400];
 
     if (runs != 0)
         return runs < 0 ? runs : 0;
     code = command_server(j, j->self->start, "start");
     /* it may have given up waiting for a server that has much to replay */
-    return code == 0 || job_postgres_runs(j) == 1 ? 0
-                                                  : fail_in(ERR_LOCAL, "PostgreSQL does not start");
+    return code == 0 || job_postgres_runs(j) == 1
+               ? 0
+               : fail_in(ERR_LOCAL, "PostgreSQL does not start, see %s",
+                         job_postgres_log(j, log, sizeof log));
+}
+
+static bool
+is_stopping(const struct job *j)
+{
+    char word[16];
+
+    job_postmaster_line(j, 8, word, sizeof word);
+    return strcmp(word, "stopping") == 0 && job_postgres_runs(j) == 1;
+}
+
+/* It archives and sends what it has, for longer than its command waits. */
+static void
+wait_for_end(struct job *j)
+{
+    int64_t said_us = 0;
+
+    for (; is_stopping(j); poll(NULL, 0, STOP_LOOK_MS)) {
+        if (said_us != 0 && clock_us() - said_us < STOP_SAY_US)
+            continue;
+        said_us = clock_us();
+        job_say(j,
+                "PostgreSQL is still stopping: its archiver has much to do, or fails (see its "
+                "log, and %s/pg_wal/archive_status/*.ready). To end it at once: "
+                "%s/pg_ctl stop -m immediate -D %s",
+                j->self->pgdata, j->self->bindir, j->self->pgdata);
+    }
 }
 
 int
@@ -437,6 +494,7 @@ job_stop_postgres(struct job *j)
     if (runs <= 0)
         return runs;
     code = command_server(j, j->self->stop, "stop");
+    wait_for_end(j);
     if (job_postgres_runs(j) == 0)
         return 0;
     if (code == 0)

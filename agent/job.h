@@ -23,6 +23,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define JOB_LOCK_FILE "job.lock"
+
 struct job {
     const char *name; /* the command's */
     const struct config *config;
@@ -64,13 +66,23 @@ int job_consent(struct job *j, bool yes, const char *question);
 int job_run(struct job *j, const char *const argv[], void (*each)(void *context, const char *line),
             void *context);
 
-/* Both are fine when it is so already. ERR_LOCAL: the message has the command and its last lines.
+/*
+ * Both are fine when it is so already. ERR_LOCAL: the message has the command and its last lines. A
+ * start command that gives up on a server that is still starting has not failed: watch it
+ * (follow.h). The end of a server that is stopping is waited for, however long it takes.
  */
 int job_start_postgres(struct job *j);
 int job_stop_postgres(struct job *j);
 
 /* 1: a postmaster runs on this member's data directory, 0: none, ERR_LOCAL. */
 int job_postgres_runs(const struct job *j);
+
+/* Line n (the first is 1) of its postmaster.pid, without what is behind the first word; "": none.
+ */
+void job_postmaster_line(const struct job *j, int n, char *out, size_t size);
+
+/* Where its log is, for a message that says "see ...". Returns out. */
+const char *job_postgres_log(const struct job *j, char *out, size_t size);
 
 /* The line in postgresql.auto.conf behind which all is for a while only. */
 #define JOB_OVERRIDES "# walferry rejoin, until it is done:"

@@ -23,6 +23,7 @@
 #include "command.h"
 #include "control.h"
 #include "escrow.h"
+#include "follow.h"
 #include "hold.h"
 #include "job.h"
 #include "lineage.h"
@@ -47,7 +48,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FOLLOW_US    (600 * SECOND_US) /* without progress of its replay */
 #define LOOK_MS      200
 #define SEGMENTS_MAX 100000 /* of one fork */
 #define SETTINGS     "postgresql.auto.conf"
@@ -754,28 +754,13 @@ step_follow(struct rejoin *r)
     return code < 0 ? code : forbid_start(r, false);
 }
 
-struct local {
-    bool follows;
-    char role[16], why[512], applied[24];
-};
-
 static void
-take_status(void *context, json_t *line)
+keep_status(void *context, json_t *line)
 {
-    struct local *l = context;
-    const json_t *receiving = json_object_get(line, "receiving"),
-                 *postgres = json_object_get(line, "postgres");
-    const char *role = json_string_value(json_object_get(line, "role")),
-               *why = json_string_value(json_object_get(receiving, "reason")),
-               *reason = json_string_value(json_object_get(postgres, "reason")),
-               *applied =
-                   json_string_value(json_object_get(json_object_get(receiving, "applied"), "lsn"));
+    json_t **status = context;
 
-    l->follows = json_is_true(json_object_get(postgres, "in_recovery")) &&
-                 json_is_true(json_object_get(receiving, "standby_connected"));
-    snprintf(l->role, sizeof l->role, "%s", role != NULL ? role : "unknown");
-    snprintf(l->why, sizeof l->why, "%s", reason != NULL ? reason : why != NULL ? why : "");
-    snprintf(l->applied, sizeof l->applied, "%s", applied != NULL ? applied : "");
+    json_decref(*status);
+    *status = json_incref(line);
 }
 
 static bool
@@ -828,31 +813,29 @@ drop_slots(struct rejoin *r)
 static int
 step_start(struct rejoin *r)
 {
-    int64_t since_us = clock_us();
-    struct local before = {.follows = false}, now = before;
+    struct follow f;
     int code = r->reseed && !copy_is_made(r) ? make_copy(r) : job_start_postgres(&r->job);
 
+    follow_begin(&f, &r->job, clock_us());
     while (code == 0) {
-        now.follows = false;
-        code = control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), take_status,
-                           &now);
+        json_t *status = NULL;
+
+        code = control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), keep_status,
+                           &status);
         if (code != 0)
-            return fail_in(ERR_PEER, "PostgreSQL was started, but the agent does not answer");
-        if (now.follows) {
-            drop_slots(r);
-            return 0;
-        }
-        if (strcmp(now.applied, before.applied) != 0)
-            since_us = clock_us();
-        before = now;
-        if (clock_us() - since_us > FOLLOW_US)
-            return fail(ERR_PEER,
-                        "PostgreSQL was started, but does not follow yet%s%s: see its log "
-                        "and walferry status",
-                        now.why[0] != '\0' ? ": " : "", now.why);
-        usleep(LOOK_MS * 1000);
+            code = fail_in(ERR_PEER, "PostgreSQL was started, but the agent does not answer");
+        else if (follow_streams(status)) /* what it lacks comes while it is in use */
+            code = 1;
+        else
+            code = follow_look(&f, status, clock_us());
+        json_decref(status);
+        if (code == 0)
+            usleep(LOOK_MS * 1000);
     }
-    return code;
+    if (code < 0)
+        return code;
+    drop_slots(r);
+    return 0;
 }
 
 /* ---- the command ---- */

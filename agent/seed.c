@@ -14,6 +14,7 @@
 #include "command.h"
 #include "control.h"
 #include "datadir.h"
+#include "follow.h"
 #include "hold.h"
 #include "job.h"
 
@@ -30,9 +31,8 @@
 #include <string.h>
 
 #define DATABASE      "postgres"
-#define REACH_US      (30 * SECOND_US)  /* for the agent's link and tunnel */
-#define STILL_US      (300 * SECOND_US) /* a standby that does not get on */
-#define RENEW_US      (60 * SECOND_US)  /* the hold */
+#define REACH_US      (30 * SECOND_US) /* for the agent's link and tunnel */
+#define RENEW_US      (60 * SECOND_US) /* the hold */
 #define TURN_MS       250
 #define PROBE         "5" /* seconds of a copy that a dry run times */
 #define RATE_KB_LEAST 32  /* of pg_basebackup */
@@ -622,64 +622,20 @@ step_start(struct seed *s)
     return job_start_postgres(&s->job);
 }
 
-/* ---- until it follows ---- */
-
-struct following {
-    int64_t begun_us, moved_us;
-    uint64_t first_behind;
-    json_int_t behind;
-};
-
-/* 1: it follows, 0: not yet. Every commit from before the start of the server is applied here. */
-static int
-look_at_standby(struct seed *s, struct following *f, const json_t *status)
-{
-    const json_t *lag = at(status, "receiving", "applied", "lag_seconds");
-    const json_t *behind = at(status, "receiving", "applied", "behind_bytes");
-    int64_t now_us = clock_us();
-    bool streams = json_is_true(at(status, "receiving", "standby_connected", NULL)) &&
-                   strcmp(text_at(status, "postgres", "state"), "up") == 0 &&
-                   json_is_true(at(status, "postgres", "in_recovery", NULL));
-
-    if (streams && json_is_number(lag) &&
-        (int64_t)(json_number_value(lag) * (double)SECOND_US) < now_us - f->begun_us)
-        return 1;
-    if (json_is_integer(behind) && json_integer_value(behind) != f->behind) {
-        f->behind = json_integer_value(behind);
-        f->moved_us = now_us;
-        if (f->first_behind == 0)
-            f->first_behind = (uint64_t)f->behind;
-    }
-    if (f->first_behind > 0 && (uint64_t)f->behind <= f->first_behind)
-        job_progress(&s->job, "replaying", f->first_behind - (uint64_t)f->behind, f->first_behind);
-    if (now_us - f->moved_us >= STILL_US)
-        return fail(
-            ERR_PEER, "the new standby does not get on: %s%s",
-            streams ? "it is connected, but replays nothing"
-                    : "it is not connected to the relay; see its log",
-            strcmp(text_at(status, "receiving", "state"), "up") == 0 ? "" : "; the link is down");
-    return 0;
-}
-
 static int
 step_follow(struct seed *s)
 {
-    struct following f = {.begun_us = clock_us(), .behind = -1};
+    struct follow f;
     int code = 0;
 
-    f.moved_us = f.begun_us;
+    follow_begin(&f, &s->job, clock_us());
     while (code == 0) {
-        json_t *status;
+        json_t *status = NULL;
 
         rest();
         (void)!renew_hold(s);
-        if (job_postgres_runs(&s->job) == 0)
-            return fail(ERR_LOCAL, "PostgreSQL has ended: see its log, then run this again");
-        if (ask_agent(s, &status) < 0) { /* it may be started again */
-            code = clock_us() - f.moved_us < STILL_US ? 0 : ERR_PEER;
-            continue;
-        }
-        code = look_at_standby(s, &f, status);
+        (void)!ask_agent(s, &status); /* it may be started again */
+        code = follow_look(&f, status, clock_us());
         json_decref(status);
     }
     return code < 0 ? code : 0;
@@ -863,9 +819,9 @@ begin(struct seed *s)
     return code;
 }
 
-/* A copy that is not in its place yet. Given up for a day it has lost the hold on the WAL that it
- * needs; one of an earlier primary may have what the present one never had. ERR_AGAIN: begin again.
- */
+/* A copy that is not in its place yet. Given up for a day it may have lost the hold on the WAL that
+ * it needs; one of an earlier primary may have what the present one never had. ERR_AGAIN: begin
+ * again. */
 static int
 judge_copy(const struct seed *s)
 {

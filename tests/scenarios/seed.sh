@@ -147,7 +147,9 @@ told "too old, its WAL is not held any more"
 [ "$(jq -r .step "$DC2_SPOOL/seed.job")" = follow ] || fail "killed at another step: $(jq -r .step "$DC2_SPOOL/seed.job")"
 seed --replace --yes --force
 refused $? 1 "replaced earlier: look at it" # it gives the new one up, the old one is somebody's to judge
+kill_postgres 2 # as a host that was booted
 seed --replace --yes || fail "$(cat "$OUT")"
+told "PostgreSQL has ended: it is started again"
 tidy
 killed_seed 7
 as sh -c 'printf x >>"$1"' sh "$DC2_PGDATA.walferry-new/global/1262"

@@ -1,18 +1,22 @@
-/* job, hold, datadir: what the long commands stand on, with real files and programs. */
+/* job, hold, follow, datadir: what the long commands stand on, with real files and programs. */
 #include "unit.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
 #include "base/fail.h"
 #include "datadir.h"
+#include "follow.h"
 #include "hold.h"
 #include "job.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char root[32];
@@ -186,9 +190,198 @@ test_hold_lasts_a_day(void **state)
     put("spool/hold", "nonsense");
     assert_true(hold_from(job.dir, now_us) == 0); /* keep all rather than too little */
     assert_int_equal(hold_set(job.dir, 0x1600002A0), 0);
+    assert_true(hold_from(job.dir, now_us + 25 * 3600 * SECOND_US) == 0x1600002A0); /* it lives */
+    durable_close(job.lock);
+    assert_true(hold_from(job.dir, now_us + 23 * 3600 * SECOND_US) == 0x1600002A0);
     assert_true(hold_from(job.dir, now_us + 25 * 3600 * SECOND_US) == UINT64_MAX);
     assert_false(there("spool/hold"));
     assert_int_equal(hold_end(job.dir), 0);
+    assert_int_equal(durable_lock(job.dir, JOB_LOCK_FILE, &job.lock), 0);
+}
+
+/* ---- a server that is none: a postmaster by its name, with a startup process by its title ---- */
+
+static pid_t server;
+
+static void
+kill_server(void)
+{
+    if (server == 0)
+        return;
+    kill(server, SIGKILL);
+    waitpid(server, NULL, 0);
+    server = 0;
+}
+
+static void
+be_server(const char *title, int said)
+{
+    prctl(PR_SET_NAME, "postgres");
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (fork() == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        execl("/bin/sleep", title, "1000", (char *)NULL);
+        _exit(1);
+    }
+    close(said); /* the other one's is closed when it has its title */
+    for (;;)
+        pause();
+}
+
+static void
+run_server(const char *file, const char *title, const char *word)
+{
+    char text[128], byte;
+    int said[2];
+
+    kill_server();
+    assert_int_equal(pipe2(said, O_CLOEXEC), 0);
+    server = fork();
+    assert_true(server >= 0);
+    if (server == 0)
+        be_server(title, said[1]);
+    close(said[1]);
+    assert_int_equal(read(said[0], &byte, 1), 0);
+    close(said[0]);
+    snprintf(text, sizeof text, "%d\n/data\n1\n5432\n/sock\n\n 1 2\n%-8s\n", (int)server, word);
+    put(file, text);
+}
+
+static void
+set_command(char *out, size_t size, const char *command)
+{
+    snprintf(out, size, "cd %s; %s", root, command);
+}
+
+static void
+test_job_start_command_that_gives_up_is_no_failure(void **state)
+{
+    struct member *m = &config.member[0];
+
+    (void)state;
+    set_command(m->start, sizeof m->start, "echo no room; exit 1");
+    assert_int_equal(job_start_postgres(&job), ERR_LOCAL);
+    assert_non_null(strstr(fail_message(), "no room"));
+    run_server("pid", "postgres", "starting");
+    set_command(m->start, sizeof m->start, "mv pid data/postmaster.pid; exit 1");
+    assert_int_equal(job_start_postgres(&job), 0);
+    kill_server();
+}
+
+static void
+test_job_waits_for_a_server_that_is_stopping(void **state)
+{
+    struct member *m = &config.member[0];
+
+    (void)state;
+    run_server("data/postmaster.pid", "postgres", "ready");
+    set_command(m->stop, sizeof m->stop, "exit 1");
+    assert_int_equal(job_stop_postgres(&job), ERR_LOCAL);
+    run_server("data/postmaster.pid", "postgres", "stopping");
+    snprintf(m->stop, sizeof m->stop, "{ sleep 0.5; kill -9 %d; } & exit 1", (int)server);
+    assert_int_equal(job_stop_postgres(&job), 0);
+    kill_server();
+}
+
+static json_t *
+told(const char *postgres, const char *replay, bool paused, bool connected, double lag, int behind)
+{
+    return json_pack("{s:{s:s s:s s:b s:b} s:{s:s s:b s:{s:f s:i}}}", "postgres", "state", postgres,
+                     "replay", replay, "replay_paused", paused, "in_recovery", 1, "receiving",
+                     "state", "up", "standby_connected", connected, "applied", "lag_seconds", lag,
+                     "behind_bytes", behind);
+}
+
+static int
+look(struct follow *f, int64_t at_us, json_t *status)
+{
+    int code = follow_look(f, status, at_us);
+
+    json_decref(status);
+    return code;
+}
+
+#define STARTUP "postgres: 15/main: startup "
+
+static void
+test_follow_counts_what_is_applied_before_it_takes_connections(void **state)
+{
+    const int64_t t = clock_us(), s = SECOND_US;
+    struct member *m = &config.member[0];
+    char script[64];
+    struct follow f;
+
+    (void)state;
+    snprintf(script, sizeof script, "#!/bin/sh\ncat %s/control\n", root);
+    put("pg_controldata", script);
+    assert_int_equal(chmod(in_root("pg_controldata"), 0700), 0);
+    snprintf(m->bindir, sizeof m->bindir, "%s", root);
+    put("control", "Latest checkpoint's REDO location:    0/4000028\n"
+                   "Minimum recovery ending location:     0/4000000\n");
+    run_server("data/postmaster.pid", STARTUP "recovering 0000000100000000000000A4", "starting");
+    follow_begin(&f, &job, t);
+    assert_int_equal(look(&f, t + s, NULL), 0);
+    assert_string_equal(f.doing, "recovering 0000000100000000000000A4");
+    run_server("data/postmaster.pid", STARTUP "recovering 0000000100000000000000A5", "starting");
+    assert_int_equal(look(&f, t + 290 * s, NULL), 0);
+    put("control", "Minimum recovery ending location:     0/5000000\n");
+    assert_int_equal(look(&f, t + 580 * s, NULL), 0);
+    run_server("data/postmaster.pid", STARTUP "waiting for 0000000200000000000000A5", "starting");
+    assert_int_equal(look(&f, t + 870 * s, told("starting", "0/9", 0, 0, 1, 7)),
+                     0); /* an old one's */
+    assert_int_equal(look(&f, t + 890 * s, told("starting", "1/9", 0, 0, 2, 8)), ERR_PEER);
+    assert_non_null(
+        strstr(fail_message(),
+               "it takes no connection; it is waiting for 0000000200000000000000A5; see its log"));
+    /* hot_standby = off: it goes on for ever */
+    follow_begin(&f, &job, t);
+    run_server("data/postmaster.pid", STARTUP "recovering 0000000100000000000000A6", "starting");
+    assert_int_equal(look(&f, t + 290 * s, told("starting", "0/9", 0, 1, 400, 7)), 0);
+    assert_int_equal(look(&f, t + 310 * s, told("starting", "0/9", 0, 1, 0.5, 7)), 0);
+    run_server("data/postmaster.pid", STARTUP "recovering 0000000100000000000000A7", "starting");
+    assert_int_equal(look(&f, t + 600 * s, told("starting", "0/9", 0, 1, 0.5, 7)), ERR_PEER);
+    assert_non_null(strstr(fail_message(), "is hot_standby off?"));
+    kill_server();
+}
+
+static void
+test_follow_does_not_count_what_only_came(void **state)
+{
+    const int64_t t = clock_us(), s = SECOND_US;
+    struct follow f;
+
+    (void)state;
+    run_server("data/postmaster.pid", "postgres", "standby");
+    follow_begin(&f, &job, t);
+    assert_int_equal(look(&f, t + s, told("up", "0/5000000", 0, 1, 400, 100)), 0);
+    assert_int_equal(look(&f, t + 250 * s, told("up", "0/5000100", 0, 1, 700, 200)), 0);
+    assert_int_equal(look(&f, t + 500 * s, told("up", "0/5000100", 0, 1, 900, 900)), 0);
+    assert_int_equal(look(&f, t + 560 * s, told("up", "0/5000100", 1, 1, 990, 1000)), ERR_PEER);
+    assert_non_null(strstr(fail_message(), "select pg_wal_replay_resume()"));
+    assert_int_equal(look(&f, t + 570 * s, told("up", "0/5000200", 0, 1, 571, 1000)), 0);
+    assert_int_equal(look(&f, t + 870 * s, told("up", "0/5000200", 0, 1, 871, 1000)), ERR_PEER);
+    assert_non_null(strstr(fail_message(), "recovery_min_apply_delay"));
+    assert_int_equal(look(&f, t + 880 * s, told("up", "0/5000300", 0, 1, 879, 1000)), 1);
+    kill_server();
+}
+
+static void
+test_follow_starts_once_what_has_ended(void **state)
+{
+    struct member *m = &config.member[0];
+    struct follow f;
+
+    (void)state;
+    unlink(in_root("data/postmaster.pid"));
+    run_server("pid", "postgres", "starting");
+    set_command(m->start, sizeof m->start, "mv pid data/postmaster.pid; exit 1");
+    follow_begin(&f, &job, clock_us());
+    assert_int_equal(look(&f, clock_us(), NULL), 0);
+    assert_int_equal(look(&f, clock_us(), NULL), 0);
+    kill_server();
+    assert_int_equal(look(&f, clock_us(), NULL), ERR_LOCAL);
+    assert_non_null(strstr(fail_message(), "has ended again: see its log (it is started by: cd "));
+    unlink(in_root("data/postmaster.pid"));
 }
 
 static void
@@ -284,6 +477,11 @@ main(void)
         cmocka_unit_test(test_job_reads_lines_and_says_the_last_when_a_tool_fails),
         cmocka_unit_test(test_job_settings_replace_ours_and_leave_others),
         cmocka_unit_test(test_hold_lasts_a_day),
+        cmocka_unit_test(test_job_start_command_that_gives_up_is_no_failure),
+        cmocka_unit_test(test_job_waits_for_a_server_that_is_stopping),
+        cmocka_unit_test(test_follow_counts_what_is_applied_before_it_takes_connections),
+        cmocka_unit_test(test_follow_does_not_count_what_only_came),
+        cmocka_unit_test(test_follow_starts_once_what_has_ended),
         cmocka_unit_test(test_datadir_swaps_and_follows_no_link),
         cmocka_unit_test(test_datadir_refuses_what_is_not_its_own),
         cmocka_unit_test(test_datadir_counts_the_room_of_one_file_system_once),
