@@ -305,9 +305,11 @@ judge_guard(const struct agent *a, struct event_condition c[EVENTS], int64_t now
     if (g->released_us != 0 && now_us - g->released_us < ROLE_NEWS_US)
         hold(&c[EVENT_RELEASED], "%s", g->release_text);
     if (g->step == GUARD_HOLD)
-        hold(&c[EVENT_HELD], "slots keep %s, pg_wal has %s left and on_full = hold: make room",
+        hold(&c[EVENT_HELD], "slots keep %s, pg_wal has %s left%s%s%s",
              text_bytes(kept, sizeof kept, g->facts.retained),
-             text_bytes(left, sizeof left, g->facts.free_bytes));
+             text_bytes(left, sizeof left, g->facts.free_bytes),
+             a->config->on_full_hold ? " and on_full = hold: make room" : "",
+             g->kept_text[0] != '\0' ? "; " : "", g->kept_text);
 }
 
 static void

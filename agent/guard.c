@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/text.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #define SOON_US         (60 * SECOND_US) /* until pg_wal is full */
 #define RELEASE_US      (5 * SECOND_US)  /* between two slots: what the first one freed shows */
 #define CHECKPOINT_US   (30 * SECOND_US) /* only a checkpoint removes WAL */
+#define ARCHIVE_US      (5 * SECOND_US)  /* between two looks at what waits for archive_command */
 #define ADVANCE_US      SECOND_US        /* PostgreSQL takes one command at a time */
 #define FOLLOW_SEGMENTS 4
 #define RELEASE_WHY     "pg_wal had less than its reserve: the slot was let go"
@@ -32,19 +34,25 @@ guard_name(enum guard_step step)
     return name[step];
 }
 
+static bool
+is_low(const struct guard_facts *f, unsigned reserve_percent)
+{
+    return f->disk_known && f->free_bytes < f->disk_bytes / 100 * reserve_percent;
+}
+
 /* What the figures of this moment ask for. */
 static enum guard_step
 judge(const struct guard_facts *f, const struct guard_limits *l)
 {
     uint64_t reserve = f->disk_bytes / 100 * l->reserve_percent;
-    bool low = f->disk_known && f->free_bytes < reserve;
+    bool low = is_low(f, l->reserve_percent);
     bool close =
         f->disk_known && (f->free_bytes < 2 * reserve || (f->full_known && f->full_us < SOON_US));
     bool heavy = f->retained >= 2 * (uint64_t)f->segment_bytes;
 
     /* an outbox that takes it may be faster than the disk fills */
     if (low && f->freed > 0 && !(f->outbox_takes && f->free_bytes >= reserve / 2))
-        return l->hold ? GUARD_HOLD : GUARD_RELEASE;
+        return l->hold || f->kept ? GUARD_HOLD : GUARD_RELEASE;
     if (f->outbox_used ||
         (f->outbox_possible && heavy && (f->retained >= l->retain_max_bytes || close)))
         return GUARD_OUTBOX;
@@ -69,8 +77,9 @@ guard_step(struct guard *g, const struct guard_facts *f, const struct guard_limi
             next = asked; /* there is none to try */
         if (next == GUARD_RELEASE)
             next = asked;
-    } else if (g->calm_us != 0 && now_us - g->calm_us >= CALM_US) {
-        next = asked;
+    } else if (g->calm_us != 0 && (now_us - g->calm_us >= CALM_US ||
+                                   (g->step == GUARD_HOLD && asked == GUARD_RELEASE))) {
+        next = asked; /* at once when only what kept it, too, is gone */
     }
     if (next == g->step)
         return false;
@@ -119,7 +128,7 @@ oldest_need(const struct agent *a, const struct postgres_sample *s)
     return oldest;
 }
 
-/* What dropping this slot would let PostgreSQL remove. */
+/* What dropping this slot would let PostgreSQL remove, if nothing else keeps it. */
 static uint64_t
 freed_by(const struct postgres_slot *slot, const struct postgres_sample *s, uint32_t segment_bytes)
 {
@@ -127,6 +136,103 @@ freed_by(const struct postgres_slot *slot, const struct postgres_sample *s, uint
     lsn_t to = segment_start(s->redo, segment_bytes);
 
     return keeps_wal(slot) && to > from ? to - from : 0;
+}
+
+/* The slot of ours to let go; NULL: none keeps what PostgreSQL itself does not need. */
+static const struct postgres_slot *
+worst_slot(const struct postgres_sample *s, uint32_t segment_bytes)
+{
+    const struct postgres_slot *worst = NULL;
+
+    for (size_t k = 0; k < s->slots; k++)
+        if (freed_by(&s->slot[k], s, segment_bytes) > 0 &&
+            (worst == NULL || s->slot[k].restart_lsn < worst->restart_lsn))
+            worst = &s->slot[k];
+    return worst;
+}
+
+/* The segments from `from` to `to` that wait for archive_command: PostgreSQL keeps each of them. */
+static uint64_t
+waiting_bytes(const char *pgdata, uint32_t segment_bytes, lsn_t from, lsn_t to)
+{
+    char path[512];
+    uint64_t bytes = 0;
+    struct dirent *entry;
+    DIR *dir;
+
+    snprintf(path, sizeof path, "%s/pg_wal/archive_status", pgdata);
+    dir = opendir(path);
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        char *end = strstr(entry->d_name, ".ready");
+        timeline_t timeline;
+        lsn_t start;
+
+        if (end == NULL)
+            continue;
+        *end = '\0';
+        if (segment_parse(entry->d_name, segment_bytes, &timeline, &start) && start >= from &&
+            start < to)
+            bytes += segment_bytes;
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return bytes;
+}
+
+/* How much of what lies between is at `lsn` or behind it. */
+static uint64_t
+from_on(lsn_t lsn, lsn_t from, lsn_t to)
+{
+    return lsn >= to ? 0 : to - (lsn > from ? lsn : from);
+}
+
+/* pg_wal is low: who else keeps what the worst slot keeps? Nothing is let go for less than a
+ * quarter of what it would lose. */
+static void
+look_besides(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+{
+    struct guard *g = &a->guard;
+    uint32_t segment_bytes = g->facts.segment_bytes;
+    const struct postgres_slot *worst = worst_slot(s, segment_bytes);
+    lsn_t from, to = segment_start(s->redo, segment_bytes);
+    uint64_t slot, keep, most;
+    char text[sizeof g->kept_text];
+
+    if (worst == NULL)
+        return;
+    from = segment_start(worst->restart_lsn, segment_bytes);
+    slot = s->other_slot[0] != '\0' ? from_on(segment_start(s->other_lsn, segment_bytes), from, to)
+                                    : 0;
+    keep = from_on(s->flush > s->wal_keep_bytes ? s->flush - s->wal_keep_bytes : 0, from, to);
+    if (g->archive_us == 0 || now_us - g->archive_us >= ARCHIVE_US || s->redo != g->archive_redo) {
+        g->archive_bytes =
+            s->archiving ? waiting_bytes(a->self->pgdata, segment_bytes, from, to) : 0;
+        g->archive_us = now_us;
+        g->archive_redo = s->redo;
+    }
+    most = slot > keep ? slot : keep;
+    if (g->archive_bytes > most && most < to - from) /* the slot may have moved on since */
+        most = g->archive_bytes;
+    if (most <= (to - from) / 4 * 3)
+        return;
+    g->facts.kept = true;
+    g->kept_us = now_us;
+    if (most == slot)
+        snprintf(text, sizeof text,
+                 "pg_wal is kept by slot %s as well, so nothing is let go: let its reader go on, "
+                 "or drop it (pg_drop_replication_slot)",
+                 s->other_slot);
+    else if (most == keep)
+        snprintf(text, sizeof text,
+                 "pg_wal is kept by wal_keep_size as well, so nothing is let go: lower it and "
+                 "reload");
+    else
+        snprintf(text, sizeof text,
+                 "pg_wal is kept by archive_command as well (see pg_stat_archiver), so nothing is "
+                 "let go: mend it");
+    if (strcmp(g->kept_text, text) != 0)
+        log_warning("guard: %s", text);
+    memcpy(g->kept_text, text, sizeof text);
 }
 
 /* Commits wait for a link: what is in the outbox would never confirm them. */
@@ -144,6 +250,7 @@ look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     lsn_t oldest = oldest_need(a, s);
     char path[sizeof a->self->pgdata + 8];
     int dir = -1;
+    bool low;
 
     *f = (struct guard_facts){.segment_bytes = agent_identity(a)->segment_bytes};
     for (size_t k = 0; k < s->slots; k++) {
@@ -161,6 +268,14 @@ look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     f->disk_known =
         durable_dir(path, &dir) == 0 && durable_room(dir, &f->disk_bytes, &f->free_bytes) == 0;
     durable_close(dir);
+    low = is_low(f, a->config->pg_wal_reserve);
+    if (low)
+        look_besides(a, s, now_us);
+    if (!f->kept && a->guard.kept_text[0] != '\0') {
+        a->guard.kept_text[0] = '\0';
+        if (low)
+            a->guard.checkpoint_us = 0; /* one removes what that kept */
+    }
     f->full_known = trend_full_us(&a->figures.pg_wal.trend, now_us, &f->full_us);
     f->outbox_used = o->filling || !spool_empty(&o->spool);
     f->outbox_takes = outbox_receives(o) && o->error[0] == '\0';
@@ -335,18 +450,17 @@ static void
 release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 {
     struct guard *g = &a->guard;
-    const struct postgres_slot *worst = NULL;
     uint32_t segment_bytes = g->facts.segment_bytes;
+    const struct postgres_slot *worst = worst_slot(s, segment_bytes);
     char bytes[24];
     lsn_t from, end;
 
     if (g->dropped_us != 0 && now_us - g->dropped_us < RELEASE_US)
         return;
-    for (size_t k = 0; k < s->slots; k++)
-        if (freed_by(&s->slot[k], s, segment_bytes) > 0 &&
-            (worst == NULL || s->slot[k].restart_lsn < worst->restart_lsn))
-            worst = &s->slot[k];
-    if (worst == NULL)
+    if (worst == NULL || g->facts.kept)
+        return;
+    /* what else kept it does so no more: a checkpoint may be enough */
+    if (g->kept_us != 0 && now_us - g->kept_us < CHECKPOINT_US && g->checkpoint.conn != NULL)
         return;
     if (worst->active) { /* a slow link: next time it is free */
         struct link *l = link_of(a, worst->name);
@@ -547,7 +661,7 @@ act(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     finish_release(a, s, now_us);
     if (ours && now_us - g->advanced_us >= ADVANCE_US && advance_slots(a, s))
         g->advanced_us = now_us; /* one command at a time: the next ones' turn */
-    if (low && g->step >= GUARD_OUTBOX &&
+    if (low && g->step >= GUARD_OUTBOX && g->checkpoint.conn == NULL &&
         (g->checkpoint_us == 0 || now_us - g->checkpoint_us >= CHECKPOINT_US)) {
         checkpoint_ask(&g->checkpoint, a->conninfo, now_us);
         g->checkpoint_us = now_us;
@@ -567,7 +681,7 @@ rest(struct agent *a)
     if (g->step != GUARD_WATCH)
         squeeze(a, false);
     g->step = GUARD_WATCH;
-    g->released[0] = '\0';
+    g->released[0] = g->kept_text[0] = '\0';
     g->checked_timeline = 0;
 }
 

@@ -8,7 +8,8 @@
  *   outbox   WAL goes into the outbox, and the slots move on; see outbox.h
  *   release  pg_wal has less than its reserve: the slot that keeps it is let go, and what the far
  *            side will lack is a gap on disk (gap.h) before that
- *   hold     the same, but on_full = hold: nothing is let go
+ *   hold     the same, but on_full = hold, or something else keeps that WAL as well (a slot of
+ *            somebody else, archive_command, wal_keep_size): nothing is let go
  * A step is left a while after its reason is gone; the outbox when it is empty.
  *
  * Apart from that, hot standby feedback of a standby that is away (which its slot remembers) is
@@ -45,6 +46,7 @@ struct guard_facts {
     uint32_t segment_bytes;
     uint64_t retained; /* by the slot that keeps most */
     uint64_t freed;    /* what pg_wal could be without, were it not for a slot */
+    bool kept;         /* something else keeps it, too: to let the slot go is no help */
     bool disk_known;
     uint64_t disk_bytes, free_bytes;
     bool full_known;
@@ -69,6 +71,11 @@ struct guard {
     lsn_t dropped_lsn;      /* the slot was there */
     int64_t released_us;    /* since then it is gone; 0: none in this life */
     char release_text[200]; /* what that lost */
+    char kept_text[200];    /* what else keeps pg_wal, and the next step; "" : nothing does */
+    int64_t kept_us;        /* when it did last; 0: never */
+    int64_t archive_us;     /* when archive_status was listed; 0: never */
+    lsn_t archive_redo;     /* up to there */
+    uint64_t archive_bytes; /* what waited for archive_command then */
     struct checkpoint checkpoint;
     int64_t checkpoint_us;       /* when the last one was asked for; 0: one is due */
     timeline_t checked_timeline; /* the outbox belongs to its history */

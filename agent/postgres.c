@@ -47,6 +47,9 @@ struct postgres {
     char answer[64];
 };
 
+#define OURS                                                                                       \
+    "slot_type = 'physical' and pg_catalog.starts_with(slot_name::pg_catalog.text, 'walferry_')"
+
 /* Everything a sample needs in one row. */
 static const char sample_query[] =
     "select pg_catalog.pg_is_in_recovery(),"
@@ -63,9 +66,14 @@ static const char sample_query[] =
     " (select pg_catalog.string_agg(slot_name || ' ' || active || ' ' || coalesce(wal_status, '-') || ' ' ||"
     "   coalesce(restart_lsn::pg_catalog.text, '0/0') || ' ' ||"
     "   (xmin is not null or catalog_xmin is not null), ',')"
+    "  from pg_catalog.pg_replication_slots where " OURS "),"
+    " (select redo_lsn from pg_catalog.pg_control_checkpoint()),"
+    " (select slot_name || ' ' || restart_lsn::pg_catalog.text"
     "  from pg_catalog.pg_replication_slots"
-    "  where slot_type = 'physical' and pg_catalog.starts_with(slot_name::pg_catalog.text, 'walferry_')),"
-    " (select redo_lsn from pg_catalog.pg_control_checkpoint())";
+    "  where not (" OURS ") and wal_status in ('reserved', 'extended')"
+    "  order by restart_lsn limit 1)," /* any other has lost its WAL, or will at a checkpoint */
+    " pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_keep_size')),"
+    " pg_catalog.current_setting('archive_mode') <> 'off'";
 
 static const char stir_query[] = "begin; select pg_catalog.pg_current_xact_id(); rollback";
 
@@ -226,8 +234,9 @@ static bool
 take_sample(struct postgres *p, const PGresult *r)
 {
     struct postgres_sample *s = &p->coming;
+    char lsn[24];
 
-    if (PQntuples(r) != 1 || PQnfields(r) != 9)
+    if (PQntuples(r) != 1 || PQnfields(r) != 12)
         return false;
     s->in_recovery = PQgetvalue(r, 0, 0)[0] == 't';
     if (!take_lsn(r, 1, &s->insert) || !take_lsn(r, 2, &s->flush) || !take_lsn(r, 3, &s->replay) ||
@@ -241,6 +250,11 @@ take_sample(struct postgres *p, const PGresult *r)
     s->timeline = (timeline_t)strtoul(PQgetvalue(r, 0, 6), NULL, 16);
     s->slots = 0;
     take_slots(s, PQgetvalue(r, 0, 7));
+    if (sscanf(PQgetvalue(r, 0, 9), "%63s %23s", s->other_slot, lsn) != 2 ||
+        !lsn_parse(lsn, &s->other_lsn))
+        s->other_slot[0] = '\0';
+    s->wal_keep_bytes = strtoull(PQgetvalue(r, 0, 10), NULL, 10);
+    s->archiving = PQgetvalue(r, 0, 11)[0] == 't';
     p->sample = *s;
     p->sampled = true;
     return true;

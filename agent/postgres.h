@@ -51,6 +51,12 @@ struct postgres_sample {
     char synchronous_standby_names[256];           /* as SHOW gives it, cut */
     struct postgres_slot slot[POSTGRES_SLOTS_MAX]; /* primary: physical slots named walferry_% */
     size_t slots;
+    /* what else keeps WAL: the slot of somebody else that is the furthest behind ("" : there is
+     * none that keeps any), what wal_keep_size keeps behind the end, and archive_mode */
+    char other_slot[64];
+    lsn_t other_lsn;
+    uint64_t wal_keep_bytes;
+    bool archiving;
 };
 
 struct postgres; /* postgres.c */

@@ -77,11 +77,13 @@ print_guard(const json_t *json)
 {
     const json_t *guard = json_object_get(json, "guard"), *outbox = json_object_get(json, "outbox");
     const char *step = show_word(guard, "step", "watch"), *error = show_word(outbox, "error", NULL);
+    const char *kept = show_word(guard, "kept", NULL);
     char bytes[24];
 
     if (strcmp(step, "watch") != 0)
-        printf("disk guard: %s, slots keep %s of pg_wal\n", step,
-               show_bytes(json_object_get(guard, "retained_bytes"), bytes, sizeof bytes));
+        printf("disk guard: %s, slots keep %s of pg_wal%s%s\n", step,
+               show_bytes(json_object_get(guard, "retained_bytes"), bytes, sizeof bytes),
+               kept != NULL ? "; " : "", kept != NULL ? kept : "");
     if (json_integer_value(json_object_get(outbox, "bytes")) > 0)
         printf("outbox: %s from %s on wait there, not at the other site%s%s%s\n",
                show_bytes(json_object_get(outbox, "bytes"), bytes, sizeof bytes),

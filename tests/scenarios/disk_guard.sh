@@ -55,9 +55,12 @@ chown postgres "$ARCHIVE"
 export DEMO_MEMBER_CONF="fetch_command = cp $ARCHIVE/dir/%f \"%p\"" # not there yet
 export DEMO_CONF="archive_mode = on
 archive_command = 'cp \"%p\" $ARCHIVE/%f'
+wal_recycle = off
 autovacuum = off" # no WAL but the test's
 
 small_pool "pg_wal_reserve = 20%"
+sql1 "select pg_create_physical_replication_slot('other', true)" >/dev/null # nobody reads it
+chmod 500 "$ARCHIVE"
 demo cut
 step "the outbox is used as pg_wal fills, and becomes full"
 wal '[ "$(field 1 .outbox.filling)" = true ]'
@@ -65,7 +68,25 @@ wal '[ "$(field 1 .outbox.filling)" = true ]'
 wal '[ "$(field 1 .outbox.full)" = true ]'
 [ "$(free_mb out)" -lt 8 ] || fail "the outbox is not full: $(free_mb out) MB"
 
-step "pg_wal has less than its reserve: the slot is let go, production goes on"
+step "pg_wal has less than its reserve, but another slot keeps it, too: nothing is let go, the reason is told"
+wal '[ "$(field 1 .guard.step)" = hold ] && [ "$(free_mb wal)" -lt 18 ]'
+walferry 1 status | grep -q "pg_wal is kept by slot other" || fail "status does not tell: $(field 1 .guard)"
+expect 20 'walferry 1 events | grep WF017 | grep -q "kept by slot other"'
+step "... then it is archive_command that fails"
+sql1 "select pg_drop_replication_slot('other')" >/dev/null
+expect 20 'walferry 1 status | grep -q "pg_wal is kept by archive_command"'
+[ "$(grep -c "guard: pg_wal is kept" "$WALFERRY_DEMO/dc1/agent.log")" = 2 ] || fail "not told once each"
+[ ! -s "$DC1_SPOOL/gaps" ] || fail "a gap: $(cat "$DC1_SPOOL/gaps")"
+[ "$(slot "wal_status in ('reserved', 'extended')")" = t ] || fail "the slot is $(slot wal_status)"
+
+step "both are mended: what only they kept is removed at once, nothing is let go for it"
+chmod 700 "$ARCHIVE"
+sql1 "select pg_switch_wal()" >/dev/null # PostgreSQL tries its archive again
+expect 20 '[ "$(field 1 .guard.kept)" = null ]'
+expect 20 '! names "$(slot "restart_lsn - 1048576")"'
+[ ! -s "$DC1_SPOOL/gaps" ] || fail "a gap: $(cat "$DC1_SPOOL/gaps")"
+
+step "only our slot keeps it: it is let go, production goes on"
 wal '[ -s "$DC1_SPOOL/gaps" ]'
 wal '[ "$(slot "pg_current_wal_lsn() - restart_lsn < 20000000")" = t ]'
 wal '[ "$(free_mb wal)" -gt 30 ]'

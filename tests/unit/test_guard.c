@@ -139,6 +139,26 @@ test_guard_hold(void **state)
 }
 
 static void
+test_guard_something_else_keeps_it_too(void **state)
+{
+    struct guard g = {0};
+    struct guard_facts f = quiet();
+    int64_t now_us = SECOND_US;
+
+    (void)state;
+    f.retained = f.freed = 85 * GB;
+    f.free_bytes = 4 * GB;
+    f.kept = true;
+    assert_int_equal(after(&g, &f, &limits, &now_us, 60), GUARD_HOLD);
+    assert_false(guard_releases(&g));
+    f.kept = false;
+    guard_step(&g, &f, &limits, now_us);
+    assert_int_equal(g.step, GUARD_RELEASE);
+    f.kept = true;
+    assert_int_equal(after(&g, &f, &limits, &now_us, 1), GUARD_HOLD);
+}
+
+static void
 test_guard_disk_unknown(void **state)
 {
     struct guard g = {0};
@@ -162,6 +182,7 @@ main(void)
         cmocka_unit_test(test_guard_outbox_that_takes_gets_time),
         cmocka_unit_test(test_guard_nothing_to_gain),
         cmocka_unit_test(test_guard_hold),
+        cmocka_unit_test(test_guard_something_else_keeps_it_too),
         cmocka_unit_test(test_guard_disk_unknown),
     };
 

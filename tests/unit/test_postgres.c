@@ -186,6 +186,41 @@ test_postgres_is_not_led_astray_by_a_search_path(void **state)
 }
 
 static void
+test_postgres_tells_what_else_keeps_wal(void **state)
+{
+    struct postgres *p = open_as(&primary, "walferry");
+    const struct postgres_sample *s;
+
+    (void)state;
+    server_sql(&primary, "select pg_create_physical_replication_slot('walferry_dc2_a', true)");
+    server_sql(&primary, "select pg_create_physical_replication_slot('keeps_nothing')");
+    s = next_sample(p);
+    assert_string_equal(s->other_slot, "");
+    assert_int_equal(s->wal_keep_bytes, 0);
+    assert_false(s->archiving);
+    server_sql(&primary, "select pg_create_physical_replication_slot('other', true)");
+    server_sql(&primary, "create table kept (i int)");
+    server_sql(&primary, "checkpoint");
+    server_sql(&primary, "select pg_create_physical_replication_slot('newer', true)");
+    server_sql(&primary, "alter system set wal_keep_size = '3MB'");
+    server_sql(&primary, "select pg_reload_conf()");
+    for (int i = 0; i < 50 && next_sample(p)->wal_keep_bytes == 0; i++)
+        ;
+    s = postgres_sample(p);
+    assert_int_equal(s->wal_keep_bytes, 3 << 20);
+    assert_string_equal(s->other_slot, "other");
+    assert_int_equal(
+        s->other_lsn,
+        server_lsn(&primary,
+                   "(select restart_lsn from pg_replication_slots where slot_name = 'other')"));
+    assert_int_equal(s->slots, 1);
+    postgres_free(p);
+    server_sql(&primary, "alter system reset wal_keep_size");
+    server_sql(&primary, "select pg_reload_conf()");
+    server_sql(&primary, "select pg_drop_replication_slot(slot_name) from pg_replication_slots");
+}
+
+static void
 test_postgres_samples_many_slots(void **state)
 {
     struct postgres *p = open_as(&primary, "walferry");
@@ -330,11 +365,14 @@ test_postgres_tells_a_slot_that_lost_its_wal(void **state)
     p = open_as(&s, "postgres");
     next_sample(p);
     assert_null(run_command(p, POSTGRES_MAKE_SLOT, "walferry_dc2_a"));
+    server_sql(&s, "select pg_create_physical_replication_slot('other', true)");
     assert_false(next_sample(p)->slot[0].lost);
+    assert_string_equal(postgres_sample(p)->other_slot, "other");
     server_sql(&s,
                "create table t as select repeat(md5(i::text), 31) from generate_series(1, 8000) i");
     server_sql(&s, "checkpoint");
     assert_true(next_sample(p)->slot[0].lost);
+    assert_string_equal(postgres_sample(p)->other_slot, ""); /* that one keeps nothing, too */
     postgres_free(p);
     server_remove(&s);
 }
@@ -452,6 +490,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_postgres_samples_a_primary),
         cmocka_unit_test(test_postgres_is_not_led_astray_by_a_search_path),
+        cmocka_unit_test(test_postgres_tells_what_else_keeps_wal),
         cmocka_unit_test(test_postgres_samples_many_slots),
         cmocka_unit_test(test_postgres_runs_commands),
         cmocka_unit_test(test_postgres_stirs_what_lies_in_memory),
