@@ -218,6 +218,8 @@ be_server(const char *title, int said)
 {
     prctl(PR_SET_NAME, "postgres");
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (chdir(in_root("data")) < 0) /* where a postmaster is */
+        _exit(1);
     if (fork() == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         execl("/bin/sleep", title, "1000", (char *)NULL);
