@@ -589,8 +589,7 @@ job_flush(void *job)
     f->took_us = clock_us() - begun_us;
 }
 
-/* Nobody waits for the next flush: it is for what comes until then, too. NEVER_US: there is none.
- */
+/* A flush that nobody waits for is for what comes until then, too. NEVER_US: none can begin now. */
 static int64_t
 flush_due_us(const struct agent *a)
 {

@@ -98,8 +98,9 @@ bool postgres_done(struct postgres *p, const char **ret_error);
 
 /*
  * Between samples, a transaction of nothing that is rolled back (a commit would count as lost after
- * a failover): 34 bytes of WAL for which PostgreSQL writes out whatever it still holds in memory. (WAL that is no commit, of pruning say, may lie there for 15 s
- * while the server is idle; from outside it cannot be told from a commit that did not wait.)
+ * a failover): 34 bytes of WAL for which PostgreSQL writes out whatever it still holds in memory.
+ * (WAL that is no commit, of pruning say, may lie there for 15 s while the server is idle; from
+ * outside it cannot be told from a commit that did not wait.)
  */
 void postgres_stir(struct postgres *p);
 

@@ -225,7 +225,6 @@ read_present(struct rejoin *r)
     return code < 0 ? fail_in(code, "cannot read %s of %s", name, r->primary) : 0;
 }
 
-/* What pg_rewind needs; told before anything is touched. */
 /* pg_rewind gives up at a link that is a file on the other side; pg_wal may be one. */
 static int
 check_links(const struct rejoin *r)
@@ -250,6 +249,7 @@ check_links(const struct rejoin *r)
     return code;
 }
 
+/* What pg_rewind needs; told before anything is touched. */
 static int
 check_rewind(struct rejoin *r)
 {
