@@ -1,14 +1,16 @@
 /*
  * fetch: restore_command's program. In come PostgreSQL's %f and %p, out goes a whole segment or
  * history file of the local spool, where PostgreSQL wants it (relative to its data directory, which
- * is the current one). It works with the agent down. With --from, which rejoin gives to pg_rewind,
- * what is not here is asked of that primary's PostgreSQL through the tunnel.
+ * is the current one), or nothing where the relay should be asked (restore.h). It works with the
+ * agent down. With --from, which rejoin gives to pg_rewind, what is not here is asked of that
+ * primary's PostgreSQL through the tunnel.
  *
  * Exit 0 or 1 and nothing else (restore.h). A file that is not there is asked for all the time: not
  * a word of it.
  */
 #include "command.h"
 #include "present.h"
+#include "restore.h"
 
 #include "base/fail.h"
 #include "shipper/spool.h"
@@ -18,8 +20,12 @@
 int
 command_fetch(const struct config *config, const struct member *self, const struct options *options)
 {
-    int code = spool_fetch(self->spool, options->args[0], options->args[1]);
     PGconn *present;
+    int code;
+
+    if (options->from == NULL && restore_offered(self->run, self->spool, options->args[0]))
+        return 1;
+    code = spool_fetch(self->spool, options->args[0], options->args[1]);
 
     if (code == ERR_AGAIN && options->from != NULL) {
         code = present_connect(config, self, "postgres", &present);

@@ -23,7 +23,7 @@
 
 struct wanted {
     char section[64]; /* "member NAME" */
-    char spool[256];
+    char spool[256], run[256];
 };
 
 static int
@@ -31,9 +31,12 @@ take_key(void *context, const char *section, const char *key, const char *value)
 {
     struct wanted *w = context;
 
-    if (key != NULL && strcmp(section, w->section) == 0 && strcmp(key, "spool") == 0 &&
-        strlen(value) < sizeof w->spool)
+    if (key == NULL || strcmp(section, w->section) != 0 || strlen(value) >= sizeof w->spool)
+        return 1;
+    if (strcmp(key, "spool") == 0)
         strcpy(w->spool, value);
+    if (strcmp(key, "run") == 0)
+        strcpy(w->run, value);
     return 1;
 }
 
@@ -41,7 +44,7 @@ take_key(void *context, const char *section, const char *key, const char *value)
 static int
 plain_fetch(int argc, char **argv)
 {
-    struct wanted w = {.spool = ""};
+    struct wanted w = {.spool = "", .run = ""};
     int code;
 
     if (argc != 8 || strcmp(argv[1], "fetch") != 0 || strcmp(argv[2], "--config") != 0 ||
@@ -51,6 +54,8 @@ plain_fetch(int argc, char **argv)
     sprintf(w.section, "member %s", argv[5]);
     if (ini_parse(argv[3], take_key, &w) != 0 || w.spool[0] != '/')
         return -1;
+    if (restore_offered(w.run, w.spool, argv[6]))
+        return 1;
     code = spool_fetch(w.spool, argv[6], argv[7]);
     return code == 0 ? 0 : code == ERR_AGAIN ? 1 : -1;
 }

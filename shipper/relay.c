@@ -15,6 +15,7 @@
 #include "shipper/pgwire.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -48,18 +49,37 @@ struct relay_client {
     int64_t said_us;  /* our last message */
     int64_t asked_us; /* our last request for an answer */
     timeline_t timeline;
-    lsn_t lsn; /* next byte to serve */
+    lsn_t from, lsn; /* where it began; next byte to serve */
+    bool got_on;     /* it has written what it got */
     bool caught_up;
     char application_name[64];
     struct relay_standby standby;
 };
 
+static void
+make_offer(const struct relay *r)
+{
+    int fd = open(r->offer, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        log_warning("cannot make %s: %s; a standby far behind restores segments, slower", r->offer,
+                    strerror(errno));
+    else
+        close(fd);
+}
+
 int
 relay_open(struct relay *r, const char *run, struct spool *spool)
 {
+    int code;
+
     *r = (struct relay){.fd = -1, .spool = spool};
     snprintf(r->path, sizeof r->path, "%s/.s.PGSQL.5432", run);
-    return local_listen(r->path, RELAY_CLIENTS_MAX, &r->fd);
+    snprintf(r->offer, sizeof r->offer, "%s/" RELAY_OFFER, run);
+    code = local_listen(r->path, RELAY_CLIENTS_MAX, &r->fd);
+    if (code == 0)
+        make_offer(r);
+    return code;
 }
 
 static int
@@ -144,6 +164,7 @@ relay_close(struct relay *r)
         drop(r, i);
     }
     if (r->fd >= 0) {
+        unlink(r->offer);
         unlink(r->path);
         close(r->fd);
     }
@@ -469,7 +490,8 @@ start_replication(struct relay *r, struct relay_client *k, const struct pgwire_c
     if (pgwire_put_copy_both(&k->out) < 0)
         return no_room();
     k->timeline = timeline;
-    k->lsn = c->lsn;
+    k->from = k->lsn = c->lsn;
+    k->got_on = false;
     k->said_us = k->asked_us = now_us;
     set_state(k, CLIENT_STREAMING);
     return 0;
@@ -590,7 +612,7 @@ take_startup(struct relay *r, struct relay_client *k, int64_t now_us)
 }
 
 static int
-take_status(struct relay_client *k, const struct pgwire_message *m, int64_t now_us)
+take_status(struct relay *r, struct relay_client *k, const struct pgwire_message *m, int64_t now_us)
 {
     struct pgwire_status s;
     int code = pgwire_status(m->body, m->length, &s);
@@ -608,6 +630,10 @@ take_status(struct relay_client *k, const struct pgwire_message *m, int64_t now_
     k->standby.reported_us = now_us;
     k->standby.connected = s.apply != LSN_UNKNOWN && !k->afar; /* pg_receivewal applies nothing */
     k->say_now |= s.reply_wanted;
+    if (k->standby.connected && !k->got_on && s.write > k->from) {
+        k->got_on = true;
+        make_offer(r);
+    }
     return 0;
 }
 
@@ -640,7 +666,7 @@ take_message(struct relay *r, struct relay_client *k, const struct pgwire_messag
             return fail(ERR_PEER, "a query came that is no string");
         return run_command(r, k, (const char *)m->body, now_us);
     case 'd':
-        return copying ? take_status(k, m, now_us)
+        return copying ? take_status(r, k, m, now_us)
                        : 0; /* sent before it knew that the copy is over */
     case 'c':
         return copying ? take_copy_done(r, k) : 0;

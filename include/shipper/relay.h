@@ -16,6 +16,12 @@
  * up, when asked for, and after 10 s without a word; a streaming client that says nothing for 30 s
  * is asked to, after 60 s it is dropped. Who breaks the protocol is told so (08P01) and dropped.
  *
+ * A recovering PostgreSQL asks restore_command for one segment after the other, and comes here only
+ * when it gets none: while the spool grows, never, at half the speed. So there is the file
+ * <run>/RELAY_OFFER: where it is, restore_command gives no segment (it writes down which), and
+ * removes it when that does not lead here. The relay makes it when it opens, and anew when a local
+ * standby has got on here: one that does not come, or gets nowhere, is not sent again.
+ *
  * Source of the formats: PostgreSQL manual, "Streaming Replication Protocol", "Message Formats".
  */
 #ifndef SHIPPER_RELAY_H
@@ -28,6 +34,7 @@
 
 #include <stdbool.h>
 
+#define RELAY_OFFER       "relay.offer"
 #define RELAY_CLIENTS_MAX 8
 #define RELAY_AFAR_MAX    2                   /* of them, through a tunnel */
 #define RELAY_AFAR_BYTES  (UINT64_C(1) << 30) /* that such a client may hold back at most */
@@ -49,6 +56,7 @@ struct relay_client; /* relay.c */
 struct relay {
     int fd; /* listening, -1 when closed */
     char path[LOCAL_PATH_SIZE];
+    char offer[LOCAL_PATH_SIZE];
     struct spool *spool; /* borrowed */
     struct relay_client *client[RELAY_CLIENTS_MAX];
     /* asked for by a walreceiver while the spool was empty; timeline 0: nobody asked */

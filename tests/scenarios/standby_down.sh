@@ -15,10 +15,36 @@ step "the agent of the standby restarts"
 kill_agent 2
 start_agent 2
 expect 20 '[ "$(field 1 .links[0].state)" = up ]'
-step "the standby comes back"
+step "the standby comes back: the relay feeds it, not one restore after the other"
+restored() { grep -c 'restored log file "[0-9A-F]\{24\}"' "$WALFERRY_DEMO/dc2/postgres.log"; }
+fill 25
+same_segments
+before=$(restored)
+own=$(ls "$DC2_PGDATA/pg_wal" | grep -c '^[0-9A-F]\{24\}$') # for these it is not sent to the relay, and it may ask twice
+[ "$(ls "$DC2_SPOOL" | grep -c '^[0-9A-F]\{24\}$')" -gt $((own + 5)) ] || fail "not enough segments to see it"
 pg2 start
 same_rows
-same_segments
+[ "$(restored)" -le $((before + 2 * own)) ] || fail "it restored $(($(restored) - before)) segments with the relay there"
+missed() { # segments, which are in the spool
+    pg2 -m fast stop
+    fill 20
+    expect 20 '[ "$(sql1 "select flush_lsn = pg_current_wal_flush_lsn() from pg_stat_replication")" = t ]'
+    before=$(restored)
+}
+step "without the agent it restores what it missed"
+missed
+kill_agent 2
+pg2 start
+expect 20 '[ "$(restored)" -gt $((before + 2)) ]'
+start_agent 2
+same_rows
+step "so does one that cannot stream, with the agent there"
+missed
+pg2 -o "-c primary_conninfo=''" start
+expect 20 '[ "$(restored)" -gt $((before + 2)) ]'
+pg2 -m fast stop
+pg2 start
+same_rows
 step "restore_command gives whole segments, and exits 1 for what is not there, without the agent"
 kill_agent 2
 segment=$(basename "$(ls "$DC2_SPOOL"/???????????????????????? | head -1)")

@@ -802,6 +802,43 @@ test_relay_hears_its_standby(void **state)
 }
 
 /* As the tunnel brings it: a pair of which the relay gets one end. */
+/* As restore_command would. */
+static bool
+take_offer(void)
+{
+    return unlink(relay.offer) == 0;
+}
+
+static void
+test_relay_offers_itself_to_who_got_on(void **state)
+{
+    struct client c;
+
+    (void)state;
+    fill(FIRST + MB + 100);
+    assert_true(take_offer());
+    assert_false(take_offer());
+    enter(&c);
+    stream_from(&c, 1, FIRST);
+    say_status(&c, FIRST, FIRST, FIRST); /* it got nothing yet */
+    settle();
+    assert_false(take_offer());
+    say_status(&c, FIRST + MB, FIRST + MB, FIRST + 100);
+    settle();
+    assert_true(take_offer());
+    say_status(&c, FIRST + MB + 100, FIRST + MB, FIRST + 100); /* once for each time it came */
+    settle();
+    assert_false(take_offer());
+    hang_up(&c);
+    enter(&c);
+    stream_from(&c, 1, FIRST + MB);
+    say_status(&c, FIRST + MB + 100, FIRST + MB, FIRST + MB);
+    settle();
+    relay_close(&relay);
+    assert_false(take_offer());
+    hang_up(&c);
+}
+
 static bool
 dial_from_afar(struct client *c)
 {
@@ -1087,6 +1124,7 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_relay_lets_a_client_end_its_copy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_hears_its_standby, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_offers_itself_to_who_got_on, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_believes_nothing_from_afar, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_keeps_alive_asks_and_gives_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_takes_over_a_dead_agents_socket_only, setup,
