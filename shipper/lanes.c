@@ -194,9 +194,10 @@ decide(struct lanes *l, const struct sender *s, int64_t now_us)
     if (l->number != 0 || s->round_trip_us == 0)
         return;
     most = CHANNEL_BYTES / ((double)s->round_trip_us / (double)SECOND_US) * seconds;
-    if (bytes > most / 2 * up && up == l->wanted && l->wanted < WINDOW_LANES)
+    /* the second one early: with it the session outlives any lane */
+    if (bytes > (up < 2 ? most / 8 : most / 2 * up) && up == l->wanted && l->wanted < WINDOW_LANES)
         l->wanted++;
-    if (bytes > most / 4 * (up - 1) && up > 1)
+    if (up > 1 && bytes > (up < 3 ? most / 16 : most / 4 * (up - 1)))
         l->needed_us = now_us;
     if (l->wanted > 1 && now_us - l->needed_us >= LEAVE_US) {
         l->needed_us = now_us;

@@ -3,8 +3,8 @@
  *
  * OpenSSH takes at most 2 MB per round trip over a connection, whatever the line: at a distance one
  * lane is slower than the line. The first lane begins the session and is the link's business; the
- * others join it, one at a time, as soon as the lanes carry half of what such a window lets
- * through, and leave when that is long over. One that dies is opened again; the session lives while
+ * others join it, one at a time, the second as soon as the first carries an eighth of what such a
+ * window lets through, the others when all carry half, and leave when that is long over. One that dies is opened again; the session lives while
  * one of them does. What goes over which is window.h's business.
  */
 #ifndef SHIPPER_LANES_H
