@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define CHANNEL_BYTES  (2u << 20) /* OpenSSH's window */
-#define LOOK_US        (250 * MILLISECOND_US)
+#define LOOK_MIN_US    (100 * MILLISECOND_US)
+#define LOOK_IDLE_US   (250 * MILLISECOND_US)
 #define LEAVE_US       (30 * SECOND_US)
 #define ANSWER_US      (5 * SECOND_US)
 #define DEAD_US        (5 * SECOND_US)
@@ -47,6 +48,7 @@ lanes_begin(struct lanes *l, const struct hello *hello, int64_t now_us)
     l->slot[0].idle_us = now_us;
     l->wanted = l->number > 1 ? l->number : 1;
     l->look_us = l->needed_us = l->stuck_us = now_us;
+    l->look_due_us = now_us + LOOK_MIN_US;
     l->stuck_at = 0;
 }
 
@@ -75,6 +77,16 @@ unsigned
 lanes_up(const struct lanes *l)
 {
     return count(l, LANE_IN_SESSION);
+}
+
+/* Of those that join one may be on its way to its sshd's consent: sshd counts such connections. */
+static bool
+knocking(const struct lanes *l)
+{
+    for (unsigned i = 0; i < WINDOW_LANES; i++)
+        if (l->slot[i].use == LANE_JOINING && l->lane[i].state < LANE_STARTING)
+            return true;
+    return false;
 }
 
 static void
@@ -191,11 +203,15 @@ decide(struct lanes *l, const struct sender *s, int64_t now_us)
         l->slot[i].bytes_then = l->lane[i].bytes_out;
     }
     l->look_us = now_us;
+    l->look_due_us = now_us + (bytes == 0                           ? LOOK_IDLE_US
+                               : 2 * s->round_trip_us > LOOK_MIN_US ? 2 * s->round_trip_us
+                                                                    : LOOK_MIN_US);
     if (l->number != 0 || s->round_trip_us == 0)
         return;
     most = CHANNEL_BYTES / ((double)s->round_trip_us / (double)SECOND_US) * seconds;
     /* the second one early: with it the session outlives any lane */
-    if (bytes > (up < 2 ? most / 8 : most / 2 * up) && up == l->wanted && l->wanted < WINDOW_LANES)
+    if (bytes > (up < 2 ? most / 8 : most / 2 * up) && count(l, LANE_JOINING) == l->wanted &&
+        !knocking(l) && l->wanted < WINDOW_LANES)
         l->wanted++;
     if (up > 1 && bytes > (up < 3 ? most / 16 : most / 4 * (up - 1)))
         l->needed_us = now_us;
@@ -244,11 +260,11 @@ lanes_run(struct lanes *l, struct sender *s, const struct loop *loop, int64_t no
             close_lane(l, i, now_us);
         }
     }
-    if (now_us - l->look_us >= LOOK_US) {
+    if (now_us >= l->look_due_us) {
         decide(l, s, now_us);
         find_stuck(l, s, now_us);
     }
-    if (lanes_up(l) == count(l, LANE_JOINING) && lanes_up(l) < l->wanted)
+    if (count(l, LANE_JOINING) < l->wanted && !knocking(l))
         join(l, now_us);
     else if (count(l, LANE_JOINING) > l->wanted)
         leave(l, s, now_us);
@@ -264,7 +280,7 @@ lanes_watch(const struct lanes *l, struct loop *loop)
             loop_due(loop, l->slot[i].due_us);
     }
     if (l->wanted > 0)
-        loop_due(loop, l->look_us + LOOK_US);
+        loop_due(loop, l->look_due_us);
 }
 
 int64_t

@@ -3,9 +3,10 @@
  *
  * OpenSSH takes at most 2 MB per round trip over a connection, whatever the line: at a distance one
  * lane is slower than the line. The first lane begins the session and is the link's business; the
- * others join it, one at a time, the second as soon as the first carries an eighth of what such a
- * window lets through, the others when all carry half, and leave when that is long over. One that dies is opened again; the session lives while
- * one of them does. What goes over which is window.h's business.
+ * others join it, the second as soon as the first carries an eighth of what such a window lets
+ * through, the next when all carry half, and leave when that is long over. One at a time knocks at
+ * sshd, which counts connections that it has not let in. A lane that dies is opened again; the
+ * session lives while one of them does. What goes over which is window.h's business.
  */
 #ifndef SHIPPER_LANES_H
 #define SHIPPER_LANES_H
@@ -31,7 +32,7 @@ struct lanes {
     const char *member; /* the far one, borrowed */
     unsigned number;    /* configured; 0: as many as the distance needs */
     unsigned wanted;
-    int64_t look_us, needed_us, stuck_us;
+    int64_t look_us, look_due_us, needed_us, stuck_us;
     uint64_t stuck_at;
     struct hello hello; /* of this session, without history */
 };
