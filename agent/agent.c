@@ -882,10 +882,12 @@ run_postgres(struct agent *a, int64_t now_us)
     } else if (state == POSTGRES_UP) {
         a->stopping_us = 0;
     }
-    if (state == POSTGRES_UP)
+    if (state == POSTGRES_UP) {
         log_info("PostgreSQL is there");
-    else
+    } else {
         log_warning("PostgreSQL is away: %s", postgres_reason(a->postgres));
+        relay_offer(&a->relay);
+    }
 }
 
 /* ---- control ---- */

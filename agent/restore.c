@@ -9,8 +9,11 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+#define START_S   10  /* in which a starting PostgreSQL renames its backup_label */
 #define ASKED_MAX '3' /* by read-ahead, before it streams, and when there was no stream */
 
 static void
@@ -49,10 +52,51 @@ has_its_own(const char *name)
     return found;
 }
 
+/*
+ * A standby that runs for a while, in whose directory nothing was made or removed since it started:
+ * whoever promotes it makes a file there, which is gone again before the rest of the WAL is read.
+ */
+static bool
+is_undisturbed_standby(void)
+{
+    FILE *pid_file = fopen("postmaster.pid", "r");
+    long started = 0; /* the third line (miscadmin.h) */
+    struct stat here;
+    bool known;
+
+    if (pid_file == NULL)
+        return false;
+    known = fscanf(pid_file, "%*d\n%*[^\n]\n%ld", &started) == 1;
+    fclose(pid_file);
+    return known && access("standby.signal", F_OK) == 0 && stat(".", &here) == 0 &&
+           here.st_mtime <= started + START_S;
+}
+
+/* Streamed, all that is in the spool from `name` on may lie in pg_wal at once. */
+static bool
+has_room(const char *spool, const char *name)
+{
+    DIR *dir = opendir(spool);
+    const struct dirent *entry;
+    struct stat segment = {0};
+    struct statvfs wal;
+    uint64_t count = 0;
+
+    if (dir == NULL)
+        return false;
+    while ((entry = readdir(dir)) != NULL)
+        count += strlen(entry->d_name) == strlen(name) && strcmp(entry->d_name, name) >= 0;
+    if (fstatat(dirfd(dir), name, &segment, 0) < 0)
+        count = 0;
+    closedir(dir);
+    return count > 0 && statvfs("pg_wal", &wal) == 0 &&
+           (uint64_t)wal.f_bavail * wal.f_frsize / 2 > count * (uint64_t)segment.st_size;
+}
+
 bool
 restore_offered(const char *run, const char *spool, const char *name)
 {
-    char offer[LOCAL_PATH_SIZE], segment[1024];
+    char offer[LOCAL_PATH_SIZE];
     char last[SEGMENT_NAME_SIZE + 1] = ""; /* the name, and how often it was asked for */
     bool offered;
     int fd;
@@ -60,11 +104,10 @@ restore_offered(const char *run, const char *spool, const char *name)
     if (strlen(name) != SEGMENT_NAME_SIZE - 1)
         return false;
     snprintf(offer, sizeof offer, "%s/" RELAY_OFFER, run);
-    snprintf(segment, sizeof segment, "%s/%s", spool, name);
-    if (access("standby.signal", F_OK) < 0 || access("promote", F_OK) == 0 ||
-        access(segment, F_OK) < 0 || (fd = open(offer, O_RDWR | O_CLOEXEC)) < 0)
+    fd = open(offer, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
         return false;
-    if (has_its_own(name)) {
+    if (!is_undisturbed_standby() || has_its_own(name) || !has_room(spool, name)) {
         close(fd);
         return false;
     }

@@ -12,11 +12,11 @@ void restore_begin(void);
 
 /*
  * The segment `name`, which is in the spool, is better streamed: a standby asks for it here (in its
- * data directory, the current one), and the relay of `run` offers it (relay.h). Not while it is
- * being promoted: it would take that for the end of its WAL. Nor when its pg_wal has a file of that
- * segment: before it streams PostgreSQL would read that one, which after a rewind may be of the
- * branch that died. Who asks for the same segment again and again does not stream: that ends the
- * offer.
+ * data directory, the current one), and the relay of `run` offers it (relay.h). Not to one that
+ * somebody may have promoted since it started: it would take that for the end of its WAL. Nor when
+ * its pg_wal has a file of that segment: before it streams PostgreSQL would read that one, which
+ * after a rewind may be of the branch that died. Nor when pg_wal has no room for the rest of the
+ * spool. Who asks for the same segment again and again does not stream: that ends the offer.
  */
 bool restore_offered(const char *run, const char *spool, const char *name);
 

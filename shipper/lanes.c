@@ -113,6 +113,12 @@ lanes_lost(struct lanes *l, struct sender *s, unsigned i, int64_t now_us)
     return true;
 }
 
+bool
+lanes_joining(const struct lanes *l)
+{
+    return count(l, LANE_JOINING) > lanes_up(l);
+}
+
 /* ---- joining ---- */
 
 static int
@@ -195,6 +201,7 @@ decide(struct lanes *l, const struct sender *s, int64_t now_us)
 {
     unsigned up = lanes_up(l);
     double bytes = 0, seconds = (double)(now_us - l->look_us) / (double)SECOND_US, most;
+    int64_t look_us;
 
     for (unsigned i = 0; i < WINDOW_LANES; i++) {
         if (l->slot[i].use != LANE_IN_SESSION)
@@ -203,14 +210,14 @@ decide(struct lanes *l, const struct sender *s, int64_t now_us)
         l->slot[i].bytes_then = l->lane[i].bytes_out;
     }
     l->look_us = now_us;
-    l->look_due_us = now_us + (bytes == 0                           ? LOOK_IDLE_US
-                               : 2 * s->round_trip_us > LOOK_MIN_US ? 2 * s->round_trip_us
-                                                                    : LOOK_MIN_US);
+    look_us = bytes == 0 ? LOOK_IDLE_US : 2 * s->round_trip_us;
+    look_us = look_us < LOOK_MIN_US ? LOOK_MIN_US : look_us > SECOND_US ? SECOND_US : look_us;
+    l->look_due_us = now_us + look_us;
     if (l->number != 0 || s->round_trip_us == 0)
         return;
     most = CHANNEL_BYTES / ((double)s->round_trip_us / (double)SECOND_US) * seconds;
     /* the second one early: with it the session outlives any lane */
-    if (bytes > (up < 2 ? most / 8 : most / 2 * up) && count(l, LANE_JOINING) == l->wanted &&
+    if (bytes > (l->wanted < 2 ? most / 8 : most / 2 * up) && count(l, LANE_JOINING) == l->wanted &&
         !knocking(l) && l->wanted < WINDOW_LANES)
         l->wanted++;
     if (up > 1 && bytes > (up < 3 ? most / 16 : most / 4 * (up - 1)))

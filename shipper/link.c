@@ -571,7 +571,7 @@ run_pack(struct link *l, int64_t now_us)
     if (!l->more)
         pack_rest(&l->pack, ready > 0);
     /* neither a busy far side nor lanes that are still to come are the line's limit */
-    if (l->sender.far.busy || lanes_up(&l->lanes) < l->lanes.wanted)
+    if (l->sender.far.busy || lanes_joining(&l->lanes))
         adapt_rest(&l->pack.adapt);
     else
         pack_look(&l->pack, l->more, ready >= WINDOW_READY_BYTES / 2, now_us);
@@ -668,13 +668,14 @@ link_watch(const struct link *l, struct loop *loop)
         lane_watch(&l->lanes.lane[0], loop);
         return;
     case LINK_GREETING:
+        lane_watch(&l->lanes.lane[0], loop);
+        loop_due(loop, sender_due_us(&l->sender));
+        return;
     case LINK_SHIPPING:
         break;
     }
     lanes_watch(&l->lanes, loop);
     loop_due(loop, sender_due_us(&l->sender));
-    if (l->state != LINK_SHIPPING)
-        return;
     if (source_active(l->source)) {
         source_watch(l->source, loop, wants(l));
         loop_due(loop, clock_us() + SOURCE_REPORT_US);

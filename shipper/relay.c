@@ -50,22 +50,23 @@ struct relay_client {
     int64_t asked_us; /* our last request for an answer */
     timeline_t timeline;
     lsn_t from, lsn; /* where it began; next byte to serve */
-    bool got_on;     /* it has written what it got */
     bool caught_up;
     char application_name[64];
     struct relay_standby standby;
 };
 
-static void
-make_offer(const struct relay *r)
+void
+relay_offer(struct relay *r)
 {
     int fd = open(r->offer, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
-    if (fd < 0)
+    if (fd < 0) {
         log_warning("cannot make %s: %s; a standby far behind restores segments, slower", r->offer,
                     strerror(errno));
-    else
-        close(fd);
+        return;
+    }
+    close(fd);
+    r->offered = true;
 }
 
 int
@@ -78,7 +79,7 @@ relay_open(struct relay *r, const char *run, struct spool *spool)
     snprintf(r->offer, sizeof r->offer, "%s/" RELAY_OFFER, run);
     code = local_listen(r->path, RELAY_CLIENTS_MAX, &r->fd);
     if (code == 0)
-        make_offer(r);
+        relay_offer(r);
     return code;
 }
 
@@ -491,7 +492,6 @@ start_replication(struct relay *r, struct relay_client *k, const struct pgwire_c
         return no_room();
     k->timeline = timeline;
     k->from = k->lsn = c->lsn;
-    k->got_on = false;
     k->said_us = k->asked_us = now_us;
     set_state(k, CLIENT_STREAMING);
     return 0;
@@ -630,9 +630,9 @@ take_status(struct relay *r, struct relay_client *k, const struct pgwire_message
     k->standby.reported_us = now_us;
     k->standby.connected = s.apply != LSN_UNKNOWN && !k->afar; /* pg_receivewal applies nothing */
     k->say_now |= s.reply_wanted;
-    if (k->standby.connected && !k->got_on && s.write > k->from) {
-        k->got_on = true;
-        make_offer(r);
+    if (r->offered && k->standby.connected && s.write > k->from) {
+        unlink(r->offer);
+        r->offered = false;
     }
     return 0;
 }

@@ -46,6 +46,7 @@ void lanes_release(struct lanes *l);
 void lanes_begin(struct lanes *l, const struct hello *hello, int64_t now_us);
 void lanes_end(struct lanes *l); /* close all */
 unsigned lanes_up(const struct lanes *l);
+bool lanes_joining(const struct lanes *l); /* one is on its way into the session */
 
 /* Lane i of the session ended (fail_message() says why): true when the session lives on. */
 bool lanes_lost(struct lanes *l, struct sender *s, unsigned i, int64_t now_us);

@@ -16,11 +16,12 @@
  * up, when asked for, and after 10 s without a word; a streaming client that says nothing for 30 s
  * is asked to, after 60 s it is dropped. Who breaks the protocol is told so (08P01) and dropped.
  *
- * A recovering PostgreSQL asks restore_command for one segment after the other, and comes here only
- * when it gets none: while the spool grows, never, at half the speed. So there is the file
+ * A starting standby asks restore_command for one segment after the other, and comes here only when
+ * it gets none: while the spool grows, never, at half the speed. So there is the file
  * <run>/RELAY_OFFER: where it is, restore_command gives no segment (it writes down which), and
- * removes it when that does not lead here. The relay makes it when it opens, and anew when a local
- * standby has got on here: one that does not come, or gets nowhere, is not sent again.
+ * removes it when that does not lead here. It is made when the relay opens and when PostgreSQL was
+ * away, and is gone as soon as a local standby gets on here: one that is promoted by hand leaves
+ * the stream and restores the rest of the spool first.
  *
  * Source of the formats: PostgreSQL manual, "Streaming Replication Protocol", "Message Formats".
  */
@@ -57,6 +58,7 @@ struct relay {
     int fd; /* listening, -1 when closed */
     char path[LOCAL_PATH_SIZE];
     char offer[LOCAL_PATH_SIZE];
+    bool offered;
     struct spool *spool; /* borrowed */
     struct relay_client *client[RELAY_CLIENTS_MAX];
     /* asked for by a walreceiver while the spool was empty; timeline 0: nobody asked */
@@ -81,6 +83,9 @@ bool relay_adopt(struct relay *r, int fd, int64_t now_us);
 /* Its descriptors and deadline; then accept, read and serve. */
 void relay_watch(const struct relay *r, struct loop *l, int64_t now_us);
 void relay_run(struct relay *r, const struct loop *l, int64_t now_us);
+
+/* PostgreSQL may start: see above. */
+void relay_offer(struct relay *r);
 
 /* The spool grew: serve it now, do not wait for the next turn. */
 void relay_push(struct relay *r, int64_t now_us);

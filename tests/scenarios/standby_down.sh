@@ -55,4 +55,18 @@ for absent in 0000000900000000000000FF 00000009.history nonsense ../pool.state; 
     as "$WALFERRY" fetch "$absent" "/tmp/wf-$$.segment" --config "$CONFIG" --member dc2-a 2>/dev/null
     [ $? = 1 ] || fail "fetch $absent does not exit 1"
 done
+step "promoted by hand, far behind, it takes first what the spool has"
+start_agent 2
+expect 20 '[ "$(sql1 "select replay_lsn = pg_current_wal_flush_lsn() from pg_stat_replication")" = t ]'
+walreceiver=$(sql2 "select pid from pg_stat_wal_receiver")
+kill -STOP "$walreceiver"
+sql1 "create table mark as select 7 as n" >/dev/null
+fill 5
+sql1 "select pg_switch_wal()" >/dev/null
+expect 20 '[ "$(sql1 "select flush_lsn = pg_current_wal_flush_lsn() from pg_stat_replication")" = t ]'
+sql2 "select pg_promote(false)" >/dev/null
+kill -CONT "$walreceiver"
+expect 30 '[ "$(sql2 "select pg_is_in_recovery()")" = f ]'
+[ "$(sql2 "select n from mark")" = 7 ] || fail "what was in the spool is not in the promoted server"
+[ "$(sql2 "select count(*) from pgbench_accounts")" = 500000 ] || fail "the promoted server ends in the middle"
 pass
