@@ -13,7 +13,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define START_S   10  /* in which a starting PostgreSQL renames its backup_label */
+#define START_S   5   /* in which a starting PostgreSQL renames its backup_label */
 #define ASKED_MAX '3' /* by read-ahead, before it streams, and when there was no stream */
 
 static void
@@ -53,8 +53,9 @@ has_its_own(const char *name)
 }
 
 /*
- * A standby that runs for a while, in whose directory nothing was made or removed since it started:
- * whoever promotes it makes a file there, which is gone again before the rest of the WAL is read.
+ * A standby that nobody promotes, as far as its directory shows: pg_promote and pg_ctl make a file
+ * there, which is gone again before the rest of the WAL is read. But for the start nothing else is
+ * made or removed there often. A promote_trigger_file elsewhere (13 to 15) does not show.
  */
 static bool
 is_undisturbed_standby(void)
@@ -68,7 +69,8 @@ is_undisturbed_standby(void)
         return false;
     known = fscanf(pid_file, "%*d\n%*[^\n]\n%ld", &started) == 1;
     fclose(pid_file);
-    return known && access("standby.signal", F_OK) == 0 && stat(".", &here) == 0 &&
+    return known && access("standby.signal", F_OK) == 0 && access("promote", F_OK) < 0 &&
+           stat(".", &here) == 0 && here.st_mtime >= started - 1 &&
            here.st_mtime <= started + START_S;
 }
 
@@ -112,7 +114,7 @@ restore_offered(const char *run, const char *spool, const char *name)
         return false;
     }
     offered = pread(fd, last, sizeof last - 1, 0) >= 0;
-    if (strncmp(last, name, SEGMENT_NAME_SIZE - 1) != 0)
+    if (strncmp(last + 8, name + 8, SEGMENT_NAME_SIZE - 9) != 0) /* on any timeline */
         snprintf(last, sizeof last, "%s0", name);
     offered = offered && last[SEGMENT_NAME_SIZE - 1]++ < ASKED_MAX &&
               pwrite(fd, last, sizeof last - 1, 0) == sizeof last - 1;

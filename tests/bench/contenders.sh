@@ -69,7 +69,7 @@ slot() { # NAME: stands where the WAL of this case begins
 restore() { # FOLDER: the standby as it was when the WAL began
     rm -rf "$1" && as cp -a "$WALFERRY_DEMO/base" "$1" || broken "cannot copy the standby to $1"
 }
-settle() { sync; } # what the last one left to the disk is not for the next one to wait for
+settle() { sync; warm; } # what the last one left to the disk is not for the next one to wait for
 
 # Nothing runs but the primary; no distance; nobody is waited for.
 quiet() {
@@ -115,9 +115,9 @@ walferry_ready() { # [standby]: the far side waits, with its PostgreSQL or witho
     agent 2
     [ -z "${1:-}" ] || pg2 start || broken "the standby of walferry does not start"
 }
-walferry_begin() { # the time begins with the start of the primary's agent, which has yet to dial
+walferry_begin() { # [CONFIG]: the time begins with the start of the primary's agent, which has yet to dial
     FAR=$(walferry_far) WIRE=$(wire_bytes) BEGIN=$(now_us)
-    agent 1
+    agent 1 "$@"
 }
 walferry_end() { # WHO MEASURE
     local near far
@@ -127,10 +127,18 @@ walferry_end() { # WHO MEASURE
     note "$1" "peak memory near, MB" "$(peak_mb "$near")"
     note "$1" "peak memory far, MB" "$(peak_mb "$far")"
 }
+at_level() { # WHO: a config of its own for one that is called like a value of `compression`
+    case $1 in
+    none | zstd:*) ;;
+    *) return ;;
+    esac
+    sed "/^compression /d; /^\[pool\]/a compression = $1" "$CONFIG" | as sh -c 'cat >"$1" && chmod 600 "$1"' sh "$WALFERRY_DEMO/level.ini"
+    echo "$WALFERRY_DEMO/level.ini"
+}
 walferry_durable() { # [WHO [COMMAND: meanwhile]]
     local meanwhile=
     walferry_ready
-    walferry_begin
+    walferry_begin $(at_level "${1:-}")
     if [ -n "${2:-}" ]; then "$2" & meanwhile=$!; fi
     walferry_at flush_lsn
     [ -z "$meanwhile" ] || kill $meanwhile

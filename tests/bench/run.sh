@@ -11,6 +11,7 @@
 # durable-WAL-RTT[-RATE]  a backlog while the far side was away: until it is on disk there
 # applied-WAL-RTT[-RATE]  the same until the standby shows it
 # killed-WAL-RTT          durable, one random lane reset each second, beside ourselves without
+# levels-WAL-RTT[-RATE]   durable, beside ourselves at one level
 # links-WAL               durable at two sites at once, beside one: CPU of the primary's agent
 # fetch-WAL               replay of whole segments by restore_command, beside cp
 # visible-idle, -load     commit to visible on the standby, one client, alone or under pgbench -c8
@@ -28,7 +29,8 @@ export BUILD=${BUILD:-$ROOT/build/bench}
 CASE= WAN=0 failed=
 ROUNDS=3 MB=1000 TPS_SECONDS=15 VISIBLE=1000 JSON= KEEP= CASES=() ALL=()
 for wal in pgbench uuid; do
-    ALL+=(durable-$wal-{0ms,20ms,50ms,80ms,50ms-100mbit} applied-$wal-{0ms,50ms} killed-$wal-50ms links-$wal fetch-$wal)
+    ALL+=(durable-$wal-{0ms,20ms,50ms,80ms,50ms-100mbit} applied-$wal-{0ms,50ms} killed-$wal-50ms levels-$wal-{0ms,50ms,50ms-100mbit} links-$wal
+        fetch-$wal)
 done
 ALL+=(visible-idle visible-load sync-c{1,8}-{0ms,20ms} tps tps-shipping failover)
 QUICK=(durable-pgbench-{0ms,50ms,50ms-100mbit} durable-uuid-{0ms,50ms} applied-pgbench-0ms fetch-pgbench visible-idle
@@ -131,8 +133,8 @@ make_wal() { # KIND
     [ "$(segments | wc -l)" = $WAL_SEGMENTS ] || broken "$(segments | wc -l) segments there, not $WAL_SEGMENTS"
 }
 
-# A virtual machine pays when it uses memory for the first time: 2 to 3 seconds for each GB of page
-# cache. That is not to be a cost of whoever comes first.
+# A virtual machine pays when it uses memory for the first time, or again when the host has taken it
+# back meanwhile: 2 to 3 seconds for each GB of page cache. That is not to be anybody's cost.
 warm() { head -c $((MB * 4))000000 /dev/zero | tail >/dev/null; }
 
 # ---- the cases
@@ -262,6 +264,11 @@ run_case() { # NAME: in a shell of its own
         ;;
     applied-*) turns walferry_applied native_backlog ;;
     killed-*) turns "walferry_durable walferry killer" "walferry_durable undisturbed" ;;
+    levels-*)
+        peers=("walferry_durable zstd:1" "walferry_durable zstd:3" "walferry_durable zstd:6")
+        [[ $CASE = *mbit ]] || peers+=("walferry_durable none") # it is not in doubt there
+        turns walferry_durable "${peers[@]}"
+        ;;
     links-*) turns "links walferry" "links one" ;;
     fetch-*) fetch ;;
     visible-*) turns "visible walferry" "visible native" ;;
@@ -280,7 +287,6 @@ rounds() { # GLOB
     local c
     [ -n "$(selected "$1")" ] || return 0
     for ROUND in $(seq "$ROUNDS"); do
-        warm
         for c in $(selected "$1"); do
             echo "round $ROUND of $ROUNDS: $c" >&2
             (trap - EXIT INT TERM; run_case "$c") || failed="$failed $c"
