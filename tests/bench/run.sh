@@ -145,17 +145,19 @@ fetch() {
     local name
     walferry_durable filler # not among the rows: it only fills the spool
     end "$DC1_AGENT_PID"
+    end "$DC2_AGENT_PID" # or the standby would be sent to its relay first, once
     rm -rf "$PEER/archive" && as mkdir "$PEER/archive"
     for name in $(segments); do as cp "$DC1_PGDATA/pg_wal/$name" "$PEER/archive/"; done
     turns "replay walferry" "replay cp"
     rm -rf "$PEER/archive"
 }
 replay() { # WHO: whole segments through restore_command, no walreceiver
-    local command= begin
-    [ "$1" = walferry ] || command="-c restore_command='cp $PEER/archive/%f %p'"
+    local command= begin from=$DC2_SPOOL
+    [ "$1" = walferry ] || command="-c restore_command='cp $PEER/archive/%f %p'" from=$PEER/archive
     [ ! -s "$DC2_PGDATA/postmaster.pid" ] || pg2 -m immediate stop
     restore "$DC2_PGDATA"
     settle
+    cat "$from"/0* >/dev/null # neither reads from the disk
     begin=$(now_us)
     pg2 -o "-c primary_conninfo='' $command" start || broken "the standby does not start"
     await "$DC2_PG" "select pg_last_wal_replay_lsn() >= '$WAL_END'" "the replay is not there"
