@@ -58,7 +58,8 @@ done
 step "promoted by hand, far behind, it takes first what the spool has"
 start_agent 2
 expect 20 '[ "$(sql1 "select replay_lsn = pg_current_wal_flush_lsn() from pg_stat_replication")" = t ]'
-walreceiver=$(sql2 "select pid from pg_stat_wal_receiver")
+streams() { walreceiver=$(sql2 "select pid from pg_stat_wal_receiver where status = 'streaming'") && [ -n "$walreceiver" ]; }
+expect 20 streams
 kill -STOP "$walreceiver"
 sql1 "create table mark as select 7 as n" >/dev/null
 fill 5
