@@ -1098,6 +1098,8 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     if (code == 0)
         code = relay_open(&a->relay, self->run, &a->spool);
     if (code == 0)
+        relay_offer(&a->relay);
+    if (code == 0)
         code = inlet_open(&a->inlet, self->run, &a->receiver);
     if (code == 0)
         code = control_open(&a->control, self->run);

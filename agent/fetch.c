@@ -26,7 +26,6 @@ command_fetch(const struct config *config, const struct member *self, const stru
     if (options->from == NULL && restore_offered(self->run, self->spool, options->args[0]))
         return 1;
     code = spool_fetch(self->spool, options->args[0], options->args[1]);
-
     if (code == ERR_AGAIN && options->from != NULL) {
         code = present_connect(config, self, "postgres", &present);
         if (code == 0) {

@@ -74,7 +74,8 @@ is_undisturbed_standby(void)
            here.st_mtime <= started + START_S;
 }
 
-/* Streamed, all that is in the spool from `name` on may lie in pg_wal at once. */
+/* Streamed, all that is in the spool from `name` on may lie in pg_wal at once, in half of its room.
+ */
 static bool
 has_room(const char *spool, const char *name)
 {

@@ -72,15 +72,10 @@ relay_offer(struct relay *r)
 int
 relay_open(struct relay *r, const char *run, struct spool *spool)
 {
-    int code;
-
     *r = (struct relay){.fd = -1, .spool = spool};
     snprintf(r->path, sizeof r->path, "%s/.s.PGSQL.5432", run);
     snprintf(r->offer, sizeof r->offer, "%s/" RELAY_OFFER, run);
-    code = local_listen(r->path, RELAY_CLIENTS_MAX, &r->fd);
-    if (code == 0)
-        relay_offer(r);
-    return code;
+    return local_listen(r->path, RELAY_CLIENTS_MAX, &r->fd);
 }
 
 static int

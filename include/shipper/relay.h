@@ -19,9 +19,9 @@
  * A starting standby asks restore_command for one segment after the other, and comes here only when
  * it gets none: while the spool grows, never, at half the speed. So there is the file
  * <run>/RELAY_OFFER: where it is, restore_command gives no segment (it writes down which), and
- * removes it when that does not lead here. It is made when the relay opens and when PostgreSQL was
- * away, and is gone as soon as a local standby gets on here: one that is promoted by hand leaves
- * the stream and restores the rest of the spool first.
+ * removes it when that does not lead here. relay_offer makes it, when the agent starts and when
+ * PostgreSQL was away; it is gone as soon as a local standby gets on here: one that is promoted by
+ * hand leaves the stream and restores the rest of the spool first.
  *
  * Source of the formats: PostgreSQL manual, "Streaming Replication Protocol", "Message Formats".
  */

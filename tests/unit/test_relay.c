@@ -801,7 +801,6 @@ test_relay_hears_its_standby(void **state)
     assert_true(relay_needs(&relay) == UINT64_MAX);
 }
 
-/* As the tunnel brings it: a pair of which the relay gets one end. */
 static bool
 offers(void)
 {
@@ -815,6 +814,8 @@ test_relay_offers_itself_until_a_standby_gets_on(void **state)
 
     (void)state;
     fill(FIRST + MB + 100);
+    assert_false(offers());
+    relay_offer(&relay);
     assert_true(offers());
     enter(&c);
     stream_from(&c, 1, FIRST);
@@ -836,6 +837,7 @@ test_relay_offers_itself_until_a_standby_gets_on(void **state)
     assert_false(offers());
 }
 
+/* As the tunnel brings it: a pair of which the relay gets one end. */
 static bool
 dial_from_afar(struct client *c)
 {
