@@ -105,7 +105,8 @@ count_late(const struct sync *s, bool told, int *ret_streams)
         if (told && !is_level(s, link))
             tell(s, link, to);
     }
-    if (json_is_object(receiving)) {
+    if (json_is_object(receiving) &&
+        (s->only == NULL || strcmp(s->only, show_word(s->report, "member", "")) == 0)) {
         ++*ret_streams;
         late += !is_level(s, receiving);
         if (told && !is_level(s, receiving))
@@ -163,6 +164,10 @@ command_sync(const struct config *config, const struct member *self, const struc
         text_take_duration(options->timeout, TIMEOUT_MAX, &timeout_us) < 0) {
         fprintf(stderr, "walferry sync: --timeout: %s; allowed: 1s to 7d, as in 30s, 10min\n",
                 fail_message());
+        return 2;
+    }
+    if (s.only != NULL && config_member(config, s.only) == NULL) {
+        fprintf(stderr, "walferry sync: %s has no member %s\n", config->file, s.only);
         return 2;
     }
     for (;;) {

@@ -18,6 +18,13 @@ for round in 1 2 3 4 5; do
 done
 walferry 1 sync dc2-a >/dev/null || fail "a member by name"
 walferry 1 sync dc1-a >/dev/null 2>&1 && fail "a member that nothing is shipped to"
+walferry 2 sync dc2-a >/dev/null || fail "this member by name"
+walferry 2 sync dc1-a --timeout 1s >/dev/null 2>&1
+[ $? = 1 ] || fail "a standby waits for a member that it ships nothing to"
+for n in 1 2; do
+    out=$(walferry $n sync nobody --timeout 1s 2>&1)
+    [ $? = 2 ] && grep -q "has no member nobody" <<<"$out" || fail "an unknown member: $out"
+done
 walferry 1 sync --timeout soon >/dev/null 2>&1
 [ $? = 2 ] || fail "a wrong duration"
 
