@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/local.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -249,8 +250,7 @@ send_request(int fd, json_t *request)
     return code;
 }
 
-/* What a terminal would obey (C0 but newline and tab, DEL, C1) becomes '?': another host may have
- * written it. */
+/* Another host may have written it. */
 static void
 make_safe(json_t *json)
 {
@@ -259,17 +259,8 @@ make_safe(json_t *json)
     json_t *value;
     size_t i;
 
-    for (unsigned char *at = (unsigned char *)safe, last = 0; safe != NULL && *at != 0; at++) {
-        if ((*at < ' ' && *at != '\n' && *at != '\t') || *at == 0x7f ||
-            (last == 0xc2 && *at < 0xa0)) {
-            if (*at >= 0x80)
-                at[-1] = '?';
-            *at = '?';
-        }
-        last = *at;
-    }
     if (text != NULL)
-        json_string_set(json, safe != NULL ? safe : "");
+        json_string_set(json, safe != NULL ? text_make_safe(safe, strlen(safe)) : "");
     free(safe);
     json_array_foreach (json, i, value)
         make_safe(value);

@@ -3,6 +3,8 @@
 #include "base/clock.h"
 #include "base/text.h"
 
+#include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,33 +50,68 @@ show_line(void *context, json_t *line)
     fflush(stdout);
 }
 
+/* What diff prints, made safe for a terminal. */
+static void
+pass_on(int fd)
+{
+    FILE *in = fdopen(fd, "r");
+    char *line = NULL;
+    size_t size = 0;
+    ssize_t length;
+
+    while (in != NULL && (length = getline(&line, &size, in)) > 0)
+        fwrite(text_make_safe(line, (size_t)length), 1, (size_t)length, stdout);
+    fflush(stdout);
+    free(line);
+    if (in != NULL)
+        fclose(in);
+    else
+        close(fd);
+}
+
+static pid_t
+start_diff(const char *file, const char *label, int *ret_to, int *ret_from)
+{
+    const char *const argv[] = {"diff", "-uN", "--label", file, "--label",
+                                label,  "--",  file,      "-",  NULL};
+    int to[2], from[2];
+    pid_t child;
+
+    if (pipe2(to, O_CLOEXEC) < 0)
+        return -1;
+    if (pipe2(from, O_CLOEXEC) < 0) {
+        close(to[0]);
+        close(to[1]);
+        return -1;
+    }
+    child = fork();
+    if (child == 0) {
+        dup2(to[0], STDIN_FILENO);
+        dup2(from[1], STDOUT_FILENO);
+        execvp(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    close(to[0]);
+    close(from[1]);
+    *ret_to = to[1];
+    *ret_from = from[0];
+    return child;
+}
+
 int
 show_diff(const char *file, const char *label, const char *text, size_t length)
 {
-    char program[] = "diff", unified[] = "-uN", label_option[] = "--label", stdin_name[] = "-";
-    char *here = strdup(file), *there = strdup(label);
-    char *argv[] = {program, unified, label_option, here,        label_option,
-                    there,   here,    stdin_name,   (char *)NULL};
-    int pipes[2], status = -1;
-    pid_t child = -1;
+    int status = -1, to, from;
+    pid_t child;
 
     fflush(stdout);
-    if (here != NULL && there != NULL && pipe(pipes) == 0) {
-        child = fork();
-        if (child == 0) {
-            dup2(pipes[0], STDIN_FILENO);
-            close(pipes[0]);
-            close(pipes[1]);
-            execvp(program, argv);
-            _exit(127);
-        }
-        close(pipes[0]);
-        if (child > 0 && write(pipes[1], text, length) < 0)
+    child = start_diff(file, label, &to, &from);
+    if (child > 0) {
+        if (write(to, text, length) < 0)
             perror("walferry: diff does not read");
-        close(pipes[1]);
+        close(to);
+        pass_on(from);
     }
-    free(here);
-    free(there);
     if (child < 0 || waitpid(child, &status, 0) < 0 || !WIFEXITED(status) ||
         WEXITSTATUS(status) > 1) {
         fprintf(stderr, "walferry: cannot run diff (package diffutils)\n");

@@ -43,16 +43,24 @@ static void
 unescape(const char *name, char out[SITE_PATH_MAX])
 {
     size_t n = 0;
-    unsigned byte;
 
     for (; *name != '\0' && n + 1 < SITE_PATH_MAX; n++, name++) {
         out[n] = *name;
-        if (sscanf(name, "%%%2X", &byte) == 1) {
-            out[n] = (char)byte;
+        if (strncmp(name, "%2F", 3) == 0 || strncmp(name, "%25", 3) == 0) {
+            out[n] = name[2] == 'F' ? '/' : '%';
             name += 2;
         }
     }
     out[n] = '\0';
+}
+
+/* What a file of elsewhere may have here: nobody but its owner writes it or reads a key. */
+static mode_t
+safe_mode(mode_t mode, const char *bytes, size_t length)
+{
+    static const char key[] = "PRIVATE KEY-----";
+
+    return mode & (memmem(bytes, length, key, sizeof key - 1) != NULL ? 0600 : 0755);
 }
 
 static int
@@ -182,7 +190,7 @@ keep(const struct member *self, const char *from, const char *path, const uint8_
         goto out;
     n = strftime(name, sizeof name, "%Y%m%dT%H%M%S", gmtime_r(&now, &tm));
     snprintf(name + n, sizeof name - n, ".%06dZ", (int)(now_us % SECOND_US));
-    if (durable_replace(dir, name, bytes, length) < 0 || fchmodat(dir, name, mode & 0777, 0) < 0 ||
+    if (durable_replace(dir, name, bytes, length) < 0 || fchmodat(dir, name, mode, 0) < 0 ||
         utimensat(dir, name, times, 0) < 0)
         code = fail_sys(ERR_LOCAL, "cannot keep %s of %s", path, from);
     else
@@ -334,9 +342,10 @@ run_job(void *job)
         look(j->site);
         return;
     }
-    code = j->bytes == NULL ? 0
-                            : keep(j->site->self, j->from, j->path, j->bytes, j->length, j->mode,
-                                   j->modified_us);
+    code = j->bytes == NULL
+               ? 0
+               : keep(j->site->self, j->from, j->path, j->bytes, j->length,
+                      safe_mode(j->mode, (const char *)j->bytes, j->length), j->modified_us);
 
     if (code < 0 && !(code == ERR_AGAIN && j->site->full_said))
         log_warning("%s", fail_message());
@@ -503,18 +512,23 @@ list_one(void *context, const char *member, const char *path, int dir, const str
     static const char *const likeness[] = {"as here", "differs", "not here"};
     struct choice *c = context;
     struct stat st;
-    char when[40] = "?";
+    char when[40] = "?", shown[SITE_PATH_MAX];
+    mode_t mode = 0;
 
     if (c->member != NULL &&
         (strcmp(c->member, member) != 0 || (c->path != NULL && strcmp(c->path, path) != 0)))
         return;
     c->shown++;
-    if (fstatat(dir, v->newest, &st, AT_SYMLINK_NOFOLLOW) == 0)
+    if (fstatat(dir, v->newest, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         text_time(when, sizeof when, (int64_t)st.st_mtim.tv_sec * SECOND_US);
-    printf("%-12s %-52s %-8s %.19s UTC  %zu version%s\n", member, path,
+        mode = st.st_mode & 0777;
+    }
+    snprintf(shown, sizeof shown, "%s", path);
+    printf("%-12s %-52s %-8s %04o %.19s UTC  %zu version%s\n", member,
+           text_make_safe(shown, strlen(shown)),
            strcmp(member, c->self->name) == 0 ? "replaced"
                                               : likeness[compare(dir, v->newest, path)],
-           when, v->count, v->count == 1 ? "" : "s");
+           (unsigned)mode, when, v->count, v->count == 1 ? "" : "s");
 }
 
 static void
@@ -557,13 +571,26 @@ load_choice(struct choice *c, const struct config *config, char *path,
     return length;
 }
 
-/* The version's bytes and mode take the place of the file here, whose own are kept first. */
+/* The mode that the chosen version gets here: its own, if it is this host's. ERR_LOCAL. */
 static int
-put_in_place(const struct choice *c, const char *bytes, size_t length)
+chosen_mode(const struct choice *c, const char *bytes, size_t length, mode_t *ret_mode)
+{
+    struct stat st;
+
+    if (fstatat(c->dir, c->versions.newest, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return fail_sys(ERR_LOCAL, "cannot look at version %s", c->versions.newest);
+    *ret_mode = strcmp(c->member, c->self->name) == 0 ? st.st_mode & 0777
+                                                      : safe_mode(st.st_mode, bytes, length);
+    return 0;
+}
+
+/* The version's bytes take the place of the file here, whose own are kept first. */
+static int
+put_in_place(const struct choice *c, const char *bytes, size_t length, mode_t mode)
 {
     static char here[SITE_BYTES_MAX + 1];
     char folder[SITE_PATH_MAX];
-    struct stat st, old;
+    struct stat old;
     const char *name = strrchr(c->path, '/') + 1;
     ssize_t here_bytes = load_path(c->path, here);
     int dir, code = 0;
@@ -573,14 +600,12 @@ put_in_place(const struct choice *c, const char *bytes, size_t length)
         return fail_sys(ERR_LOCAL, "%s cannot be kept before it is replaced", c->path);
     if (here_bytes >= 0 && stat(c->path, &old) == 0)
         code = keep(c->self, c->self->name, c->path, (const uint8_t *)here, (size_t)here_bytes,
-                    old.st_mode, (int64_t)old.st_mtim.tv_sec * SECOND_US);
+                    old.st_mode & 0777, (int64_t)old.st_mtim.tv_sec * SECOND_US);
     if (code < 0)
         return code;
-    if (fstatat(c->dir, c->versions.newest, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-        durable_dir(folder, &dir) < 0)
+    if (durable_dir(folder, &dir) < 0)
         return fail_sys(ERR_LOCAL, "cannot open the folder %s", folder);
-    if (durable_replace(dir, name, bytes, length) < 0 ||
-        fchmodat(dir, name, st.st_mode & 0777, 0) < 0)
+    if (durable_replace(dir, name, bytes, length) < 0 || fchmodat(dir, name, mode, 0) < 0)
         code = fail_sys(ERR_LOCAL, "cannot replace %s", c->path);
     durable_close(dir);
     return code;
@@ -592,15 +617,22 @@ apply(const struct config *config, struct choice *c, const char *bytes, size_t l
 {
     struct job job = {.name = "files", .config = config, .self = c->self, .dir = -1, .lock = -1};
     int code = show_diff(c->path, c->versions.newest, bytes, length);
+    mode_t mode;
 
+    if (chosen_mode(c, bytes, length, &mode) < 0) {
+        fprintf(stderr, "walferry files: %s\n", fail_message());
+        return 1;
+    }
     if (code == 0)
         printf("%s is so already\n", c->path);
+    else if (code == 1)
+        printf("mode %04o\n", (unsigned)mode);
     if (code != 1 || options->dry_run)
         return code == 2 ? 1 : 0;
     code = job_consent(&job, options->yes, "This takes the place of the file here.");
     if (code != 0)
         return code;
-    if (put_in_place(c, bytes, length) < 0) {
+    if (put_in_place(c, bytes, length, mode) < 0) {
         fprintf(stderr,
                 "walferry files: %s; or as its owner: cp %s/files/... (see walferry files)\n",
                 fail_message(), c->self->spool);
@@ -610,6 +642,15 @@ apply(const struct config *config, struct choice *c, const char *bytes, size_t l
            "a reload or restart\n",
            c->path, c->self->name);
     return 0;
+}
+
+/* To a terminal only what is safe there; to a file or a program every byte. */
+static int
+show(char *bytes, size_t length)
+{
+    if (isatty(STDOUT_FILENO) == 1)
+        text_make_safe(bytes, length);
+    return fwrite(bytes, 1, length, stdout) == length ? 0 : 1;
 }
 
 int
@@ -642,7 +683,7 @@ command_files(const struct config *config, const struct member *self, const stru
     if (length < 0)
         code = 1;
     else if (strcmp(what, "show") == 0)
-        code = fwrite(bytes, 1, (size_t)length, stdout) == (size_t)length ? 0 : 1;
+        code = show(bytes, (size_t)length);
     else if (strcmp(what, "diff") == 0)
         code = show_diff(c.path, c.versions.newest, bytes, (size_t)length);
     else

@@ -6,7 +6,8 @@
  * '#' begins a comment). Its agent looks at them every few seconds and sends what is new or has
  * changed over every link, both ways; the far side keeps versions, SITE_VERSIONS of each:
  *
- *   <spool>/files/<member>/<path, '/' written %2F>/<time it came>      mode and mtime as over there
+ *   <spool>/files/<member>/<path, '/' written %2F>/<time it came>      mtime as over there; mode,
+ * too, but that only the owner may write it and, with a private key in it, read
  *
  * Nothing is ever put in place by an agent: `walferry files apply` does, for a DBA. A file is at
  * most SITE_BYTES_MAX, a member lists at most SITE_FILES_MAX, SITE_KEPT_MAX of it are kept; what is

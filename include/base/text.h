@@ -13,6 +13,12 @@
  */
 const char *text_escape(char *out, size_t size, const void *bytes, size_t length);
 
+/*
+ * In place, for a terminal: what it would obey (control characters but newline and tab, also those
+ * of C1) and what is no UTF-8 becomes '?'; the rest stays as it is. Returns text.
+ */
+char *text_make_safe(char *text, size_t length);
+
 /* "0 B", "512 kB", "1.4 GB" (units of 1024, PostgreSQL's names); unit room: 16 bytes. Returns out.
  */
 const char *text_bytes(char *out, size_t size, uint64_t bytes);

@@ -44,6 +44,33 @@ text_escape(char *out, size_t size, const void *bytes, size_t length)
     return out;
 }
 
+/* How many bytes the UTF-8 character at `in` has; 0: it is none, or a control character. */
+static size_t
+shown_bytes(const unsigned char *in, size_t left)
+{
+    size_t n = in[0] < 0x80 ? 1 : in[0] < 0xc2 ? 0 : in[0] < 0xe0 ? 2 : in[0] < 0xf0 ? 3 : 4;
+
+    if (n <= 1)
+        return (in[0] >= ' ' && in[0] < 0x7f) || in[0] == '\n' || in[0] == '\t' ? n : 0;
+    if (in[0] > 0xf4 || n > left || (in[0] == 0xc2 && in[1] < 0xa0))
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((in[i] & 0xc0) != 0x80)
+            return 0;
+    return n;
+}
+
+char *
+text_make_safe(char *text, size_t length)
+{
+    for (size_t i = 0, n; i<length; i += n> 0 ? n : 1) {
+        n = shown_bytes((const unsigned char *)text + i, length - i);
+        if (n == 0)
+            text[i] = '?';
+    }
+    return text;
+}
+
 const char *
 text_bytes(char *out, size_t size, uint64_t bytes)
 {

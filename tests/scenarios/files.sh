@@ -15,7 +15,10 @@ restart() { kill_agent "$1" TERM; start_agent "$1"; }
 row() { files "$1" && echo "$OUT" | grep -qE "$2"; } # N REGEX
 as mkdir -m 700 "$KEYS"
 as sh -c "echo secret >'$KEYS/server.key' && chmod 600 '$KEYS/server.key' && echo c1 >'$KEYS/a.conf' && echo c2 >'$KEYS/b.conf'"
-as sh -c "printf '%s\n' '# what a site needs' '$HBA   # who may log in' '$KEYS/server.key' '$KEYS/*.conf' >'$WALFERRY_DEMO/dc1/list'"
+ESC=$(printf '\033')
+as sh -c "echo '-----BEGIN OPENSSH PRIVATE KEY-----' >'$KEYS/id' && printf 'a\033[2Jb\233c\n' >'$KEYS/with a blank' && echo c0 >'$KEYS/e${ESC}sc' && chmod 666 '$KEYS/id' '$KEYS/with a blank'"
+as sh -c "printf '%s\n' '$KEYS/id' '$KEYS/with a blank' '$KEYS/e*sc' >>'$WALFERRY_DEMO/dc1/list'"
+as sh -c "printf '%s\n' '# what a site needs' '$HBA   # who may log in' '$KEYS/server.key' '$KEYS/*.conf' >>'$WALFERRY_DEMO/dc1/list'"
 as sh -c "echo '$KEYS/back' >'$WALFERRY_DEMO/dc2/list' && echo b1 >'$KEYS/back'"
 as sed -i "/^.member dc1-a/a site_files = $WALFERRY_DEMO/dc1/list
 /^.member dc2-a/a site_files = $WALFERRY_DEMO/dc2/list" "$CONFIG"
@@ -29,6 +32,22 @@ expect 10 'row 2 "^dc1-a +$KEYS/b.conf +as here"'
 expect 10 'row 1 "^dc2-a +$KEYS/back +as here"'
 [ "$(find "$WALFERRY_DEMO/dc2/spool/files/dc1-a" -name '2*Z' -perm 600 | wc -l)" -ge 1 ] || fail "modes are lost"
 [ "$(stat -c %a "$WALFERRY_DEMO/dc2/spool/files")" = 700 ] || fail "others can read the keys"
+
+step "a mode that lets others write, or read a key, does not come along; nothing moves a terminal"
+expect 10 'row 2 "^dc1-a +$KEYS/with a blank +as here +0644 "'
+expect 10 'row 2 "^dc1-a +$KEYS/id +as here +0600 "'
+expect 10 'row 2 "^dc1-a +$KEYS/e[?]sc +as here"'
+BLANK="$KEYS/with a blank"
+[ "$(as script -qec "'$WALFERRY' files show dc1-a '$BLANK' --config '$CONFIG' --member dc2-a" /dev/null </dev/null | tr -d '\r')" = 'a?[2Jb?c' ] || fail "shown: $(walferry 2 files show dc1-a "$BLANK" | od -c)"
+walferry 2 files show dc1-a "$BLANK" | cmp - "$BLANK" || fail "a program gets other bytes"
+as sh -c "echo >'$BLANK' && touch -r '$KEYS/id' '$BLANK'"
+files 2 apply dc1-a "$BLANK" --dry-run
+grep -q '^+a?\[2Jb?c$' <<<"$OUT" && grep -q '^mode 0644$' <<<"$OUT" || fail "$OUT"
+files 2 apply dc1-a "$BLANK@$(as ls "$WALFERRY_DEMO/dc2/spool/files/dc1-a/${BLANK//\//%2F}" | head -1)" --yes || fail "$OUT"
+[ "$(stat -c %a "$BLANK")" = 644 ] || fail "mode $(stat -c %a "$BLANK")"
+as sh -c ": >'$WALFERRY_DEMO/dc1/list'; rm '$KEYS/id' '$BLANK'"
+as sh -c "printf '%s\n' '$HBA   # who may log in' '$KEYS/server.key' '$KEYS/*.conf' >'$WALFERRY_DEMO/dc1/list'"
+as rm -r "$WALFERRY_DEMO"/dc2/spool/files/dc1-a/*id "$WALFERRY_DEMO"/dc2/spool/files/dc1-a/*blank "$WALFERRY_DEMO"/dc2/spool/files/dc1-a/*sc
 
 step "a change comes as a version; one that only differs here is shown and not touched"
 as sh -c "echo '# a line' >>'$HBA'"

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MB (1u << 20)
@@ -164,6 +165,29 @@ test_text_escapes_what_could_forge(void **state)
 }
 
 static void
+test_text_made_safe_moves_no_terminal(void **state)
+{
+    static const struct {
+        const char *text, *safe;
+    } sample[] = {
+        {"plain \\ text\n\t", "plain \\ text\n\t"},
+        {"a\033[2J\177\rb", "a?[2J??b"},
+        {"\xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80", "\xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80"},
+        {"\xc2\x9b \xc2\xa0", "?? \xc2\xa0"},                 /* CSI of C1 */
+        {"\x9b \xff \xc3", "? ? ?"},                          /* no UTF-8 */
+        {"\xe2\x82 \xc0\xaf \xf5\x80\x80\x80", "?? ?? ????"}, /* cut, overlong, too large */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sample / sizeof *sample; i++) {
+        char text[40];
+
+        snprintf(text, sizeof text, "%s", sample[i].text);
+        assert_string_equal(text_make_safe(text, strlen(text)), sample[i].safe);
+    }
+}
+
+static void
 test_text_takes_durations(void **state)
 {
     static const char *const bad[] = {"",   "s",    "5",           "5 s",  "-5s",
@@ -233,6 +257,7 @@ main(void)
         cmocka_unit_test(test_buf_is_bounded_and_keeps_order),
         cmocka_unit_test(test_buf_reader_fails_for_good),
         cmocka_unit_test(test_text_escapes_what_could_forge),
+        cmocka_unit_test(test_text_made_safe_moves_no_terminal),
         cmocka_unit_test(test_text_takes_durations),
         cmocka_unit_test(test_fail_keeps_code_and_message),
         cmocka_unit_test(test_worker_does_one_job_at_a_time),
