@@ -1262,6 +1262,24 @@ agent_loop(struct agent *a, int signals)
     }
 }
 
+static int
+agent_live(struct agent *a, const struct config *config, const struct member *self, int signals)
+{
+    char why[FAIL_MESSAGE_MAX] = "";
+    int code = agent_open(a, config, self);
+
+    if (code == 0) {
+        log_info("walferry %s: agent of %s in pool %s, spool %s", WALFERRY_VERSION, self->name,
+                 config->name, self->spool);
+        notify_ready();
+        code = agent_loop(a, signals);
+    }
+    if (code < 0)
+        snprintf(why, sizeof why, "%s", fail_message());
+    agent_close(a);
+    return code < 0 ? fail(code, "%s", why) : 0;
+}
+
 int
 command_agent(const struct config *config, const struct member *self, const struct options *options)
 {
@@ -1287,17 +1305,10 @@ command_agent(const struct config *config, const struct member *self, const stru
     srandom((unsigned)clock_us());
     code = signals < 0 ? fail_sys(ERR_LOCAL, "signalfd") : be_modest(self);
     if (code == 0)
-        code = agent_open(&a, config, self);
-    if (code == 0) {
-        log_info("walferry %s: agent of %s in pool %s, spool %s", WALFERRY_VERSION, self->name,
-                 config->name, self->spool);
-        notify_ready();
-        code = agent_loop(&a, signals);
-    }
+        code = agent_live(&a, config, self, signals);
     if (code < 0)
         log_error("%s", fail_message());
     else
         log_info("stopped");
-    agent_close(&a);
     return code == 0 ? 0 : code == ERR_USAGE ? 2 : 1;
 }

@@ -29,6 +29,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #define DIGITS  "0123456789"
@@ -1449,6 +1450,20 @@ check_directory(struct complaints *to, const struct member *m, const char *key, 
                  (unsigned)st.st_mode & 07777, path);
 }
 
+/* The kernel takes a list that names some processor of the host, and forgets the others. */
+static void
+check_cpus(struct complaints *to, const struct member *m)
+{
+    int there = get_nprocs_conf();
+
+    for (int i = there; i < CPU_SETSIZE; i++) {
+        if (!CPU_ISSET((size_t)i, &m->cpus))
+            continue;
+        complain(to, m->line, "cpus", "this host has no processor %d; allowed: 0-%d", i, there - 1);
+        return;
+    }
+}
+
 int
 config_check_local(const struct config *c, const struct member *self, FILE *errors)
 {
@@ -1464,6 +1479,7 @@ config_check_local(const struct config *c, const struct member *self, FILE *erro
                  "cannot run %s: %s; allowed: what pg_config --bindir shows", path,
                  strerror(errno));
     check_identity(&to, self);
+    check_cpus(&to, self);
     check_directory(&to, self, "spool", self->spool, 027);
     check_directory(&to, self, "run", self->run, 077);
     name_section(&to, NULL);

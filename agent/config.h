@@ -104,8 +104,9 @@ int config_self(struct config *c, const char *option, const struct member **ret_
 
 /*
  * What only this host can tell: pgdata is ours, PostgreSQL 13 to 17, the tools are there, the
- * identity is private, run and spool are ours (made 0700 if missing), known_hosts of the others can
- * be read. Errors as in config_load, with the line of the section. 0 or ERR_USAGE.
+ * identity is private, the processors of `cpus` exist, run and spool are ours (made 0700 if
+ * missing), known_hosts of the others can be read. Errors as in config_load, with the line of the
+ * section. 0 or ERR_USAGE.
  */
 int config_check_local(const struct config *c, const struct member *self, FILE *errors);
 

@@ -12,9 +12,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -104,6 +107,87 @@ changed_target(const struct config *before, const struct config *after, const ch
     return NULL;
 }
 
+enum unit { UNIT_BYTES, UNIT_TIME, UNIT_PERCENT, UNIT_CPUS };
+
+/* Which way a limit deletes or exposes more than before. */
+enum weaker_way { WEAKER_LESS = 1, WEAKER_MORE = 2, WEAKER_BOTH = 3 };
+
+#define WEAKER_FACTOR 2 /* within it a change is tuning */
+
+static const char *
+show_limit(enum unit unit, uint64_t value, char *out, size_t size)
+{
+    if (unit == UNIT_BYTES)
+        return text_bytes(out, size, value);
+    if (unit == UNIT_TIME)
+        return text_duration(out, size, (int64_t)value);
+    snprintf(out, size, "%" PRIu64 "%s", value, unit == UNIT_PERCENT ? "%" : " processors");
+    return out;
+}
+
+static uint64_t
+processors(const struct member *m)
+{
+    int some = CPU_COUNT(&m->cpus);
+
+    return (uint64_t)(some > 0 ? some : get_nprocs());
+}
+
+/* The limits that delete, expose or are silent where they did not before: for a DBA's eyes. A line
+ * of `out` for each. */
+static void
+list_weaker(const struct config *before, const struct config *after, const struct member *old,
+            const struct member *new, FILE *out)
+{
+#define OF_POOL(field)   (uint64_t) before->field, (uint64_t)after->field
+#define OF_MEMBER(field) (uint64_t) old->field, (uint64_t) new->field
+    const struct {
+        const char *key;
+        enum unit unit;
+        enum weaker_way way;
+        uint64_t old, new;
+    } limit[] = {
+        {"slot_retain_max", UNIT_BYTES, WEAKER_LESS, OF_POOL(slot_retain_max_bytes)},
+        {"outbox_max", UNIT_BYTES, WEAKER_LESS, OF_POOL(outbox_max_bytes)},
+        {"pg_wal_reserve", UNIT_PERCENT, WEAKER_BOTH, OF_POOL(pg_wal_reserve)},
+        {"exposure_warning", UNIT_TIME, WEAKER_MORE, OF_POOL(exposure_warning_us)},
+        {"exposure_critical", UNIT_TIME, WEAKER_MORE, OF_POOL(exposure_critical_us)},
+        {"apply_warning", UNIT_TIME, WEAKER_MORE, OF_POOL(apply_warning_us)},
+        {"apply_critical", UNIT_TIME, WEAKER_MORE, OF_POOL(apply_critical_us)},
+        {"ship_warning", UNIT_TIME, WEAKER_MORE, OF_POOL(ship_warning_us)},
+        {"ship_critical", UNIT_TIME, WEAKER_MORE, OF_POOL(ship_critical_us)},
+        {"slot_warning", UNIT_BYTES, WEAKER_MORE, OF_POOL(slot_warning_bytes)},
+        {"slot_critical", UNIT_BYTES, WEAKER_MORE, OF_POOL(slot_critical_bytes)},
+        {"disk_warning", UNIT_TIME, WEAKER_LESS, OF_POOL(disk_warning_us)},
+        {"disk_critical", UNIT_TIME, WEAKER_LESS, OF_POOL(disk_critical_us)},
+        {"keep", UNIT_TIME, WEAKER_LESS, OF_MEMBER(keep_us)},
+        {"escrow_keep", UNIT_TIME, WEAKER_LESS, OF_MEMBER(escrow_keep_us)},
+        {"cpus", UNIT_CPUS, WEAKER_LESS, processors(old), processors(new)},
+    };
+#undef OF_POOL
+#undef OF_MEMBER
+    char was[32], is[32];
+
+    for (size_t i = 0; i < sizeof limit / sizeof *limit; i++) {
+        bool less = limit[i].new < limit[i].old / WEAKER_FACTOR;
+        bool more = limit[i].old < limit[i].new / WEAKER_FACTOR;
+
+        if (((limit[i].way & WEAKER_LESS) && less) || ((limit[i].way & WEAKER_MORE) && more))
+            fprintf(out, "%s: %s instead of %s\n", limit[i].key,
+                    show_limit(limit[i].unit, limit[i].new, is, sizeof is),
+                    show_limit(limit[i].unit, limit[i].old, was, sizeof was));
+    }
+    if (before->on_full_hold != after->on_full_hold)
+        fprintf(out, "on_full: %s\n",
+                after->on_full_hold ? "hold instead of release: a full pg_wal stops the primary"
+                                    : "release instead of hold: a slot is let go, a new copy due");
+    if (before->synchronous != after->synchronous)
+        fprintf(out, "synchronous: %s\n",
+                after->synchronous
+                    ? "on instead of off: commits wait for the other site"
+                    : "off instead of on: commits no longer wait for the other site");
+}
+
 /* A new file is made beside the old one: asked before any member is changed. */
 static int
 check_folder(const char *file, FILE *errors)
@@ -126,10 +210,11 @@ check_folder(const char *file, FILE *errors)
     return code;
 }
 
-/* As this host would read it at the next start; every error is a line of `errors`. */
+/* As this host would read it at the next start; every error is a line of `errors`, every limit that
+ * is weaker than before one of `weaker`. */
 static int
 check(const struct config *before, const struct member *old, const char *text, size_t length,
-      bool from_afar, FILE *errors)
+      bool from_afar, FILE *errors, FILE *weaker)
 {
     static struct config after; /* large */
     const struct member *new = NULL;
@@ -163,6 +248,7 @@ check(const struct config *before, const struct member *old, const char *text, s
     }
     if (config_check_local(&after, new, errors) < 0)
         return ERR_USAGE;
+    list_weaker(before, &after, old, new, weaker);
     return from_afar ? check_folder(before->file, errors) : 0;
 }
 
@@ -248,37 +334,65 @@ show_file(struct control *control, uint64_t client, const struct config *config)
     control_done(control, client, 0);
 }
 
+/* Each line of `text` as a line of the answer. */
+static void
+answer_lines(struct control *control, uint64_t client, const char *key, const char *text)
+{
+    for (const char *end; (end = strchr(text, '\n')) != NULL; text = end + 1)
+        control_answer(control, client, json_pack("{s:s%}", key, text, (size_t)(end - text)));
+}
+
+static int
+take_file(struct control *control, uint64_t client, const json_t *request,
+          const struct config *config, const struct member *self, FILE *errors, FILE *weaker)
+{
+    const char *text = show_word(request, "text", NULL);
+    size_t length = json_string_length(json_object_get(request, "text"));
+    bool install_too = strcmp(show_word(request, "do", ""), "install") == 0;
+    int code = text == NULL ? fail(ERR_USAGE, "a pool's file is wanted")
+                            : check(config, self, text, length, true, errors, weaker);
+
+    if (code < 0 || !install_too)
+        return code;
+    if (ftell(weaker) > 0 && !json_is_true(json_object_get(request, "weaker"))) {
+        fprintf(errors, "its limits would be weaker than before, and nobody has consented to it\n");
+        return ERR_USAGE;
+    }
+    code = install(config, self, text, length);
+    if (code == 0)
+        log_info("%s was replaced by walferry config push; the agent's next start takes it up",
+                 config->file);
+    else
+        control_text(control, client, "%s", fail_message());
+    return code;
+}
+
 void
 poolfile_answer(struct control *control, uint64_t client, const json_t *request,
                 const struct config *config, const struct member *self)
 {
-    const char *what = show_word(request, "do", ""), *text = show_word(request, "text", NULL);
-    size_t length = json_string_length(json_object_get(request, "text")), size = 0;
-    char *errors = NULL;
-    FILE *out;
-    int code;
+    char *said[2] = {NULL, NULL};
+    size_t size[2];
+    FILE *errors, *weaker;
+    int code = ERR_LOCAL;
 
-    if (strcmp(what, "show") == 0) {
+    if (strcmp(show_word(request, "do", ""), "show") == 0) {
         show_file(control, client, config);
         return;
     }
-    out = open_memstream(&errors, &size);
-    code = out == NULL || text == NULL ? fail(ERR_USAGE, "a pool's file is wanted")
-                                       : check(config, self, text, length, true, out);
-    if (out != NULL)
-        fclose(out);
-    if (code == 0 && strcmp(what, "install") == 0) {
-        code = install(config, self, text, length);
-        if (code == 0)
-            log_info("%s was replaced by walferry config push; the agent's next start takes it up",
-                     config->file);
-        else
-            control_text(control, client, "%s", fail_message());
-    }
-    for (char *line = errors, *end; line != NULL && (end = strchr(line, '\n')) != NULL;
-         line = end + 1)
-        control_text(control, client, "%.*s", (int)(end - line), line);
-    free(errors);
+    errors = open_memstream(&said[0], &size[0]);
+    weaker = open_memstream(&said[1], &size[1]);
+    if (errors != NULL && weaker != NULL)
+        code = take_file(control, client, request, config, self, errors, weaker);
+    if (errors != NULL)
+        fclose(errors);
+    if (weaker != NULL)
+        fclose(weaker);
+    answer_lines(control, client, "text", said[0] != NULL ? said[0] : "out of memory\n");
+    if (strcmp(show_word(request, "do", ""), "check") == 0)
+        answer_lines(control, client, "weaker", said[1] != NULL ? said[1] : "");
+    free(said[0]);
+    free(said[1]);
     control_done(control, client, code == 0 ? 0 : 1);
 }
 
@@ -287,6 +401,7 @@ poolfile_answer(struct control *control, uint64_t client, const json_t *request,
 struct answer {
     const char *member;
     json_t *file; /* what show gave; NULL: nothing */
+    int weaker;   /* limits, as check has told */
 };
 
 static void
@@ -297,6 +412,9 @@ keep_file(void *context, json_t *line)
     if (json_object_get(line, "content") != NULL) {
         json_decref(a->file);
         a->file = json_incref(line);
+    } else if (json_object_get(line, "weaker") != NULL) {
+        a->weaker++;
+        printf("%s: %s\n", a->member, show_word(line, "weaker", "?"));
     } else {
         fprintf(stderr, "%s: %s\n", a->member, show_word(line, "text", "?"));
     }
@@ -313,9 +431,10 @@ ask(const struct member *self, const struct member *member, const char *what, co
     *a = (struct answer){.member = member->name};
     snprintf(path, sizeof path, "%s%s%s", self->run, member == self ? "" : "/far/",
              member == self ? "" : member->name);
-    code = control_ask(path,
-                       json_pack("{s:s s:s s:s*}", "command", "config", "do", what, "text", text),
-                       keep_file, a);
+    code = control_ask(
+        path,
+        json_pack("{s:s s:s s:s* s:b}", "command", "config", "do", what, "text", text, "weaker", 1),
+        keep_file, a);
     if (code < 0)
         fprintf(stderr, "%s: its agent is out of reach: %s\n", member->name, fail_message());
     return code;
@@ -373,6 +492,57 @@ show_other(const struct config *config, const struct member *self, const char *n
     return code == 0 ? 0 : 1;
 }
 
+/* This host's own view of the new file. Count of weaker limits (said), or a negative code (said).
+ */
+static int
+check_here(const struct config *config, const struct member *self, const char *text, size_t length)
+{
+    char *said = NULL;
+    size_t size;
+    FILE *weaker = open_memstream(&said, &size);
+    int code =
+        weaker == NULL ? ERR_LOCAL : check(config, self, text, length, false, stderr, weaker);
+    int count = 0;
+
+    if (weaker != NULL)
+        fclose(weaker);
+    for (char *line = said, *end; code == 0 && line != NULL && (end = strchr(line, '\n')) != NULL;
+         line = end + 1, count++)
+        printf("%s: %.*s\n", self->name, (int)(end - line), line);
+    free(said);
+    return code < 0 ? code : count;
+}
+
+/* May it go to all that are reached? 0, or the exit code (said). */
+static int
+ask_all(const struct config *config, const struct member *self, const struct options *options,
+        const char *text, int weaker, bool reached[MEMBERS_MAX])
+{
+    int wrong = 0;
+
+    for (size_t i = 0; i < config->members; i++) {
+        const struct member *m = &config->member[i];
+        struct answer a = {.weaker = 0};
+        int code = m == self ? 0 : ask(self, m, "check", text, &a);
+
+        reached[i] = code == 0;
+        weaker += a.weaker;
+        wrong += code > 0 || (code < 0 && !options->force);
+    }
+    if (wrong > 0) {
+        fprintf(stderr, "walferry config: nothing was changed%s\n",
+                options->force ? "" : "; --force leaves out who is out of reach");
+        return 1;
+    }
+    if (weaker > 0 && options->yes && !options->force) {
+        fprintf(stderr, "walferry config: nothing was changed: these limits delete, expose or hide "
+                        "more than before, and --yes alone does not consent to that: leave it out "
+                        "to be asked, or add --force\n");
+        return 1;
+    }
+    return 0;
+}
+
 /* To every member, or, when one refuses it, to none. */
 static int
 push(const struct config *config, const struct member *self, const struct options *options)
@@ -383,28 +553,20 @@ push(const struct config *config, const struct member *self, const struct option
     ssize_t length = load(file, text);
     struct job job = {.name = "config", .config = config, .self = self, .dir = -1, .lock = -1};
     struct answer a;
-    int wrong = 0, failed;
+    int weaker, failed;
 
     if (length < 0) {
         fprintf(stderr, "walferry config: %s\n", fail_message());
         return 1;
     }
-    if (check(config, self, text, (size_t)length, false, stderr) < 0)
+    weaker = check_here(config, self, text, (size_t)length);
+    if (weaker < 0)
         return 2;
     if (elsewhere && check_folder(config->file, stderr) < 0)
         return 1;
-    for (size_t i = 0; i < config->members; i++) {
-        const struct member *m = &config->member[i];
-        int code = m == self ? 0 : ask(self, m, "check", text, &a);
-
-        reached[i] = code == 0;
-        wrong += code > 0 || (code < 0 && !options->force);
-    }
-    if (wrong > 0) {
-        fprintf(stderr, "walferry config: nothing was changed%s\n",
-                options->force ? "" : "; --force leaves out who is out of reach");
-        return 1;
-    }
+    failed = ask_all(config, self, options, text, weaker, reached);
+    if (failed != 0)
+        return failed;
     if (elsewhere)
         show_diff(config->file, file, text, (size_t)length);
     failed = job_consent(&job, options->yes, "This takes the place of the pool's file.");

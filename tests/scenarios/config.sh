@@ -85,6 +85,31 @@ restart 1
 restart 2
 expect 30 reach
 
+step "weaker limits are shown by name, and --yes alone does not take them; tuning is no matter"
+edit 's/^name .*/&\nslot_retain_max = 1MB\npg_wal_reserve = 45%\non_full = hold\nsynchronous = on\nexposure_critical = 10min\ndisk_warning = 1s/;s/^run .*/&\nkeep = 1s\nescrow_keep = 1s/'
+before=$(cksum "$FILE1" "$FILE2")
+config 1 push "$NEW" --yes && fail "weaker limits are pushed: $OUT"
+for n in 1 2; do
+    for what in "slot_retain_max: 1.0 MB instead of 8.0 GB" "pg_wal_reserve: 45% instead of 10%" "on_full: hold" "synchronous: on" \
+        "exposure_critical: 10 min 0 s instead of 1 min 0 s" "disk_warning: 1.0 s instead of 1 h" "keep: 1.0 s instead of" "escrow_keep: 1.0 s instead of 30 d"; do
+        grep -q "^dc$n-a: $what" <<<"$OUT" || fail "dc$n-a does not tell of $what: $OUT"
+    done
+done
+grep -q -- "--yes alone does not consent" <<<"$OUT" || fail "$OUT"
+[ "$(cksum "$FILE1" "$FILE2")" = "$before" ] || fail "a file was changed"
+edit 's/^name .*/&\nslot_retain_max = 6GB\nexposure_critical = 90s/'
+config 1 push "$NEW" --yes || fail "tuning is refused: $OUT"
+edit 's/^slot_retain_max.*/slot_retain_max = 1MB/'
+config 1 push "$NEW" --yes --force || fail "with --force: $OUT"
+cmp "$NEW" "$FILE1" && cmp "$NEW" "$FILE2" || fail "not taken"
+
+step "processors that the host does not have: refused, and an agent that cannot start says why"
+edit '/^.member dc2-a/,$s/^run .*/&\ncpus = 1000/'
+config 1 push "$NEW" --yes && fail "pushed: $OUT"
+grep -q "^dc2-a: .*cpus: this host has no processor 1000; allowed: 0-" <<<"$OUT" || fail "$OUT"
+OUT=$(as timeout 20 "$WALFERRY" agent --config "$NEW" --member dc2-a 2>&1)
+[ $? = 2 ] || fail "exit code: $OUT"
+
 step "a member that is out of reach: none, or --force"
 kill_agent 2
 edit 's/^ship_warning.*/ship_warning = 8s/'
