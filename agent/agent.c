@@ -762,25 +762,51 @@ prune(struct agent *a, int64_t wall_us)
         log_warning("%s", fail_message());
 }
 
-/* synchronous_standby_names, when the pool is synchronous and the link is level. */
+#define SETTING_SIZE 300
+
+static void
+make_setting(char out[SETTING_SIZE], const char *names)
+{
+    snprintf(out, SETTING_SIZE, "synchronous_standby_names = '%s'\n", names);
+}
+
+/* Is this server's synchronous_standby_names what this agent wrote? */
+static bool
+setting_is_ours(const struct agent *a, const char *names)
+{
+    char wanted[SETTING_SIZE], text[SETTING_SIZE];
+    ssize_t length = durable_load(a->spool.dir, SETTINGS_FILE, text, sizeof text);
+
+    make_setting(wanted, names);
+    return length >= 0 && (size_t)length == strlen(wanted) &&
+           memcmp(text, wanted, (size_t)length) == 0;
+}
+
+/* synchronous_standby_names: set when the pool is synchronous and the link is level, emptied when
+ * the pool's file says so no longer. */
 static void
 keep_settings(struct agent *a)
 {
     const struct postgres_sample *s = postgres_sample(a->postgres);
-    char text[256];
+    const char *names = a->config->synchronous ? a->slot_name[0] : "";
+    char text[SETTING_SIZE];
 
-    if (!a->config->synchronous || a->role != ROLE_PRIMARY || a->links == 0 || s == NULL ||
-        s->in_recovery || postgres_state(a->postgres) != POSTGRES_UP ||
-        s->synchronous_standby_names[0] != '\0')
+    if (a->role != ROLE_PRIMARY || a->links == 0 || s == NULL || s->in_recovery ||
+        postgres_state(a->postgres) != POSTGRES_UP ||
+        (s->synchronous_standby_names[0] == '\0') == (names[0] == '\0'))
         return;
-    if (a->link[0].state != LINK_SHIPPING || a->link[0].sender.far.flushed < s->flush)
+    if (names[0] == '\0'
+            ? !setting_is_ours(a, s->synchronous_standby_names)
+            : a->link[0].state != LINK_SHIPPING || a->link[0].sender.far.flushed < s->flush)
         return;
-    snprintf(text, sizeof text, "synchronous_standby_names = '%s'\n", a->slot_name[0]);
-    if (durable_replace(a->spool.dir, SETTINGS_FILE, text, strlen(text)) < 0) {
+    if (!postgres_ask(a->postgres, POSTGRES_RELOAD, NULL)) /* sent in the next turn */
+        return;
+    make_setting(text, names);
+    if (durable_replace(a->spool.dir, SETTINGS_FILE, text, strlen(text)) < 0)
         log_warning("cannot write %s/%s: %s", a->spool.path, SETTINGS_FILE, strerror(errno));
-        return;
-    }
-    if (postgres_ask(a->postgres, POSTGRES_RELOAD, NULL))
+    else if (names[0] == '\0')
+        log_info("synchronous is off: commits wait for no other site from now on");
+    else
         log_info("the link to %s is level: commits wait for it from now on", a->link[0].member);
 }
 

@@ -27,6 +27,19 @@ demo heal
 expect 20 "! kill -0 $late"
 rm -f "/tmp/wf-$$.late"
 
+step "synchronous is taken out of the file while the line is cut: commits wait no longer; and back"
+kill_agent 1 TERM
+demo cut
+as sed -i 's/^synchronous .*/synchronous = off/' "$CONFIG"
+start_agent 1
+expect 20 '[ -z "$(sql1 "show synchronous_standby_names")" ]'
+[ "$(sql1 "insert into acknowledged values (-4) returning n")" = -4 ] || fail "a commit waits still"
+as sed -i 's/^synchronous .*/synchronous = on/' "$CONFIG"
+kill_agent 1 TERM
+start_agent 1
+demo heal
+expect 30 '[ "$(sql1 "show synchronous_standby_names")" = walferry_dc2_a ]'
+
 for round in $(seq $rounds); do
     step "round $round: the primary's host dies at a random moment"
     [ "$round" = 1 ] || start_pool
