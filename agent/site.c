@@ -617,7 +617,7 @@ apply(const struct config *config, struct choice *c, const char *bytes, size_t l
 {
     struct job job = {.name = "files", .config = config, .self = c->self, .dir = -1, .lock = -1};
     int code = show_diff(c->path, c->versions.newest, bytes, length);
-    mode_t mode;
+    mode_t mode = 0;
 
     if (chosen_mode(c, bytes, length, &mode) < 0) {
         fprintf(stderr, "walferry files: %s\n", fail_message());
