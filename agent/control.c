@@ -278,6 +278,30 @@ take_code(const json_t *line)
                          : (int)json_integer_value(json_object_get(line, "code"));
 }
 
+/* Until done; the command's exit code. */
+static int
+read_answer(FILE *stream, void (*each)(void *context, json_t *line), void *context)
+{
+    int code = fail(ERR_PEER, "the agent went away before it was done");
+    char *text = NULL;
+    size_t size = 0;
+    bool done = false;
+
+    while (!done && getline(&text, &size, stream) > 0) {
+        json_t *line = json_loads(text, 0, NULL);
+
+        make_safe(line);
+        done = json_is_true(json_object_get(line, "done"));
+        if (done)
+            code = take_code(line);
+        else if (line != NULL)
+            each(context, line);
+        json_decref(line);
+    }
+    free(text);
+    return code;
+}
+
 int
 control_ask(const char *run, json_t *request, void (*each)(void *context, json_t *line),
             void *context)
@@ -290,10 +314,8 @@ control_ask_within(const char *run, int seconds, json_t *request,
                    void (*each)(void *context, json_t *line), void *context)
 {
     const struct timeval limit = {.tv_sec = seconds};
-    char path[LOCAL_PATH_SIZE], *text = NULL;
-    size_t size = 0;
+    char path[LOCAL_PATH_SIZE];
     FILE *stream = NULL;
-    bool done = false;
     int code, fd;
 
     snprintf(path, sizeof path, "%s/control", run);
@@ -304,27 +326,15 @@ control_ask_within(const char *run, int seconds, json_t *request,
     }
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit); /* 0: for ever */
     code = send_request(fd, request);
-    if (code < 0)
-        goto out;
-    stream = fdopen(fd, "r");
-    code = fail(ERR_PEER, "the agent went away before it was done");
-    while (stream != NULL && !done && getline(&text, &size, stream) > 0) {
-        json_t *line = json_loads(text, 0, NULL);
-
-        make_safe(line);
-        if (json_is_true(json_object_get(line, "done")))
-            code = take_code(line), done = true;
-        else if (line != NULL)
-            each(context, line);
-        json_decref(line);
-    }
-    if (!done && stream != NULL && ferror(stream) && errno == EAGAIN)
-        code = fail(ERR_PEER, "the agent at %s did not answer within %d s", path, seconds);
-out:
-    free(text);
-    if (stream != NULL)
-        fclose(stream);
-    else if (fd >= 0)
+    if (code == 0 && (stream = fdopen(fd, "r")) == NULL)
+        code = fail_sys(ERR_LOCAL, "cannot read from the agent");
+    if (stream == NULL) {
         close(fd);
+        return code;
+    }
+    code = read_answer(stream, each, context);
+    if (ferror(stream) && errno == EAGAIN)
+        code = fail(ERR_PEER, "the agent at %s did not answer within %d s", path, seconds);
+    fclose(stream);
     return code;
 }
