@@ -62,7 +62,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size < 3 || (n = strnlen((const char *)data + 2, size - 2)) >= sizeof path)
         return 0;
-    if (inputs++ % 1000 == 0) {
+    if (inputs++ % 200 == 0) {
         if (self.spool[0] != '\0')
             remove_all();
         else
