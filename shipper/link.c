@@ -18,6 +18,7 @@
 #define SOURCE_RETRY_US SECOND_US
 #define BEHIND_SEGMENTS 4
 #define ITEMS_PER_TURN  32 /* 4 MB: other rooms of the loop have their turn, too */
+#define ANSWER_FRAMES   1  /* DRAINED: its place in the window is kept as long as a drain goes on */
 
 int
 link_init(struct link *l, const char *member, const struct lane_target *target,
@@ -248,10 +249,12 @@ source_failed(struct link *l, int64_t now_us)
     l->source_due_us = now_us + SOURCE_RETRY_US;
 }
 
+/* All that is packed already, and one item more, of any kind, have their place in the window. */
 static bool
 wants(const struct link *l)
 {
-    return sender_wants(&l->sender) && pack_wants(&l->pack);
+    return pack_wants(&l->pack) &&
+           sender_wants(&l->sender, pack_frames(&l->pack) + PACK_ITEM_FRAMES);
 }
 
 /* All WAL that was taken so far, into the sender: what comes next has to follow it. */
@@ -331,12 +334,14 @@ change_source(struct link *l, int64_t now_us)
     bool serves = l->source == l->from_server;
     uint64_t behind_bytes = serves ? BEHIND_SEGMENTS * (uint64_t)l->identity.segment_bytes : 0;
     lsn_t next = source_next_lsn(l->source);
+    int code;
 
     if (!source_streaming(l->source) || source_of(l, next, behind_bytes) == l->source)
         return 0;
     source_stop(l->source);
-    if (pack_all(l) < 0)
-        return ERR_LOCAL;
+    code = pack_all(l);
+    if (code < 0)
+        return code;
     start_source(l, now_us);
     log_info("link to %s: goes on from %s at " LSN_FORMAT, l->member,
              l->source == l->from_server                 ? "the server"
@@ -362,6 +367,7 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
 {
     const struct ack *far = &l->sender.far;
     struct source_position position = {.xmin = far->xmin, .catalog_xmin = far->catalog_xmin};
+    int code;
 
     /* a server that was put back to an older state has other bytes behind it: a commit of its must
      * not be confirmed by what its predecessor had shipped */
@@ -388,8 +394,9 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
         }
         start_source(l, now_us);
     }
-    if (change_source(l, now_us) < 0)
-        return ERR_LOCAL;
+    code = change_source(l, now_us);
+    if (code < 0)
+        return code;
     if (source_run(l->source, loop, now_us) < 0 ||
         source_report(l->source, &position, now_us) < 0) {
         source_failed(l, now_us);
@@ -430,9 +437,10 @@ static int
 begin_drain(struct link *l)
 {
     struct drain *d = &l->drain;
+    int code = pack_all(l);
 
-    if (pack_all(l) < 0)
-        return ERR_LOCAL;
+    if (code < 0)
+        return code;
     if (l->sender.sent == LSN_UNKNOWN)
         return not_drained(l, "nothing was shipped yet, so it is not known from where on");
     if (pgwal_open(&d->wal, l->pgdata, l->identity.segment_bytes) < 0)
@@ -450,7 +458,7 @@ ship_rest(struct link *l)
     struct drain *d = &l->drain;
     static _Thread_local uint8_t chunk[FRAME_WAL_MAX];
 
-    while (l->sender.sent < d->end && sender_wants(&l->sender)) {
+    while (l->sender.sent < d->end && sender_wants(&l->sender, 1 + ANSWER_FRAMES)) {
         lsn_t left = d->end - l->sender.sent;
         int got = pgwal_read(&d->wal, d->timeline, l->sender.sent, chunk,
                              wal_piece(l->sender.sent, left, sizeof chunk));
@@ -498,7 +506,8 @@ run_drain(struct link *l)
     }
     if (l->state != LINK_SHIPPING)
         return 0;
-    if (l->sender.drain_asked && d->state == DRAIN_NONE && !ships_store(l)) {
+    if (l->sender.drain_asked && d->state == DRAIN_NONE && !ships_store(l) &&
+        window_fits(&l->sender.window, pack_frames(&l->pack) + ANSWER_FRAMES)) {
         l->sender.drain_asked = false;
         return begin_drain(l);
     }

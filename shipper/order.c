@@ -25,10 +25,10 @@ order_hold(struct order *o, uint64_t number, const uint8_t *bytes, size_t length
 {
     size_t at = place(number);
 
-    if (number - o->next >= WINDOW_FRAMES || o->bytes + length > ORDER_BYTES)
-        return fail(ERR_PEER, "more frames out of order than a window has");
-    if (o->held[at].bytes != NULL)
+    if (number - o->next < WINDOW_FRAMES && o->held[at].bytes != NULL)
         return 0; /* again, over another lane */
+    if (number - o->next >= WINDOW_FRAMES || o->bytes + length > WINDOW_BYTES)
+        return fail(ERR_PEER, "more frames out of order than a window has");
     o->held[at].bytes = malloc(length);
     if (o->held[at].bytes == NULL)
         return fail(ERR_LOCAL, "out of memory for a frame of %zu bytes", length);

@@ -153,7 +153,13 @@ pack_reset(struct pack *p)
 bool
 pack_wants(const struct pack *p)
 {
-    return p->count < PACK_JOBS - 2;
+    return p->count + 1 + PACK_ITEM_FRAMES < PACK_JOBS; /* 1: what was gathered, if it goes alone */
+}
+
+unsigned
+pack_frames(const struct pack *p)
+{
+    return p->count - p->forgotten + (p->job[(p->first + p->count) % PACK_JOBS].n > 0);
 }
 
 bool
@@ -272,6 +278,7 @@ pack_collect(struct pack *p, struct sender *s, bool all)
 {
     while (p->count > 0) {
         struct pack_job *j = nth(p, 0);
+        int code;
 
         if (j->waits)
             settle(p, j);
@@ -295,9 +302,10 @@ pack_collect(struct pack *p, struct sender *s, bool all)
             return fail(j->code, "%s", j->why);
         p->wal_out += j->n;
         p->wire_out += buf_used(&j->frame);
-        if (sender_packed(s, j->timeline, j->lsn, j->n, buf_data(&j->frame), buf_used(&j->frame)) <
-            0)
-            return ERR_LOCAL;
+        code =
+            sender_packed(s, j->timeline, j->lsn, j->n, buf_data(&j->frame), buf_used(&j->frame));
+        if (code < 0)
+            return code;
         if (p->shelf->packs > 1 && j->n > PACK_AT_ONCE_BYTES)
             shelf_put(p->shelf, j);
     }

@@ -236,9 +236,9 @@ sender_file(struct sender *s, const struct frame *f)
 }
 
 bool
-sender_wants(const struct sender *s)
+sender_wants(const struct sender *s, unsigned frames)
 {
-    return s->state == SENDER_ACCEPTED && window_wants(&s->window);
+    return s->state == SENDER_ACCEPTED && window_wants(&s->window, frames);
 }
 
 void
@@ -271,23 +271,14 @@ int
 sender_wal(struct sender *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n)
 {
     static uint8_t room[FRAME_BYTES_MAX];
-    const char *at = bytes;
+    struct buf frame = {.bytes = room, .size = sizeof room};
+    int code = frame_put_wal(&frame, s->codec, timeline, lsn, bytes, n);
 
-    while (n > 0) {
-        struct buf frame = {.bytes = room, .size = sizeof room};
-        size_t piece = wal_piece(lsn, n, FRAME_WAL_MAX);
-        int code = frame_put_wal(&frame, s->codec, timeline, lsn, at, piece);
-
-        if (code == 0)
-            code = sender_packed(s, timeline, lsn, piece, buf_data(&frame), buf_used(&frame));
-        if (code < 0)
-            return code;
-        at += piece;
-        lsn += piece;
-        n -= piece;
-    }
-    sender_hand_out(s);
-    return 0;
+    if (code == 0)
+        code = sender_packed(s, timeline, lsn, n, buf_data(&frame), buf_used(&frame));
+    if (code == 0)
+        sender_hand_out(s);
+    return code;
 }
 
 /* HISTORY and DRAINED have their place among the WAL. */

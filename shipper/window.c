@@ -24,20 +24,33 @@ window_clear(struct window *w)
     memset(w->out, 0, sizeof w->out);
 }
 
-bool
-window_wants(const struct window *w)
+static bool
+fits(const struct window *w, uint64_t frames, size_t bytes)
 {
-    return w->next - w->first < WINDOW_FRAMES && w->bytes < WINDOW_BYTES &&
-           w->ready < WINDOW_READY_BYTES;
+    return w->next - w->first + frames <= WINDOW_FRAMES && w->bytes + bytes <= WINDOW_BYTES;
+}
+
+bool
+window_fits(const struct window *w, unsigned frames)
+{
+    return fits(w, frames, (size_t)frames * FRAME_BYTES_MAX);
+}
+
+bool
+window_wants(const struct window *w, unsigned frames)
+{
+    return w->ready < WINDOW_READY_BYTES && window_fits(w, frames);
 }
 
 int
 window_add(struct window *w, const uint8_t *bytes, size_t length)
 {
-    uint8_t *copy = malloc(length);
-    struct buf frame = {.bytes = copy, .end = length, .size = length};
+    uint8_t *copy;
+    struct buf frame = {.end = length, .size = length};
 
-    assert(w->next - w->first < WINDOW_FRAMES && length > FRAME_NUMBER_AT + 8);
+    if (!fits(w, 1, length))
+        return fail(ERR_AGAIN, "the far side has to acknowledge frames before more are sent");
+    copy = frame.bytes = malloc(length);
     if (copy == NULL)
         return fail(ERR_LOCAL, "out of memory for a frame of %zu bytes", length);
     memcpy(copy, bytes, length);

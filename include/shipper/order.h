@@ -7,15 +7,13 @@
 
 #include "shipper/window.h"
 
-#define ORDER_BYTES (WINDOW_BYTES + (1u << 20))
-
 struct order {
     struct {
         uint8_t *bytes; /* NULL: not here yet */
         size_t length;
     } held[WINDOW_FRAMES];
     uint64_t next; /* number of the frame that is to be taken next */
-    size_t bytes;
+    size_t bytes;  /* held, at most WINDOW_BYTES */
 };
 
 void order_clear(struct order *o); /* numbers begin at 0 */

@@ -16,6 +16,7 @@
 #include "shipper/sender.h"
 
 #define PACK_JOBS          16
+#define PACK_ITEM_FRAMES   2           /* of one item: the border may go through it */
 #define COMPRESSION_AUTO   100         /* instead of a level */
 #define PACK_AT_ONCE_BYTES (16u << 10) /* at any level; more at a fast one */
 
@@ -69,6 +70,7 @@ void pack_release(struct pack *p); /* waits for its jobs */
 void pack_reset(struct pack *p);   /* the session is over: what is in here is dropped */
 
 bool pack_wants(const struct pack *p); /* room for one more item of at most FRAME_WAL_MAX bytes */
+unsigned pack_frames(const struct pack *p); /* what is in here becomes so many frames */
 bool pack_empty(const struct pack *p);
 void pack_wal(struct pack *p, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n);
 

@@ -9,7 +9,8 @@
  * rest over the first that is up.
  *
  * Errors: ERR_PEER: the far side refused, left or broke the protocol (drop the lane, dial again;
- * `refusal` tells what kind of refusal it was); ERR_AGAIN: `out` is full, nothing was taken.
+ * `refusal` tells what kind of refusal it was); ERR_AGAIN: `out` or the window is full, nothing was
+ * taken.
  */
 #ifndef SHIPPER_SENDER_H
 #define SHIPPER_SENDER_H
@@ -88,11 +89,12 @@ bool sender_lane(struct sender *s, unsigned lane, struct buf *out);
 /* One frame from the far side (wall_us only labels). */
 int sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wall_us);
 
-/* More WAL is welcome: accepted, and the window has room. */
-bool sender_wants(const struct sender *s);
+/* More WAL is welcome: accepted, and the window has room for so many frames. */
+bool sender_wants(const struct sender *s, unsigned frames);
 /* A WAL frame that was made elsewhere (frame_put_wal): n bytes of WAL from lsn. */
 int sender_packed(struct sender *s, timeline_t timeline, lsn_t lsn, size_t n, const uint8_t *frame,
                   size_t length);
+/* WAL of 1 to FRAME_WAL_MAX bytes: one frame, as HISTORY and DRAINED are. */
 int sender_wal(struct sender *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n);
 int sender_history(struct sender *s, timeline_t timeline, const char *text, size_t length);
 int sender_drained(struct sender *s, bool done, timeline_t timeline, lsn_t end, const char *reason);

@@ -3,7 +3,11 @@
  *
  * A frame that is added gets the next number and is kept until the far side acknowledged
  * it in order; it waits until a lane has room, and goes again over another lane when its own dies.
- * Both the count and the bytes are bounded; a full window wants no more. No descriptor, no clock.
+ * No descriptor, no clock.
+ *
+ * The budget is WINDOW_FRAMES and WINDOW_BYTES, whatever the far side does, and a receiver holds no
+ * more than that out of order (order.h). Whoever takes WAL in asks first for the room of all frames
+ * that it has still to make (window_fits): so each of them finds its place when it is made.
  */
 #ifndef SHIPPER_WINDOW_H
 #define SHIPPER_WINDOW_H
@@ -31,9 +35,14 @@ struct window {
 };
 
 void window_clear(struct window *w); /* frees the frames, forgets the lanes; numbers begin at 0 */
-bool window_wants(const struct window *w);
 
-/* A copy of a frame whose number stands at FRAME_NUMBER_AT. ERR_LOCAL without memory. */
+/* Is there room for so many more frames of any size? */
+bool window_fits(const struct window *w, unsigned frames);
+/* ... and would they not grow old here, waiting for a lane? */
+bool window_wants(const struct window *w, unsigned frames);
+
+/* A copy of a frame whose number stands at FRAME_NUMBER_AT. ERR_AGAIN: the window is full, nothing
+ * was taken; ERR_LOCAL without memory. */
 int window_add(struct window *w, const uint8_t *bytes, size_t length);
 
 /* The far side has all before `next`, in order. ERR_PEER: it cannot have. */

@@ -431,7 +431,7 @@ ship(void)
 
     if (w.sender.state == SENDER_ACCEPTED && w.sender.sent == LSN_UNKNOWN)
         broke("a receiver that knows where to start did not say so");
-    while (sender_wants(&w.sender) && w.sender.sent < w.primary) {
+    while (sender_wants(&w.sender, 1) && w.sender.sent < w.primary) {
         lsn_t left = w.primary - w.sender.sent;
         size_t n = 1 + (size_t)(draw() % sizeof bytes);
 

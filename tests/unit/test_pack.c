@@ -54,6 +54,13 @@ wal_at(lsn_t lsn)
     return (uint8_t)(lsn * UINT64_C(2654435761) >> 21);
 }
 
+/* As the link asks. */
+static bool
+wants(void)
+{
+    return pack_wants(&pack) && sender_wants(&sender, pack_frames(&pack) + PACK_ITEM_FRAMES);
+}
+
 /* Takes what the sender has given, as a receiver does. */
 static void
 receive(lsn_t *upto, const lsn_t *ends, size_t items)
@@ -102,7 +109,7 @@ test_pack_keeps_wal_whole(void **state)
         while (lsn < START + TOTAL) {
             size_t n = 1 + (size_t)random() % (random() % 3 == 0 ? sizeof bytes : 300);
 
-            while (!pack_wants(&pack) || !sender_wants(&sender)) {
+            while (!wants()) {
                 assert_int_equal(pack_collect(&pack, &sender, true), 0);
                 sender_hand_out(&sender);
                 receive(&upto, ends, items);
@@ -124,6 +131,52 @@ test_pack_keeps_wal_whole(void **state)
         }
         assert_int_equal(sender.sent, lsn);
         assert_int_equal(sender.window.bytes, 0);
+    }
+}
+
+/*
+ * Nobody acknowledges anything: what was taken in, and a HISTORY behind it, still find their place,
+ * whatever it is that fills the window: many frames, many bytes, or pieces that go apart.
+ */
+static void
+test_pack_has_its_place_in_a_full_window(void **state)
+{
+    static uint8_t bytes[FRAME_WAL_MAX];
+    static const struct {
+        bool noise;
+        size_t n, gap; /* of an item, and between two of them */
+    } kinds[] = {{false, FRAME_WAL_MAX, 0},
+                 {true, FRAME_WAL_MAX, 0},
+                 {true, 90000, 0},
+                 {false, FRAME_WAL_MAX, 3000}};
+
+    (void)state;
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        lsn_t lsn = START;
+        struct window *w;
+
+        drop(NULL);
+        make(NULL);
+        w = &sender.window;
+        srandom(1);
+        for (size_t i = 0; i < sizeof bytes; i++)
+            bytes[i] = kinds[k].noise ? (uint8_t)random() : 0;
+        while (window_fits(&sender.window, pack_frames(&pack) + PACK_ITEM_FRAMES)) {
+            while (wants()) {
+                pack_wal(&pack, 1, lsn, bytes, kinds[k].n);
+                lsn += kinds[k].n + kinds[k].gap;
+            }
+            pack_rest(&pack, random() % 2 == 0);
+            assert_int_equal(pack_collect(&pack, &sender, random() % 4 == 0), 0);
+            sender_hand_out(&sender);
+            buf_clear(&out);
+        }
+        pack_rest(&pack, false);
+        assert_int_equal(pack_collect(&pack, &sender, true), 0);
+        assert_true(pack_empty(&pack));
+        assert_int_equal(sender_history(&sender, 2, "", 0), 0);
+        assert_true(w->next - w->first <= WINDOW_FRAMES && w->bytes <= WINDOW_BYTES);
+        assert_true(w->next > WINDOW_FRAMES - 20 || w->bytes > WINDOW_BYTES - 20 * FRAME_WAL_MAX);
     }
 }
 
@@ -210,6 +263,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_pack_keeps_wal_whole, make, drop),
+        cmocka_unit_test_setup_teardown(test_pack_has_its_place_in_a_full_window, make, drop),
         cmocka_unit_test_setup_teardown(test_pack_packs_small_pieces_at_once, make, drop),
         cmocka_unit_test_setup_teardown(test_pack_forgets_a_session, make, drop),
         cmocka_unit_test_setup_teardown(test_pack_shares_what_is_the_same, make, drop),

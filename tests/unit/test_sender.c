@@ -151,7 +151,7 @@ test_sender_greets_and_starts_where_told(void **state)
 
     (void)state;
     assert_int_equal(sender_open(&sender, &out, &hello, 0), 0);
-    assert_false(sender_wants(&sender));
+    assert_false(sender_wants(&sender, 1));
     assert_int_equal(next(&f), FRAME_HELLO);
     assert_string_equal(f.hello.pool, "chat");
     assert_string_equal(f.hello.from, "dc1-a");
@@ -161,7 +161,7 @@ test_sender_greets_and_starts_where_told(void **state)
         give(&(struct frame){.type = FRAME_ACCEPT,
                              .accept = {.timeline = 1, .lsn = 3 * MB, .config_digest = 8}}),
         0);
-    assert_true(sender_wants(&sender));
+    assert_true(sender_wants(&sender, 1));
     assert_int_equal(sender.resume_lsn, 3 * MB);
     assert_int_equal(sender.sent, 3 * MB);
     assert_int_equal(sender.far_digest, 8);
@@ -183,7 +183,7 @@ test_sender_tells_why_it_was_refused(void **state)
     assert_int_equal(sender.refusal, REFUSE_EPOCH);
     assert_int_equal(sender.refusal_origin.epoch.number, 4);
     assert_int_equal(sender.refusal_origin.fork, 77);
-    assert_false(sender_wants(&sender));
+    assert_false(sender_wants(&sender, 1));
     sender_close(&sender);
     buf_clear(&out);
     assert_int_equal(sender_open(&sender, &out, &hello, 0), 0);
@@ -303,7 +303,7 @@ test_sender_takes_no_wal_when_full(void **state)
     accept_at(sent);
     for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = (uint8_t)((noise = noise * 1664525 + 1013904223) >> 24);
-    while (sender_wants(&sender)) {
+    while (sender_wants(&sender, 1)) {
         assert_int_equal(sender_wal(&sender, 1, sent, bytes, sizeof bytes), 0);
         sent += sizeof bytes;
         assert_int_equal(sender.sent, sent);
@@ -318,7 +318,36 @@ test_sender_takes_no_wal_when_full(void **state)
         buf_consume(&out, f.bytes);
     }
     assert_int_equal(came, sent);
-    assert_true(sender_wants(&sender));
+    assert_true(sender_wants(&sender, 1));
+}
+
+/* A far side that takes frames and acknowledges none. */
+static void
+test_sender_waits_when_the_window_is_full(void **state)
+{
+    struct frame f = {.type = FRAME_ACK, .ack = {.timeline = 1, .next = 2}};
+
+    (void)state;
+    accept_at(8 * MB);
+    while (sender_wants(&sender, 1)) {
+        assert_int_equal(sender_wal(&sender, 1, sender.sent, "wal", 3), 0);
+        buf_clear(&out);
+    }
+    assert_int_equal(sender.sent, 8 * MB + 3 * WINDOW_FRAMES);
+    assert_false(window_fits(&sender.window, 1));
+    assert_int_equal(sender_wal(&sender, 1, sender.sent, "wal", 3), ERR_AGAIN);
+    assert_int_equal(sender_history(&sender, 2, "1\t0/800000\tno reason\n", 22), ERR_AGAIN);
+    assert_int_equal(sender_drained(&sender, true, 1, sender.sent, ""), ERR_AGAIN);
+    assert_int_equal(sender.sent, 8 * MB + 3 * WINDOW_FRAMES);
+    assert_int_equal(buf_used(&out), 0);
+    assert_int_equal(give(&f), 0);
+    assert_int_equal(sender_history(&sender, 2, "1\t0/800000\tno reason\n", 22), 0);
+    assert_int_equal(sender_drained(&sender, true, 1, sender.sent, ""), 0);
+    assert_int_equal(next(&f), FRAME_HISTORY);
+    assert_int_equal(f.number, WINDOW_FRAMES);
+    assert_int_equal(next(&f), FRAME_DRAINED);
+    assert_int_equal(f.number, WINDOW_FRAMES + 1);
+    assert_false(window_fits(&sender.window, 1));
 }
 
 static void
@@ -362,6 +391,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_sender_believes_beacons_only_when_acknowledged, make,
                                         drop),
         cmocka_unit_test_setup_teardown(test_sender_takes_no_wal_when_full, make, drop),
+        cmocka_unit_test_setup_teardown(test_sender_waits_when_the_window_is_full, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_keeps_time, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
