@@ -11,10 +11,15 @@
  *   2  what is served is what the primary wrote; positions at the sender never go back
  *   3  no lag is told smaller than it is
  *   4  when the faults are over, everything arrives
+ *   5  what is under way, and what came out of order, keeps to one budget; honest frames are taken
  *
- *   sim [--seeds N] [--first SEED] [--break ack-before-flush]    exit 1 if a promise broke
+ * In some runs WAL goes in small pieces: not their size fills the sender's window but their number.
  *
- * --break tells the receiver that what it wrote is flushed: the checks must notice.
+ *   sim [--seeds N] [--first SEED] [--break WHAT]    exit 1 if a promise broke
+ *
+ * The checks must notice what --break does:
+ *   ack-before-flush   tells the receiver that what it wrote is flushed
+ *   drop-when-full     takes WAL without asking: what a full window does not take is lost
  */
 #include "disk.h"
 
@@ -52,7 +57,8 @@ struct line {
 static struct {
     uint64_t seed, random_state;
     int64_t now_us;
-    bool broken; /* --break */
+    bool ack_before_flush, drop_when_full; /* --break */
+    size_t piece_max;                      /* of WAL, in this run */
 
     lsn_t primary;
     struct beacon truth[HISTORY_MAX]; /* what the primary's LSN was when */
@@ -329,6 +335,8 @@ receive(struct buf *in)
             spool_failed();
             return;
         }
+        if (code < 0 && f.type == FRAME_WAL && w.sender.state == SENDER_ACCEPTED)
+            broke("promise 5: an honest frame is refused: %s", fail_message());
         if (code < 0) {
             end_session();
             return;
@@ -370,7 +378,7 @@ run_receiver(void)
         receive(&w.lane[i].receiver_in);
     flush();
     flushed = w.spool.flushed;
-    if (w.broken)
+    if (w.ack_before_flush)
         w.spool.flushed = w.spool.available;
     receiver_report(&w.receiver, w.spool.flushed, 0, 0, true, w.now_us);
     w.spool.flushed = flushed;
@@ -431,15 +439,19 @@ ship(void)
 
     if (w.sender.state == SENDER_ACCEPTED && w.sender.sent == LSN_UNKNOWN)
         broke("a receiver that knows where to start did not say so");
-    while (sender_wants(&w.sender, 1) && w.sender.sent < w.primary) {
+    while (w.sender.sent < w.primary && (w.drop_when_full || sender_wants(&w.sender, 1))) {
         lsn_t left = w.primary - w.sender.sent;
-        size_t n = 1 + (size_t)(draw() % sizeof bytes);
+        size_t n = 1 + (size_t)(draw() % w.piece_max);
+        int code;
 
         if (n > left)
             n = (size_t)left;
         wal_at(w.sender.sent, bytes, n);
-        if (sender_wal(&w.sender, 1, w.sender.sent, bytes, n) < 0)
-            broke("the queue does not take what it wanted");
+        code = sender_wal(&w.sender, 1, w.sender.sent, bytes, n);
+        if (code == ERR_AGAIN && w.drop_when_full)
+            w.sender.sent += n;
+        else if (code < 0)
+            broke("promise 5: the queue does not take what it wanted");
     }
     sender_hand_out(&w.sender);
 }
@@ -602,6 +614,11 @@ check(void)
         broke("promise 3: the sender's lag does not grow from the last acknowledgement on");
     if (w.receiver_up)
         check_lag(&w.receiver.flushed, w.spool.flushed, "the receiver");
+    if (w.sender.window.next - w.sender.window.first > WINDOW_FRAMES ||
+        w.sender.window.bytes > WINDOW_BYTES || w.receiver.order.bytes > WINDOW_BYTES)
+        broke("promise 5: %" PRIu64 " frames of %zu bytes are under way, %zu bytes out of order",
+              w.sender.window.next - w.sender.window.first, w.sender.window.bytes,
+              w.receiver.order.bytes);
 }
 
 /* ---- a run ---- */
@@ -642,6 +659,7 @@ run(uint64_t seed)
     w.beacon_due_us = w.retry_us = w.flush_due_us = w.full_until_us = w.receiver_start_us = 0;
     w.receiver_up = w.session = w.cut = w.connected = false;
     w.lane[0].delay_us = between(0, 40 * MILLISECOND_US);
+    w.piece_max = chance(4) ? 512 : FRAME_WAL_MAX;
     w.checked = START_LSN;
     disk_reset(draw);
     memset(&w.spool, 0, sizeof w.spool);
@@ -670,7 +688,9 @@ main(int argc, char **argv)
         else if (strcmp(argv[i], "--first") == 0)
             first = strtoull(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--break") == 0 && strcmp(argv[i + 1], "ack-before-flush") == 0)
-            w.broken = true;
+            w.ack_before_flush = true;
+        else if (strcmp(argv[i], "--break") == 0 && strcmp(argv[i + 1], "drop-when-full") == 0)
+            w.drop_when_full = true;
     }
     for (unsigned i = 0; i < LANES; i++)
         if (buf_init(&w.lane[i].sender_out, 1u << 20) < 0 ||
