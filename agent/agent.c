@@ -652,7 +652,7 @@ run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
     part_from_writable(a);
     if (inlet_run(&a->inlet, &a->loop, now_us, wall_us) < 0)
         spool_failed(a, now_us);
-    while (inlet_greeting(&a->inlet, &session, &hello))
+    while (inlet_greeting(&a->inlet, now_us, &session, &hello))
         answer_greeting(a, session, hello, now_us, wall_us);
     begin_flush(a, now_us); /* first: a commit may wait for it */
     relay_push(&a->relay, now_us);

@@ -288,6 +288,8 @@ run_asking(struct agent *a, int64_t now_us)
     if (receiver_live(r) && now_us - f->asked_us < ASK_MAX_US &&
         now_us - (r->heard_us > f->asked_us ? r->heard_us : f->asked_us) < ASK_US)
         return;
+    if (inlet_behind(&a->inlet) && now_us - f->asked_us < ASK_MAX_US)
+        return; /* its last words wait for our disk */
     if (r->heard_us == 0)
         say(a, "the primary does not answer and was not heard of since this agent started");
     else

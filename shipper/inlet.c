@@ -23,6 +23,7 @@
 
 #define GREETING_US     (10 * SECOND_US)
 #define LEAVING_US      (2 * SECOND_US)
+#define REST_US         (2 * SECOND_US)
 #define PIPE_BYTES      (1 << 20)
 #define FRAMES_PER_TURN 64
 
@@ -46,6 +47,8 @@ struct session {
     uint64_t incarnation;
     int64_t due_us;
     bool stalled; /* the spool waits for a flush: read no further */
+    bool ended;   /* nothing more comes; what is here is still taken */
+    bool mute;    /* nobody reads what is said here */
 };
 
 int
@@ -89,15 +92,20 @@ sibling(const struct inlet *i, const struct session *s)
     return NULL;
 }
 
-/* One lane of several ended: another one answers, what was not delivered comes again over it. */
+static void
+answer_on(struct inlet *i, struct session *s)
+{
+    i->live = s;
+    receiver_lane(i->receiver, &s->output);
+}
+
+/* One lane of several ended: what was not delivered comes again over another one. */
 static void
 lose_lane(struct inlet *i, struct session *s)
 {
-    log_info("link from %s: a lane ended: %s", s->from, fail_message());
-    if (i->live == s) {
-        i->live = sibling(i, s);
-        receiver_lane(i->receiver, &i->live->output);
-    }
+    log_info("link from %s: a lane ended", s->from);
+    if (i->live == s)
+        answer_on(i, sibling(i, s));
     free_session(i, s);
 }
 
@@ -206,15 +214,25 @@ read_input(struct session *s)
     return 0;
 }
 
-/* Does what came wait for us, or we for the line? */
+/* Does what came wait for us, or we for the line? In the pipe, `least` bytes are something. */
 static bool
-has_more(const struct session *s)
+has_more(const struct session *s, int least)
 {
     struct frame f;
     int unread = 0;
 
     return s->stalled || frame_next(&s->input, &f) == 1 ||
-           (ioctl(s->in, FIONREAD, &unread) == 0 && unread >= PIPE_BYTES / 4);
+           (!s->ended && ioctl(s->in, FIONREAD, &unread) == 0 && unread >= least);
+}
+
+bool
+inlet_behind(const struct inlet *i)
+{
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        if (i->session[n] != NULL && i->session[n]->state == SESSION_LIVE &&
+            has_more(i->session[n], 1))
+            return true;
+    return false;
 }
 
 static int
@@ -233,7 +251,7 @@ write_output(struct session *s)
 }
 
 static int
-take_hello(struct session *s)
+take_hello(struct session *s, int64_t now_us)
 {
     struct frame f;
     int got = frame_next(&s->input, &f);
@@ -249,7 +267,7 @@ take_hello(struct session *s)
     s->hello = f.hello;
     s->hello_bytes = f.bytes;
     s->state = SESSION_GREETED;
-    s->due_us = NEVER_US; /* the agent answers in this turn */
+    s->due_us = now_us + REST_US;
     return 0;
 }
 
@@ -259,29 +277,62 @@ take_frames(struct inlet *i, struct session *s, int64_t now_us, int64_t wall_us)
     struct frame f;
     int got = 0, code = receiver_go_on(i->receiver, now_us);
 
-    s->stalled = code == ERR_AGAIN;
-    if (code < 0)
-        return s->stalled ? 0 : code;
-    for (int n = 0; n < FRAMES_PER_TURN && (got = frame_next(&s->input, &f)) == 1; n++) {
+    for (int n = 0; code == 0 && n < FRAMES_PER_TURN && (got = frame_next(&s->input, &f)) == 1;
+         n++) {
         code = receiver_frame(i->receiver, &f, now_us, wall_us);
-        if (code == ERR_AGAIN) {
-            s->stalled = true;
-            return 0;
+        if (code == ERR_PEER && f.type == FRAME_GOODBYE) { /* other lanes are behind this one */
+            snprintf(i->goodbye, sizeof i->goodbye, "%s", fail_message());
+            s->ended = s->mute = true;
+            code = 0;
         }
         if (code < 0)
-            return code;
+            break;
         buf_consume(&s->input, f.bytes);
+        code = receiver_go_on(i->receiver, now_us);
     }
-    return got < 0 ? got : 0;
+    s->stalled = code == ERR_AGAIN;
+    if (s->stalled)
+        return 0;
+    return code < 0 ? code : got < 0 ? got : 0;
+}
+
+/*
+ * sshd's end is no end of what it has brought: the pipe may hold a megabyte that the far host, when
+ * it is lost, sends never again. It is taken to the last whole frame, at the spool's pace, also
+ * when nobody reads our answers any more.
+ */
+static int
+run_lane(struct inlet *i, struct session *s, const struct loop *l, int64_t now_us, int64_t wall_us)
+{
+    int code;
+
+    if (!s->ended && loop_ready(l, s->in) != 0 && read_input(s) < 0)
+        s->ended = s->mute = true;
+    code = take_frames(i, s, now_us, wall_us);
+    i->receiver->busy |= has_more(s, PIPE_BYTES / 4);
+    if (code == 0 && s == i->live)
+        code = receiver_tick(i->receiver, now_us);
+    if (!s->mute && write_output(s) < 0)
+        s->mute = true;
+    for (size_t n = 0; n < INLET_SESSIONS_MAX && i->live->mute; n++)
+        if (i->session[n] != NULL && i->session[n]->state == SESSION_LIVE && !i->session[n]->mute)
+            answer_on(i, i->session[n]);
+    return code;
+}
+
+static bool
+is_over(const struct session *s)
+{
+    struct frame f;
+
+    return s->state == SESSION_LIVE && s->ended && !s->stalled && frame_next(&s->input, &f) != 1;
 }
 
 static int
 run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t now_us,
-            int64_t wall_us, int *ret_lane_ended)
+            int64_t wall_us)
 {
-    int code = 0, ended = 0;
-
-    *ret_lane_ended = 0;
+    int code = 0;
 
     switch (s->state) {
     case SESSION_CONNECTED:
@@ -293,26 +344,18 @@ run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t no
     case SESSION_HANDED:
         code = read_input(s);
         if (code == 0)
-            code = take_hello(s);
+            code = take_hello(s, now_us);
         break;
     case SESSION_GREETED:
     case SESSION_STREAM:
-        break;
+        return 0;
     case SESSION_LIVE:
-        if (loop_ready(l, s->in) != 0)
-            ended = read_input(s);
-        code = take_frames(i, s, now_us, wall_us); /* what came before the end still counts */
-        i->receiver->busy |= has_more(s);
-        if (code == 0 && s == i->live)
-            code = receiver_tick(i->receiver, now_us);
-        if (code == 0 && !s->stalled && ended < 0)
-            code = *ret_lane_ended = ended;
-        break;
+        return run_lane(i, s, l, now_us, wall_us);
     case SESSION_LEAVING:
         break;
     }
     if (code == 0 && s->out >= 0)
-        code = *ret_lane_ended = write_output(s);
+        code = write_output(s);
     if (code == 0 && s->state == SESSION_LEAVING && buf_used(&s->output) == 0)
         return fail(ERR_PEER, "left");
     if (code == 0 && now_us >= s->due_us)
@@ -332,16 +375,20 @@ inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us
     i->receiver->busy = false;
     for (size_t n = 0; n < INLET_SESSIONS_MAX; n++) {
         struct session *s = i->session[n];
-        int lane_ended;
-        int code = s == NULL ? 0 : run_session(i, s, l, now_us, wall_us, &lane_ended);
+        int code = s == NULL ? 0 : run_session(i, s, l, now_us, wall_us);
 
+        if (code == 0 && s != NULL && is_over(s)) {
+            if (sibling(i, s) != NULL) {
+                lose_lane(i, s);
+                continue;
+            }
+            code = fail(ERR_PEER, "the SSH session from %s ended", s->from);
+        }
         if (code == 0)
             continue;
-        if (s->state == SESSION_LIVE && lane_ended < 0 && sibling(i, s) != NULL) {
-            lose_lane(i, s);
-            continue;
-        }
         if (s->state == SESSION_LIVE) {
+            if (code == ERR_PEER && i->goodbye[0] != '\0')
+                fail(code, "%s", i->goodbye);
             if (code != ERR_PEER) {
                 result = code;
                 snprintf(why, sizeof why, "%s", fail_message());
@@ -381,17 +428,27 @@ joins(struct inlet *i, struct session *s)
     s->incarnation = s->hello.incarnation;
     buf_consume(&s->input, s->hello_bytes);
     s->state = SESSION_LIVE;
+    s->due_us = NEVER_US;
     frame_put(&s->output, &accepted);
     return true;
 }
 
+/* The session that s would take the place of may be the last to bring what it has brought. */
+static bool
+waits_for_rest(const struct inlet *i, const struct session *s, int64_t now_us)
+{
+    return i->live != NULL && strcmp(i->live->from, s->from) == 0 && s->hello.lane == 0 &&
+           s->hello.incarnation > i->live->incarnation && now_us < s->due_us && inlet_behind(i);
+}
+
 bool
-inlet_greeting(struct inlet *i, struct session **ret_session, const struct hello **ret_hello)
+inlet_greeting(struct inlet *i, int64_t now_us, struct session **ret_session,
+               const struct hello **ret_hello)
 {
     for (size_t n = 0; n < INLET_SESSIONS_MAX; n++) {
         struct session *s = i->session[n];
 
-        if (s == NULL || s->state != SESSION_GREETED)
+        if (s == NULL || s->state != SESSION_GREETED || waits_for_rest(i, s, now_us))
             continue;
         if (s->hello.lane != 0 && s->hello.lane != HELLO_KNOCKS && joins(i, s))
             continue;
@@ -468,9 +525,10 @@ inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn
     s->incarnation = s->hello.incarnation;
     buf_consume(&s->input, s->hello_bytes);
     s->state = SESSION_LIVE;
+    s->due_us = NEVER_US;
     i->live = s;
     i->since_us = now_us;
-    i->reason[0] = '\0';
+    i->reason[0] = i->goodbye[0] = '\0';
     log_info("link from %s: up, %s", s->from,
              spool_empty(i->receiver->spool) ? "the spool is fresh" : "going on");
     return 0;
@@ -507,7 +565,7 @@ inlet_lanes(const struct inlet *i)
 void
 inlet_push(struct inlet *i)
 {
-    if (i->live != NULL)
+    if (i->live != NULL && !i->live->mute)
         write_output(i->live); /* an error shows up again in inlet_run */
 }
 
@@ -524,11 +582,11 @@ inlet_watch(const struct inlet *i, struct loop *l)
             continue;
         if (s->state == SESSION_CONNECTED)
             loop_watch(l, s->fd, POLLIN);
-        if (s->state == SESSION_HANDED || (s->state == SESSION_LIVE && !s->stalled))
+        if (s->state == SESSION_HANDED || (s->state == SESSION_LIVE && !s->stalled && !s->ended))
             loop_watch(l, s->in, POLLIN);
         if (s->state == SESSION_LIVE && !s->stalled && frame_next(&s->input, &f) != 0)
             loop_due(l, 0); /* more frames than one turn takes */
-        if (s->out >= 0 && buf_used(&s->output) > 0)
+        if (s->out >= 0 && buf_used(&s->output) > 0 && !s->mute)
             loop_watch(l, s->out, POLLOUT);
         if (s->state != SESSION_LIVE)
             loop_due(l, s->due_us);

@@ -7,7 +7,8 @@
  * INLET_SESSIONS_MAX sessions; HELLO within 10 s; HELLO's member must be the one that the key is
  * bound to (--from). One session at a time feeds the receiver, over one SSH connection or several
  * (lanes: they join by themselves); a new one of the same member with a higher incarnation replaces
- * it. The session ends with its last lane.
+ * it. The session ends with its last lane, and a lane when all whole frames that came over it were
+ * taken, at the spool's pace. One that would be replaced is given 2 s for that.
  *
  * The inlet judges nothing about the pool: inlet_greeting gives the session that said HELLO, and
  * the agent answers with inlet_accept or inlet_refuse.
@@ -16,6 +17,7 @@
 #define SHIPPER_INLET_H
 
 #include "base/buf.h"
+#include "base/fail.h"
 #include "base/local.h"
 #include "base/loop.h"
 #include "shipper/receiver.h"
@@ -37,6 +39,8 @@ struct inlet {
     uint64_t ended;    /* sessions that ended after they were accepted */
     char reason[1024]; /* why the last live session ended or the last HELLO was refused; "" while
                           one lives */
+    char goodbye[FAIL_MESSAGE_MAX]; /* the living session's, on one lane of several: the others end
+                                       by themselves */
 };
 
 int inlet_open(struct inlet *i, const char *run, struct receiver *receiver); /* ERR_LOCAL */
@@ -48,7 +52,8 @@ void inlet_watch(const struct inlet *i, struct loop *l);
 int inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us);
 
 /* A session that said HELLO and waits for the answer; false when there is none. */
-bool inlet_greeting(struct inlet *i, struct session **ret_session, const struct hello **ret_hello);
+bool inlet_greeting(struct inlet *i, int64_t now_us, struct session **ret_session,
+                    const struct hello **ret_hello);
 int inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn_t wanted,
                  uint64_t config_digest, int64_t now_us);
 void inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind,
@@ -68,6 +73,7 @@ bool inlet_stream(struct inlet *i, struct handed *ret_handed, struct tunnel_requ
 void inlet_end(struct inlet *i, const char *reason);
 
 unsigned inlet_lanes(const struct inlet *i); /* of the living session */
+bool inlet_behind(const struct inlet *i);    /* what it brought waits here to be taken */
 
 /* Write what is waiting now (after receiver_report and the like). */
 void inlet_push(struct inlet *i);

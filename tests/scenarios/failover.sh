@@ -54,10 +54,31 @@ pg1 -m fast stop
 start_pool
 fill 1
 expect 30 level
-step "the site is gone: agent, PostgreSQL and sshd"
+step "the site is gone under load: agent, PostgreSQL and sshd"
+# Bytes that sshd has brought and the agent of dc2 has not yet read.
+unread() {
+    perl -e 'for (glob "/proc/$ARGV[0]/fd/*") {
+        next unless (readlink || "") =~ /^pipe:/ && sysopen(F, $_, 04000);
+        my $n = pack("i", 0);
+        ioctl(F, 0x541B, $n); # FIONREAD
+        $n = unpack("i", $n);
+        $most = $n if $n > $most;
+    } print $most + 0' "$(agent_pid 2)"
+}
+took=$(field 2 .receiving.wire_bytes)
+kill -STOP "$(agent_pid 2)"
+sql1 "create table big as select gen_random_uuid() as a, gen_random_uuid() as b from generate_series(1, 400000)" >/dev/null
+expect 30 '[ "$(unread)" -ge 900000 ]'
 kill_agent 1
 kill_postgres 1
 kill "$(cat "$DC1_SSHD_PID")"
+expect 20 '! pgrep -P "$(cat "$DC2_SSHD_PID")"'
+unread=$(unread)
+kill -CONT "$(agent_pid 2)"
+expect 20 '[ "$(field 2 .receiving.state)" = down ]'
+took=$(($(field 2 .receiving.wire_bytes) - took))
+[ $took -ge $((unread * 99 / 100 - 131200)) ] || # but for half a frame, and beacons
+    fail "of $unread bytes that had reached dc2 only $took were taken"
 failover --yes || fail "failover: $(cat "/tmp/wf-$$.out")"
 told "does not answer"
 told "loss: at most"
