@@ -71,10 +71,9 @@ end_round(struct pace *p, int64_t now_us)
 void
 pace_answered(struct pace *p, int64_t mark_us, int64_t now_us)
 {
-    int64_t took_us = now_us > mark_us ? now_us - mark_us : 1;
-
     while (p->count > 0 && p->mark[p->first].us <= mark_us) {
         bool it = p->mark[p->first].us == mark_us;
+        int64_t took_us;
 
         p->ramp += p->mark[p->first].at - p->answered; /* two pieces for each that arrived */
         p->answered = p->mark[p->first].at;
@@ -82,6 +81,7 @@ pace_answered(struct pace *p, int64_t mark_us, int64_t now_us)
         p->count--;
         if (!it)
             continue;
+        took_us = now_us > mark_us ? now_us - mark_us : 1;
         pace_hint(p, took_us);
         if (p->least_us == 0 || took_us < p->least_us)
             p->least_us = took_us;

@@ -113,7 +113,8 @@ test_pace_never_waits_for_an_answer_that_will_not_come(void **state)
         now_us += 1000;
         for (unsigned i = 0; i < marks; i++)
             pace_answered(&pace, mark_us[i], now_us);
-        pace_answered(&pace, 7, now_us); /* and one that nobody waits for */
+        pace_answered(&pace, 7, now_us); /* and some that nobody waits for */
+        pace_answered(&pace, INT64_MIN, now_us);
         now_us += turn % 3;
     }
 }
