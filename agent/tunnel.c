@@ -28,6 +28,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define REFUSAL_BYTES 8192
+
 enum passage_state {
     PASSAGE_WAITING, /* for its turn */
     PASSAGE_ASKED,   /* over the link */
@@ -48,6 +50,8 @@ struct passage {
     uint64_t number;            /* TUNNEL's; 0: the dialler wants it */
     int64_t due_us;             /* until it is open */
     struct stream stream;
+    struct gate gate;  /* of PostgreSQL, here */
+    unsigned declined; /* requests for encryption */
 };
 
 /* ---- doors ---- */
@@ -117,6 +121,7 @@ free_passage(struct tunnel *t, struct passage *p)
             t->passage[i] = NULL;
     t->bytes += p->stream.up.bytes + p->stream.down.bytes;
     stream_release(&p->stream);
+    gate_release(&p->gate);
     if (p->client >= 0)
         close(p->client);
     free(p);
@@ -186,7 +191,7 @@ tell_client(int client, enum tunnel_service service, const char *sqlstate, const
     uint8_t scratch[4096];
     struct buf out;
 
-    if (buf_init(&out, 8192) < 0)
+    if (buf_init(&out, REFUSAL_BYTES) < 0)
         return;
     put_error(&out, service, sqlstate, reason);
     while (recv(client, scratch, sizeof scratch, MSG_DONTWAIT) > 0)
@@ -249,10 +254,16 @@ refuse(struct agent *a, struct passage *p, const char *sqlstate)
 static void
 refuse_service(struct passage *p, const char *sqlstate)
 {
+    struct buf out;
+
     log_warning("tunnel: %s gets no way to %s: %s", p->far, service_name(p->service),
                 fail_message());
-    put_error(stream_say(&p->stream), p->service, sqlstate, fail_message());
+    if (buf_init(&out, REFUSAL_BYTES) == 0)
+        put_error(&out, p->service, sqlstate, fail_message());
+    stream_say(&p->stream, buf_data(&out), buf_used(&out)); /* no room: it does not read */
+    buf_release(&out);
     stream_end(&p->stream);
+    p->stream.gate = NULL;
     p->state = PASSAGE_OPEN;
     p->due_us = NEVER_US;
 }
@@ -347,8 +358,10 @@ serve(struct agent *a, struct passage *p, int64_t now_us)
     switch (p->service) {
     case TUNNEL_POSTGRES:
         if (a->role == ROLE_PRIMARY) {
+            code = gate_init(&p->gate);
+            p->stream.gate = &p->gate;
             p->state = PASSAGE_GUARDED;
-            return;
+            break;
         }
         code = call_onward(a, p, &fd);
         break;
@@ -361,6 +374,8 @@ serve(struct agent *a, struct passage *p, int64_t now_us)
         refuse_service(p, "08006");
         return;
     }
+    if (p->state == PASSAGE_GUARDED)
+        return;
     p->due_us = NEVER_US;
     stream_connect(&p->stream, fd);
 }
@@ -396,6 +411,7 @@ check_role(struct agent *a, struct passage *p)
             user, a->self->name, user);
     else if (call_postgres(a->self, &fd) == 0) {
         log_info("tunnel: %s is led to PostgreSQL as %s", p->far, user);
+        gate_open(&p->gate);
         stream_connect(&p->stream, fd);
         p->state = PASSAGE_OPEN;
         p->due_us = NEVER_US;
@@ -407,38 +423,39 @@ check_role(struct agent *a, struct passage *p)
 static void
 guard(struct agent *a, struct passage *p)
 {
-    struct startup startup = {.kind = STARTUP_SSL};
+    const struct startup *startup = &p->gate.startup;
 
-    struct buf *heard = stream_heard(&p->stream);
+    for (; p->declined < p->gate.encryptions; p->declined++) /* it is inside of SSH */
+        if (stream_say(&p->stream, "N", 1) < 0)
+            return; /* it does not read: its time runs out */
+    switch (p->gate.state) {
+    case GATE_STARTUP:
+    case GATE_OPEN:
+        break;
+    case GATE_ASKED:
+        if (strcmp(startup->user, a->config->tunnel_user) != 0) {
+            char shown[128];
 
-    while (startup.kind == STARTUP_SSL) {
-        if (heard == NULL)
-            return;
-        if (pgwire_startup(heard, &startup) < 0) {
-            refuse_service(p, "08P01");
-            return;
+            fail(ERR_PEER,
+                 "the tunnel leads to PostgreSQL for the role %s only, not for %s: user=%s",
+                 a->config->tunnel_user,
+                 text_escape(shown, sizeof shown, startup->user, strlen(startup->user)),
+                 a->config->tunnel_user);
+            refuse_service(p, "28000");
+        } else {
+            check_role(a, p);
         }
-        if (startup.kind == STARTUP_SSL) { /* it is inside of SSH */
-            buf_consume(heard, startup.bytes);
-            buf_put_u8(stream_say(&p->stream), 'N');
-        }
-    }
-    if (startup.kind == STARTUP_MORE)
-        return;
-    if (startup.kind == STARTUP_CANCEL) { /* its key would be for any session of the server */
+        break;
+    case GATE_CANCELS:
         stream_end(&p->stream);
+        p->stream.gate = NULL;
         p->state = PASSAGE_OPEN;
         p->due_us = NEVER_US;
-    } else if (strcmp(startup.user, a->config->tunnel_user) != 0) {
-        char shown[128];
-
-        fail(ERR_PEER, "the tunnel leads to PostgreSQL for the role %s only, not for %s: user=%s",
-             a->config->tunnel_user,
-             text_escape(shown, sizeof shown, startup.user, strlen(startup.user)),
-             a->config->tunnel_user);
-        refuse_service(p, "28000");
-    } else {
-        check_role(a, p);
+        break;
+    case GATE_REFUSED:
+        fail(ERR_PEER, "%s", p->gate.why);
+        refuse_service(p, "08P01");
+        break;
     }
 }
 
@@ -762,8 +779,12 @@ greet(struct agent *a, struct passage *p, int64_t now_us)
 static void
 run_open(struct agent *a, struct passage *p, int64_t now_us)
 {
-    if (stream_run(&p->stream, &a->loop, now_us) == 0)
+    if (stream_run(&p->stream, &a->loop, now_us) == 0) {
+        if (p->stream.gate != NULL &&
+            (p->state == PASSAGE_GUARDED || p->gate.state == GATE_REFUSED))
+            guard(a, p);
         return;
+    }
     if (p->stream.reason[0] != '\0')
         log_warning("tunnel: a stream %s %s to %s broke: %s", p->ours ? "to" : "of", p->far,
                     service_name(p->service), p->stream.reason);
@@ -808,9 +829,6 @@ run_passage(struct agent *a, struct passage *p, int64_t now_us)
         code = greet(a, p, now_us);
         break;
     case PASSAGE_GUARDED:
-        guard(a, p);
-        run_open(a, p, now_us);
-        break;
     case PASSAGE_OPEN:
         run_open(a, p, now_us);
         break;

@@ -12,7 +12,7 @@
  * itself. At most TUNNEL_STREAMS_MAX streams, TUNNEL_FAR_MAX of them for clients of other members;
  * one is dialled at a time.
  *
- * The far end of `postgres` reads the start-up packet: encryption is declined (SSH does that),
+ * The far end of `postgres` has a gate (gate.h): encryption is declined twice (SSH does that),
  * cancel requests are dropped, and only the role tunnel_user passes, if PostgreSQL says that it is
  * no superuser. A standby passes the stream on through its own tunnel.
  */

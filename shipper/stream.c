@@ -42,7 +42,8 @@ out_of(struct stream *s)
 static void
 begin(struct stream *s, struct crew *crew, int64_t now_us)
 {
-    *s = (struct stream){.crew = crew, .local = -1, .heard_us = now_us, .said_us = now_us};
+    *s = (struct stream){
+        .crew = crew, .local = -1, .heard_us = now_us, .said_us = now_us, .leaving_us = NEVER_US};
     s->handed.fd = s->handed.in = s->handed.out = -1;
     pace_init(&s->pace, now_us);
 }
@@ -341,18 +342,14 @@ stream_connect(struct stream *s, int local)
     s->more = true;
 }
 
-struct buf *
-stream_heard(struct stream *s)
+int
+stream_say(struct stream *s, const void *bytes, size_t n)
 {
-    struct piece *p = finished(s, &s->down);
-
-    return p != NULL && p->code == 0 ? &p->plain : NULL;
-}
-
-struct buf *
-stream_say(struct stream *s)
-{
-    return &head_of(&s->up)->plain;
+    if (all_under_way(&s->up) || buf_room(&head_of(&s->up)->plain) < n)
+        return ERR_AGAIN;
+    buf_put_bytes(&head_of(&s->up)->plain, bytes, n);
+    s->more = true;
+    return 0;
 }
 
 void
@@ -360,6 +357,7 @@ stream_end(struct stream *s)
 {
     close_fd(&s->local);
     s->local_ended = s->more = true;
+    s->leaving_us = clock_us() + LEAVING_US;
 }
 
 /* ---- from the local socket to the line ---- */
@@ -427,28 +425,51 @@ run_up(struct stream *s, int64_t now_us)
         struct frame f = {.type = FRAME_GOODBYE, .goodbye = {.reason = ""}};
 
         s->said_goodbye = stream_put(s, &f) == 0;
-        s->leaving_us = now_us + LEAVING_US;
+        if (s->leaving_us == NEVER_US && s->said_goodbye)
+            s->leaving_us = now_us + LEAVING_US;
     }
     return code;
 }
 
 /* ---- from the line to the local socket ---- */
 
-/* True when it has all of it. */
-static bool
-write_local(struct stream *s, struct buf *plain)
+/* How many of n bytes the local socket has taken: all, when it hears no more (it may have said
+ * something) or is no more. */
+static size_t
+put_local(struct stream *s, const uint8_t *bytes, size_t n)
 {
-    while (s->local >= 0 && buf_used(plain) > 0) {
-        ssize_t put = send(s->local, buf_data(plain), buf_used(plain), MSG_NOSIGNAL);
+    size_t put = 0;
 
-        if (put < 0 && (errno == EAGAIN || errno == EINTR))
-            return false;
-        if (put < 0)
-            buf_clear(plain); /* it hears no more, but it may have said something */
-        else
-            buf_consume(plain, (size_t)put);
+    while (s->local >= 0 && put < n) {
+        ssize_t got = send(s->local, bytes + put, n - put, MSG_NOSIGNAL);
+
+        if (got < 0)
+            return errno == EAGAIN || errno == EINTR ? put : n;
+        put += (size_t)got;
     }
-    return buf_used(plain) == 0 || s->local_ended;
+    return s->local_ended ? n : put;
+}
+
+static size_t
+put_judged(struct stream *s)
+{
+    size_t put = put_local(s, buf_data(&s->gate->held), gate_passed(s->gate));
+
+    gate_gone(s->gate, put);
+    return put;
+}
+
+/* True when all of it is away. */
+static bool
+deliver(struct stream *s, struct buf *plain)
+{
+    if (s->gate == NULL)
+        buf_consume(plain, put_local(s, buf_data(plain), buf_used(plain)));
+    else
+        do {
+            gate_take(s->gate, plain);
+        } while (put_judged(s) > 0);
+    return buf_used(plain) == 0;
 }
 
 static int
@@ -508,10 +529,12 @@ run_down(struct stream *s, int64_t now_us)
     while ((p = finished(s, h)) != NULL) {
         if (p->code < 0)
             return p->code;
-        if (!write_local(s, &p->plain))
+        if (!deliver(s, &p->plain))
             break;
         free_piece(h);
     }
+    if (s->gate != NULL)
+        put_judged(s);
     while (got == 1 && !all_under_way(h) && !s->far_ended)
         got = take_frame(s, now_us);
     return got < 0 ? got : 0;
@@ -522,7 +545,7 @@ run_down(struct stream *s, int64_t now_us)
 static bool
 down_drained(const struct stream *s)
 {
-    return s->down.head == s->down.tail;
+    return s->down.head == s->down.tail && (s->gate == NULL || gate_passed(s->gate) == 0);
 }
 
 static int
@@ -532,7 +555,9 @@ is_over(struct stream *s, int64_t now_us)
 
     if (s->far_ended && down_drained(s))
         return ERR_PEER;
-    if (s->said_goodbye && (s->broken != 0 || now_us >= s->leaving_us)) {
+    if (now_us >= s->leaving_us && !s->said_goodbye)
+        return fail(ERR_PEER, "the far side did not take its last words");
+    if (now_us >= s->leaving_us || (s->said_goodbye && s->broken != 0)) {
         s->reason[0] = '\0';
         return ERR_PEER;
     }
@@ -590,7 +615,8 @@ watch_local(const struct stream *s, struct loop *loop)
     if (!s->local_ended && !all_under_way(&s->up) &&
         buf_room(&s->up.piece[s->up.head % STREAM_PIECES].plain) >= READ_MIN_BYTES)
         events |= POLLIN;
-    if (!down_drained(s) && !down->given && buf_used(&down->plain) > 0)
+    if ((s->gate != NULL && gate_passed(s->gate) > 0) ||
+        (s->gate == NULL && !down_drained(s) && !down->given && buf_used(&down->plain) > 0))
         events |= POLLOUT;
     if (events != 0) /* poll reports a hangup unasked: nobody would react to it */
         loop_watch(loop, s->local, events);
@@ -612,5 +638,5 @@ stream_watch(const struct stream *s, struct loop *loop)
     if (s->local >= 0)
         watch_local(s, loop);
     loop_due(loop, s->more ? 0 : s->said_us + PING_US);
-    loop_due(loop, s->said_goodbye ? s->leaving_us : s->heard_us + DEAD_US);
+    loop_due(loop, s->leaving_us != NEVER_US ? s->leaving_us : s->heard_us + DEAD_US);
 }

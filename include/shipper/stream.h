@@ -18,6 +18,7 @@
 #include "base/crew.h"
 #include "base/loop.h"
 #include "shipper/frame.h"
+#include "shipper/gate.h"
 #include "shipper/inlet.h"
 #include "shipper/lane.h"
 #include "shipper/pace.h"
@@ -47,6 +48,7 @@ struct stream {
     struct lane *lane;    /* dialled; NULL: handed */
     struct handed handed; /* accepted */
     int local;            /* owned; -1: not there yet, or no more */
+    struct gate *gate;    /* borrowed: what comes passes it on its way to `local`; NULL: none */
     bool open;            /* DATA may flow */
     struct half up, down; /* from the local socket; to it */
     struct pace pace;     /* of `up` */
@@ -77,13 +79,14 @@ int stream_next(struct stream *s, struct frame *ret_frame); /* as frame_next */
 void stream_consume(struct stream *s, const struct frame *frame);
 int stream_put(struct stream *s, const struct frame *frame);
 
-/* From here on DATA. Without a local socket what comes is held (stream_heard) and what is said
- * (stream_say) goes to the far side, until stream_connect gives one (its own from then on). */
+/* From here on DATA. Without a local socket what comes is held (in the gate, if there is one),
+ * until stream_connect gives one (its own from then on). */
 int stream_open(struct stream *s);
 void stream_connect(struct stream *s, int local);
-struct buf *stream_heard(struct stream *s); /* NULL: nothing yet */
-struct buf *stream_say(struct stream *s);
-/* No local socket will come: send what was said, then GOODBYE. */
+/* Something of our own to the far side. ERR_AGAIN: no room, it does not read. */
+int stream_say(struct stream *s, const void *bytes, size_t n);
+/* No local socket any more: send what was said, then GOODBYE. It is over in a few seconds, also if
+ * the far side never reads that. */
 void stream_end(struct stream *s);
 
 #endif

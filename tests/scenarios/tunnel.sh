@@ -71,6 +71,22 @@ fi
 [ "$(cancelled "$WALFERRY_DEMO/dc1/sock/.s.PGSQL.5432")" = yes ] || fail "PostgreSQL itself cancels nothing"
 [ "$(cancelled "$run2/tunnel/.s.PGSQL.5432")" = no ] || fail "a cancel request goes through"
 
+step "a client that abuses it is hung up on, and nobody else notices"
+thief() { # N WHAT ...: with the key of the other member at dc N
+    local n=$1 other=$((3 - $1))
+    shift
+    as timeout 60 perl "$WALFERRY_DEMO/thief.pl" "$WALFERRY_DEMO/dc$other/ssh/id_ed25519" "$RUN_AS" \
+        "$(sed -n 's/^Port //p' "$WALFERRY_DEMO/dc$n/ssh/sshd_config")" demo "dc$other-a" "dc$n-a" "$@" 2>&1
+}
+install -m 644 "$ROOT/tests/support/thief.pl" "$WALFERRY_DEMO/"
+agent=$(agent_pid 1)
+for what in encryptions pings; do
+    [ "$(thief 1 $what)" = "hung up" ] || fail "$what: $(thief 1 $what)"
+    [ "$(agent_pid 1)" = "$agent" ] && kill -0 "$agent" || fail "$what: the agent of the primary is gone"
+    [ "$(through "select 1")" = 1 ] || fail "$what: the tunnel is of no use any more: $(through "select 1")"
+done
+expect 20 '[ "$(field 1 .tunnel.streams)" = 0 ]'
+
 step "the far agent and its relay, both ways"
 for way in "$run2 dc1-a" "$run1 dc2-a"; do
     set -- $way

@@ -231,8 +231,8 @@ test_stream_takes_no_more_than_it_can_hold(void **state)
 }
 
 /* Bytes by hand instead of stream 1. */
-static int
-hear(const struct buf *in)
+static void
+line_by_hand(void)
 {
     int there[2], back[2];
 
@@ -247,6 +247,12 @@ hear(const struct buf *in)
     begin(&stream[0], back[0], there[1]);
     give_local(0);
     over[0] = 0;
+}
+
+static int
+hear(const struct buf *in)
+{
+    line_by_hand();
     assert_int_equal(write(line[1], buf_data(in), buf_used(in)), buf_used(in));
     for (int i = 0; i < 20 && !over[0]; i++)
         turn();
@@ -292,6 +298,93 @@ test_stream_survives_any_bytes(void **state)
     assert_null(strchr(reason[0], '\t'));
 }
 
+/* PINGs whose answers nobody takes: what is to be said is refused when there is no room, and what
+ * ends does so although it cannot say so. */
+static void
+test_stream_says_no_more_than_there_is_room_for(void **state)
+{
+    static uint8_t room[900000];
+    struct buf pings = {.bytes = room, .size = sizeof room};
+    struct frame f = {.type = FRAME_PING};
+    struct loop loop;
+    size_t said = 0;
+
+    (void)state;
+    while (frame_put(&pings, &f) == 0)
+        ;
+    line_by_hand();
+    for (int i = 0; i < 400; i++) {
+        ssize_t n = write(line[1], buf_data(&pings), buf_used(&pings));
+
+        if (n > 0)
+            buf_consume(&pings, (size_t)n);
+        turn();
+    }
+    assert_int_equal(buf_used(&pings), 0);
+    for (int i = 0; i < 200000; i++) {
+        said += stream_say(&stream[0], "12345678", 8) == 0 ? 8 : 0;
+        if (i % 1000 == 0)
+            turn();
+    }
+    assert_int_equal(over[0], 0);
+    assert_true(said > 0 && said <= STREAM_PIECES * FRAME_DATA_MAX);
+    stream_end(&stream[0]);
+    turn();
+    assert_int_equal(over[0], 0);
+    loop_begin(&loop);
+    assert_int_equal(stream_run(&stream[0], &loop, clock_us() + 6 * SECOND_US), ERR_PEER);
+}
+
+static void
+put_data(struct buf *out, const void *plain, size_t n, bool first)
+{
+    uint8_t block[256] = {0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x50};
+    size_t used = first ? 6 : 0;
+    struct frame f = {.type = FRAME_DATA, .data = {.decoded_bytes = (uint32_t)n, .bytes = block}};
+
+    block[used++] = (uint8_t)(n << 3); /* a raw block of zstd */
+    block[used++] = (uint8_t)(n >> 5);
+    block[used++] = 0;
+    memcpy(block + used, plain, n);
+    f.data.length = used + n;
+    assert_int_equal(frame_put(out, &f), 0);
+}
+
+/* A start-up packet in pieces of one byte, behind a request for encryption: nothing of it reaches
+ * PostgreSQL before the gate is opened, then all of it does, and what follows. */
+static void
+test_stream_holds_what_the_gate_holds(void **state)
+{
+    static const uint8_t ssl[] = {0, 0, 0, 8, 4, 210, 22, 47};
+    static const uint8_t startup[] = "\0\0\0\x13\0\3\0\0user\0dave\0\0more";
+    static uint8_t room[60000];
+    struct buf out = {.bytes = room, .size = sizeof room};
+    struct gate gate;
+    char heard[64];
+
+    (void)state;
+    line_by_hand();
+    assert_int_equal(gate_init(&gate), 0);
+    stream[0].gate = &gate;
+    put_data(&out, ssl, sizeof ssl, true);
+    for (size_t i = 0; i < sizeof startup - 1; i++)
+        put_data(&out, startup + i, 1, false);
+    assert_int_equal(write(line[1], buf_data(&out), buf_used(&out)), buf_used(&out));
+    for (int i = 0; i < 100; i++)
+        turn();
+    assert_int_equal(over[0], 0);
+    assert_int_equal(gate.encryptions, 1);
+    assert_int_equal(gate.state, GATE_ASKED);
+    assert_int_equal(read(client[0], heard, sizeof heard), -1);
+    gate_open(&gate);
+    for (int i = 0; i < 100; i++)
+        turn();
+    assert_int_equal(read(client[0], heard, sizeof heard), sizeof startup - 1);
+    assert_memory_equal(heard, startup, sizeof startup - 1);
+    stream[0].gate = NULL;
+    gate_release(&gate);
+}
+
 int
 main(void)
 {
@@ -303,6 +396,9 @@ main(void)
                                         drop),
         cmocka_unit_test_setup_teardown(test_stream_takes_no_more_than_it_can_hold, make, drop),
         cmocka_unit_test_setup_teardown(test_stream_survives_any_bytes, make, drop),
+        cmocka_unit_test_setup_teardown(test_stream_says_no_more_than_there_is_room_for, make,
+                                        drop),
+        cmocka_unit_test_setup_teardown(test_stream_holds_what_the_gate_holds, make, drop),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

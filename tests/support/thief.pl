@@ -1,0 +1,51 @@
+#!/usr/bin/perl
+# thief.pl: who holds a stolen shipping key and speaks the protocol of agents (frame.h) by hand.
+#
+#   thief.pl KEY USER PORT POOL FROM TO WHAT
+#     encryptions   a stream to PostgreSQL: asks for encryption for ever, and reads no answer
+#     pings         the same, and PINGs before, so that the answers fill up everything
+#     service N     asks for a stream to service N (1 PostgreSQL, 2 the agent, 3 the relay); prints
+#                   "accepted", or the reason why not
+use strict;
+use IO::Select;
+use IPC::Open2;
+my ($key, $user, $port, $pool, $from, $to, $what, $service) = @ARGV;
+$SIG{PIPE} = sub { print "hung up\n"; exit 0 };
+my $ssh = open2(my $out, my $in, "ssh", "-i", $key, "-p", $port, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+    "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "$user\@127.0.0.1", "walferry receive");
+END { kill "TERM", $ssh if $ssh }
+
+sub frame { my ($type, $body) = @_; pack "NCa*", 1 + length $body, $type, $body }
+$in->blocking(0);
+sub say_all { # false: nobody has taken anything for 3 s
+    my ($bytes) = @_;
+    while (length $bytes) {
+        IO::Select->new($in)->can_write(3) or return 0;
+        my $n = syswrite $in, $bytes;
+        substr $bytes, 0, $n, "" if $n;
+    }
+    1;
+}
+sub hear { my ($n) = @_; my $got = ""; while (length $got < $n) { sysread($out, $got, $n - length $got, length $got) or return } $got }
+my $begun;
+sub data { # one raw block of a zstd stream
+    my ($bytes) = @_;
+    my $zstd = ($begun++ ? "" : pack "H*", "28b52ffd0050") . substr(pack("V", length($bytes) << 3), 0, 3) . $bytes;
+    frame(15, pack "Na*", length $bytes, $zstd);
+}
+
+my $protocol = 4;
+say_all(frame(14, pack "nZ*Z*Z*NNCZ*", $protocol, $pool, $from, $to, 0, 0, $what eq "service" ? $service : 1, ""));
+if ($what eq "service") {
+    my ($n, $type) = unpack "NC", hear(5) // exit 1;
+    my $body = hear($n - 1);
+    print $type == 2 ? "accepted\n" : (split /\0/, substr($body, 9))[-1] . "\n";
+    exit 0;
+}
+my $taken = 1;
+$taken &&= say_all(frame(7, "\0" x 8) x 1000) for 1 .. ($what eq "pings" ? 400 : 0);
+$taken &&= say_all(data(pack("NN", 8, 80877103) x 15000)) for 1 .. 200;
+$SIG{ALRM} = sub { print "taken\n"; exit 0 };
+alarm 20;
+1 while hear(1);
+print "hung up\n";
