@@ -160,16 +160,27 @@ take_size(const char *value, void *out, size_t size)
     return 0;
 }
 
+/* A percentage, or "10%, 16GB": the smaller one of both. */
 static int
-take_percent(const char *value, void *out, size_t size)
+take_reserve(const char *value, void *out, size_t size)
 {
     size_t digits = strspn(value, DIGITS);
-    unsigned percent = digits == 1 || digits == 2 ? (unsigned)strtoul(value, NULL, 10) : 100;
+    const char *behind = value + digits;
+    struct reserve r = {.percent = 100, .bytes_max = UINT64_MAX};
 
-    assert(size == sizeof percent);
-    if (strcmp(value + digits, "%") != 0 || percent > 50)
+    assert(size == sizeof r);
+    if (digits == 1 || digits == 2)
+        r.percent = (unsigned)strtoul(value, NULL, 10);
+    if (*behind++ != '%' || r.percent > 50)
         return fail(ERR_USAGE, "'%s' is no percentage up to 50%%", value);
-    memcpy(out, &percent, size);
+    if (*behind == ',') {
+        behind += 1 + strspn(behind + 1, " \t");
+        if (take_size(behind, &r.bytes_max, sizeof r.bytes_max) < 0)
+            return ERR_USAGE;
+    } else if (*behind != '\0') {
+        return fail(ERR_USAGE, "'%s' has something behind its percentage", value);
+    }
+    memcpy(out, &r, size);
     return 0;
 }
 
@@ -607,8 +618,8 @@ static const struct key pool_keys[POOL_KEYS] = {
                               IN(config, slot_retain_max_bytes), "1MB to 1000TB, as in 500MB, 4GB"},
     [POOL_OUTBOX_MAX] = {"outbox_max", false, take_size, IN(config, outbox_max_bytes),
                          "1MB to 1000TB, as in 500MB, 4GB"},
-    [POOL_PG_WAL_RESERVE] = {"pg_wal_reserve", false, take_percent, IN(config, pg_wal_reserve),
-                             "0% to 50%"},
+    [POOL_PG_WAL_RESERVE] = {"pg_wal_reserve", false, take_reserve, IN(config, pg_wal_reserve),
+                             "0% to 50%, or the smaller one of that and a size, as in 10%, 16GB"},
     [POOL_ON_FULL] = {"on_full", false, take_on_full, IN(config, on_full_hold), "release, hold"},
     [POOL_FEEDBACK_KEEP] = {"feedback_keep", false, take_keep, IN(config, feedback_keep_us),
                             "0s to 365d, as in 10min, 1h, 2d"},
@@ -1097,7 +1108,7 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
                          .disk_critical_us = 600 * SECOND_US,
                          .slot_retain_max_bytes = UINT64_C(8) << 30,
                          .outbox_max_bytes = UINT64_C(64) << 30,
-                         .pg_wal_reserve = 10,
+                         .pg_wal_reserve = {10, UINT64_C(16) << 30},
                          .feedback_keep_us = 300 * SECOND_US,
                          .tunnel_user = "walferry_tunnel",
                          .digest = config_digest(text, length)};

@@ -11,6 +11,8 @@
 #ifndef AGENT_CONFIG_H
 #define AGENT_CONFIG_H
 
+#include "reserve.h"
+
 #include "shipper/identity.h"
 #include "shipper/lane.h"
 #include "shipper/link.h"
@@ -67,9 +69,9 @@ struct config {
     int64_t ship_warning_us, ship_critical_us;
     uint64_t slot_warning_bytes, slot_critical_bytes;
     int64_t disk_warning_us, disk_critical_us;
-    /* the guard of pg_wal; default 8 GB, 64 GB, 10, release, 5 min */
+    /* the guard of pg_wal; default 8 GB, 64 GB, 10 % or 16 GB, release, 5 min */
     uint64_t slot_retain_max_bytes, outbox_max_bytes;
-    unsigned pg_wal_reserve; /* percent of the file system */
+    struct reserve pg_wal_reserve;
     bool on_full_hold;
     int64_t feedback_keep_us; /* a standby away for longer holds back no vacuum */
     char event_command[256]; /* absolute; "" : none */

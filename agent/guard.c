@@ -35,17 +35,17 @@ guard_name(enum guard_step step)
 }
 
 static bool
-is_low(const struct guard_facts *f, unsigned reserve_percent)
+is_low(const struct guard_facts *f, const struct reserve *r)
 {
-    return f->disk_known && f->free_bytes < f->disk_bytes / 100 * reserve_percent;
+    return f->disk_known && f->free_bytes < reserve_bytes(r, f->disk_bytes);
 }
 
 /* What the figures of this moment ask for. */
 static enum guard_step
 judge(const struct guard_facts *f, const struct guard_limits *l)
 {
-    uint64_t reserve = f->disk_bytes / 100 * l->reserve_percent;
-    bool low = is_low(f, l->reserve_percent);
+    uint64_t reserve = reserve_bytes(&l->reserve, f->disk_bytes);
+    bool low = is_low(f, &l->reserve);
     bool close =
         f->disk_known && (f->free_bytes < 2 * reserve || (f->full_known && f->full_us < SOON_US));
     bool heavy = f->retained >= 2 * (uint64_t)f->segment_bytes;
@@ -268,7 +268,7 @@ look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     f->disk_known =
         durable_dir(path, &dir) == 0 && durable_room(dir, &f->disk_bytes, &f->free_bytes) == 0;
     durable_close(dir);
-    low = is_low(f, a->config->pg_wal_reserve);
+    low = is_low(f, &a->config->pg_wal_reserve);
     if (low)
         look_besides(a, s, now_us);
     if (!f->kept && a->guard.kept_text[0] != '\0') {
@@ -376,7 +376,7 @@ run_outbox(struct agent *a, const struct postgres_sample *s)
     lsn_t oldest = oldest_need(a, s);
 
     o->bytes_max = a->config->outbox_max_bytes;
-    o->reserve_percent = a->config->pg_wal_reserve;
+    o->reserve = a->config->pg_wal_reserve;
     if (o->filling && (links_follow(a, s) || !f->outbox_possible))
         outbox_stop(o);
     else if (!o->filling && a->guard.step >= GUARD_OUTBOX && a->guard.calm_us == 0 &&
@@ -651,7 +651,8 @@ act(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 {
     struct guard *g = &a->guard;
     const struct guard_facts *f = &g->facts;
-    bool low = f->disk_known && f->free_bytes < f->disk_bytes / 100 * 2 * a->config->pg_wal_reserve;
+    bool low = f->disk_known &&
+               f->free_bytes < 2 * reserve_bytes(&a->config->pg_wal_reserve, f->disk_bytes);
 
     bool ours = g->checked_timeline == a->pool.timeline; /* what is in the outbox */
 
@@ -704,7 +705,7 @@ guard_run(struct agent *a, int64_t now_us)
     struct guard *g = &a->guard;
     const struct postgres_sample *s = postgres_sample(a->postgres);
     struct guard_limits limits = {.retain_max_bytes = a->config->slot_retain_max_bytes,
-                                  .reserve_percent = a->config->pg_wal_reserve,
+                                  .reserve = a->config->pg_wal_reserve,
                                   .hold = a->config->on_full_hold};
     bool up = postgres_state(a->postgres) == POSTGRES_UP;
     enum guard_step before = g->step;

@@ -20,6 +20,7 @@
 
 #include "checkpoint.h"
 #include "postgres.h"
+#include "reserve.h"
 
 #include "shipper/source.h"
 
@@ -38,7 +39,7 @@ enum guard_step {
 
 struct guard_limits {
     uint64_t retain_max_bytes;
-    unsigned reserve_percent;
+    struct reserve reserve;
     bool hold;
 };
 

@@ -858,7 +858,7 @@ ladder_open(struct agent *a)
     if (code == 0 && d->store.spool.dir >= 0)
         durable_list(d->store.spool.dir, remove_fetched, d->path);
     d->store.bytes_max = STORE_BYTES_MAX;
-    d->store.reserve_percent = a->config->pg_wal_reserve;
+    d->store.reserve = a->config->pg_wal_reserve;
     return code;
 }
 

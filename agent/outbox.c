@@ -148,8 +148,8 @@ look_for_room(struct outbox *o, int64_t now_us)
     o->looked_us = now_us;
     if (durable_room(o->spool.dir, &size, &room) < 0)
         return;
-    o->full =
-        o->spool.written - o->spool.start >= o->bytes_max || room < size / 100 * o->reserve_percent;
+    o->full = o->spool.written - o->spool.start >= o->bytes_max ||
+              room < reserve_bytes(&o->reserve, size);
 }
 
 static int

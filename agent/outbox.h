@@ -8,12 +8,14 @@
  * what is flushed here may move a slot on. Segments may also be put there by another hand (a gap
  * that was filled): outbox_reload takes them in.
  *
- * Files: those of a spool (spool.h). Bounded by bytes_max; where the file system has less than
- * reserve_percent left it takes nothing either: then nothing is read, and PostgreSQL keeps the WAL.
+ * Files: those of a spool (spool.h). Bounded by bytes_max; where the file system has less than its
+ * reserve left it takes nothing either: then nothing is read, and PostgreSQL keeps the WAL.
  * What fails is text in `error` and is tried again; nothing is dropped.
  */
 #ifndef AGENT_OUTBOX_H
 #define AGENT_OUTBOX_H
+
+#include "reserve.h"
 
 #include "base/fail.h"
 #include "base/loop.h"
@@ -27,7 +29,7 @@ struct outbox {
     const char *path; /* borrowed */
     char run[96], conninfo[192];
     uint64_t bytes_max;
-    unsigned reserve_percent;
+    struct reserve reserve;
     struct spool spool; /* empty, too, while it cannot be opened */
     struct relay relay;
     struct worker flusher;

@@ -117,11 +117,14 @@ enum weaker_way { WEAKER_LESS = 1, WEAKER_MORE = 2, WEAKER_BOTH = 3 };
 static const char *
 show_limit(enum unit unit, uint64_t value, char *out, size_t size)
 {
-    if (unit == UNIT_BYTES)
+    if (unit == UNIT_BYTES && value != UINT64_MAX)
         return text_bytes(out, size, value);
     if (unit == UNIT_TIME)
         return text_duration(out, size, (int64_t)value);
-    snprintf(out, size, "%" PRIu64 "%s", value, unit == UNIT_PERCENT ? "%" : " processors");
+    if (unit == UNIT_BYTES)
+        snprintf(out, size, "without a limit");
+    else
+        snprintf(out, size, "%" PRIu64 "%s", value, unit == UNIT_PERCENT ? "%" : " processors");
     return out;
 }
 
@@ -149,7 +152,8 @@ list_weaker(const struct config *before, const struct config *after, const struc
     } limit[] = {
         {"slot_retain_max", UNIT_BYTES, WEAKER_LESS, OF_POOL(slot_retain_max_bytes)},
         {"outbox_max", UNIT_BYTES, WEAKER_LESS, OF_POOL(outbox_max_bytes)},
-        {"pg_wal_reserve", UNIT_PERCENT, WEAKER_BOTH, OF_POOL(pg_wal_reserve)},
+        {"pg_wal_reserve", UNIT_PERCENT, WEAKER_BOTH, OF_POOL(pg_wal_reserve.percent)},
+        {"pg_wal_reserve at most", UNIT_BYTES, WEAKER_BOTH, OF_POOL(pg_wal_reserve.bytes_max)},
         {"exposure_warning", UNIT_TIME, WEAKER_MORE, OF_POOL(exposure_warning_us)},
         {"exposure_critical", UNIT_TIME, WEAKER_MORE, OF_POOL(exposure_critical_us)},
         {"apply_warning", UNIT_TIME, WEAKER_MORE, OF_POOL(apply_warning_us)},

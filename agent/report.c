@@ -314,8 +314,9 @@ guard_json(const struct agent *a)
     return json_pack(
         "{s:s s:i s:I s:o s:o s:o}", "step", guard_name(a->guard.step), "step_number",
         (int)a->guard.step, "retained_bytes", (json_int_t)f->retained, "reserve_bytes",
-        f->disk_known ? json_integer((json_int_t)(f->disk_bytes / 100 * a->config->pg_wal_reserve))
-                      : json_null(),
+        f->disk_known
+            ? json_integer((json_int_t)reserve_bytes(&a->config->pg_wal_reserve, f->disk_bytes))
+            : json_null(),
         "released", a->guard.released_us != 0 ? json_string(a->guard.release_text) : json_null(),
         "kept", text_json(a->guard.kept_text));
 }

@@ -135,6 +135,31 @@ test_config_good_one_and_defaults(void **state)
     assert_null(config_member(&c, "c"));
 }
 
+static void
+test_config_reserve_is_a_share_and_perhaps_a_cap(void **state)
+{
+    static const char *const bad[] = {"51%",     "10",       "16GB",     "10%,",
+                                      "10%, 16", "10%, 0GB", "10% 16GB", "10%, 16GB, 1GB"};
+    const uint64_t gb = UINT64_C(1) << 30;
+
+    (void)state;
+    assert_int_equal(parse_with(0, NULL), 0);
+    assert_int_equal(reserve_bytes(&c.pg_wal_reserve, 100 * gb), 10 * gb);
+    assert_int_equal(reserve_bytes(&c.pg_wal_reserve, 2000 * gb), 16 * gb);
+    assert_int_equal(parse_with(4, "pg_wal_reserve = 20%"), 0);
+    assert_int_equal(reserve_bytes(&c.pg_wal_reserve, 2000 * gb), 400 * gb);
+    assert_int_equal(parse_with(4, "pg_wal_reserve = 5%, 500MB"), 0);
+    assert_int_equal(reserve_bytes(&c.pg_wal_reserve, 2000 * gb), 500 << 20);
+    assert_int_equal(reserve_bytes(&c.pg_wal_reserve, 2 * gb), 2 * gb / 100 * 5);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char line[64];
+
+        snprintf(line, sizeof line, "pg_wal_reserve = %s", bad[i]);
+        assert_int_equal(parse_with(4, line), ERR_USAGE);
+        assert_said("t.ini:4: [pool] pg_wal_reserve: '", 1);
+    }
+}
+
 static size_t
 load_example(void)
 {
@@ -1025,6 +1050,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_config_good_one_and_defaults),
         cmocka_unit_test(test_config_http),
+        cmocka_unit_test(test_config_reserve_is_a_share_and_perhaps_a_cap),
         cmocka_unit_test(test_config_example_is_right),
         cmocka_unit_test(test_config_every_truncation),
         cmocka_unit_test(test_config_every_error_names_its_place),

@@ -8,7 +8,7 @@
 #define MB (UINT64_C(1) << 20)
 #define GB (UINT64_C(1) << 30)
 
-static const struct guard_limits limits = {.retain_max_bytes = 8 * GB, .reserve_percent = 10};
+static const struct guard_limits limits = {.retain_max_bytes = 8 * GB, .reserve = {10, UINT64_MAX}};
 
 static struct guard_facts
 quiet(void)
