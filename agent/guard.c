@@ -15,7 +15,12 @@
 #define LOOK_US         (200 * MILLISECOND_US)
 #define RISE_US         (500 * MILLISECOND_US) /* between two steps: each is seen to be taken */
 #define CALM_US         (10 * SECOND_US)
-#define SOON_US         (60 * SECOND_US) /* until pg_wal is full */
+#define SOON_US         (60 * SECOND_US)  /* until pg_wal is full: begin with what costs nothing */
+#define NOW_US          (180 * SECOND_US) /* ... a checkpoint still fits in: let a slot go */
+#define WORTH_US        (180 * SECOND_US) /* what that gives has to last */
+#define WORTH_SEGMENTS  2
+#define YOUNG_US        (5 * SECOND_US) /* a link whose rate nobody knows yet */
+#define LAST_SEGMENTS   4               /* as good as full */
 #define RELEASE_US      (5 * SECOND_US)  /* between two slots: what the first one freed shows */
 #define CHECKPOINT_US   (30 * SECOND_US) /* only a checkpoint removes WAL */
 #define ARCHIVE_US      (5 * SECOND_US)  /* between two looks at what waits for archive_command */
@@ -40,6 +45,32 @@ is_low(const struct guard_facts *f, const struct reserve *r)
     return f->disk_known && f->free_bytes < reserve_bytes(r, f->disk_bytes);
 }
 
+/* For how long so many bytes are enough at this rate: not as long as `us`? */
+static bool
+ends_within(uint64_t bytes, double per_second, int64_t us)
+{
+    return per_second > 0 && (double)bytes / per_second * (double)SECOND_US < (double)us;
+}
+
+static bool
+is_nearly_full(const struct guard_facts *f, uint64_t reserve)
+{
+    if (f->free_bytes < LAST_SEGMENTS * (uint64_t)f->segment_bytes)
+        return true;
+    if (!f->rates_known)
+        return f->free_bytes < reserve / 4;
+    return ends_within(f->free_bytes, f->shrinks, NOW_US);
+}
+
+/* Does it help to let the slot go? When it is WAL that fills the disk, for good. */
+static bool
+is_worth_it(const struct guard_facts *f)
+{
+    return f->freed >= WORTH_SEGMENTS * (uint64_t)f->segment_bytes &&
+           f->freed >= f->free_bytes / 2 &&
+           !(f->rates_known && ends_within(f->freed, f->others, WORTH_US));
+}
+
 /* What the figures of this moment ask for. */
 static enum guard_step
 judge(const struct guard_facts *f, const struct guard_limits *l)
@@ -47,12 +78,18 @@ judge(const struct guard_facts *f, const struct guard_limits *l)
     uint64_t reserve = reserve_bytes(&l->reserve, f->disk_bytes);
     bool low = is_low(f, &l->reserve);
     bool close =
-        f->disk_known && (f->free_bytes < 2 * reserve || (f->full_known && f->full_us < SOON_US));
+        f->disk_known && (f->free_bytes < 2 * reserve ||
+                          (f->rates_known && ends_within(f->free_bytes, f->shrinks, SOON_US)));
     bool heavy = f->retained >= 2 * (uint64_t)f->segment_bytes;
-
     /* an outbox that takes it may be faster than the disk fills */
-    if (low && f->freed > 0 && !(f->outbox_takes && f->free_bytes >= reserve / 2))
-        return l->hold || f->kept ? GUARD_HOLD : GUARD_RELEASE;
+    bool relieved = f->gains || (f->outbox_takes && f->free_bytes >= reserve / 2);
+
+    if (low && is_worth_it(f) && !relieved) {
+        if (l->hold || f->kept)
+            return GUARD_HOLD;
+        if (is_nearly_full(f, reserve))
+            return GUARD_RELEASE;
+    }
     if (f->outbox_used ||
         (f->outbox_possible && heavy && (f->retained >= l->retain_max_bytes || close)))
         return GUARD_OUTBOX;
@@ -242,11 +279,45 @@ synchronous(const struct agent *a, const struct postgres_sample *s)
     return a->config->synchronous || strstr(s->synchronous_standby_names, "walferry_") != NULL;
 }
 
+/* Is the link of this slot on the way to be level? One that is up for a moment may be. */
+static bool
+link_gains(const struct agent *a, const char *slot, int64_t now_us)
+{
+    for (size_t i = 0; i < a->links; i++)
+        if (strcmp(a->slot_name[i], slot) == 0)
+            return (a->link[i].state == LINK_SHIPPING && now_us - a->link[i].since_us < YOUNG_US) ||
+                   trend_outruns(&a->figures.shipped[i], &a->figures.produced, now_us);
+    return false;
+}
+
+/* The last seconds tell of a disk that fills quickly, the last minute of one that does so in steps.
+ */
+static void
+look_at_rates(const struct agent *a, struct guard_facts *f, int64_t now_us)
+{
+    static const int64_t window_us[] = {10 * SECOND_US, 60 * SECOND_US};
+
+    for (size_t i = 0; i < sizeof window_us / sizeof *window_us; i++) {
+        double grows, made, others;
+
+        if (!trend_rate(&a->figures.pg_wal.trend, window_us[i], now_us, &grows) ||
+            !trend_rate(&a->figures.produced, window_us[i], now_us, &made))
+            continue;
+        others = -grows - made;
+        if (!f->rates_known || -grows > f->shrinks)
+            f->shrinks = -grows;
+        if (!f->rates_known || others < f->others)
+            f->others = others;
+        f->rates_known = true;
+    }
+}
+
 static void
 look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 {
     struct guard_facts *f = &a->guard.facts;
     const struct outbox *o = &a->outbox;
+    const struct postgres_slot *worst;
     lsn_t oldest = oldest_need(a, s);
     char path[sizeof a->self->pgdata + 8];
     int dir = -1;
@@ -257,12 +328,14 @@ look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
         const struct postgres_slot *slot = &s->slot[k];
         uint64_t retained =
             keeps_wal(slot) && s->flush > slot->restart_lsn ? s->flush - slot->restart_lsn : 0;
-        uint64_t freed = freed_by(slot, s, f->segment_bytes);
 
         if (retained > f->retained)
             f->retained = retained;
-        if (freed > f->freed)
-            f->freed = freed;
+    }
+    worst = worst_slot(s, f->segment_bytes);
+    if (worst != NULL) {
+        f->freed = freed_by(worst, s, f->segment_bytes);
+        f->gains = worst->active && link_gains(a, worst->name, now_us);
     }
     snprintf(path, sizeof path, "%s/pg_wal", a->self->pgdata);
     f->disk_known =
@@ -276,7 +349,7 @@ look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
         if (low)
             a->guard.checkpoint_us = 0; /* one removes what that kept */
     }
-    f->full_known = trend_full_us(&a->figures.pg_wal.trend, now_us, &f->full_us);
+    look_at_rates(a, f, now_us);
     f->outbox_used = o->filling || !spool_empty(&o->spool);
     f->outbox_takes = outbox_receives(o) && o->error[0] == '\0';
     f->outbox_possible = !synchronous(a, s) && oldest != LSN_UNKNOWN &&
@@ -462,7 +535,7 @@ release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     /* what else kept it does so no more: a checkpoint may be enough */
     if (g->kept_us != 0 && now_us - g->kept_us < CHECKPOINT_US && g->checkpoint.conn != NULL)
         return;
-    if (worst->active) { /* a slow link: next time it is free */
+    if (worst->active) { /* a link that loses: next time it is free */
         struct link *l = link_of(a, worst->name);
 
         if (l != NULL)

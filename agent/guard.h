@@ -6,11 +6,15 @@
  *   watch    nothing is wrong
  *   squeeze  every lane, and compression as strong as the line asks for
  *   outbox   WAL goes into the outbox, and the slots move on; see outbox.h
- *   release  pg_wal has less than its reserve: the slot that keeps it is let go, and what the far
- *            side will lack is a gap on disk (gap.h) before that
- *   hold     the same, but on_full = hold, or something else keeps that WAL as well (a slot of
- *            somebody else, archive_command, wal_keep_size): nothing is let go
+ *   release  pg_wal has less than its reserve and is full within minutes: the slot that keeps it
+ *            is let go, and what the far side will lack is a gap on disk (gap.h) before that
+ *   hold     less than its reserve, but on_full = hold, or something else keeps that WAL as well (a
+ *            slot of somebody else, archive_command, wal_keep_size): nothing is let go
  * A step is left a while after its reason is gone; the outbox when it is empty.
+ *
+ * A slot costs the far side a new copy, so it goes as late as is safe, and only if that helps: what
+ * it keeps is much against what is left, and not gone again within minutes if it is something else
+ * that fills the disk. A link that is read, and faster than WAL is made, never loses its slot.
  *
  * Apart from that, hot standby feedback of a standby that is away (which its slot remembers) is
  * withdrawn after feedback_keep, so that vacuum is not held back.
@@ -48,10 +52,12 @@ struct guard_facts {
     uint64_t retained; /* by the slot that keeps most */
     uint64_t freed;    /* what pg_wal could be without, were it not for a slot */
     bool kept;         /* something else keeps it, too: to let the slot go is no help */
+    bool gains;        /* that slot is read, and moves on faster than WAL is made */
     bool disk_known;
     uint64_t disk_bytes, free_bytes;
-    bool full_known;
-    int64_t full_us;
+    bool rates_known;     /* bytes per second, of the last seconds or the last minute: */
+    double shrinks;       /* ... how fast pg_wal's file system fills, by the faster one */
+    double others;        /* ... what of it is no WAL, by the slower one */
     bool outbox_possible; /* no link is synchronous, and it ends where a slot begins or later */
     bool outbox_takes;    /* it is filled right now */
     bool outbox_used;     /* there is something in it, or it is filled */

@@ -50,6 +50,17 @@ trend_rate(const struct trend *t, int64_t window_us, int64_t now_us, double *ret
 }
 
 bool
+trend_outruns(const struct trend *t, const struct trend *other, int64_t now_us)
+{
+    double rate, other_rate;
+
+    return (trend_rate(t, RATE_US, now_us, &rate) &&
+            trend_rate(other, RATE_US, now_us, &other_rate) && rate > other_rate) ||
+           (trend_rate(t, DISK_US, now_us, &rate) &&
+            trend_rate(other, DISK_US, now_us, &other_rate) && rate > other_rate);
+}
+
+bool
 trend_full_us(const struct trend *free_bytes, int64_t now_us, int64_t *ret_us)
 {
     size_t newest = (free_bytes->next + TREND_SAMPLES - 1) % TREND_SAMPLES;

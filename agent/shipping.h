@@ -30,6 +30,9 @@ void trend_clear(struct trend *t); /* what comes has nothing to do with what was
 /* Units per second over the last `window_us`; false: too few values, or the last one is old. */
 bool trend_rate(const struct trend *t, int64_t window_us, int64_t now_us, double *ret_per_second);
 
+/* Has `t` gained on `other` in the last seconds, or in the last minute if it pauses? */
+bool trend_outruns(const struct trend *t, const struct trend *other, int64_t now_us);
+
 /* When what is free is used up at the rate of the last minute; false: unknown, or not shrinking. */
 bool trend_full_us(const struct trend *free_bytes, int64_t now_us, int64_t *ret_us);
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # pg_wal and the outbox on file systems of their own, and both become full while the line is cut: production goes on,
-# what the other site lacks is recorded to the byte before its slot is let go, and got from the archive at last. With on_full = hold nothing is let go.
+# what the other site lacks is recorded to the byte before its slot is let go, and got from the archive at last. With on_full = hold nothing is let go,
+# nor where a file system is full of other things and the slot keeps little.
 . "$(dirname "$0")/lib.sh"
 [ "$(id -u)" = 0 ] || { echo "ok disk_guard (skipped: needs root to mount)"; exit 0; }
 
@@ -134,4 +135,21 @@ expect 60 'sql1 checkpoint && [ "$(free_mb wal)" -gt 30 ]' # a dump writes WAL, 
 same_rows
 same_segments
 sound
+
+step "the file system is full of other things, the outbox is on it, too: what the slot keeps is next to nothing of what is missing"
+kill_agent 1 TERM
+as sed -i "/^on_full/d; s|^outbox .*|outbox = $WALFERRY_DEMO/wal/out|; s/^pg_wal_reserve.*/pg_wal_reserve = 25%, 16GB/" "$CONFIG"
+as fallocate -l $(($(free_mb wal) - 15))M "$WALFERRY_DEMO/wal/other"
+start_agent 1
+expect 20 '[ "$(field 1 .links[0].state)" = up ] && level'
+demo cut
+wal '[ "$(field 1 .guard.retained_bytes)" -gt 2000000 ]'
+expect 20 '[ "$(field 1 .guard.step)" = outbox ]'
+[ "$(field 1 .guard.reserve_bytes)" -gt $(($(free_mb wal) << 20)) ] || fail "$(free_mb wal) MB free, and not short of it: $(field 1 .guard)"
+! wait_for 5 '[ -s "$DC1_SPOOL/gaps" ]' || fail "let go for nothing: $(cat "$DC1_SPOOL/gaps")"
+[ "$(field 1 .guard.released)" = null ] || fail "$(field 1 .guard.released)"
+demo heal
+expect 60 '[ "$(field 1 .links[0].state)" = up ]'
+same_rows
+same_segments
 pass

@@ -65,6 +65,27 @@ test_trend_full_counts_down_and_knows_a_disk_that_does_not_fill(void **state)
     assert_false(trend_full_us(&t, 60 * SECOND_US, &full_us));
 }
 
+static void
+test_trend_outruns_also_over_a_pause(void **state)
+{
+    struct trend link, wal;
+
+    (void)state;
+    fill(&wal, 0, 60, 1000 * MB, (int64_t)MB);
+    fill(&link, 0, 60, 500 * MB, 2 * (int64_t)MB);
+    assert_true(trend_outruns(&link, &wal, 60 * SECOND_US));
+    for (int64_t s = 61; s <= 75; s++) {
+        trend_add(&wal, s * SECOND_US, 1060 * MB + (uint64_t)(s - 60) * MB);
+        trend_add(&link, s * SECOND_US, 620 * MB);
+    }
+    assert_true(trend_outruns(&link, &wal, 75 * SECOND_US)); /* 45 s of gain, 15 of none */
+    fill(&link, 0, 60, 500 * MB, (int64_t)MB / 2);
+    fill(&wal, 0, 60, 1000 * MB, (int64_t)MB);
+    assert_false(trend_outruns(&link, &wal, 60 * SECOND_US));
+    fill(&link, 0, 2, 500 * MB, 9 * (int64_t)MB); /* too new to tell */
+    assert_false(trend_outruns(&link, &wal, 2 * SECOND_US));
+}
+
 struct pair {
     struct trend produced, shipped;
     struct shipping_facts facts;
@@ -144,6 +165,7 @@ main(void)
         cmocka_unit_test(test_trend_rate_is_that_of_the_window),
         cmocka_unit_test(test_trend_rate_is_unknown_when_old_or_short),
         cmocka_unit_test(test_trend_full_counts_down_and_knows_a_disk_that_does_not_fill),
+        cmocka_unit_test(test_trend_outruns_also_over_a_pause),
         cmocka_unit_test(test_shipping_states),
         cmocka_unit_test(test_shipping_behind_tells_when_it_is_level_or_that_it_never_is),
     };
