@@ -345,6 +345,7 @@ run_links(struct agent *a, int64_t now_us, int64_t wall_us)
 
         l->sender.postgres = word;
         l->source_allowed = may_hold_walsender(a, l, now_us);
+        l->exact = l->sender.commits_wait || a->stopping_us != 0;
         link_run(l, &a->loop, hello, why, now_us, wall_us);
         if (l->sender.pool_news) {
             l->sender.pool_news = false;

@@ -465,7 +465,7 @@ static bool
 advance_slots(struct agent *a, const struct postgres_sample *s)
 {
     const struct spool *o = &a->outbox.spool;
-    lsn_t target = spool_empty(o) ? 0 : segment_start(o->flushed, o->identity.segment_bytes);
+    lsn_t target = spool_empty(o) ? 0 : segment_start(o->flushed - 1, o->identity.segment_bytes);
 
     for (size_t i = 0; i < a->links; i++) {
         const struct postgres_slot *slot = slot_of(s, a->slot_name[i]);

@@ -21,7 +21,7 @@ refuse(struct outbox *o, int code, int64_t now_us)
 {
     o->code = code;
     source_stop(o->source);
-    o->waiting = false;
+    o->waiting = o->skips = false;
     o->retry_us = now_us + RETRY_US;
     if (strcmp(o->error, fail_message()) == 0)
         return;
@@ -131,6 +131,8 @@ start(struct outbox *o, int64_t now_us)
         code = spool_adopt(&o->spool, &o->identity);
     if (code == 0 && !spool_empty(&o->spool))
         spool_resume(&o->spool, &timeline, &from); /* compares what is there with the server's */
+    if (code == 0 && o->skips)
+        from = o->spool.available;
     if (code == 0)
         code = source_start(o->source, &o->identity, timeline, from, now_us);
     if (code < 0)
@@ -182,8 +184,21 @@ take_items(struct outbox *o, int64_t now_us)
         if (code < 0)
             return o->waiting ? 0 : code;
         o->error[0] = '\0';
+        o->skips = false;
     }
     return 0;
+}
+
+/* It ends on a segment's border, and the server has the segment before it, which would only be
+ * compared, no longer. */
+static bool
+lacks_comparison(const struct outbox *o)
+{
+    const struct spool *s = &o->spool;
+
+    return strcmp(source_sqlstate(o->source), "58P01") == 0 && !spool_empty(s) &&
+           source_next_lsn(o->source) < s->available &&
+           s->available == segment_start(s->available, s->identity.segment_bytes);
 }
 
 static void
@@ -200,8 +215,16 @@ fill(struct outbox *o, const struct loop *l, int64_t now_us)
         code = source_report(o->source, &nothing, now_us);
     if (code >= 0)
         code = take_items(o, now_us);
-    if (code < 0)
+    if (code < 0 && lacks_comparison(o)) {
+        log_warning("%s: PostgreSQL has the WAL before " LSN_FORMAT
+                    " no longer, so it is not compared with what is here",
+                    o->name, LSN_ARGS(o->spool.available));
+        source_stop(o->source);
+        o->skips = true;
+        o->retry_us = now_us;
+    } else if (code < 0) {
         refuse(o, code, now_us);
+    }
 }
 
 static void

@@ -41,7 +41,8 @@ struct outbox {
     lsn_t from;
     struct source_item item; /* that the spool has not taken yet, if waiting */
     bool waiting;
-    bool full;                    /* bounds reached: nothing is read */
+    bool skips; /* the next start compares nothing: the server has that WAL no longer */
+    bool full;  /* bounds reached: nothing is read */
     char error[FAIL_MESSAGE_MAX]; /* why it takes nothing; "" : it does, or is full */
     int code;                     /* of that: ERR_LOCAL is this host's disk */
     int64_t retry_us;

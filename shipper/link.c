@@ -239,14 +239,43 @@ set_source_reason(struct link *l, const char *reason)
         log_info("link to %s: WAL flows again", l->member);
 }
 
+/*
+ * The far side ends on a segment's border, wants the segment before it for comparison only, and
+ * that is here no more: nothing is lacking, it goes on at the border. A server that was put back
+ * would have that segment: its slot, put back with it, keeps all since then.
+ */
+static bool
+skip_comparison(struct link *l)
+{
+    struct sender *s = &l->sender;
+    lsn_t border = s->resume_lsn + l->identity.segment_bytes;
+
+    if (s->sent != s->resume_lsn || s->far_has != border)
+        return false;
+    log_warning("link to %s: PostgreSQL has the WAL before " LSN_FORMAT
+                " no longer, so it is not compared with what is there",
+                l->member, LSN_ARGS(border));
+    s->sent = border;
+    return true;
+}
+
 /* A source that fails is no reason to drop the link: the far side hears that we live. */
 static void
 source_failed(struct link *l, int64_t now_us)
 {
-    set_source_reason(l, fail_message());
-    l->hole.known = source_gone(l->source, &l->hole.timeline, &l->hole.start, &l->hole.end);
+    struct hole hole = {0};
+
+    /* not before the far side has said what it has */
+    hole.known = (l->sender.far_has != LSN_UNKNOWN || l->sender.resume_lsn == LSN_UNKNOWN) &&
+                 source_gone(l->source, &hole.timeline, &hole.start, &hole.end);
     source_stop(l->source);
     l->source_due_us = now_us + SOURCE_RETRY_US;
+    if (hole.known && skip_comparison(l)) {
+        l->source_due_us = now_us;
+        return;
+    }
+    set_source_reason(l, fail_message());
+    l->hole = hole;
 }
 
 /* All that is packed already, and one item more, of any kind, have their place in the window. */
@@ -362,6 +391,16 @@ in_store(const struct link *l, lsn_t lsn)
     return false;
 }
 
+/* What PostgreSQL is told to be flushed: its slot keeps the segment that the far side compares when
+ * it comes back, unless somebody waits for the last byte. */
+static lsn_t
+slot_needs(const struct link *l, lsn_t flushed)
+{
+    bool border = flushed == segment_start(flushed, l->identity.segment_bytes);
+
+    return border && flushed != LSN_UNKNOWN && !l->exact ? flushed - 1 : flushed;
+}
+
 static int
 run_source(struct link *l, const struct loop *loop, int64_t now_us)
 {
@@ -373,7 +412,7 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
      * not be confirmed by what its predecessor had shipped */
     if (l->sender.far_compared) {
         position.write = far->received;
-        position.flush = far->flushed;
+        position.flush = slot_needs(l, far->flushed);
         position.apply = far->applied;
     }
     if (in_store(l, far->flushed))
@@ -438,6 +477,7 @@ begin_drain(struct link *l)
 {
     struct drain *d = &l->drain;
     int code = pack_all(l);
+    uint8_t byte;
 
     if (code < 0)
         return code;
@@ -446,6 +486,8 @@ begin_drain(struct link *l)
     if (pgwal_open(&d->wal, l->pgdata, l->identity.segment_bytes) < 0)
         return not_drained(l, fail_message());
     d->timeline = l->sender.sent_timeline;
+    if (pgwal_read(&d->wal, d->timeline, l->sender.sent, &byte, 1) < 0)
+        skip_comparison(l);
     d->from = segment_start(l->sender.sent, l->identity.segment_bytes);
     d->state = DRAIN_LOOKING;
     worker_submit(&d->worker, look_up_end, d);

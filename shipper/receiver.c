@@ -330,9 +330,11 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
 {
     struct frame f = {.type = FRAME_ACK};
 
-    lag_reach(&r->received, r->spool->available);
-    lag_reach(&r->flushed, r->spool->flushed);
-    lag_reach(&r->applied, applied);
+    if (r->compared >= r->spool->flushed) { /* else it may be other WAL that they are of */
+        lag_reach(&r->received, r->spool->available);
+        lag_reach(&r->flushed, r->spool->flushed);
+        lag_reach(&r->applied, applied);
+    }
     f.ack = (struct ack){.timeline = r->spool->timeline,
                          .received = r->spool->available, /* a torn tail is not received */
                          .flushed = r->spool->flushed,

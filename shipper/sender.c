@@ -43,6 +43,7 @@ sender_open(struct sender *s, struct buf *out, const struct hello *hello, int64_
     s->round_trip_us = 0;
     s->refused = false;
     s->drain_asked = s->far_compared = false;
+    s->far_has = LSN_UNKNOWN;
     s->segment_bytes = hello->identity.segment_bytes;
     s->greeted_us = s->heard_us = s->pinged_us = now_us;
     offset_restart(&s->offset);
@@ -75,14 +76,15 @@ later(lsn_t a, lsn_t b)
     return a > b ? a : b;
 }
 
-/* The far spool begins before the segment of what it once had on disk: what was known of it is not
- * so any more, nor what its beacons told. */
+/* The far spool goes on from before the segment of what it once had on disk, or the one before
+ * that, which it compares: what was known of it is not so any more, nor what its beacons told. */
 static void
 forget_lost(struct sender *s, lsn_t resume_lsn)
 {
     lsn_t had = later(s->far.flushed, s->flushed.covered.lsn);
 
-    if (s->segment_bytes == 0 || resume_lsn >= segment_start(had, s->segment_bytes))
+    if (s->segment_bytes == 0 ||
+        resume_lsn + s->segment_bytes >= segment_start(had, s->segment_bytes))
         return;
     log_warning("the far side had " LSN_FORMAT " on disk and goes on from " LSN_FORMAT
                 ": it has lost what lies between",
@@ -142,12 +144,13 @@ take_ack(struct sender *s, const struct ack *a)
         return fail(ERR_PEER, "an ACK says that more is flushed than received");
     if (window_acknowledge(&s->window, a->next) < 0)
         return ERR_PEER;
-    s->far_compared = a->compared >= a->flushed;
     s->far = *a;
+    s->far_has = a->received;
     s->far.received =
         later(before.received, a->received); /* a new timeline's segment comes again */
     s->far.flushed = later(before.flushed, a->flushed);
     s->far.applied = later(before.applied, a->applied);
+    s->far_compared = a->compared >= s->far.flushed;
     if (!s->far_known || !ack_equal(&before, &s->far))
         s->far_changed = true;
     s->far_known = true;

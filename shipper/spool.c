@@ -603,12 +603,27 @@ spool_switch_point(const struct spool *s, timeline_t timeline, lsn_t *ret_end, t
 
 /* ---- receiving ---- */
 
+/* Does the segment before the border `lsn` belong to our timeline, so that it can come again? */
+static bool
+goes_on_before(const struct spool *s, lsn_t lsn)
+{
+    static char text[HISTORY_BYTES_MAX + 1];
+    int length = spool_history(s, s->timeline, text, sizeof text);
+
+    if (lsn == s->start || (length < 0 && length != ERR_AGAIN))
+        return false;
+    return length < 0 || timeline_before(s, text, (size_t)length, lsn) == s->timeline;
+}
+
 void
 spool_resume(const struct spool *s, timeline_t *ret_timeline, lsn_t *ret_lsn)
 {
+    lsn_t lsn = segment_start(s->available, s->identity.segment_bytes);
+
+    if (lsn == s->available && goes_on_before(s, lsn))
+        lsn -= s->identity.segment_bytes;
     *ret_timeline = s->timeline;
-    *ret_lsn =
-        segment_start(s->available, s->identity.segment_bytes); /* a torn tail comes again, too */
+    *ret_lsn = lsn; /* a torn tail comes again, too */
 }
 
 int
@@ -1161,7 +1176,6 @@ visit_oldest(void *context, const struct durable_entry *entry)
 int
 spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wall_us)
 {
-    lsn_t growing = segment_start(s->flushed, s->identity.segment_bytes);
     struct oldest o = {.s = s};
     int removed = 0;
 
@@ -1169,13 +1183,13 @@ spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wall_us
         return 0;
     if (durable_list(s->dir, visit_oldest, &o) < 0)
         return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
-    if (needed_from > growing)
-        needed_from = growing;
+    if (needed_from > s->flushed)
+        needed_from = s->flushed;
     for (size_t i = 0; i < o.count;
          i++) { /* always the oldest: a younger one before it would leave a hole */
         lsn_t end = o.at[i].start + s->identity.segment_bytes;
 
-        if (end > needed_from || o.at[i].modified_us > wall_us - keep_us)
+        if (end >= needed_from || o.at[i].modified_us > wall_us - keep_us)
             break;
         if (s->read_fd >= 0 && s->read_start == o.at[i].start) {
             durable_close(s->read_fd);

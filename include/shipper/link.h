@@ -96,7 +96,8 @@ struct link {
     struct source *source; /* the one in use of those below */
     struct source *from_server;
     struct link_store store[LINK_STORES];
-    bool source_allowed;                 /* the agent lets go of a stopping server by clearing it */
+    bool source_allowed; /* the agent lets go of a stopping server by clearing it */
+    bool exact; /* ... and sets this when commits, or a stopping server, wait for each byte */
     char source_reason[LINK_REASON_MAX]; /* why no WAL comes though the link is up; "" when it does
                                           */
     char told[LINK_REASON_MAX];          /* ... as the far side has heard it */

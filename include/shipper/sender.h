@@ -48,6 +48,7 @@ struct sender {
                         * unless ACCEPT says that the far side has lost what it had */
     bool far_known;    /* an ACK came in this life */
     bool far_compared; /* all that is flushed there was compared in this session: it is our WAL */
+    lsn_t far_has;     /* received, as the last ACK of this session says; LSN_UNKNOWN: none came */
     bool far_changed;  /* since the caller last looked: it clears this */
     bool pool_news;    /* a POOL came: look at `pool`, clear this */
     struct epoch_origin pool;

@@ -27,10 +27,11 @@
  *              of the machine (boot ID differs) bytes above the recorded position may be torn:
  *              they are not served until they were received again, or spool_trust_tail.
  *
- * Resume: spool_resume gives the start of the unfinished segment; from there spool_append compares
- * what comes with what is there: a difference below `available` is refused (ERR_CORRUPT, named
- * segment and offset), one above it is a torn tail and is replaced. Only spool_recover lets
- * `written` and `available` go back; `flushed` never does.
+ * Resume: spool_resume gives the start of the segment that the last byte to be served lies in; from
+ * there spool_append compares what comes with what is there: a difference below `available` is
+ * refused (ERR_CORRUPT, named segment and offset), one above it is a torn tail and is replaced. So
+ * a server that was put back to an older state is found out, also where `available` is a segment's
+ * border. Only spool_recover lets `written` and `available` go back; `flushed` never does.
  *
  * A flush is three calls so that a worker thread can do the blocking one:
  *   spool_flush_begin  borrows the file and notes how far it was written (false: nothing to do,
@@ -102,7 +103,8 @@ bool spool_empty(const struct spool *s);
 /* Bind to a cluster: written on first use, compared ever after (ERR_CORRUPT names both values). */
 int spool_adopt(struct spool *s, const struct identity *identity);
 
-/* Where the sender shall start: the unfinished segment's first byte. Only when not empty. */
+/* Where the sender shall start: a segment's first byte, below `available` but where nothing of our
+ * timeline is held before that. Only when not empty. */
 void spool_resume(const struct spool *s, timeline_t *ret_timeline, lsn_t *ret_lsn);
 
 /* The first position of an empty spool: a segment's start. */
@@ -158,8 +160,9 @@ bool spool_switch_point(const struct spool *s, timeline_t timeline, lsn_t *ret_e
 bool spool_first(const struct spool *s, timeline_t timeline, lsn_t *ret_first);
 
 /*
- * Remove segments that end at or before `needed_from` and are older than keep_us (by the file's
- * time), oldest first and a few per call. Never the unfinished segment. Count of removed files.
+ * Remove segments that end before `needed_from` and are older than keep_us (by the file's time),
+ * oldest first and a few per call: who has all below a border compares the segment before it, and
+ * this spool, too. Count of removed files.
  */
 int spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wall_us);
 

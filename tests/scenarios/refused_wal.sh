@@ -45,6 +45,22 @@ says_what_is_gone() {
         fail "not from $from to $to: $(field 1 '.links[0].source_reason')"
     unchanged
 }
+# What the primary has is flushed at the other site, up to a segment's border, and its agent is dead.
+stop_at_border() {
+    local i
+    for i in 1 2 3 4 5; do
+        sql1 "select pg_switch_wal() from pg_logical_emit_message(false, '', 'x')" >/dev/null
+        expect 20 '[ "$(field 2 .spool.flushed)" = "$(sql1 "select pg_current_wal_flush_lsn()")" ]'
+        kill_agent 1
+        border=$(field 2 .spool.flushed)
+        before=$(held)
+        last=$DC1_PGDATA/pg_wal/$(printf '00000001%016X' $((16#${border#*/} / 1048576 - 1)))
+        [[ $border != */*00000 ]] || return 0 # else a word of the server's own came behind it
+        start_agent 1
+    done
+    fail "the spool does not end on a border: $border"
+}
+lacks_nothing() { [ "$(field 1 '.gaps | length')" = 0 ] || fail "a false gap: $(field 1 .gaps)"; }
 pg_down() { pg1 -m fast stop || fail "the primary does not stop"; }
 pg_up() { pg1 start || fail "the primary does not start"; }
 
@@ -113,6 +129,44 @@ as rm -rf "$DATA"
 as mv "$GOOD" "$DATA"
 pg_up
 goes_on
+
+step "the primary restored from the cold copy, where the spool ends on a segment's border"
+stop_at_border
+pg_down
+as mv "$DATA" "$GOOD"
+as cp -a "$COLD" "$DATA"
+pg_up
+until [ "$(sql1 "select pg_current_wal_flush_lsn() > '$border'")" = t ]; do rows 20000; done
+start_agent 1
+both_say "other bytes at an acknowledged position: segment $(basename "$last").*restored from an older state"
+unchanged
+pg_down
+as rm -rf "$DATA"
+as mv "$GOOD" "$DATA"
+pg_up
+goes_on
+
+step "its slot keeps the segment that is compared"
+stop_at_border
+rows 20000
+sql1 checkpoint >/dev/null
+[ -e "$last" ] || fail "$last is gone"
+step "where it does not, nothing is missing"
+as rm "$last"
+start_agent 1
+goes_on
+lacks_nothing
+says 1 "has the WAL before $border no longer" || fail "it does not say that nothing was compared"
+step "nor when the primary is down and ships what it has left"
+stop_at_border
+rows 10
+pg_down
+as rm "$last"
+start_agent 1
+expect 20 'walferry 1 sync'
+pg_up
+goes_on
+lacks_nothing
 
 step "the slot is dropped while the line is down: it is made anew, nothing is missing"
 kill_agent 2 TERM

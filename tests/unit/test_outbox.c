@@ -1,10 +1,11 @@
-/* The outbox's folder: emptied when all is shipped, found again, set aside. */
+/* The outbox's folder: emptied when all is shipped, found again, compared, set aside. */
 #include "unit.h"
 
 #include "outbox.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
+#include "support/server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,12 +24,15 @@ struct folder {
 };
 
 static void
-open_folder(struct folder *f)
+open_folder(struct folder *f, const struct server *server)
 {
     snprintf(f->path, sizeof f->path, "/tmp/wf-test-XXXXXX");
     assert_non_null(mkdtemp(f->path));
     snprintf(f->out, sizeof f->out, "%s/out", f->path);
-    assert_int_equal(outbox_open(&f->o, "run", f->out, f->path, "host=/nowhere", NULL), 0);
+    assert_int_equal(outbox_open(&f->o, "run", f->out, f->path,
+                                 server != NULL ? server->conninfo : "host=/nowhere",
+                                 server != NULL ? server->pgdata : NULL),
+                     0);
 }
 
 static void
@@ -76,11 +80,13 @@ test_outbox_is_emptied(void **state)
     struct folder f;
 
     (void)state;
-    open_folder(&f);
+    open_folder(&f, NULL);
     put_wal(&f, MB(5));
     outbox_prune(&f.o, MB(5) + 1);
     assert_true(is_there(&f, "000000010000000000000005"));
-    outbox_prune(&f.o, MB(7));
+    outbox_prune(&f.o, MB(7)); /* who ends there compares what lies before */
+    assert_true(is_there(&f, "000000010000000000000006"));
+    outbox_prune(&f.o, MB(7) + 1);
     assert_false(is_there(&f, "000000010000000000000006"));
     assert_true(is_there(&f, "000000010000000000000007.partial"));
     assert_int_equal(f.o.spool.start, MB(7));
@@ -104,7 +110,7 @@ test_outbox_keeps_what_is_filled(void **state)
     struct folder f;
 
     (void)state;
-    open_folder(&f);
+    open_folder(&f, NULL);
     put_wal(&f, MB(5));
     outbox_fill(&f.o, &identity, 1, MB(5));
     outbox_prune(&f.o, MB(99)); /* its end is where more comes */
@@ -123,7 +129,7 @@ test_outbox_set_aside(void **state)
     char command[200];
 
     (void)state;
-    open_folder(&f);
+    open_folder(&f, NULL);
     put_wal(&f, MB(5));
     assert_int_equal(outbox_set_aside(&f.o, "it forked"), 0);
     assert_true(spool_empty(&f.o.spool));
@@ -137,6 +143,87 @@ test_outbox_set_aside(void **state)
     close_folder(&f);
 }
 
+/* One turn of the loop after another, until it says so or holds what the server has flushed. */
+static void
+fill_until(struct outbox *o, const struct server *s, const char *says)
+{
+    lsn_t lsn = says == NULL ? server_lsn(s, "pg_current_wal_flush_lsn()") : LSN_UNKNOWN;
+    int64_t until_us = clock_us() + 30 * SECOND_US;
+    struct loop l;
+
+    while (says != NULL ? strstr(o->error, says) == NULL : o->spool.flushed < lsn) {
+        assert_true(clock_us() < until_us);
+        loop_begin(&l);
+        outbox_watch(o, &l, clock_us());
+        loop_due(&l, clock_us() + 100 * MILLISECOND_US);
+        assert_int_equal(loop_wait(&l), 0);
+        outbox_run(o, &l, clock_us());
+    }
+}
+
+static void
+flip_a_byte(const struct folder *f, lsn_t lsn)
+{
+    char name[SEGMENT_NAME_SIZE], path[160];
+    uint8_t byte;
+    FILE *file;
+
+    segment_name(name, 1, lsn, identity.segment_bytes);
+    snprintf(path, sizeof path, "%s/%s", f->out, name);
+    file = fopen(path, "r+");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 100, SEEK_SET), 0);
+    assert_int_equal(fread(&byte, 1, 1, file), 1);
+    byte ^= 1;
+    assert_int_equal(fseek(file, 100, SEEK_SET), 0);
+    assert_int_equal(fwrite(&byte, 1, 1, file), 1);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* It ends on a segment's border: the segment before it is compared, while the server has it. */
+static void
+test_outbox_compares_when_it_goes_on(void **state)
+{
+    char name[SEGMENT_NAME_SIZE], path[160];
+    struct identity ours = {.segment_bytes = identity.segment_bytes, .postgres_major = 15};
+    struct server s = {0};
+    struct folder f;
+    lsn_t border;
+
+    (void)state;
+    server_make(&s, 1, "autovacuum = off\n");
+    server_start(&s);
+    open_folder(&f, &s);
+    ours.system_identifier =
+        strtoull(server_sql(&s, "select system_identifier from pg_control_system()"), NULL, 10);
+    border = server_lsn(&s, "pg_current_wal_lsn()");
+    outbox_fill(&f.o, &ours, 1, border);
+    do { /* the server writes a word of its own now and then */
+        server_sql(&s, "select pg_switch_wal() from pg_logical_emit_message(false, '', 'x')");
+        fill_until(&f.o, &s, NULL);
+        border = f.o.spool.flushed;
+    } while (border % identity.segment_bytes != 0);
+    outbox_stop(&f.o);
+
+    flip_a_byte(&f, border - 1);
+    server_sql(&s, "select pg_logical_emit_message(false, '', 'x')");
+    outbox_fill(&f.o, &ours, 1, border);
+    fill_until(&f.o, &s, "other bytes at an acknowledged position");
+    assert_int_equal(f.o.spool.written, border);
+    outbox_stop(&f.o);
+
+    segment_name(name, 1, border - 1, identity.segment_bytes);
+    snprintf(path, sizeof path, "%s/pg_wal/%s", s.pgdata, name);
+    assert_int_equal(unlink(path), 0);
+    server_sql(&s, "select pg_switch_wal() from pg_logical_emit_message(false, '', 'x')");
+    outbox_fill(&f.o, &ours, 1, border);
+    fill_until(&f.o, &s, NULL);
+    assert_true(f.o.spool.flushed > border);
+    assert_string_equal(f.o.error, "");
+    close_folder(&f);
+    server_remove(&s);
+}
+
 int
 main(void)
 {
@@ -144,6 +231,7 @@ main(void)
         cmocka_unit_test(test_outbox_is_emptied),
         cmocka_unit_test(test_outbox_keeps_what_is_filled),
         cmocka_unit_test(test_outbox_set_aside),
+        cmocka_unit_test(test_outbox_compares_when_it_goes_on),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

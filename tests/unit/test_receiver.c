@@ -415,6 +415,43 @@ test_receiver_tells_how_far_a_session_has_compared(void **state)
     assert_true(sender.far_compared);
 }
 
+/* On a segment's border it is the segment before it that is compared. */
+static void
+test_receiver_confirms_nothing_of_a_server_it_has_not_compared(void **state)
+{
+    struct beacon b = {FIRST + MB - 9, 10, 20};
+    uint8_t other[100] = "rolled back";
+
+    (void)state;
+    shake_hands(1, "", FIRST);
+    assert_int_equal(ship(FIRST, FIRST + MB), 0);
+    flush_all();
+    receiver_close(&receiver);
+    sender_close(&sender);
+    shake_hands(1, "", FIRST);
+    assert_int_equal(sender.resume_lsn, FIRST);
+    sender_beacon(&sender, &b);
+    assert_int_equal(carry_forth(), 0);
+    receiver_report(&receiver, FIRST + MB, 0, 0, true, 0);
+    assert_int_equal(carry_back(), 0);
+    assert_int_equal(sender.far.flushed, FIRST + MB);
+    assert_false(sender.far_compared);
+    assert_int_equal(sender.received.covered.lsn, 0);
+    assert_int_equal(sender.flushed.covered.lsn, 0);
+    assert_int_equal(sender.applied.covered.lsn, 0);
+    assert_int_equal(ship(FIRST, FIRST + 5000), 0);
+    assert_int_equal(sender_wal(&sender, 1, FIRST + 5000, other, sizeof other), 0);
+    assert_says(carry_forth(), ERR_CORRUPT, "other bytes at an acknowledged position");
+    assert_holds(FIRST, FIRST + MB);
+    receiver_close(&receiver);
+    sender_close(&sender);
+    shake_hands(1, "", FIRST);
+    assert_int_equal(ship(FIRST, FIRST + MB), 0); /* the right server again */
+    receiver_report(&receiver, FIRST + MB, 0, 0, true, 0);
+    assert_int_equal(carry_back(), 0);
+    assert_true(sender.far_compared);
+}
+
 static void
 test_receiver_covers_no_beacon_early(void **state)
 {
@@ -498,6 +535,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_receiver_tells_how_far_a_session_has_compared, make,
                                         drop),
         cmocka_unit_test_setup_teardown(test_receiver_remembers_why_nothing_comes, make, drop),
+        cmocka_unit_test_setup_teardown(
+            test_receiver_confirms_nothing_of_a_server_it_has_not_compared, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_covers_no_beacon_early, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_resumes_from_every_prefix, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_gives_up_a_silent_sender, make, drop),

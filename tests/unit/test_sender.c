@@ -108,8 +108,14 @@ test_sender_trusts_a_far_spool_once_it_is_compared(void **state)
     f.ack.compared = 0x1000800;
     assert_int_equal(give(&f), 0);
     assert_true(sender.far_compared);
+    assert_int_equal(sender.far_has, 0x1000900);
     sender_close(&sender);
     accept_at(0x1000000);
+    assert_false(sender.far_compared);
+    assert_int_equal(sender.far_has, LSN_UNKNOWN);
+    /* after a crash less may be known good there than was said before: it is compared, too */
+    f.ack.received = f.ack.flushed = f.ack.compared = 0x1000700;
+    assert_int_equal(give(&f), 0);
     assert_false(sender.far_compared);
 }
 
@@ -129,11 +135,14 @@ test_sender_forgets_what_the_far_side_has_lost(void **state)
     assert_int_equal(sender.far.flushed, 5 * MB + 9);
     assert_true(lag_age(&sender.flushed, 10, &age_us));
     sender_close(&sender);
-    accept_at(4 * MB);
+    accept_at(4 * MB); /* nor when the one before it comes, too */
+    assert_int_equal(sender.far.flushed, 5 * MB + 9);
+    sender_close(&sender);
+    accept_at(3 * MB);
     assert_false(sender.far_known);
     assert_false(lag_age(&sender.flushed, 10, &age_us)); /* unknown, until a beacon is covered */
-    assert_int_equal(ack(4 * MB + 9, 4 * MB + 9, 0, (struct beacon){0}), 0);
-    assert_int_equal(sender.far.flushed, 4 * MB + 9);
+    assert_int_equal(ack(3 * MB + 9, 3 * MB + 9, 0, (struct beacon){0}), 0);
+    assert_int_equal(sender.far.flushed, 3 * MB + 9);
 }
 
 static void

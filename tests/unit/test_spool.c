@@ -682,7 +682,7 @@ check_resume(size_t complete, bool partial, size_t size, const char *boot, lsn_t
         assert_int_equal(spool_read(&s, 1, known, (uint8_t[1]){0}, 1), 0);
     spool_resume(&s, &timeline, &lsn);
     assert_int_equal(timeline, 1);
-    assert_int_equal(lsn, segment_start(known, MB));
+    assert_int_equal(lsn, known == FIRST ? FIRST : segment_start(known - 1, MB));
     assert_int_equal(feed(&s, 1, lsn, tail + MB + 12345, 131072), 0);
     assert_int_equal(flush_all(&s), 0);
     assert_int_equal(s.flushed, tail + MB + 12345);
@@ -1008,6 +1008,46 @@ test_spool_other_bytes_at_a_known_position_are_refused(void **state)
     spool_close(&s);
 }
 
+/* A primary put back to an older state, which went on by itself: where this spool ends on a border,
+ * the segment before it tells. */
+static void
+check_fork_at_border(struct spool *s, timeline_t timeline)
+{
+    static uint8_t bytes[131072];
+    lsn_t from = s->available - MB, lsn;
+    uint64_t before = fingerprint();
+    timeline_t resumed;
+
+    spool_resume(s, &resumed, &lsn);
+    assert_int_equal(resumed, timeline);
+    assert_int_equal(lsn, from);
+    wal_at(timeline, from, bytes, sizeof bytes);
+    bytes[sizeof bytes - 1] ^= 1;
+    assert_int_equal(spool_append(s, timeline, from, bytes, sizeof bytes, now_us), ERR_CORRUPT);
+    assert_non_null(strstr(fail_message(), "other bytes at an acknowledged position"));
+    assert_int_equal(fingerprint(), before);
+}
+
+static void
+test_spool_a_fork_is_found_out_at_a_segments_border(void **state)
+{
+    struct spool s;
+
+    (void)state;
+    start_spool(&s);
+    assert_int_equal(feed(&s, 1, FIRST, FIRST + 2 * MB, 131072), 0);
+    check_fork_at_border(&s, 1); /* not flushed yet */
+    assert_int_equal(flush_all(&s), 0);
+    check_fork_at_border(&s, 1);
+    spool_prune(&s, FIRST + 9 * MB, -SECOND_US, clock_wall_us()); /* however late it is */
+    assert_int_equal(s.start, FIRST + MB);
+    check_fork_at_border(&s, 1);
+    spool_close(&s);
+    open_spool(&s);
+    check_fork_at_border(&s, 1);
+    spool_close(&s);
+}
+
 static void
 test_spool_a_hole_is_refused(void **state)
 {
@@ -1129,6 +1169,8 @@ test_spool_switches_the_timeline_anywhere_in_a_segment(void **state)
         check_second_timeline(&s);
         assert_int_equal(feed(&s, 1, fork_lsn, fork_lsn + 10, 10),
                          ERR_CORRUPT); /* the old one is over */
+        if (fork_lsn % MB == 0)
+            check_fork_at_border(&s, 2);
         spool_close(&s);
         open_spool(&s);
         check_second_timeline(&s);
@@ -1162,6 +1204,32 @@ test_spool_a_switch_is_not_lost_in_a_crash_right_behind_it(void **state)
     assert_int_equal(timeline, 2);
     assert_int_equal(lsn, segment_start(fork_lsn, MB));
     spool_close(&s);
+}
+
+/* Of the new timeline there is nothing yet that could be compared. */
+static void
+test_spool_resumes_on_the_timeline_it_has_switched_to(void **state)
+{
+    lsn_t usual = fork_lsn, lsn;
+    timeline_t timeline;
+    struct spool s;
+
+    (void)state;
+    fork_lsn = FIRST + 2 * MB;
+    start_spool(&s);
+    assert_int_equal(feed(&s, 1, FIRST, fork_lsn, 131072), 0);
+    assert_int_equal(flush_all(&s), 0);
+    check_fork_at_border(&s, 1);
+    assert_int_equal(spool_put_history(&s, 2, history_text(), strlen(history_text())), 0);
+    assert_int_equal(feed(&s, 2, fork_lsn, fork_lsn + 1, 1), 0);
+    spool_close(&s);
+    assert_int_equal(truncate(file_of(segment_of(2, fork_lsn, ".partial")), 0), 0);
+    open_spool(&s);
+    spool_resume(&s, &timeline, &lsn);
+    assert_int_equal(timeline, 2);
+    assert_int_equal(lsn, fork_lsn);
+    spool_close(&s);
+    fork_lsn = usual;
 }
 
 static void
@@ -1303,8 +1371,8 @@ test_spool_prunes_the_oldest_and_only_what_nobody_needs(void **state)
     assert_int_equal(spool_prune(&s, FIRST + 6 * MB, 3600 * SECOND_US, wall_us), 0); /* too young */
     assert_int_equal(utimensat(AT_FDCWD, file_of(segment_of(2, FIRST + 2 * MB, "")), old, 0), 0);
     assert_int_equal(spool_prune(&s, FIRST + 6 * MB, 3600 * SECOND_US, wall_us), 0); /* no hole */
-    assert_int_equal(spool_prune(&s, FIRST + MB - 1, -SECOND_US, wall_us), 0);
-    assert_int_equal(spool_prune(&s, FIRST + MB, -SECOND_US, wall_us), 1);
+    assert_int_equal(spool_prune(&s, FIRST + MB, -SECOND_US, wall_us), 0); /* to be compared */
+    assert_int_equal(spool_prune(&s, FIRST + MB + 1, -SECOND_US, wall_us), 1);
     assert_int_equal(s.start, FIRST + MB);
     assert_int_equal(spool_prune(&s, FIRST + 9 * MB, -SECOND_US, wall_us),
                      6); /* both timelines of the fork's segment */
@@ -1606,11 +1674,13 @@ main(void)
         T(is_locked_by_its_owner),
         T(other_cluster_is_refused),
         T(other_bytes_at_a_known_position_are_refused),
+        T(a_fork_is_found_out_at_a_segments_border),
         T(a_hole_is_refused),
         T(timelines_that_do_not_follow_are_refused),
         T(histories_are_kept_and_never_replaced),
         T(switches_the_timeline_anywhere_in_a_segment),
         T(a_switch_is_not_lost_in_a_crash_right_behind_it),
+        T(resumes_on_the_timeline_it_has_switched_to),
         T(a_switch_that_does_not_fit_changes_nothing),
         T(the_old_timeline_has_to_be_there_up_to_the_fork),
         T(reads_stay_inside_what_may_be_served),
