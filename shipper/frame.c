@@ -150,6 +150,17 @@ get_wal(struct reader *r, struct frame *f)
     return 0;
 }
 
+/* Bounded, so that sums and differences of a few of them are still in range. */
+static int64_t
+get_time(struct reader *r)
+{
+    int64_t us = (int64_t)reader_u64(r);
+
+    if (us > FRAME_TIME_MAX_US || us < -FRAME_TIME_MAX_US)
+        r->failed = true;
+    return us;
+}
+
 static void
 put_beacon(struct buf *out, const struct beacon *b)
 {
@@ -162,8 +173,8 @@ static void
 get_beacon(struct reader *r, struct beacon *b)
 {
     b->lsn = reader_u64(r);
-    b->wall_us = (int64_t)reader_u64(r);
-    b->mono_us = (int64_t)reader_u64(r);
+    b->wall_us = get_time(r);
+    b->mono_us = get_time(r);
 }
 
 static void
@@ -209,9 +220,9 @@ get_pong(struct reader *r, struct frame *f)
 {
     uint8_t state;
 
-    f->pong.sent_us = (int64_t)reader_u64(r);
-    f->pong.mono_us = (int64_t)reader_u64(r);
-    f->pong.wall_us = (int64_t)reader_u64(r);
+    f->pong.sent_us = get_time(r);
+    f->pong.mono_us = get_time(r);
+    f->pong.wall_us = get_time(r);
     state = reader_u8(r);
     if (state > PONG_POSTGRES_DEAD)
         return fail(ERR_PEER, "PONG with an unknown state %u", state);
@@ -276,7 +287,7 @@ static int
 get_file(struct reader *r, struct frame *f)
 {
     f->file.path = reader_string(r);
-    f->file.modified_us = (int64_t)reader_u64(r);
+    f->file.modified_us = get_time(r);
     f->file.mode = reader_u32(r);
     f->file.length = r->left;
     f->file.bytes = reader_bytes(r, f->file.length);
@@ -310,7 +321,7 @@ get_body(struct reader *r, struct frame *f)
         f->beacon.commits_wait = (reader_u8(r) & 1) != 0;
         return 0;
     case FRAME_PING:
-        f->ping.sent_us = (int64_t)reader_u64(r);
+        f->ping.sent_us = get_time(r);
         return 0;
     case FRAME_PONG:
         return get_pong(r, f);

@@ -81,6 +81,7 @@
 #define HELLO_KNOCKS     255 /* as its lane */
 #define FRAME_FILE_MAX   (48u << 10)
 #define FRAME_PATH_MAX   256
+#define FRAME_TIME_MAX_US (INT64_C(1) << 58) /* either way: some thousand years */
 #define FRAME_NUMBER_AT  5 /* where a numbered frame has its number */
 
 enum frame_type {

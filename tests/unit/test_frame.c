@@ -242,6 +242,35 @@ test_frame_bad_values_are_refused(void **state)
 }
 
 static void
+test_frame_times_are_bounded(void **state)
+{
+    static const struct {
+        size_t frame, offset;
+    } time[] = {
+        {3, 66 + 8},  {3, 66 + 16}, {3, 66 + 32}, {3, 66 + 64}, /* of ACK's beacons */
+        {4, 5 + 8},   {4, 5 + 16},                              /* BEACON */
+        {5, 5},                                                 /* PING */
+        {6, 5},       {6, 5 + 8},   {6, 5 + 16},                /* PONG */
+        {15, 5 + 12},                                           /* FILE */
+    };
+    struct frame f[20];
+    size_t n = samples(f);
+
+    (void)state;
+    f[n] = (struct frame){.type = FRAME_FILE,
+                          .file = {.path = "/etc/file.c", .bytes = (const uint8_t *)""}};
+    assert_int_equal(n, 15);
+    for (size_t i = 0; i < sizeof time / sizeof *time; i++) {
+        buf_clear(&out);
+        assert_int_equal(frame_put(&out, &f[time[i].frame]), 0);
+        expect_refused(time[i].offset, "\x7f\xff\xff\xff\xff\xff\xff\xff", 8);
+        buf_clear(&out);
+        frame_put(&out, &f[time[i].frame]);
+        expect_refused(time[i].offset, "\x80\0\0\0\0\0\0\0", 8);
+    }
+}
+
+static void
 fill(uint8_t *bytes, size_t n, bool random_bytes)
 {
     for (size_t i = 0; i < n; i++)
@@ -339,6 +368,7 @@ main(void)
         cmocka_unit_test(test_frame_every_truncation_waits_for_more),
         cmocka_unit_test(test_frame_every_short_body_is_refused),
         cmocka_unit_test(test_frame_bad_values_are_refused),
+        cmocka_unit_test(test_frame_times_are_bounded),
         cmocka_unit_test(test_frame_wal_there_and_back),
         cmocka_unit_test(test_frame_wal_full_queue_takes_nothing),
         cmocka_unit_test(test_codec_never_decodes_more_than_announced),
