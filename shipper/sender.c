@@ -105,7 +105,7 @@ take_accept(struct sender *s, const struct frame *f, int64_t now_us)
     forget_lost(s, f->accept.lsn);
     s->state = SENDER_ACCEPTED;
     s->resume_timeline = s->sent_timeline = f->accept.timeline;
-    s->resume_lsn = s->sent = f->accept.lsn;
+    s->resume_lsn = s->sent = s->furthest = f->accept.lsn;
     s->far_digest = f->accept.config_digest;
     frame_put(s->out, &ping); /* while nothing is queued: the line's own round trip */
     for (size_t i = 0; i < s->flushed.count; i++) /* ahead of the backlog that they date */
@@ -133,6 +133,26 @@ take_covered(struct sender *s, struct lag *lag, const struct beacon *covered)
         lag_take(lag, covered);
 }
 
+/*
+ * Nobody has received what was not sent, but for what its spool held before: that ends in the
+ * segment behind the one where it resumes. `applied` is its PostgreSQL's own: that may have got WAL
+ * elsewhere, and is told to the server only as far as the server has it (source_report).
+ */
+static int
+check_positions(const struct sender *s, const struct ack *a)
+{
+    lsn_t held = s->resume_lsn + 2 * (lsn_t)s->segment_bytes;
+
+    if (a->flushed > a->received)
+        return fail(ERR_PEER, "an ACK says that more is flushed than received");
+    if (a->received > later(held, s->furthest) || a->compared > s->furthest)
+        return fail(ERR_PEER,
+                    "an ACK says that " LSN_FORMAT " is received and " LSN_FORMAT
+                    " compared, sent is " LSN_FORMAT,
+                    LSN_ARGS(a->received), LSN_ARGS(a->compared), LSN_ARGS(s->furthest));
+    return 0;
+}
+
 static int
 take_ack(struct sender *s, const struct ack *a)
 {
@@ -140,8 +160,8 @@ take_ack(struct sender *s, const struct ack *a)
 
     if (s->state != SENDER_ACCEPTED)
         return fail(ERR_PEER, "an ACK came before ACCEPT");
-    if (a->flushed > a->received)
-        return fail(ERR_PEER, "an ACK says that more is flushed than received");
+    if (check_positions(s, a) < 0)
+        return ERR_PEER;
     if (window_acknowledge(&s->window, a->next) < 0)
         return ERR_PEER;
     s->far = *a;
@@ -267,6 +287,7 @@ sender_packed(struct sender *s, timeline_t timeline, lsn_t lsn, size_t n, const 
     s->frames++;
     s->sent_timeline = timeline;
     s->sent = lsn + n;
+    s->furthest = later(s->furthest, s->sent);
     return 0;
 }
 

@@ -42,7 +42,8 @@ struct sender {
     timeline_t resume_timeline; /* what ACCEPT said */
     lsn_t resume_lsn;
     timeline_t sent_timeline;
-    lsn_t sent; /* end of the last WAL taken in this session; resume_lsn before the first */
+    lsn_t sent;     /* end of the last WAL taken in this session; resume_lsn before the first */
+    lsn_t furthest; /* the highest it was: a new timeline's segment comes again */
 
     struct ack far;    /* the last ACK; positions never go back over connections,
                         * unless ACCEPT says that the far side has lost what it had */

@@ -478,6 +478,8 @@ run_sender(void)
     for (unsigned i = 0; i < LANES; i++) {
         while (code == 0 && (got = frame_next(&w.lane[i].sender_in, &f)) == 1) {
             code = sender_frame(&w.sender, &f, w.now_us, w.now_us);
+            if (code < 0 && f.type == FRAME_ACK)
+                broke("promise 5: an honest acknowledgement is refused: %s", fail_message());
             buf_consume(&w.lane[i].sender_in, f.bytes);
         }
     }

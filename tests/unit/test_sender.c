@@ -99,9 +99,11 @@ test_sender_trusts_a_far_spool_once_it_is_compared(void **state)
 {
     struct frame f = {.type = FRAME_ACK,
                       .ack = {.timeline = 1, .received = 0x1000900, .flushed = 0x1000800}};
+    static uint8_t wal[0x800];
 
     (void)state;
     accept_at(0x1000000);
+    assert_int_equal(sender_wal(&sender, 1, 0x1000000, wal, sizeof wal), 0);
     f.ack.compared = 0x1000700; /* what lies behind may be of another life of this server */
     assert_int_equal(give(&f), 0);
     assert_false(sender.far_compared);
@@ -110,9 +112,11 @@ test_sender_trusts_a_far_spool_once_it_is_compared(void **state)
     assert_true(sender.far_compared);
     assert_int_equal(sender.far_has, 0x1000900);
     sender_close(&sender);
+    buf_clear(&out);
     accept_at(0x1000000);
     assert_false(sender.far_compared);
     assert_int_equal(sender.far_has, LSN_UNKNOWN);
+    assert_int_equal(sender_wal(&sender, 1, 0x1000000, wal, 0x700), 0);
     /* after a crash less may be known good there than was said before: it is compared, too */
     f.ack.received = f.ack.flushed = f.ack.compared = 0x1000700;
     assert_int_equal(give(&f), 0);
@@ -257,6 +261,48 @@ test_sender_believes_no_ack_that_contradicts_itself(void **state)
     assert_int_equal(sender.far.flushed, 0);
 }
 
+static int
+ack_compared(lsn_t received, lsn_t compared)
+{
+    struct frame f = {
+        .type = FRAME_ACK,
+        .ack = {.timeline = 1, .received = received, .flushed = received, .compared = compared}};
+
+    return give(&f);
+}
+
+/* The far spool may hold what two segments can from where it resumes; all else was sent. */
+static void
+test_sender_believes_no_ack_of_what_was_not_sent(void **state)
+{
+    static uint8_t wal[FRAME_WAL_MAX];
+
+    (void)state;
+    accept_at(8 * MB);
+    assert_says(ack_compared(10 * MB + 1, 8 * MB), ERR_PEER,
+                "an ACK says that 0/A00001 is received");
+    assert_says(ack_compared(10 * MB, 8 * MB + 1), ERR_PEER, "sent is 0/800000");
+    assert_false(sender.far_known);
+    assert_int_equal(ack_compared(10 * MB, 8 * MB), 0);
+    assert_false(sender.far_compared);
+    /* its PostgreSQL may have got WAL elsewhere */
+    assert_int_equal(ack(10 * MB, 10 * MB, 99 * MB, (struct beacon){0}), 0);
+    while (sender.sent <= 10 * MB) {
+        assert_int_equal(sender_wal(&sender, 1, sender.sent, wal, sizeof wal), 0);
+        buf_clear(&out);
+    }
+    assert_int_equal(ack_compared(sender.sent, sender.sent), 0);
+    assert_true(sender.far_compared);
+    assert_int_equal(sender_wal(&sender, 2, 10 * MB, wal, 1), 0); /* a new timeline */
+    assert_int_equal(ack_compared(sender.furthest, 10 * MB + 1), 0);
+    assert_says(ack_compared(sender.furthest + 1, 10 * MB + 1), ERR_PEER, "an ACK says");
+    assert_int_equal(sender.far.flushed, sender.furthest);
+    sender_close(&sender);
+    buf_clear(&out);
+    accept_at(8 * MB);
+    assert_says(ack_compared(10 * MB + 1, 8 * MB), ERR_PEER, "an ACK says"); /* of this session */
+}
+
 static void
 test_sender_keeps_positions_over_connections(void **state)
 {
@@ -393,6 +439,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_sender_keeps_the_streams_that_are_asked_for, make,
                                         drop),
         cmocka_unit_test_setup_teardown(test_sender_believes_no_ack_that_contradicts_itself, make,
+                                        drop),
+        cmocka_unit_test_setup_teardown(test_sender_believes_no_ack_of_what_was_not_sent, make,
                                         drop),
         cmocka_unit_test_setup_teardown(test_sender_keeps_positions_over_connections, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_trusts_a_far_spool_once_it_is_compared, make,
