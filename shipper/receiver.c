@@ -238,6 +238,8 @@ receiver_go_on(struct receiver *r, int64_t now_us)
         if (code > 0)
             code = take_numbered(r, &f, now_us);
     }
+    if (code == ERR_AGAIN)
+        r->heard_us = now_us; /* we do not listen: our stall is not the line's silence */
     return code;
 }
 
@@ -329,6 +331,7 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
                 bool standby_connected, int64_t now_us)
 {
     struct frame f = {.type = FRAME_ACK};
+    bool equal, busy_news;
 
     if (r->compared >= r->spool->flushed) { /* else it may be other WAL that they are of */
         lag_reach(&r->received, r->spool->available);
@@ -350,11 +353,15 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
         f.ack.flushed_beacon = r->flushed.covered;
         f.ack.applied_beacon = r->applied.covered;
     }
-    if (r->said_any && ack_equal(&f.ack, &r->said))
+    equal = r->said_any && ack_equal(&f.ack, &r->said);
+    /* nothing may move for long while we are busy: with a PING it is told by itself */
+    busy_news = r->said_any && r->busy != r->said.busy && now_us == r->pinged_us;
+    if (equal)
         r->held_us = 0;
-    if (r->out == NULL || (r->said_any && ack_equal(&f.ack, &r->said)))
+    if (r->out == NULL || (equal && !busy_news))
         return;
-    if (r->said_any && r->spool->flushed < r->spool->available && may_wait(r, &f.ack)) {
+    if (r->said_any && !busy_news && r->spool->flushed < r->spool->available &&
+        may_wait(r, &f.ack)) {
         if (r->held_us == 0)
             r->held_us = now_us;
         if (now_us - r->held_us < hold_us(r))

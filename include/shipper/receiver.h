@@ -94,7 +94,7 @@ int receiver_go_on(struct receiver *r, int64_t now_us);
 void receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catalog_xmin,
                      bool standby_connected, int64_t now_us);
 
-/* PING each second; nothing heard for 5 s is ERR_PEER. */
+/* PING each second; nothing heard for 5 s is ERR_PEER, if the spool let us listen. */
 int receiver_tick(struct receiver *r, int64_t now_us);
 int64_t receiver_due_us(const struct receiver *r);
 

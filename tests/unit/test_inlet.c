@@ -138,6 +138,8 @@ turn(void)
     assert_int_equal(inlet_run(&inlet, &loop, now_us, now_us), 0);
     while (inlet_greeting(&inlet, now_us, &s, &hello))
         assert_int_equal(inlet_accept(&inlet, s, 1, FIRST, 0, now_us), 0);
+    receiver_report(&receiver, 0, 0, 0, false, now_us);
+    inlet_push(&inlet);
 }
 
 /* As `walferry receive` does, with the descriptors of this process. */
@@ -247,13 +249,19 @@ open_session(unsigned lanes)
 }
 
 static void
-ship_piece(void)
+ship_bytes(size_t n)
 {
     uint8_t bytes[PIECE];
 
-    wal_at(shipped, bytes, sizeof bytes);
-    assert_int_equal(sender_wal(&sender, 1, shipped, bytes, sizeof bytes), 0);
-    shipped += PIECE;
+    wal_at(shipped, bytes, n);
+    assert_int_equal(sender_wal(&sender, 1, shipped, bytes, n), 0);
+    shipped += n;
+}
+
+static void
+ship_piece(void)
+{
+    ship_bytes(PIECE);
 }
 
 /* A frame for each lane: the next one gets the shortest queue. */
@@ -367,11 +375,10 @@ test_inlet_takes_what_has_come_over_every_lane(void **state)
     assert_ends_at(reached(2));
 }
 
-/* More than the spool takes without a flush waits for a frame that is the last one to come. */
+/* More than the spool takes without a flush comes before the frame that it all waits for. */
 static void
-test_inlet_takes_what_was_held_out_of_order(void **state)
+hold_all(void)
 {
-    (void)state;
     open_session(2);
     utter(&line[0]);
     for (int i = 0; i < 1500; i++) {
@@ -380,16 +387,106 @@ test_inlet_takes_what_was_held_out_of_order(void **state)
     }
     while (!pour(&line[1]))
         turn();
-    hang_up(&line[1]);
     for (int i = 0; i < 100; i++)
         turn();
-    assert_int_equal(inlet_lanes(&inlet), 1);
     assert_true(spool.written <= FIRST + PIECE);
     utter(&line[0]);
     assert_int_equal(line[0].frames, 1);
     assert_true(pour(&line[0]));
+}
+
+static void
+test_inlet_takes_what_was_held_out_of_order(void **state)
+{
+    (void)state;
+    hold_all();
+    hang_up(&line[1]);
     hang_up(&line[0]);
     assert_ends_at(shipped);
+}
+
+/* What the receiver has said on this line since the last time: its last ACK, and the PINGs. */
+static unsigned
+hear(struct line *l, struct ack *ret_ack)
+{
+    static uint8_t bytes[INLET_OUT_BYTES];
+    struct buf heard = {.bytes = bytes, .size = sizeof bytes};
+    unsigned pings = 0;
+    struct frame f;
+    ssize_t got = read(l->out, bytes, sizeof bytes);
+
+    buf_commit(&heard, got > 0 ? (size_t)got : 0);
+    for (; frame_next(&heard, &f) == 1; buf_consume(&heard, f.bytes)) {
+        pings += f.type == FRAME_PING;
+        if (f.type == FRAME_ACK)
+            *ret_ack = f.ack;
+    }
+    return pings;
+}
+
+static void
+test_inlet_does_not_take_its_own_stall_for_silence(void **state)
+{
+    struct ack ack = {0};
+
+    (void)state;
+    hold_all();
+    for (int i = 0; i < 10; i++)
+        turn();
+    assert_int_equal(spool.written, FIRST + 2 * MB);
+    hear(&line[0], &ack);
+    for (int i = 0; i < 20; i++) {
+        now_us += SECOND_US;
+        turn();
+        assert_int_equal(hear(&line[0], &ack), 1);
+        assert_int_equal(inlet_lanes(&inlet), 2);
+    }
+    assert_true(ack.busy);
+    while (spool.flushed < shipped) {
+        turn();
+        assert_true(flush_once() || spool.written == shipped);
+    }
+    now_us += 5 * SECOND_US;
+    turn();
+    assert_null(inlet.live);
+    assert_string_equal(inlet.reason, "nothing heard from dc1-a for 5 s");
+}
+
+/* The ACK of all that it could take said that nothing waits. */
+static void
+test_inlet_tells_that_it_stalls_though_no_position_moves(void **state)
+{
+    struct ack ack = {0};
+
+    (void)state;
+    open_session(1);
+    while (shipped < FIRST + 2 * MB) {
+        ship_bytes(FIRST + 2 * MB - shipped < PIECE ? FIRST + 2 * MB - shipped : PIECE);
+        utter(&line[0]);
+        assert_true(pour(&line[0]));
+        turn();
+    }
+    for (int i = 0; i < 50; i++) {
+        now_us += MILLISECOND_US;
+        turn();
+    }
+    hear(&line[0], &ack);
+    assert_int_equal(ack.received, FIRST + 2 * MB);
+    assert_false(ack.busy);
+    ship_pieces(1);
+    assert_true(pour(&line[0]));
+    turn();
+    now_us += SECOND_US;
+    turn();
+    hear(&line[0], &ack);
+    assert_true(ack.busy);
+    while (flush_once())
+        turn();
+    now_us += SECOND_US;
+    turn();
+    hear(&line[0], &ack);
+    assert_int_equal(ack.flushed, shipped);
+    assert_false(ack.busy);
 }
 
 static void
@@ -459,6 +556,10 @@ main(void)
             test_inlet_takes_what_has_come_though_nobody_reads_its_answers, make, drop),
         cmocka_unit_test_setup_teardown(test_inlet_takes_what_has_come_over_every_lane, make, drop),
         cmocka_unit_test_setup_teardown(test_inlet_takes_what_was_held_out_of_order, make, drop),
+        cmocka_unit_test_setup_teardown(test_inlet_does_not_take_its_own_stall_for_silence, make,
+                                        drop),
+        cmocka_unit_test_setup_teardown(test_inlet_tells_that_it_stalls_though_no_position_moves,
+                                        make, drop),
         cmocka_unit_test_setup_teardown(test_inlet_takes_what_other_lanes_have_behind_a_goodbye,
                                         make, drop),
         cmocka_unit_test_setup_teardown(test_inlet_lets_a_newer_session_wait_for_the_rest, make,
