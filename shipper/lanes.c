@@ -228,14 +228,15 @@ decide(struct lanes *l, const struct sender *s, int64_t now_us)
     }
 }
 
-/* A lane that takes nothing keeps all others waiting for its frames. */
+/* A lane that takes nothing keeps all others waiting for its frames; when all of them wait for the
+ * far side, which says so, it is no lane's fault. */
 static void
 find_stuck(struct lanes *l, struct sender *s, int64_t now_us)
 {
     const struct window *w = &s->window;
     int oldest = w->first < w->next ? w->frame[w->first % WINDOW_FRAMES].lane : -1;
 
-    if (w->first != l->stuck_at || oldest < 0) {
+    if (w->first != l->stuck_at || oldest < 0 || s->far.busy) {
         l->stuck_at = w->first;
         l->stuck_us = now_us;
     }
@@ -244,7 +245,7 @@ find_stuck(struct lanes *l, struct sender *s, int64_t now_us)
 
         if (l->slot[i].use != LANE_IN_SESSION)
             continue;
-        if (lane_unacknowledged(lane) == 0 && buf_used(&lane->out) == 0)
+        if ((lane_unacknowledged(lane) == 0 && buf_used(&lane->out) == 0) || s->far.busy)
             l->slot[i].idle_us = now_us;
         if ((now_us - l->slot[i].idle_us >= DEAD_US && now_us - lane->progress_us >= DEAD_US) ||
             ((int)i == oldest && now_us - l->stuck_us >= STUCK_US)) {

@@ -33,6 +33,30 @@ same_segments
 [ "$(link connections_lost)" = 0 ] || fail "the session did not survive its lanes"
 expect 40 '[ "$(link lanes)" = 4 ]'
 
+step "the far disk takes 9 s for a flush: longer than any line may be silent"
+kill_agent 2 TERM
+install -m 755 "$WALFERRY_BUILD/slowdisk.so" "$WALFERRY_DEMO/bin/" || fail "the build has no slowdisk.so"
+slow=$WALFERRY_DEMO/dc2/slow
+ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 LD_PRELOAD=$WALFERRY_DEMO/bin/slowdisk.so WALFERRY_SLOWDISK=$slow start_agent 2
+demo wan 0
+expect 40 '[ "$(link lanes)" = 4 ]'
+lost=$(link connections_lost)
+as sh -c 'echo fdatasync 9000 >"$1"' sh "$slow"
+sql1 "create table big as select gen_random_uuid() as a, gen_random_uuid() as b from generate_series(1, 900000)" >/dev/null
+held() { as "$PGBIN/psql" -XAtq "$DC1_PG dbname=postgres" -c "select '$(field 2 .spool.received)'::pg_lsn - '$(field 2 .spool.flushed)'::pg_lsn"; }
+expect 40 '[ "$(held)" -gt 17000000 ]' # the spool takes no more: a segment waits for its flush, the next one is full
+for n in 1 2; do # flushes of 9 s
+    flushed=$(field 2 .spool.flushed)
+    expect 40 '[ "$(field 2 .spool.flushed)" != "$flushed" ]'
+done
+[ "$(link lanes)" = 4 ] && [ "$(link connections_lost)" = "$lost" ] && [ "$(field 2 .receiving.connections_lost)" = 0 ] ||
+    fail "the stall was taken for the line's: $(link lanes) lanes, $(($(link connections_lost) - lost)) sessions lost"
+! grep 'takes nothing any more' "$WALFERRY_DEMO/dc1/agent.log" || fail "lanes were given up"
+as rm "$slow"
+same_rows
+sql1 "drop table big" >/dev/null
+demo wan 20
+
 step "all lanes reset at once under load"
 load 3
 demo cut --reset
