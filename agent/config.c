@@ -1349,8 +1349,6 @@ config_slot_name(char out[SLOT_NAME_SIZE], const char *member)
             *s = '_';
 }
 
-/* ---- this host ---- */
-
 static const char *
 user_name(uid_t uid, char out[SHOWN_SIZE])
 {
@@ -1361,6 +1359,23 @@ user_name(uid_t uid, char out[SHOWN_SIZE])
         snprintf(out, SHOWN_SIZE, "%s", user->pw_name);
     return out;
 }
+
+void
+config_role(char out[ROLE_NAME_SIZE], const struct member *member)
+{
+    PQconninfoOption *parsed = PQconninfoParse(member->postgres, NULL);
+    char name[SHOWN_SIZE];
+
+    out[0] = '\0';
+    for (const PQconninfoOption *o = parsed; o != NULL && o->keyword != NULL; o++)
+        if (o->val != NULL && strcmp(o->keyword, "user") == 0)
+            snprintf(out, ROLE_NAME_SIZE, "%s", o->val);
+    PQconninfoFree(parsed);
+    if (out[0] == '\0')
+        snprintf(out, ROLE_NAME_SIZE, "%s", user_name(geteuid(), name));
+}
+
+/* ---- this host ---- */
 
 /* A member that has no copy yet: seed makes it. */
 static bool

@@ -117,4 +117,8 @@ int config_check_local(const struct config *c, const struct member *self, FILE *
 #define SLOT_NAME_SIZE 48
 void config_slot_name(char out[SLOT_NAME_SIZE], const char *member);
 
+/* The database role of a member's agent: `user` of its `postgres`, else this process's user. */
+#define ROLE_NAME_SIZE 64
+void config_role(char out[ROLE_NAME_SIZE], const struct member *member);
+
 #endif

@@ -41,7 +41,7 @@ struct postgres {
     char said_sqlstate[6]; /* between queries, unasked: why the session ends */
     char said[400];
     enum postgres_command command; /* that waits or runs, if one is asked */
-    char query[256];
+    char query[1024];
     bool asked, done, failed, stir;
     char error[640];
     char answer[64];
@@ -75,6 +75,14 @@ static const char sample_query[] =
     " pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_keep_size')),"
     " pg_catalog.current_setting('archive_mode') <> 'off'";
 
+/* Of itself and of every role that it is in, directly or not: the greatest power, itself first. */
+static const char role_query[] =
+    "select (select max(case when g.rolreplication then '1' else '0' end) || max(case"
+    " when r.rolsuper then '3' || r.rolname when g.rolsuper then '3' || g.rolname"
+    " when g.rolname in ('pg_execute_server_program', 'pg_write_server_files')"
+    " then '2' || g.rolname when g.rolcreaterole then '1' || g.rolname else '0' end)"
+    " from pg_catalog.pg_roles r join pg_catalog.pg_roles g"
+    " on pg_catalog.pg_has_role(r.oid, g.oid, 'member') where r.rolname = %s)";
 static const char stir_query[] = "begin; select pg_catalog.pg_current_xact_id(); rollback";
 
 /* The first query: without an operator, for only behind it is pg_catalog all there is to find. */
@@ -283,7 +291,7 @@ missing_right(const struct postgres *p, enum work work, const char *sqlstate, ch
         [POSTGRES_MAKE_SLOT] = "ALTER ROLE",
         [POSTGRES_ADVANCE_SLOT] = "ALTER ROLE",
         [POSTGRES_DROP_SLOT] = "ALTER ROLE",
-        [POSTGRES_SUPERUSER] = "GRANT SELECT ON pg_roles TO",
+        [POSTGRES_ROLE] = "GRANT SELECT ON pg_roles TO",
     };
     const char *grant = work == WORK_COMMAND ? grants[p->command] : "GRANT pg_monitor TO";
     const char *behind = strcmp(grant, "ALTER ROLE") == 0 ? " REPLICATION" : "";
@@ -503,6 +511,8 @@ postgres_identity(const struct postgres *p)
 bool
 postgres_ask(struct postgres *p, enum postgres_command command, const char *argument)
 {
+    char *quoted;
+
     if (p->asked || p->conn == NULL || p->state != POSTGRES_UP)
         return false;
     switch (command) {
@@ -527,10 +537,10 @@ postgres_ask(struct postgres *p, enum postgres_command command, const char *argu
         snprintf(p->query, sizeof p->query, "select pg_catalog.pg_drop_replication_slot('%s')",
                  argument);
         break;
-    case POSTGRES_SUPERUSER:
-        snprintf(p->query, sizeof p->query,
-                 "select (select rolsuper from pg_catalog.pg_roles where rolname = '%s')",
-                 argument);
+    case POSTGRES_ROLE:
+        quoted = PQescapeLiteral(p->conn, argument, strlen(argument));
+        snprintf(p->query, sizeof p->query, role_query, quoted != NULL ? quoted : "''");
+        PQfreemem(quoted);
         break;
     }
     p->command = command;

@@ -91,7 +91,15 @@ enum postgres_command {
                                fine */
     POSTGRES_ADVANCE_SLOT,  /* pg_replication_slot_advance(argument): "'slot', 'X/X'" */
     POSTGRES_DROP_SLOT,     /* pg_drop_replication_slot(argument); not there is fine */
-    POSTGRES_SUPERUSER, /* is the role of that name (a-z, 0-9, _) one? postgres_answer: t, f, "" */
+    POSTGRES_ROLE, /* what the role of that name can become: postgres_answer, "" or: '1' it, or a
+                      role it is in, may replicate, else '0'; enum role_power as a digit; the name
+                      of the role that has it */
+};
+enum role_power {
+    POWER_NONE,
+    POWER_MAKES_ROLES, /* before PostgreSQL 16 it can have any but a superuser's */
+    POWER_PROGRAMS,    /* runs programs or writes files on the server */
+    POWER_SUPERUSER,
 };
 bool postgres_ask(struct postgres *p, enum postgres_command command, const char *argument);
 bool postgres_done(struct postgres *p, const char **ret_error);

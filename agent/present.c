@@ -33,25 +33,26 @@ refuse(const PGconn *connection)
 
 static int
 connect_as(const struct config *config, const struct member *self, const char *database,
-           const char *replication, PGconn **ret_connection)
+           bool replicates, PGconn **ret_connection)
 {
-    char directory[128];
+    char directory[128], role[ROLE_NAME_SIZE];
     const char *const keys[] = {
         "host",        "port", "user", "dbname", "connect_timeout", "options", "application_name",
         "replication", NULL};
     const char *const values[] = {
         directory,
         "5432",
-        config->tunnel_user,
+        replicates ? role : config->tunnel_user,
         database,
         "15",
         "-c search_path=pg_catalog -c statement_timeout=0 -c lock_timeout=0",
         "walferry",
-        replication,
+        replicates ? "true" : "false",
         NULL};
     PGconn *connection;
     int code;
 
+    config_role(role, self);
     snprintf(directory, sizeof directory, "%s/tunnel", self->run);
     connection = PQconnectdbParams(keys, values, 0);
     if (PQstatus(connection) == CONNECTION_OK) {
@@ -67,7 +68,7 @@ int
 present_connect(const struct config *config, const struct member *self, const char *database,
                 PGconn **ret_connection)
 {
-    return connect_as(config, self, database, "false", ret_connection);
+    return connect_as(config, self, database, false, ret_connection);
 }
 
 int
@@ -91,7 +92,7 @@ present_checkpoint(const struct config *config, const struct member *self)
 {
     PGconn *connection;
     PGresult *result;
-    int code = connect_as(config, self, "postgres", "true", &connection);
+    int code = connect_as(config, self, "postgres", true, &connection);
 
     if (code < 0)
         return code;

@@ -503,7 +503,7 @@ run_backup(struct seed *s, bool probe)
 {
     struct backup *b = calloc(1, sizeof *b);
     struct rate_plan plan;
-    char program[sizeof s->job.self->bindir + 16];
+    char program[sizeof s->job.self->bindir + 16], role[ROLE_NAME_SIZE];
     int64_t begun_us = clock_us();
     int code;
 
@@ -516,8 +516,11 @@ run_backup(struct seed *s, bool probe)
         add(b, PROBE);
     }
     add(b, program);
+    config_role(role, s->job.self);
     add(b, "-d");
     add(b, s->conninfo);
+    add(b, "-U"); /* before the other user */
+    add(b, role);
     add(b, "-D");
     add(b, s->d.fresh);
     for (const char *const *a =

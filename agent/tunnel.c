@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -380,51 +381,129 @@ serve(struct agent *a, struct passage *p, int64_t now_us)
     stream_connect(&p->stream, fd);
 }
 
+/* Of any member: they are copies of one database. */
+static bool
+is_agents_role(const struct config *c, const char *user)
+{
+    char role[ROLE_NAME_SIZE];
+
+    for (size_t i = 0; i < c->members; i++) {
+        config_role(role, &c->member[i]);
+        if (strcmp(user, role) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* synchronous_standby_names knows a link by this name: another one would be taken for it. */
+static bool
+is_links_name(const struct config *c, const char *application_name)
+{
+    char slot[SLOT_NAME_SIZE];
+
+    for (size_t i = 0; i < c->members; i++) {
+        config_slot_name(slot, c->member[i].name);
+        if (strcasecmp(application_name, slot) == 0 ||
+            strcasecmp(application_name, c->member[i].name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Who asks, by the start-up packet alone. */
+static int
+check_startup(const struct agent *a, const struct startup *s)
+{
+    char shown[128], role[ROLE_NAME_SIZE];
+
+    text_escape(shown, sizeof shown, s->user, strlen(s->user));
+    config_role(role, a->self);
+    if (s->renames || is_links_name(a->config, s->application_name))
+        return fail(ERR_PEER, "application_name is that of a member, or set in options: commits "
+                              "might wait for this client; choose another one");
+    if (s->database)
+        return fail(ERR_PEER, "replication through the tunnel is physical: replication=true");
+    if (s->replication && !is_agents_role(a->config, s->user))
+        return fail(ERR_PEER,
+                    "the tunnel leads to replication for the role %s only, not for %s: user=%s",
+                    role, shown, role);
+    if (!s->replication && strcmp(s->user, a->config->tunnel_user) != 0)
+        return fail(ERR_PEER,
+                    "the tunnel leads to PostgreSQL for the role %s only, not for %s: user=%s",
+                    a->config->tunnel_user, shown, a->config->tunnel_user);
+    return 0;
+}
+
+/* What PostgreSQL says of that role (POSTGRES_ROLE). */
+static int
+check_powers(const struct agent *a, const struct startup *s, const char *answer)
+{
+    static const char *const what[] = {[POWER_MAKES_ROLES] = "makes roles",
+                                       [POWER_PROGRAMS] = "runs programs or writes files there",
+                                       [POWER_SUPERUSER] = "is a superuser"};
+    const char *host = a->self->name, *holder = answer[0] != '\0' ? answer + 2 : "";
+    unsigned power = answer[0] != '\0' ? (unsigned)(answer[1] - '0') : POWER_NONE;
+
+    if (answer[0] == '\0')
+        return fail(ERR_PEER, "there is no role %s; as superuser on %s: CREATE ROLE %s LOGIN",
+                    s->user, host, s->user);
+    if (power != POWER_NONE && power <= POWER_SUPERUSER && strcmp(holder, s->user) == 0)
+        return fail(ERR_PEER,
+                    "the role %s %s, and no such role passes a tunnel; as superuser on %s: ALTER "
+                    "ROLE %s %s, or name another role in the pool's file",
+                    s->user, what[power], host, s->user,
+                    power == POWER_SUPERUSER ? "NOSUPERUSER" : "NOCREATEROLE");
+    if (power != POWER_NONE && power <= POWER_SUPERUSER)
+        return fail(ERR_PEER,
+                    "the role %s is a member of %s, which %s, and no such role passes a tunnel; as "
+                    "superuser on %s: REVOKE the membership that leads there",
+                    s->user, holder, what[power], host);
+    if (!s->replication && answer[0] == '1')
+        return fail(ERR_PEER,
+                    "the role %s may replicate: with SQL it could make and drop slots; copies go "
+                    "as the agents' role; as superuser on %s: ALTER ROLE %s NOREPLICATION",
+                    s->user, host, s->user);
+    return 0;
+}
+
 /* The role is the right one: is it harmless? */
 static void
 check_role(struct agent *a, struct passage *p)
 {
-    const char *error, *user = a->config->tunnel_user;
-    int fd;
+    const struct startup *s = &p->gate.startup;
+    const char *error;
+    int fd, code;
 
     if (postgres_state(a->postgres) != POSTGRES_UP) {
         fail(ERR_PEER, "PostgreSQL of %s is away: %s", a->self->name, postgres_reason(a->postgres));
         refuse_service(p, "57P03");
         return;
     }
-    if (a->tunnel.asking == NULL && postgres_ask(a->postgres, POSTGRES_SUPERUSER, user))
+    if (a->tunnel.asking == NULL && postgres_ask(a->postgres, POSTGRES_ROLE, s->user))
         a->tunnel.asking = p;
     if (a->tunnel.asking != p || !postgres_done(a->postgres, &error))
         return;
     a->tunnel.asking = NULL;
-    if (error != NULL)
-        fail(ERR_PEER, "PostgreSQL of %s does not tell about the role %s: %s", a->self->name, user,
-             error);
-    else if (postgres_answer(a->postgres)[0] == '\0')
-        fail(ERR_PEER, "there is no role %s; as superuser on %s: CREATE ROLE %s LOGIN REPLICATION",
-             user, a->self->name, user);
-    else if (postgres_answer(a->postgres)[0] != 'f')
-        fail(
-            ERR_PEER,
-            "the role %s is a superuser, and no superuser passes a tunnel; as superuser on %s: ALTER "
-            "ROLE %s NOSUPERUSER, or name another role in tunnel_user",
-            user, a->self->name, user);
-    else if (call_postgres(a->self, &fd) == 0) {
-        log_info("tunnel: %s is led to PostgreSQL as %s", p->far, user);
-        gate_open(&p->gate);
-        stream_connect(&p->stream, fd);
-        p->state = PASSAGE_OPEN;
-        p->due_us = NEVER_US;
+    code = error != NULL ? fail(ERR_PEER, "PostgreSQL of %s does not tell about the role %s: %s",
+                                a->self->name, s->user, error)
+                         : check_powers(a, s, postgres_answer(a->postgres));
+    if (code == 0)
+        code = call_postgres(a->self, &fd);
+    if (code < 0) {
+        refuse_service(p, "28000");
         return;
     }
-    refuse_service(p, "28000");
+    log_info("tunnel: %s is led to PostgreSQL as %s%s", p->far, s->user,
+             s->replication ? ", to replicate" : "");
+    gate_open(&p->gate);
+    stream_connect(&p->stream, fd);
+    p->state = PASSAGE_OPEN;
+    p->due_us = NEVER_US;
 }
 
 static void
 guard(struct agent *a, struct passage *p)
 {
-    const struct startup *startup = &p->gate.startup;
-
     for (; p->declined < p->gate.encryptions; p->declined++) /* it is inside of SSH */
         if (stream_say(&p->stream, "N", 1) < 0)
             return; /* it does not read: its time runs out */
@@ -433,18 +512,10 @@ guard(struct agent *a, struct passage *p)
     case GATE_OPEN:
         break;
     case GATE_ASKED:
-        if (strcmp(startup->user, a->config->tunnel_user) != 0) {
-            char shown[128];
-
-            fail(ERR_PEER,
-                 "the tunnel leads to PostgreSQL for the role %s only, not for %s: user=%s",
-                 a->config->tunnel_user,
-                 text_escape(shown, sizeof shown, startup->user, strlen(startup->user)),
-                 a->config->tunnel_user);
+        if (check_startup(a, &p->gate.startup) < 0)
             refuse_service(p, "28000");
-        } else {
+        else
             check_role(a, p);
-        }
         break;
     case GATE_CANCELS:
         stream_end(&p->stream);
@@ -454,7 +525,7 @@ guard(struct agent *a, struct passage *p)
         break;
     case GATE_REFUSED:
         fail(ERR_PEER, "%s", p->gate.why);
-        refuse_service(p, "08P01");
+        refuse_service(p, "42501");
         break;
     }
 }

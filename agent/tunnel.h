@@ -2,7 +2,8 @@
  * tunnel: sockets in the run directory that lead to another member, each client over a stream
  * (stream.h) of its own.
  *
- *   <run>/tunnel/.s.PGSQL.5432         the current primary's PostgreSQL, for the role tunnel_user
+ *   <run>/tunnel/.s.PGSQL.5432         the current primary's PostgreSQL: SQL for the role
+ *                                      tunnel_user, replication for the agents' role
  *   <run>/far/<member>/control         that member's agent, for the commands it answers from afar
  *   <run>/far/<member>/.s.PGSQL.5432   that member's relay: its spool
  *
@@ -13,8 +14,9 @@
  * one is dialled at a time.
  *
  * The far end of `postgres` has a gate (gate.h): encryption is declined twice (SSH does that),
- * cancel requests are dropped, and only the role tunnel_user passes, if PostgreSQL says that it is
- * no superuser. A standby passes the stream on through its own tunnel.
+ * cancel requests are dropped, and only those two roles pass, if PostgreSQL says that they can
+ * become nothing worse: no superuser, nor a member of one; with SQL no role that replicates, for
+ * that could make slots. A standby passes the stream on through its own tunnel.
  */
 #ifndef AGENT_TUNNEL_H
 #define AGENT_TUNNEL_H

@@ -155,8 +155,10 @@ check_tunnel(struct validation *v)
     const char *const values[] = {host, "5432", v->config->tunnel_user, "postgres", "5", NULL};
     PGresult *rows = PQexecParams(
         v->conn,
-        "select 1 from pg_roles where rolname = $1 and rolcanlogin and rolreplication"
-        " and not rolsuper"
+        "select 1 from pg_roles where rolname = $1 and rolcanlogin"
+        " and not exists (select from pg_roles g where pg_has_role(pg_roles.oid, g.oid, 'member')"
+        " and (g.rolsuper or g.rolreplication or g.rolcreaterole"
+        " or g.rolname in ('pg_execute_server_program', 'pg_write_server_files')))"
         " and has_function_privilege(oid, 'pg_ls_dir(text,boolean,boolean)', 'execute')"
         " and has_function_privilege(oid, 'pg_stat_file(text,boolean)', 'execute')"
         " and has_function_privilege(oid, 'pg_read_binary_file(text)', 'execute')"
@@ -167,25 +169,26 @@ check_tunnel(struct validation *v)
 
     PQclear(rows);
     if (!right) {
-        validate_say(v, READY_WARN,
-                     "there is no role %s with the rights of seed and rejoin: neither would work",
-                     role[0]);
+        validate_say(
+            v, READY_WARN,
+            "there is no role %s with the rights of seed and rejoin, and no more: neither would work",
+            role[0]);
         validate_remedy(
             v,
-            "on the primary: create role %s login replication; grant execute on function "
+            "on the primary: create role %s login (or alter role %s noreplication nosuperuser "
+            "nocreaterole); grant execute on function "
             "pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean), "
             "pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) to %s",
-            role[0], role[0]);
+            role[0], role[0], role[0]);
     }
     snprintf(host, sizeof host, "%s/tunnel", v->self->run);
     conn = v->primary ? NULL : PQconnectdbParams(names, values, 0);
     if (conn != NULL && PQstatus(conn) != CONNECTION_OK) {
         validate_say(v, READY_WARN, "no way to the primary's PostgreSQL: %s", PQerrorMessage(conn));
-        validate_remedy(
-            v,
-            "the link must be up; on the primary, in pg_hba.conf: local all,replication "
-            "%s peer map=walferry",
-            role[0]);
+        validate_remedy(v,
+                        "the link must be up; on the primary, in pg_hba.conf: local all "
+                        "%s peer map=walferry",
+                        role[0]);
     } else if (right) {
         validate_say(v, READY_OK, "the role %s has its rights%s", role[0],
                      conn != NULL ? ", and gets to the primary" : "");

@@ -300,7 +300,7 @@ up() {
     start_postgres 1
     sql 1 "create role walferry login replication; grant pg_monitor to walferry;
         grant execute on function pg_promote, pg_wal_replay_resume, pg_reload_conf to walferry;
-        create role walferry_tunnel login replication; grant pg_monitor to walferry_tunnel;
+        create role walferry_tunnel login; grant pg_monitor to walferry_tunnel;
         grant execute on function pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean),
             pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) to walferry_tunnel" || die "no role"
     start_agent 1

@@ -4,6 +4,7 @@
 #include "base/fail.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,33 @@
 #define PROTOCOL_3_0      (UINT32_C(3) << 16)
 #define POSTGRES_EPOCH_US INT64_C(946684800000000)
 #define XLOGDATA_BYTES    (1 + 4 + 1 + 8 + 8 + 8)
+
+/* As PostgreSQL reads it, any beginning of a word; what it takes for an error counts as yes. */
+static bool
+is_yes(const char *value)
+{
+    static const char *const no[] = {"false", "no", "off", "0"};
+
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++)
+        if (value[0] != '\0' && strncasecmp(value, no[i], strlen(value)) == 0)
+            return strcasecmp(value, "o") == 0;
+    return true;
+}
+
+/* "-c name=value" or "--name=value", with '-' for '_' and backslashes: no name that is set hides
+ * from this, though a value may be taken for one. */
+static bool
+may_rename(const char *options)
+{
+    char text[STARTUP_MAX]; /* no packet is longer */
+    size_t n = 0;
+
+    for (; *options != '\0'; options++)
+        if (*options != '\\')
+            text[n++] = (char)(*options == '-' ? '_' : tolower((unsigned char)*options));
+    text[n] = '\0';
+    return strstr(text, "application_name") != NULL;
+}
 
 static int
 startup_parameters(struct reader *r, struct startup *s)
@@ -32,13 +60,14 @@ startup_parameters(struct reader *r, struct startup *s)
         value = reader_string(r);
         if (value == NULL)
             return fail(ERR_PEER, "the start-up packet is cut short");
-        if (strcmp(name, "replication") == 0)
-            s->replication = strcasecmp(value, "true") == 0 || strcasecmp(value, "on") == 0 ||
-                             strcasecmp(value, "yes") == 0 || strcmp(value, "1") == 0 ||
-                             strcmp(value, "database") == 0;
-        else if (strcmp(name, "user") == 0) /* as for PostgreSQL the last one counts */
+        if (strcmp(name, "replication") == 0) {
+            s->replication = is_yes(value);
+            s->database |= strcmp(value, "database") == 0;
+        } else if (strcmp(name, "user") == 0) /* as for PostgreSQL the last one counts */
             snprintf(s->user, sizeof s->user, "%s", strlen(value) < sizeof s->user ? value : "");
-        else if (strcmp(name, "application_name") == 0)
+        else if (strcmp(name, "options") == 0)
+            s->renames |= may_rename(value);
+        else if (strcasecmp(name, "application_name") == 0) /* any setting, in any case */
             snprintf(s->application_name, sizeof s->application_name, "%s", value);
     }
 }

@@ -5,6 +5,12 @@
  * GATE_ENCRYPTIONS requests for encryption (SSH does that), each to be answered by one byte 'N';
  * then a request to cancel, which never passes, for its key would be for any session of the server,
  * or the start-up packet. That is held until gate_open: the caller judges who asks.
+ *
+ * Then an ordinary session passes as it is: what it may do is its role's affair. For replication
+ * every message is looked at, a command whole, before its end passes, for a role that replicates
+ * may do more than copy: only physical replication without a slot, or with a temporary one named as
+ * pg_basebackup does; no slot is made to stay, moved on or dropped, and no feedback holds back
+ * vacuum.
  */
 #ifndef SHIPPER_GATE_H
 #define SHIPPER_GATE_H
@@ -30,6 +36,8 @@ struct gate {
     size_t judged;          /* of it: may go */
     unsigned encryptions;   /* asked for so far; the caller answers */
     struct startup startup; /* from ASKED on */
+    uint64_t passing;       /* of a message that may go, still to come */
+    bool streaming;         /* START_REPLICATION was the last command */
     char why[GATE_WHY_MAX];
 };
 

@@ -23,6 +23,8 @@ struct startup {
     size_t bytes; /* consume these */
     bool newer;   /* asks for more than protocol 3.0: answer pgwire_put_negotiate */
     bool replication;
+    bool database; /* ... and SQL: replication=database */
+    bool renames;  /* its `options` may set another application_name */
     char application_name[64];
     char user[64]; /* "" : none, or longer than a role's name can be */
 };

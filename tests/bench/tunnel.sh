@@ -64,8 +64,8 @@ forward() { # the same line, the cipher that is fastest
     pids+=($!)
     wait_for 20 "test -S $D/fwd/.s.PGSQL.5432" || die "no ssh -L"
 }
-OURS="host=$D/dc2/run/tunnel port=5432 user=walferry_tunnel"
-THEIRS="host=$D/fwd port=5432 user=walferry_tunnel"
+OURS="host=$D/dc2/run/tunnel port=5432 user=walferry"
+THEIRS="host=$D/fwd port=5432 user=walferry"
 copy() { as "$PGBIN/pg_basebackup" -d "$1" -D - -Ft -X none -c fast --no-manifest 2>/dev/null; }
 rate() { # CONNINFO: MB/s of what pg_basebackup writes
     local begin=${EPOCHREALTIME/./} bytes

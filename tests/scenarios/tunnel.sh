@@ -58,9 +58,22 @@ refuses "the tunnel on the primary" "is the primary itself" as "$PGBIN/psql" -XA
 sql1 "alter role walferry_tunnel superuser" >/dev/null
 refuses "a superuser" "superuser on dc1-a: ALTER ROLE walferry_tunnel NOSUPERUSER" through "select 1"
 sql1 "alter role walferry_tunnel nosuperuser rename to elsewhere" >/dev/null 2>&1 || sql1 "alter role walferry_tunnel nosuperuser; alter role walferry_tunnel rename to elsewhere" >/dev/null
-refuses "a role that is not there" "CREATE ROLE walferry_tunnel LOGIN REPLICATION" through "select 1"
+refuses "a role that is not there" "CREATE ROLE walferry_tunnel LOGIN" through "select 1"
 sql1 "alter role elsewhere rename to walferry_tunnel" >/dev/null
 [ "$(through "select 1")" = 1 ] || fail "it does not open again"
+for grant in "$RUN_AS" "between" "pg_execute_server_program"; do
+    sql1 "create role between; grant \"$RUN_AS\" to between; grant \"$grant\" to walferry_tunnel" >/dev/null
+    refuses "a member of $grant" "member of ($RUN_AS|pg_execute_server_program), which (is a superuser|runs programs)" through "select 1"
+    sql1 "revoke \"$grant\" from walferry_tunnel; drop role between" >/dev/null
+done
+sql1 "alter role walferry_tunnel replication" >/dev/null
+refuses "a role that could make slots" "may replicate.*ALTER ROLE walferry_tunnel NOREPLICATION" through "select 1"
+sql1 "alter role walferry_tunnel noreplication createrole" >/dev/null
+refuses "a role that makes roles" "makes roles.*NOCREATEROLE" through "select 1"
+sql1 "alter role walferry_tunnel nocreaterole" >/dev/null
+refuses "a client with the name of a link" "application_name is that of a member" through "select 1" application_name=Walferry_dc2_A
+refuses "... in options" "application_name is that of a member" through "select 1" "options='-c application-name=walferry_dc2_a'"
+[ "$(through "select 1")" = 1 ] || fail "it does not open for a harmless one"
 as_nobody='$SIG{PIPE} = "IGNORE"; chdir $ARGV[0]; chmod 0755, "."; chmod 0666, $n = ".s.PGSQL.5432"; $> = 65534; $s = IO::Socket::UNIX->new(Peer => $n) or die $!;
     print $s pack "NN", 8, 80877103; exit(read($s, $n, 1) ? 0 : 1)' # SSLRequest: who is let in hears N
 if [ "$(id -u)" = 0 ]; then
@@ -87,6 +100,27 @@ for what in encryptions pings; do
 done
 expect 20 '[ "$(field 1 .tunnel.streams)" = 0 ]'
 
+step "replication through it: copies, and nothing that stays behind"
+replicate() { as "$PGBIN/psql" -XAtq "$TUNNEL user=walferry replication=${2:-true}" -c "$1" 2>&1; } # COMMAND [KIND]
+slots() { sql1 "select string_agg(slot_name || ' ' || restart_lsn, ',') from pg_replication_slots where slot_name <> 'walferry_dc2_a'"; }
+[ "$(replicate IDENTIFY_SYSTEM | cut -d'|' -f1)" = "$(field 1 .system_identifier)" ] || fail "no replication: $(replicate IDENTIFY_SYSTEM)"
+sql1 "select pg_create_physical_replication_slot('archive', true)" >/dev/null
+before=$(slots)
+refuses "a slot that stays" "is temporary and physical" replicate "CREATE_REPLICATION_SLOT thief PHYSICAL RESERVE_WAL"
+refuses "a temporary one of another name" "is temporary and physical" replicate "CREATE_REPLICATION_SLOT thief TEMPORARY PHYSICAL RESERVE_WAL"
+refuses "dropping a slot" "dropped on the primary's host" replicate "DROP_REPLICATION_SLOT archive"
+refuses "moving a slot on" "uses no slot but" replicate "START_REPLICATION SLOT archive PHYSICAL 0/3000000"
+refuses "SQL" "what a copy and physical replication need" replicate "select 1"
+refuses "replication with SQL" "is physical: replication=true" replicate "IDENTIFY_SYSTEM" database
+refuses "pg_receivewal --create-slot" "is temporary and physical" as "$PGBIN/pg_receivewal" -d "$TUNNEL" -U walferry --slot thief --create-slot
+[ "$(slots)" = "$before" ] || fail "slots are $(slots), were $before"
+sql1 "select pg_drop_replication_slot('archive')" >/dev/null
+as mkdir "$WALFERRY_DEMO/received"
+as "$PGBIN/pg_receivewal" -d "$TUNNEL" -U walferry -D "$WALFERRY_DEMO/received" -n >"$WALFERRY_DEMO/received.log" 2>&1 &
+receiver=$!
+expect 20 'ls "$WALFERRY_DEMO/received" | grep -q "^0000"'
+pkill -P $receiver; kill $receiver 2>/dev/null; wait $receiver 2>/dev/null
+
 step "the far agent and its relay, both ways"
 for way in "$run2 dc1-a" "$run1 dc2-a"; do
     set -- $way
@@ -99,7 +133,7 @@ done
 step "four copies at once, under load"
 load 60
 for n in 1 2 3 4; do
-    as "$PGBIN/pg_basebackup" -d "$TUNNEL" -D "$WALFERRY_DEMO/copy$n" -X none -c fast >"$WALFERRY_DEMO/copy$n.log" 2>&1 &
+    as "$PGBIN/pg_basebackup" -d "$TUNNEL" -U walferry -D "$WALFERRY_DEMO/copy$n" -X $([ $n = 1 ] && echo stream || echo none) -c fast >"$WALFERRY_DEMO/copy$n.log" 2>&1 &
     copy[n]=$!
 done
 expect 20 '[ "$(field 1 .tunnel.streams)" -ge 4 ]'

@@ -107,9 +107,9 @@ step "the agents' role and its way in"
 sql1 "revoke execute on function pg_promote from walferry" >/dev/null
 finds 2 dc2-a fail rights 'walferry lacks a right' 'grant execute on function pg_promote'
 sql1 "grant execute on function pg_promote to walferry" >/dev/null
-sql1 "alter role walferry_tunnel noreplication" >/dev/null
-finds 2 dc1-a warn tunnel 'no role walferry_tunnel with the rights' 'create role walferry_tunnel'
 sql1 "alter role walferry_tunnel replication" >/dev/null
+finds 2 dc1-a warn tunnel 'no role walferry_tunnel with the rights' 'create role walferry_tunnel'
+sql1 "alter role walferry_tunnel noreplication" >/dev/null
 hba=$WALFERRY_DEMO/dc1/etc/pg_hba.conf
 echo "local all,replication walferry,$RUN_AS trust" | put "$hba"
 sql1 "select pg_reload_conf()" >/dev/null

@@ -497,12 +497,54 @@ test_pgwire_answers_without_room_write_nothing(void **state)
     assert_int_equal(which, 10);
 }
 
+static void
+test_pgwire_startup_reads_replication_and_names_as_postgresql_does(void **state)
+{
+    static const struct {
+        const char *text; /* name=value */
+        bool replication, database, renames;
+    } cases[] = {
+        {"replication=t", true, false, false},
+        {"replication=Yes", true, false, false},
+        {"replication=o", true, false, false},
+        {"replication=", true, false, false},
+        {"replication=database", true, true, false},
+        {"replication=of", false, false, false},
+        {"replication=F", false, false, false},
+        {"replication=0", false, false, false},
+        {"options=-c search_path=a", false, false, false},
+        {"options=-c application_name=a", false, false, true},
+        {"options=--application-NAME=a", false, false, true},
+        {"options=-c appli\\cation\\_name=a", false, false, true},
+        {"options=-c applicapplication_name=a", false, false, true},
+    };
+    struct startup s;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char parameters[128] = "";
+        size_t n = strlen(cases[i].text) + 2;
+
+        memcpy(parameters, cases[i].text, n - 2);
+        *strchr(parameters, '=') = '\0';
+        put_startup(3u << 16, parameters, n);
+        assert_int_equal(pgwire_startup(&in, &s), 0);
+        assert_int_equal(s.replication, cases[i].replication);
+        assert_int_equal(s.database, cases[i].database);
+        assert_int_equal(s.renames, cases[i].renames);
+    }
+    put_startup(3u << 16, "Application_Name\0me\0", 21);
+    assert_int_equal(pgwire_startup(&in, &s), 0);
+    assert_string_equal(s.application_name, "me");
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pgwire_startup_of_a_walreceiver),
         cmocka_unit_test(test_pgwire_startup_cut_short_waits),
+        cmocka_unit_test(test_pgwire_startup_reads_replication_and_names_as_postgresql_does),
         cmocka_unit_test(test_pgwire_startup_whose_parameters_are_cut_is_refused),
         cmocka_unit_test(test_pgwire_startup_knows_the_other_packets),
         cmocka_unit_test(test_pgwire_startup_refuses_what_is_none),
