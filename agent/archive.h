@@ -4,7 +4,8 @@
  * The command is what a restore_command is, so that one can be pasted: run by /bin/sh, with %f (the
  * segment's name), %p (where to put it, an absolute path) and %% filled in; exit 0: it is there.
  * A worker runs it, in the agent's environment, at most ARCHIVE_LIMIT_US. Exit 0 is not believed:
- * the file must be a whole segment of this cluster, this place and this timeline (pgwal_check).
+ * the file must be a whole segment of this cluster, this place and this timeline (pgwal_check); its
+ * records are for proof.h.
  */
 #ifndef AGENT_ARCHIVE_H
 #define AGENT_ARCHIVE_H

@@ -141,6 +141,15 @@ next_wanted(const struct agent *a, const struct gap *gap)
     return end > gap->start ? end : gap->start;
 }
 
+/* What has come of it, also what is not proven yet. */
+static lsn_t
+come(const struct agent *a, const struct gap *gap)
+{
+    lsn_t next = next_wanted(a, gap), proof = proof_next(&a->ladder.proof);
+
+    return proof > next ? proof : next;
+}
+
 static uint64_t
 left(const struct agent *a, const struct gap *gap)
 {
@@ -272,7 +281,7 @@ begin_archive(struct agent *a, struct gap *gap, int64_t now_us)
 {
     struct ladder *d = &a->ladder;
     const struct identity *identity = agent_identity(a);
-    lsn_t next = next_wanted(a, gap), end;
+    lsn_t next = come(a, gap), end;
     timeline_t file;
     char path[300];
 
@@ -343,7 +352,8 @@ climb(struct agent *a, struct gap *gap, enum rung rung, int64_t now_us)
     struct climb *c = &d->climb[d->link];
 
     outbox_stop(&d->store);
-    d->fetched = false;
+    proof_drop(&d->proof);
+    d->fetched = d->proving = false;
     d->rung = rung;
     if (rung == RUNG_ARCHIVE) {
         begin_archive(a, gap, now_us);
@@ -439,6 +449,8 @@ give(struct agent *a, const struct gap *gap, int64_t now_us)
         code = spool_adopt(s, &j->identity);
     if (code == 0 && spool_empty(s))
         code = spool_begin(s, timeline, j->lsn);
+    if (code == 0 && d->given_bytes == 0 && !d->switched && proof_next(&d->proof) != j->lsn)
+        code = proof_begin(&d->proof, s, timeline, j->lsn);
     while (code == 0 && d->given_bytes < upto && d->given_bytes < turn) {
         uint32_t left_here = upto - d->given_bytes, n = (uint32_t)sizeof bytes;
 
@@ -447,7 +459,7 @@ give(struct agent *a, const struct gap *gap, int64_t now_us)
         if (durable_read(fd, bytes, n, d->given_bytes) != (ssize_t)n)
             code = fail_sys(ERR_LOCAL, "cannot read %s", j->path);
         else
-            code = spool_append(s, timeline, j->lsn + d->given_bytes, bytes, n, now_us);
+            code = proof_put(&d->proof, s, timeline, j->lsn + d->given_bytes, bytes, n, now_us);
         if (code == 0)
             d->given_bytes += n;
     }
@@ -457,6 +469,49 @@ give(struct agent *a, const struct gap *gap, int64_t now_us)
     if (code == ERR_AGAIN) /* it waits for a flush */
         return 0;
     return code < 0 ? code : d->given_bytes == j->identity.segment_bytes;
+}
+
+/* All has come but the end of its last record: pg_wal, where the gap ends, has that. 0, or an
+ * error: ERR_CORRUPT when the record does not go on there. */
+static int
+prove_end(struct agent *a, const struct gap *gap)
+{
+    struct ladder *d = &a->ladder;
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    struct records *r = &d->beyond;
+    uint32_t segment_bytes = agent_identity(a)->segment_bytes;
+    static uint8_t bytes[FRAME_WAL_MAX];
+    char path[sizeof a->self->pgdata + 40], name[SEGMENT_NAME_SIZE];
+    lsn_t held = d->proof.records.whole, end;
+    timeline_t file;
+    size_t n = sizeof bytes;
+    ssize_t got;
+    int fd;
+
+    if (proof_next(&d->proof) != d->until || held >= d->until) {
+        d->proving = false;
+        return 0;
+    }
+    if (!d->proving)
+        *r = d->proof.records;
+    d->proving = true;
+    if (s == NULL || s->flush <= r->at)
+        return 0;
+    if (n > s->flush - r->at)
+        n = (size_t)(s->flush - r->at);
+    switches(a, gap, r->at, &file, &end);
+    segment_name(name, file, r->at, segment_bytes);
+    snprintf(path, sizeof path, "%s/pg_wal/%s", a->self->pgdata, name);
+    if (durable_open(AT_FDCWD, path, DURABLE_READ, &fd) < 0)
+        return 0; /* pg_wal goes on: look_at_end sees it */
+    got = durable_read(fd, bytes, n, r->at % segment_bytes);
+    durable_close(fd);
+    r->timeline = file;
+    if (got > 0 && records_put(r, bytes, (size_t)got) < 0 && r->whole <= held)
+        return ERR_CORRUPT;
+    if (r->whole > held)
+        proof_trust(&d->proof);
+    return 0;
 }
 
 static void
@@ -491,7 +546,7 @@ run_archive(struct agent *a, struct gap *gap, int64_t now_us)
     struct ladder *d = &a->ladder;
     const struct archive_job *j = &d->archive.job;
     char cost[100];
-    int got;
+    int got = 0;
 
     if (archive_done(&d->archive)) {
         if (j->reason[0] != '\0') {
@@ -510,24 +565,26 @@ run_archive(struct agent *a, struct gap *gap, int64_t now_us)
         set_state(a, gap, GAP_IN_FLIGHT, "got from the archive: %s are left",
                   price(d, left(a, gap), cost, sizeof cost));
         got = give(a, gap, now_us);
-        if (got == ERR_LOCAL) {
-            cannot_keep(a, gap, now_us);
-            return;
-        }
-        if (got < 0) {
-            answer(a, d->link, RUNG_ARCHIVE, "%s", fail_message());
-            climb(a, gap, RUNG_SPOOLS, now_us);
-            return;
-        }
         if (got == 0)
             return;
         d->fetched = false;
         unlink(j->path);
     }
-    if (left(a, gap) == 0)
+    if (got >= 0)
+        got = prove_end(a, gap);
+    if (got >= 0)
+        got = proof_pour(&d->proof, &d->store.spool, now_us);
+    if (got == ERR_LOCAL) {
+        cannot_keep(a, gap, now_us);
+    } else if (got < 0 && got != ERR_AGAIN) {
+        answer(a, d->link, RUNG_ARCHIVE, "%s", fail_message());
+        climb(a, gap, RUNG_SPOOLS, now_us);
+    } else if (left(a, gap) == 0) {
         filled(a, gap);
-    else if (d->store.spool.written - d->store.spool.start < STORE_BYTES_MAX)
+    } else if (come(a, gap) < d->until &&
+               d->store.spool.written - d->store.spool.start < STORE_BYTES_MAX) {
         begin_archive(a, gap, now_us);
+    }
 }
 
 static void
@@ -535,9 +592,13 @@ run_spools(struct agent *a, struct gap *gap, int64_t now_us)
 {
     struct ladder *d = &a->ladder;
     const char *name = a->config->member[d->member].name;
-    lsn_t end = store_end(a);
+    lsn_t end = store_end(a), come_to;
     char cost[100];
 
+    if (d->store.error[0] == '\0' && prove_end(a, gap) < 0) {
+        d->store.code = ERR_CORRUPT;
+        snprintf(d->store.error, sizeof d->store.error, "%s", fail_message());
+    }
     if (d->store.error[0] != '\0' && d->store.code == ERR_LOCAL) {
         fail(ERR_LOCAL, "%s", d->store.error);
         cannot_keep(a, gap, now_us);
@@ -551,8 +612,9 @@ run_spools(struct agent *a, struct gap *gap, int64_t now_us)
         begin_spool(a, gap, now_us);
         return;
     }
-    if (end > d->moved || (d->store.full && a->link[d->link].sender.far.flushed < end)) {
-        d->moved = end;
+    come_to = come(a, gap);
+    if (come_to > d->moved || (d->store.full && a->link[d->link].sender.far.flushed < end)) {
+        d->moved = come_to;
         d->moved_us = now_us;
     }
     if (left(a, gap) > 0 && now_us - d->moved_us >= SILENT_US) {
@@ -858,6 +920,7 @@ ladder_open(struct agent *a)
     if (code == 0 && d->store.spool.dir >= 0)
         durable_list(d->store.spool.dir, remove_fetched, d->path);
     d->store.bytes_max = STORE_BYTES_MAX;
+    d->store.proof = &d->proof;
     d->store.reserve = a->config->pg_wal_reserve;
     return code;
 }
@@ -866,6 +929,7 @@ void
 ladder_close(struct agent *a)
 {
     archive_release(&a->ladder.archive);
+    proof_release(&a->ladder.proof);
     outbox_close(&a->ladder.store);
 }
 

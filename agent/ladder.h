@@ -10,9 +10,10 @@
  *
  * What archive and spools give goes into a store, an outbox of the ladder's own at <outbox>/gap,
  * which the link ships before it goes on from the server; each segment leaves it when the far side
- * has it on disk. More than fetch_limit is only got with consent. A rung that fails in the middle
- * hands the rest to the next one. When all have said no the gap is lost, and is tried again each
- * RETRY_US, for archives and members come back.
+ * has it on disk. They are not believed: what is not whole records does not get there (proof.h).
+ * More than fetch_limit is only got with consent. A rung that fails in the middle hands the rest to
+ * the next one. When all have said no the gap is lost, and is tried again each RETRY_US, for
+ * archives and members come back.
  */
 #ifndef AGENT_LADDER_H
 #define AGENT_LADDER_H
@@ -46,6 +47,9 @@ struct ladder {
     size_t member;                    /* RUNG_SPOOLS: of the config, asked now */
     char refusals[LADDER_ANSWER_MAX]; /* RUNG_SPOOLS: of the members asked so far */
     struct outbox store;
+    struct proof proof;    /* of what archive and spools give, before the store has it */
+    bool proving;          /* its last record goes on in pg_wal: looked at there, by */
+    struct records beyond; /* ... this */
     struct archive archive;
     bool fetched;               /* a segment is there; given bytes of it are in the store */
     uint32_t given_bytes;       /* of it, as of a timeline */

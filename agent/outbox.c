@@ -133,6 +133,8 @@ start(struct outbox *o, int64_t now_us)
         spool_resume(&o->spool, &timeline, &from); /* compares what is there with the server's */
     if (code == 0 && o->skips)
         from = o->spool.available;
+    if (code == 0 && o->proof != NULL)
+        code = proof_begin(o->proof, &o->spool, timeline, from);
     if (code == 0)
         code = source_start(o->source, &o->identity, timeline, from, now_us);
     if (code < 0)
@@ -164,10 +166,12 @@ take(struct outbox *o, int64_t now_us)
         return spool_put_history(&o->spool, item->timeline, item->bytes, item->length);
     if (spool_empty(&o->spool))
         code = spool_begin(&o->spool, item->timeline, item->lsn);
-    if (code == 0)
-        code =
-            spool_append(&o->spool, item->timeline, item->lsn, item->bytes, item->length, now_us);
-    return code;
+    if (code < 0)
+        return code;
+    if (o->proof != NULL)
+        return proof_put(o->proof, &o->spool, item->timeline, item->lsn, item->bytes, item->length,
+                         now_us);
+    return spool_append(&o->spool, item->timeline, item->lsn, item->bytes, item->length, now_us);
 }
 
 /* Items into the spool; one that has to wait for a flush is kept. */
@@ -215,6 +219,10 @@ fill(struct outbox *o, const struct loop *l, int64_t now_us)
         code = source_report(o->source, &nothing, now_us);
     if (code >= 0)
         code = take_items(o, now_us);
+    if (code >= 0 && o->proof != NULL) {
+        code = proof_pour(o->proof, &o->spool, now_us);
+        code = code == ERR_AGAIN ? 0 : code;
+    }
     if (code < 0 && lacks_comparison(o)) {
         log_warning("%s: PostgreSQL has the WAL before " LSN_FORMAT
                     " no longer, so it is not compared with what is here",

@@ -15,6 +15,7 @@
 #ifndef AGENT_OUTBOX_H
 #define AGENT_OUTBOX_H
 
+#include "proof.h"
 #include "reserve.h"
 
 #include "base/fail.h"
@@ -31,6 +32,7 @@ struct outbox {
     uint64_t bytes_max;
     struct reserve reserve;
     struct spool spool; /* empty, too, while it cannot be opened */
+    struct proof *proof; /* borrowed; what comes passes it. NULL: it is the server's own */
     struct relay relay;
     struct worker flusher;
     struct flush flush;

@@ -64,6 +64,9 @@ filled() { # REGEX of what the agent's log says since the step began
     same
 }
 begin() { step "$@"; MARK=$(stat -c %s "$WALFERRY_DEMO/dc1/agent.log" 2>/dev/null || echo 0); }
+flip() { # FILE: another byte in one of its records, or the right one again
+    printf "\\x$(printf %02x $(($(od -An -tu1 -j 20000 -N 1 "$1") ^ 255)))" | as dd of="$1" bs=1 seek=20000 conv=notrunc status=none
+}
 # A member of a third site: an agent that receives; its PostgreSQL is not started.
 third() { # up|down
     local d=$WALFERRY_DEMO/dc3 port
@@ -250,21 +253,28 @@ walferry 1 gaps fill --yes >/dev/null || fail "gaps fill --yes"
 filled "all of it is here, from the archive"
 set_pool fetch_limit 16GB pool
 
-begin "a third member: what the archive gives is refused by name, the other member's spool has it"
+begin "a third member: one byte of a record is another one in the archive and in its spool: both are refused by name"
 third up
 load 100 -R 150
 kill_agent 2 TERM
 NEXT=$(next_segment)
 for _ in 1 2 3; do rows; done
 expect 20 "archived $NEXT"
-as truncate -s 500000 "$ARCHIVE/dir/$NEXT"
+expect 20 '[ -e "$WALFERRY_DEMO/dc3/spool/$NEXT" ]'
+flip "$ARCHIVE/dir/$NEXT"
+flip "$WALFERRY_DEMO/dc3/spool/$NEXT"
 sql1 "checkpoint" >/dev/null
 expect 10 '[ "$(sql1 "select pg_drop_replication_slot('"'$SLOT'"')")" = "" ]'
 for _ in 1 2 3; do rows; sql1 "checkpoint" >/dev/null; done
 expect 20 '[ ! -e "$DC1_PGDATA/pg_wal/$NEXT" ]'
 start_agent 2
+expect 30 '[ "$(gap state)" = lost ]'
+rung archive | grep -q "the record at .* of segment $NEXT has a wrong CRC" && rung spools | grep -q "dc3-a: the record at .* of segment $NEXT has a wrong CRC" ||
+    fail "the rungs say $(field 1 .gaps)"
+step "... and its spool is as it was"
+flip "$WALFERRY_DEMO/dc3/spool/$NEXT"
+walferry 1 gaps fill >/dev/null || fail "gaps fill"
 filled "all of it is here, from the spool of dc3-a"
-says 1 "archive: .*has 500000 bytes, a segment has 1048576" || fail "the short segment is not named"
 third down
 stop_agents
 sql1 "select pg_drop_replication_slot('walferry_dc3_a')" >/dev/null
