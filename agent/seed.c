@@ -369,7 +369,8 @@ renew_hold(struct seed *s)
 {
     int64_t now_us = clock_us();
 
-    if (s->renewed_us != 0 && now_us - s->renewed_us < RENEW_US)
+    if (s->hold == LSN_UNKNOWN || /* a dry run needs nothing */
+        (s->renewed_us != 0 && now_us - s->renewed_us < RENEW_US))
         return 0;
     s->renewed_us = now_us;
     return hold_set(s->job.dir, s->hold);
