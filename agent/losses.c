@@ -40,7 +40,7 @@ is_there(struct losses *l, timeline_t timeline, lsn_t lsn)
     snprintf(path, sizeof path, "%s/pg_wal/%s", l->job->self->pgdata, name);
     if (access(path, R_OK) == 0)
         return true;
-    return lsn < segment_start(l->fork, l->segment_bytes) && l->present != NULL &&
+    return lsn < segment_start(l->fork, l->segment_bytes) && l->present != NULL && !l->look &&
            l->fetched++ < FETCHED_MAX && present_fetch(l->present, name, path) == 0;
 }
 

@@ -29,6 +29,7 @@ struct losses {
     uint32_t next_xid; /* of its last checkpoint: later transactions began after that */
     lsn_t fork, end;
     PGconn *present; /* NULL: nobody to ask for names, nor for WAL from before the fork */
+    bool look;       /* ... which is not put into pg_wal: nothing is changed here */
     char why[160];   /* out: why there may be more than is listed; "": it is exact */
     int fetched;     /* private: segments that it was asked for */
 };

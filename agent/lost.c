@@ -56,36 +56,12 @@ string_of(const json_t *json, const char *key)
 }
 
 static void
-print_tables(const json_t *tables, const char *before)
-{
-    static const char *const kinds[] = {"inserted", "updated", "deleted"};
-    const json_t *table;
-    size_t i;
-
-    json_array_foreach ((json_t *)(uintptr_t)tables, i, table) {
-        const char *separator = ": ";
-
-        printf("%s%s", before, string_of(table, "table"));
-        for (size_t k = 0; k < 3; k++) {
-            json_int_t n = json_integer_value(json_object_get(table, kinds[k]));
-
-            if (n != 0) {
-                printf("%s%" JSON_INTEGER_FORMAT " %s", separator, n, kinds[k]);
-                separator = ", ";
-            }
-        }
-        if (json_is_true(json_object_get(table, "replaced")))
-            printf("%struncated, dropped or written anew", separator);
-        printf("\n");
-    }
-}
-
-static void
 print_receipt(const json_t *receipt)
 {
     json_int_t count = json_integer_value(json_object_get(receipt, "transactions"));
     const json_t *listed = json_object_get(receipt, "listed"), *t;
     const char *why = json_string_value(json_object_get(receipt, "why_not_exact"));
+    const char *escrow = json_string_value(json_object_get(receipt, "escrow"));
     size_t i;
 
     printf("epoch %" JSON_INTEGER_FORMAT ", %s: %s became the primary",
@@ -97,9 +73,11 @@ print_receipt(const json_t *receipt)
     if (json_is_string(json_object_get(receipt, "at_most")))
         printf("  known then: %s\n", string_of(receipt, "at_most"));
     if (json_is_string(json_object_get(receipt, "fork")))
-        printf("  parted on timeline %" JSON_INTEGER_FORMAT " at %s; WAL up to %s is kept in %s\n",
+        printf("  parted on timeline %" JSON_INTEGER_FORMAT " at %s; WAL up to %s%s%s\n",
                json_integer_value(json_object_get(receipt, "timeline")), string_of(receipt, "fork"),
-               string_of(receipt, "end"), string_of(receipt, "escrow"));
+               string_of(receipt, "end"),
+               escrow != NULL ? " is kept in " : ": nothing of it is kept",
+               escrow != NULL ? escrow : " (walferry seed --discard)");
     if (!json_is_true(json_object_get(receipt, "exact")))
         printf("  exactly: not known%s%s\n", why != NULL ? ", " : " yet; ",
                why != NULL ? why : "walferry rejoin on the former primary tells");
@@ -107,13 +85,13 @@ print_receipt(const json_t *receipt)
         return;
     printf("  %s: %" JSON_INTEGER_FORMAT " transaction%s\n", why != NULL ? "at least" : "exactly",
            count, count == 1 ? "" : "s");
-    print_tables(json_object_get(receipt, "tables"), "    ");
+    receipt_print_tables(json_object_get(receipt, "tables"), "    ");
     json_array_foreach ((json_t *)(uintptr_t)listed, i, t) {
         printf("  xid %" JSON_INTEGER_FORMAT ", committed %s%s%s\n",
                json_integer_value(json_object_get(t, "xid")), string_of(t, "committed"),
                json_is_true(json_object_get(t, "prepared")) ? ", COMMIT PREPARED" : "",
                json_is_true(json_object_get(t, "at_least")) ? ", at least" : "");
-        print_tables(json_object_get(t, "tables"), "    ");
+        receipt_print_tables(json_object_get(t, "tables"), "    ");
     }
     if ((json_int_t)json_array_size(listed) < count)
         printf("  ... and %" JSON_INTEGER_FORMAT " more\n",

@@ -35,6 +35,7 @@ enum option_flag {
     OPTION_POOL = 1024,
     OPTION_LOCAL = 2048,
     OPTION_REASON = 4096,
+    OPTION_DISCARD = 8192,
 };
 
 enum option_value {
@@ -64,6 +65,7 @@ static const struct option {
     {"--pool", OPTION_POOL, VALUE_NONE, offsetof(struct options, pool), 0},
     {"--local", OPTION_LOCAL, VALUE_NONE, offsetof(struct options, local), 0},
     {"--replace", OPTION_SEED, VALUE_NONE, offsetof(struct options, replace), 0},
+    {"--discard", OPTION_DISCARD, VALUE_NONE, offsetof(struct options, discard), 0},
     {"--rate", OPTION_SEED, VALUE_TEXT, offsetof(struct options, rate), 0},
     {"--map", OPTION_SEED, VALUE_TEXT, offsetof(struct options, map), 0},
 };
@@ -123,14 +125,16 @@ static const struct command commands[] = {
     {"sync", command_sync, OPTION_PLACE | OPTION_APPLIED | OPTION_TIMEOUT, 0, -1,
      "[MEMBER] [--applied] [--timeout 60s]",
      "wait until all that is committed now is durable on the other site"},
-    {"seed", command_seed, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE | OPTION_SEED,
-     0, 0, "[--dry-run] [--replace] ...",
+    {"seed", command_seed,
+     OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE | OPTION_SEED | OPTION_DISCARD, 0, 0,
+     "[--dry-run] [--replace] ...",
      "copy the primary to this host, and start it as a standby\n"
      "\n"
      "  --dry-run       size, room, and the time, by a few seconds of a real copy\n"
      "  --replace       instead of the copy that is here, which stays until the new one follows\n"
      "  --yes           do not ask\n"
-     "  --force         also instead of a former primary's data, or of a copy that does not get on\n"
+     "  --discard       also the commits that only the data here has; they are shown first\n"
+     "  --force         also instead of a copy that does not get on\n"
      "  --rate BYTES    per second, as in 20MB\n"
      "  --map OLD=NEW   where a tablespace goes; several with ',' between"},
     {"set", command_set, OPTION_PLACE, 0, 1, "KEY=VALUE",

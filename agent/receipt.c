@@ -133,3 +133,28 @@ receipt_load(const char *spool, uint64_t list_bytes, json_t **ret_receipts)
     *ret_receipts = all;
     return 0;
 }
+
+void
+receipt_print_tables(const json_t *tables, const char *before)
+{
+    static const char *const kinds[] = {"inserted", "updated", "deleted"};
+    const json_t *table;
+    size_t i;
+
+    json_array_foreach ((json_t *)(uintptr_t)tables, i, table) {
+        const char *name = json_string_value(json_object_get(table, "table")), *separator = ": ";
+
+        printf("%s%s", before, name != NULL ? name : "unknown");
+        for (size_t k = 0; k < 3; k++) {
+            json_int_t n = json_integer_value(json_object_get(table, kinds[k]));
+
+            if (n != 0) {
+                printf("%s%" JSON_INTEGER_FORMAT " %s", separator, n, kinds[k]);
+                separator = ", ";
+            }
+        }
+        if (json_is_true(json_object_get(table, "replaced")))
+            printf("%struncated, dropped or written anew", separator);
+        printf("\n");
+    }
+}

@@ -27,4 +27,7 @@ int receipt_save(const char *spool, const json_t *receipt); /* ERR_LOCAL */
  * together are in it, the newest first; a longer one stays out. ERR_LOCAL. */
 int receipt_load(const char *spool, uint64_t list_bytes, json_t **ret_receipts);
 
+/* The "tables" of one, a line each to standard output: "    chat.public.message: 2 inserted". */
+void receipt_print_tables(const json_t *tables, const char *before);
+
 #endif

@@ -26,8 +26,7 @@
 #include "follow.h"
 #include "hold.h"
 #include "job.h"
-#include "lineage.h"
-#include "losses.h"
+#include "parting.h"
 #include "postgres.h"
 #include "present.h"
 #include "receipt.h"
@@ -36,7 +35,6 @@
 #include "base/durable.h"
 #include "base/fail.h"
 #include "base/text.h"
-#include "shipper/pgwal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -48,182 +46,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOOK_MS      200
-#define SEGMENTS_MAX 100000 /* of one fork */
-#define SETTINGS     "postgresql.auto.conf"
+#define LOOK_MS  200
+#define SETTINGS "postgresql.auto.conf"
 
 enum step { STEP_STOP, STEP_KEEP, STEP_LIST, STEP_RECOVER, STEP_REWIND, STEP_FOLLOW, STEP_START };
 #define STEPS (STEP_START + 1)
 
-/* What a data directory's control file says; as of its server's last checkpoint if that runs. */
-struct control_file {
-    uint64_t system_identifier;
-    uint32_t segment_bytes, next_xid;
-    timeline_t timeline;          /* the later one of the two below */
-    timeline_t recovery_timeline; /* of the minimum recovery point; 0: none */
-    bool shut_down, checksums, hints, full_page_writes;
-};
-
 struct rejoin {
     struct job job;
-    struct control_file control;
-    char own[HISTORY_BYTES_MAX + 1], theirs[HISTORY_BYTES_MAX + 1];
-    struct lineage our, their;
-    PGconn *present;
-    /* what the journal holds */
+    struct parting p;
+    /* what the journal holds, beside the primary and where it parted */
     enum step step;
-    char primary[MEMBER_NAME_SIZE];
     json_int_t epoch;
-    timeline_t timeline, their_timeline;
-    lsn_t fork, end; /* end LSN_UNKNOWN: not known before it is stopped */
     char escrow[400];
     bool parted; /* our WAL goes on behind the fork */
     bool reseed; /* a new copy is made, nothing is rewound */
     const struct options *options;
 };
 
-/* ---- what is here ---- */
-
-static bool
-says(const char *line, const char *key, const char **ret_value)
-{
-    size_t length = strlen(key);
-
-    if (strncmp(line, key, length) != 0 || line[length] != ':')
-        return false;
-    *ret_value = line + length + 1 + strspn(line + length + 1, " ");
-    return true;
-}
-
-static void
-take_control(void *context, const char *line)
-{
-    struct control_file *c = context;
-    const char *value;
-
-    if (says(line, "Database system identifier", &value))
-        c->system_identifier = strtoull(value, NULL, 10);
-    else if (says(line, "Database cluster state", &value))
-        c->shut_down = strncmp(value, "shut down", 9) == 0;
-    else if (says(line, "Bytes per WAL segment", &value))
-        c->segment_bytes = (uint32_t)strtoul(value, NULL, 10);
-    else if (says(line, "Latest checkpoint's TimeLineID", &value))
-        c->timeline = (timeline_t)strtoul(value, NULL, 10);
-    else if (says(line, "Min recovery ending loc's timeline", &value))
-        c->recovery_timeline = (timeline_t)strtoul(value, NULL, 10);
-    else if (says(line, "Latest checkpoint's NextXID", &value))
-        c->next_xid = (uint32_t)strtoul(value + strcspn(value, ":") + 1, NULL, 10);
-    else if (says(line, "Latest checkpoint's full_page_writes", &value))
-        c->full_page_writes = strncmp(value, "on", 2) == 0;
-    else if (says(line, "wal_log_hints setting", &value))
-        c->hints = strncmp(value, "on", 2) == 0;
-    else if (says(line, "Data page checksum version", &value))
-        c->checksums = value[0] != '0';
-}
-
-static int
-read_control(struct rejoin *r)
-{
-    const char *const argv[] = {"pg_controldata", r->job.self->pgdata, NULL};
-    struct control_file c = {0};
-    int code = job_run(&r->job, argv, take_control, &c);
-
-    if (code < 0)
-        return code;
-    if (c.recovery_timeline > c.timeline)
-        c.timeline = c.recovery_timeline;
-    if (c.system_identifier == 0 || c.timeline == 0 || !segment_bytes_valid(c.segment_bytes))
-        return fail(ERR_LOCAL, "pg_controldata of %s says nothing that is understood",
-                    r->job.self->pgdata);
-    r->control = c;
-    return 0;
-}
-
-/* Our own history file is in pg_wal as long as its timeline is ours (pg_rewind takes it away); else
- * the spool or the escrow may have it. */
-static int
-read_own_history(struct rejoin *r, timeline_t timeline)
-{
-    char path[512], name[HISTORY_NAME_SIZE];
-    const struct member *self = r->job.self;
-    const char *const places[] = {self->pgdata, self->spool, r->escrow};
-    ssize_t got = 0;
-
-    history_name(name, timeline);
-    for (size_t i = 0; timeline > 1 && i < sizeof places / sizeof *places; i++) {
-        int dir;
-
-        snprintf(path, sizeof path, "%s%s", places[i], i == 0 ? "/pg_wal" : "");
-        got = -1;
-        if (durable_dir(path, &dir) < 0)
-            continue;
-        got = durable_load(dir, name, r->own, sizeof r->own);
-        durable_close(dir);
-        if (got >= 0)
-            break;
-    }
-    if (got < 0)
-        return fail(ERR_LOCAL,
-                    "%s is neither in %s/pg_wal nor in %s: where it parted cannot be told", name,
-                    self->pgdata, self->spool);
-    r->our = (struct lineage){.timeline = timeline, .text = r->own, .length = (size_t)got};
-    return 0;
-}
-
-/* ---- what is there ---- */
-
-static int
-connect_present(struct rejoin *r)
-{
-    char one[8];
-
-    if (r->present != NULL && present_ask(r->present, "select 1", one, sizeof one) == 0)
-        return 0;
-    PQfinish(r->present); /* a question to the DBA or a long step ago */
-    r->present = NULL;
-    if (present_connect(r->job.config, r->job.self, "postgres", &r->present) == 0)
-        return 0;
-    return fail_in(ERR_PEER, "the PostgreSQL of %s is not reached through the tunnel", r->primary);
-}
-
-static int
-read_present(struct rejoin *r)
-{
-    char text[128], query[160], name[HISTORY_NAME_SIZE];
-    uint64_t identifier;
-    int code = connect_present(r);
-
-    if (code == 0)
-        code = present_ask(r->present,
-                           "select case when pg_is_in_recovery() then '' else pg_walfile_name("
-                           "pg_current_wal_insert_lsn()) end",
-                           text, sizeof text);
-    if (code < 0)
-        return code;
-    if (text[0] == '\0')
-        return fail(ERR_PEER, "the PostgreSQL of %s is in recovery: it is no primary", r->primary);
-    text[8] = '\0';
-    r->their_timeline = (timeline_t)strtoul(text, NULL, 16);
-    code = present_ask(r->present, "select system_identifier from pg_control_system()", text,
-                       sizeof text);
-    if (code < 0)
-        return code;
-    identifier = strtoull(text, NULL, 10);
-    if (identifier != r->control.system_identifier)
-        return fail(ERR_CORRUPT,
-                    "%s is another database cluster: its system identifier is %" PRIu64
-                    ", that of %s is %" PRIu64,
-                    r->job.self->pgdata, r->control.system_identifier, r->primary, identifier);
-    history_name(name, r->their_timeline);
-    snprintf(query, sizeof query,
-             "select convert_from(pg_read_binary_file('pg_wal/%s'), 'SQL_ASCII')", name);
-    r->theirs[0] = '\0';
-    if (r->their_timeline > 1)
-        code = present_ask(r->present, query, r->theirs, sizeof r->theirs);
-    r->their = (struct lineage){
-        .timeline = r->their_timeline, .text = r->theirs, .length = strlen(r->theirs)};
-    return code < 0 ? fail_in(code, "cannot read %s of %s", name, r->primary) : 0;
-}
+/* ---- what pg_rewind takes ---- */
 
 /* pg_rewind gives up at a link that is a file on the other side; pg_wal may be one. */
 static int
@@ -256,21 +97,22 @@ check_rewind(struct rejoin *r)
     char text[64];
     int code;
 
-    if (!r->control.checksums && !r->control.hints)
+    if (!r->p.control.checksums && !r->p.control.hints)
         return fail(ERR_LOCAL,
                     "%s has neither data checksums nor wal_log_hints: it cannot be rewound",
                     r->job.self->pgdata);
-    if (r->our.timeline == r->their_timeline) /* one number, two timelines: no tool tells them */
+    if (r->p.our.timeline ==
+        r->p.their.timeline) /* one number, two timelines: no tool tells them */
         return fail(ERR_LOCAL,
                     "%s and %s are on two timelines of one number, %u: it cannot be "
                     "rewound",
-                    r->job.self->name, r->primary, r->their_timeline);
-    if (!r->control.full_page_writes)
+                    r->job.self->name, r->p.primary, r->p.their.timeline);
+    if (!r->p.control.full_page_writes)
         return fail(ERR_LOCAL, "full_page_writes was off here: it cannot be rewound");
-    code = present_ask(r->present, "show full_page_writes", text, sizeof text);
+    code = present_ask(r->p.present, "show full_page_writes", text, sizeof text);
     if (code == 0 && strcmp(text, "on") != 0)
         return fail(ERR_LOCAL, "full_page_writes is off on %s: nothing can be rewound to it",
-                    r->primary);
+                    r->p.primary);
     return code;
 }
 
@@ -283,12 +125,12 @@ save(struct rejoin *r)
     json_t *journal;
     int code;
 
-    snprintf(fork, sizeof fork, LSN_FORMAT, LSN_ARGS(r->fork));
-    snprintf(end, sizeof end, LSN_FORMAT, LSN_ARGS(r->end));
+    snprintf(fork, sizeof fork, LSN_FORMAT, LSN_ARGS(r->p.fork));
+    snprintf(end, sizeof end, LSN_FORMAT, LSN_ARGS(r->p.end));
     journal = json_pack("{s:i s:s s:I s:I s:I s:I s:s s:s s:s s:b s:b}", "step", (int)r->step,
-                        "primary", r->primary, "epoch", r->epoch, "timeline",
-                        (json_int_t)r->timeline, "our_timeline", (json_int_t)r->our.timeline,
-                        "their_timeline", (json_int_t)r->their_timeline, "fork", fork, "end", end,
+                        "primary", r->p.primary, "epoch", r->epoch, "timeline",
+                        (json_int_t)r->p.timeline, "our_timeline", (json_int_t)r->p.our.timeline,
+                        "their_timeline", (json_int_t)r->p.their.timeline, "fork", fork, "end", end,
                         "escrow", r->escrow, "parted", r->parted, "reseed", r->reseed);
     code = job_save(&r->job, journal);
     json_decref(journal);
@@ -309,22 +151,24 @@ load(struct rejoin *r)
                     "primary", &primary, "epoch", &r->epoch, "timeline", &timeline, "our_timeline",
                     &our_timeline, "their_timeline", &their_timeline, "fork", &fork, "end", &end,
                     "escrow", &escrow, "parted", &parted, "reseed", &reseed) < 0 ||
-        step < STEP_STOP || step > STEP_START || !lsn_parse(fork, &r->fork) ||
-        !lsn_parse(end, &r->end)) {
+        step < STEP_STOP || step > STEP_START || !lsn_parse(fork, &r->p.fork) ||
+        !lsn_parse(end, &r->p.end)) {
         json_decref(journal);
         return fail(ERR_CORRUPT, "%s/rejoin.job is not one of walferry's; move it away",
                     r->job.self->spool);
     }
-    snprintf(r->primary, sizeof r->primary, "%s", primary);
+    snprintf(r->p.primary, sizeof r->p.primary, "%s", primary);
     snprintf(r->escrow, sizeof r->escrow, "%s", escrow);
     r->step = (enum step)step;
-    r->timeline = (timeline_t)timeline;
-    r->their_timeline = (timeline_t)their_timeline;
+    r->p.timeline = (timeline_t)timeline;
+    r->p.their.timeline = (timeline_t)their_timeline;
     r->parted = parted != 0;
     r->reseed = reseed != 0;
     json_decref(journal);
-    r->our.timeline = (timeline_t)our_timeline;
-    return r->step > STEP_REWIND ? 0 : read_own_history(r, r->our.timeline); /* or it is gone */
+    r->p.our.timeline = (timeline_t)our_timeline;
+    return r->step > STEP_REWIND
+               ? 0
+               : parting_own_history(&r->p, r->p.our.timeline, r->escrow); /* or it is gone */
 }
 
 /* ---- steps ---- */
@@ -373,53 +217,17 @@ step_stop(struct rejoin *r)
     return code;
 }
 
-/* The disk guard may have taken the beginning away: the first segment that is here. */
-static lsn_t
-first_there(const struct rejoin *r, lsn_t from)
-{
-    lsn_t start = from;
-
-    for (int i = 0; i < SEGMENTS_MAX; i++, start += r->control.segment_bytes) {
-        char name[SEGMENT_NAME_SIZE], path[512];
-
-        segment_name(name, r->our.timeline, start, r->control.segment_bytes);
-        snprintf(path, sizeof path, "%s/pg_wal/%s", r->job.self->pgdata, name);
-        if (access(path, F_OK) == 0)
-            return start;
-    }
-    return from;
-}
-
-/* Where our WAL ends: by its records, the control file knows it only after a clean stop. */
-static int
-find_end(struct rejoin *r)
-{
-    lsn_t from = r->fork;
-    struct pgwal wal;
-    int code = pgwal_open(&wal, r->job.self->pgdata, r->control.segment_bytes);
-
-    /* on a timeline of our own behind the fork: from where that begins */
-    for (timeline_t t = r->timeline; code == 0 && t != r->our.timeline;) {
-        history_switch_point(r->own, r->our.length, t, &from);
-        t = history_next(r->own, r->our.length, t, r->our.timeline);
-    }
-    from = segment_start(from, r->control.segment_bytes);
-    if (code == 0)
-        code = pgwal_end(&wal, r->our.timeline, first_there(r, from), &r->end);
-    pgwal_close(&wal);
-    return code;
-}
-
 /* pg_wal is what counts; what the disk guard took out of it lies in the outbox, and is put back. */
 static int
 keep_wal(struct rejoin *r)
 {
     const struct member *m = r->job.self;
-    int segments = escrow_keep(r->escrow, m->pgdata, r->control.segment_bytes, r->fork, r->end),
+    int segments =
+            escrow_keep(r->escrow, m->pgdata, r->p.control.segment_bytes, r->p.fork, r->p.end),
         more = 0;
 
     if (segments >= 0)
-        more = escrow_add(r->escrow, m->outbox, r->control.segment_bytes, r->fork, r->end);
+        more = escrow_add(r->escrow, m->outbox, r->p.control.segment_bytes, r->p.fork, r->p.end);
     if (more > 0 && escrow_return(r->escrow, m->pgdata) < 0) /* the disk may be full */
         job_say(&r->job, "what is kept of the outbox %s is not put back: %s", m->outbox,
                 fail_message());
@@ -430,76 +238,39 @@ static int
 step_keep(struct rejoin *r)
 {
     char fork[64];
-    int code = find_end(r), segments = 0;
+    int code = parting_end(&r->p, false), segments = 0;
 
     if (code < 0)
         return code;
-    r->parted = r->end > r->fork || r->our.timeline != r->timeline;
-    snprintf(fork, sizeof fork, "timeline %u at " LSN_FORMAT, r->timeline, LSN_ARGS(r->fork));
+    r->parted = parting_goes_on(&r->p);
+    snprintf(fork, sizeof fork, "timeline %u at " LSN_FORMAT, r->p.timeline, LSN_ARGS(r->p.fork));
     if (!r->parted) {
         job_say(&r->job, "nothing parted: the WAL here ends at " LSN_FORMAT ", the pool left %s",
-                LSN_ARGS(r->end), fork);
+                LSN_ARGS(r->p.end), fork);
     } else {
         segments = keep_wal(r);
         if (segments < 0)
             return segments;
         job_say(&r->job, "kept: %d segment%s from %s to " LSN_FORMAT " in %s", segments,
-                segments == 1 ? "" : "s", fork, LSN_ARGS(r->end), r->escrow);
+                segments == 1 ? "" : "s", fork, LSN_ARGS(r->p.end), r->escrow);
     }
     code = escrow_keep_settings(r->escrow, r->job.self->pgdata);
     return code;
 }
 
-static json_t *
-make_receipt(const struct rejoin *r)
-{
-    char fork[LSN_TEXT_SIZE], end[LSN_TEXT_SIZE], when[40];
-
-    snprintf(fork, sizeof fork, LSN_FORMAT, LSN_ARGS(r->fork));
-    snprintf(end, sizeof end, LSN_FORMAT, LSN_ARGS(r->end));
-    return json_pack("{s:I s:s s:s s:s s:I s:s s:s s:s}", "epoch", r->epoch, "primary", r->primary,
-                     "former", r->job.self->name, "listed_at",
-                     text_time(when, sizeof when, clock_wall_us()), "timeline",
-                     (json_int_t)r->timeline, "fork", fork, "end", end, "escrow", r->escrow);
-}
-
 static int
 step_list(struct rejoin *r)
 {
-    struct losses l = {.job = &r->job,
-                       .lineage = r->our,
-                       .segment_bytes = r->control.segment_bytes,
-                       .next_xid = r->control.next_xid,
-                       .fork = r->fork,
-                       .end = r->end};
-    json_t *receipt, *list = NULL;
-    json_int_t count;
-    int code = 0;
+    json_t *receipt = parting_receipt(&r->p, false);
+    bool known = json_object_get(receipt, "transactions") != NULL;
+    char words[256];
+    int code;
 
-    if (connect_present(r) == 0)
-        l.present = r->present;
-    else
-        job_say(&r->job, "tables are told by their files: %s", fail_message());
-    if (r->parted)
-        code = losses_list(&l, &list);
-    else
-        list = json_pack("{s:i s:[] s:[]}", "transactions", 0, "listed", "tables");
-    receipt = make_receipt(r);
-    json_object_set_new(receipt, "exact", json_boolean(code == 0 && l.why[0] == '\0'));
-    if (code == 0) {
-        count = json_integer_value(json_object_get(list, "transactions"));
-        json_object_update(receipt, list);
-        if (l.why[0] != '\0')
-            json_object_set_new(receipt, "why_not_exact", json_string(l.why));
-        job_say(&r->job, "lost: %s %" JSON_INTEGER_FORMAT " transaction%s%s%s; see walferry lost",
-                l.why[0] != '\0' ? "at least" : "exactly", count, count == 1 ? "" : "s",
-                l.why[0] != '\0' ? ": " : "", l.why);
-    } else { /* the WAL is kept: a rejoin does not fail because it cannot be read */
-        json_object_set_new(receipt, "why_not_exact", json_string(fail_message()));
-        job_say(&r->job, "lost: what, is not known (%s); its WAL is kept in %s", fail_message(),
-                r->escrow);
-    }
-    json_decref(list);
+    /* the WAL is kept: a rejoin does not fail because it cannot be read */
+    job_say(&r->job, "lost: %s; %s%s", parting_words(receipt, words, sizeof words),
+            known ? "see walferry lost" : "its WAL is kept in ", known ? "" : r->escrow);
+    json_object_set_new(receipt, "epoch", json_integer(r->epoch));
+    json_object_set_new(receipt, "escrow", json_string(r->escrow));
     code = receipt_save(r->job.self->spool, receipt);
     json_decref(receipt);
     return code;
@@ -565,7 +336,8 @@ write_overrides(const struct rejoin *r, char *ret_config, size_t size)
                  "\"%s\" --member %s --from %s \"%%f\" \"%%p\" || exit 1'\n"
                  "wal_keep_size = '1000TB'\n"
                  "max_slot_wal_keep_size = -1\n",
-                 got > 0 ? "\n" : "", r->escrow, program, r->job.config->file, m->name, r->primary);
+                 got > 0 ? "\n" : "", r->escrow, program, r->job.config->file, m->name,
+                 r->p.primary);
     snprintf(include, sizeof include, "include '%s'\n", ret_config);
     if (got < 0 || durable_replace(dir, SETTINGS, text, strlen(text)) < 0 ||
         (identity.postgres_major < 14 && strncmp(ret_config, m->pgdata, strlen(m->pgdata)) != 0 &&
@@ -595,11 +367,11 @@ step_recover(struct rejoin *r)
     char config[512], option[600];
     const char *const argv[] = {"postgres", "--single", "-D",        r->job.self->pgdata,
                                 "-c",       option,     "template1", NULL};
-    int code = read_control(r);
+    int code = parting_control(&r->p);
 
     if (code < 0 || !r->parted || r->reseed)
         return code;
-    if (!r->control.shut_down) {
+    if (!r->p.control.shut_down) {
         code = write_overrides(r, config, sizeof config);
         if (code < 0)
             return code;
@@ -612,17 +384,17 @@ step_recover(struct rejoin *r)
         if (forbid_start(r, true) < 0)
             return ERR_LOCAL;
         if (code == 0)
-            code = read_control(r);
-        if (code == 0 && !r->control.shut_down)
+            code = parting_control(&r->p);
+        if (code == 0 && !r->p.control.shut_down)
             code = fail(ERR_LOCAL, "it did not end in a clean state");
         if (code == 0)
-            code = find_end(r);
+            code = parting_end(&r->p, false);
         if (code < 0)
             return fail_in(code, "crash recovery failed");
     }
     if (code == 0)
-        code =
-            escrow_keep(r->escrow, r->job.self->pgdata, r->control.segment_bytes, r->fork, r->end);
+        code = escrow_keep(r->escrow, r->job.self->pgdata, r->p.control.segment_bytes, r->p.fork,
+                           r->p.end);
     return code < 0 ? code : 0;
 }
 
@@ -678,13 +450,13 @@ static int
 step_rewind(struct rejoin *r)
 {
     const char *const sync[] = {"initdb", "--sync-only", "-D", r->job.self->pgdata, NULL};
-    int code = r->parted ? read_control(r) : 0;
+    int code = r->parted ? parting_control(&r->p) : 0;
 
     if (code < 0 || !r->parted || r->reseed)
         return code;
-    if (r->control.recovery_timeline == r->their_timeline) /* killed when it was done */
+    if (r->p.control.recovery_timeline == r->p.their.timeline) /* killed when it was done */
         return job_run(&r->job, sync, NULL, NULL);
-    code = connect_present(r);
+    code = parting_connect(&r->p);
     if (code == 0)
         code = escrow_return(r->escrow, r->job.self->pgdata);
     if (code >= 0) /* pg_rewind believes its control file, which is behind after a promotion */
@@ -720,13 +492,13 @@ ready_spool(struct rejoin *r)
     struct spool_word w = {.flushed = LSN_UNKNOWN};
     char slot[SLOT_NAME_SIZE], query[200], text[32];
     lsn_t restart;
-    int code = connect_present(r);
+    int code = parting_connect(&r->p);
 
     config_slot_name(slot, r->job.self->name);
     snprintf(query, sizeof query,
              "select restart_lsn from pg_replication_slots where slot_name = '%s'", slot);
     if (code == 0)
-        code = present_ask(r->present, query, text, sizeof text);
+        code = present_ask(r->p.present, query, text, sizeof text);
     if (code == 0)
         code =
             control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), take_spool, &w);
@@ -735,7 +507,7 @@ ready_spool(struct rejoin *r)
     job_say(&r->job,
             "the spool ends at " LSN_FORMAT ", %s has WAL from " LSN_FORMAT
             " on: the spool begins anew",
-            LSN_ARGS(w.flushed), r->primary, LSN_ARGS(restart));
+            LSN_ARGS(w.flushed), r->p.primary, LSN_ARGS(restart));
     code =
         control_ask(r->job.self->run, json_pack("{s:s}", "command", "renew_spool"), take_spool, &w);
     return code > 0 ? fail(ERR_LOCAL, "the spool does not begin anew: %s", w.why) : code;
@@ -786,8 +558,9 @@ make_copy(struct rejoin *r)
     struct options seed = *r->options;
 
     seed.replace = seed.yes = true;
-    seed.force = is_closed(r); /* it would give up its own copy, too */
-    job_close(&r->job);        /* it takes the lock */
+    /* nobody has written there since all was kept; --force would give up its own copy, too */
+    seed.force = seed.discard = is_closed(r);
+    job_close(&r->job); /* it takes the lock */
     if (command_seed(r->job.config, r->job.self, &seed) != 0)
         return fail(ERR_PEER, "there is no new copy yet: run this again");
     return job_open(&r->job, "rejoin", r->job.config, r->job.self);
@@ -849,7 +622,7 @@ take_epoch(void *context, json_t *line)
 
     if (member == NULL)
         return;
-    snprintf(r->primary, sizeof r->primary, "%s", member);
+    snprintf(r->p.primary, sizeof r->p.primary, "%s", member);
     r->epoch = json_integer_value(json_object_get(epoch, "number"));
 }
 
@@ -863,35 +636,29 @@ look(struct rejoin *r)
     if (control_ask(self->run, json_pack("{s:s}", "command", "status"), take_epoch, r) < 0)
         return fail_in(ERR_PEER, "the agent of %s has to run (systemctl start walferry@%s)",
                        self->name, r->job.config->name);
-    if (r->primary[0] == '\0')
+    if (r->p.primary[0] == '\0')
         return fail(ERR_PEER, "no primary is known here yet: see walferry status");
-    if (strcmp(r->primary, self->name) == 0)
+    if (strcmp(r->p.primary, self->name) == 0)
         return fail(ERR_USAGE,
                     "refused: as far as is known here %s is the primary itself, of epoch "
                     "%" JSON_INTEGER_FORMAT
                     "; if another member was promoted, let their agents meet "
                     "(walferry status) and run this again",
                     self->name, r->epoch);
-    code = read_control(r);
-    if (code == 0)
-        code = read_present(r);
-    if (code == 0)
-        code = read_own_history(r, r->control.timeline);
-    if (code == 0 && !lineage_fork(&r->our, &r->their, &r->timeline, &r->fork)) {
+    code = parting_look(&r->p, r->escrow);
+    if (code < 0)
+        return code;
+    if (code == 0) {
         if (r->step == STEP_START && hold_end(r->job.dir) == 0) /* an earlier one is done */
             (void)!job_forget(&r->job);
         return fail(
             ERR_USAGE,
             "refused: %s is on the timeline %u of %s, it has not parted from it; if it does "
             "not follow, see walferry status",
-            self->name, r->their_timeline, r->primary);
+            self->name, r->p.their.timeline, r->p.primary);
     }
-    if (code == 0 && r->timeline == 0)
-        return fail(ERR_CORRUPT, "%s and %s have no timeline in common", self->name, r->primary);
-    if (code == 0)
-        code = escrow_path(self->spool, r->control.system_identifier, r->timeline, r->fork,
-                           r->escrow, sizeof r->escrow);
-    return code;
+    return escrow_path(self->spool, r->p.control.system_identifier, r->p.timeline, r->p.fork,
+                       r->escrow, sizeof r->escrow);
 }
 
 /* 0: go on, and the journal is on disk; else the exit code. */
@@ -904,7 +671,7 @@ begin(struct rejoin *r)
     job_say(&r->job,
             "%s parted from %s, the primary of epoch %" JSON_INTEGER_FORMAT
             ", on timeline %u at " LSN_FORMAT,
-            r->job.self->name, r->primary, r->epoch, r->timeline, LSN_ARGS(r->fork));
+            r->job.self->name, r->p.primary, r->epoch, r->p.timeline, LSN_ARGS(r->p.fork));
     r->reseed = r->options->replace;
     if (!r->reseed && check_rewind(r) < 0) {
         job_say(&r->job, "%s; a new copy is made instead", fail_message());
@@ -920,13 +687,13 @@ begin(struct rejoin *r)
             "would do: stop PostgreSQL here%s; keep all WAL behind the fork in %s; list what is "
             "lost; %s %s; start as its standby. Nothing was changed",
             job_postgres_runs(&r->job) > 0 ? "" : " (it is down)", r->escrow,
-            r->reseed ? "make a new copy of" : "rewind to", r->primary);
+            r->reseed ? "make a new copy of" : "rewind to", r->p.primary);
         return -1;
     }
     snprintf(question, sizeof question,
              "What was committed here behind the fork is kept and listed, then undone%s, and %s "
              "follows %s.",
-             r->reseed ? ", a new copy is made" : "", r->job.self->name, r->primary);
+             r->reseed ? ", a new copy is made" : "", r->job.self->name, r->p.primary);
     code = job_consent(&r->job, r->options->yes, question);
     if (code != 0)
         return code;
@@ -971,7 +738,7 @@ go_on(struct rejoin *r)
         if (code < 0)
             return code;
     }
-    job_say(&r->job, "done: %s follows %s; it took %s: %s", r->job.self->name, r->primary,
+    job_say(&r->job, "done: %s follows %s; it took %s: %s", r->job.self->name, r->p.primary,
             text_duration(took, sizeof took, clock_us() - begun_us), parts);
     return hold_end(r->job.dir) < 0 ? ERR_LOCAL : job_forget(&r->job);
 }
@@ -998,9 +765,9 @@ resume(struct rejoin *r)
     json_int_t epoch = r->epoch;
     char primary[MEMBER_NAME_SIZE];
     bool open, copying = r->reseed && r->step == STEP_START; /* there may be no directory */
-    int code = copying ? 0 : read_control(r);
+    int code = copying ? 0 : parting_control(&r->p);
 
-    snprintf(primary, sizeof primary, "%s", r->primary);
+    snprintf(primary, sizeof primary, "%s", r->p.primary);
     job_say(&r->job, "going on with the rejoin to %s at step %d of %d", primary, (int)r->step + 1,
             STEPS);
     if (code == 0 &&
@@ -1014,7 +781,7 @@ resume(struct rejoin *r)
     if (r->epoch == epoch && !open)
         return 0;
     if (r->epoch != epoch && r->reseed && r->step >= STEP_REWIND &&
-        strcmp(r->primary, r->job.self->name) != 0)
+        strcmp(r->p.primary, r->job.self->name) != 0)
         return 0; /* seed looks whose copy it has */
     if (open || r->step != STEP_REWIND) {
         job_say(&r->job, "%s: beginning anew",
@@ -1027,7 +794,7 @@ resume(struct rejoin *r)
         ERR_PEER,
         "%s became the primary while this was half rewound to %s: walferry rejoin --replace "
         "makes a new copy; what was lost is listed and kept",
-        r->primary, primary);
+        r->p.primary, primary);
 }
 
 int
@@ -1041,6 +808,7 @@ command_rejoin(const struct config *config, const struct member *self,
         return 2;
     setenv("TZ", "UTC", 1); /* pg_waldump prints local time */
     r.options = options;
+    r.p.job = &r.job;
     code = job_open(&r.job, "rejoin", config, self);
     if (code == 0)
         code = load(&r);
@@ -1053,7 +821,7 @@ command_rejoin(const struct config *config, const struct member *self,
     }
     if (code == 0 && refused == 0 && !options->dry_run)
         code = go_on(&r);
-    PQfinish(r.present);
+    parting_release(&r.p);
     job_close(&r.job);
     return code < 0 ? fell_short(&r) : refused > 0 ? refused : 0;
 }

@@ -17,6 +17,8 @@
 #include "follow.h"
 #include "hold.h"
 #include "job.h"
+#include "parting.h"
+#include "receipt.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
@@ -30,7 +32,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DATABASE      "postgres"
 #define REACH_US      (30 * SECOND_US) /* for the agent's link and tunnel */
 #define RENEW_US      (60 * SECOND_US) /* the hold */
 #define TURN_MS       250
@@ -48,10 +49,11 @@ struct seed {
     struct job job;
     const struct options *options;
     struct datadir d;
-    PGconn *primary;
+    struct parting p; /* and the connection to the primary */
     char conninfo[256];
-    char from[MEMBER_NAME_SIZE]; /* the primary */
-    json_int_t epoch;            /* ... and its epoch */
+    char *from;         /* the primary: p's name of it */
+    json_int_t epoch;   /* ... and its epoch */
+    json_t *receipt;    /* of what --discard destroys; NULL: nothing */
     bool archive_stuck; /* of the primary's PostgreSQL: a backup without WAL would wait for it */
     bool size_known;
     uint64_t base_bytes, whole_bytes;
@@ -147,7 +149,7 @@ wait_for_link(struct seed *s)
             return code;
         code = check_role(s, status);
         up = strcmp(text_at(status, "receiving", "state"), "up") == 0;
-        snprintf(s->from, sizeof s->from, "%s", text_at(status, "epoch", "member"));
+        snprintf(s->from, MEMBER_NAME_SIZE, "%s", text_at(status, "epoch", "member"));
         s->epoch = json_integer_value(at(status, "epoch", "number", NULL));
         if (code == 0 && !up && clock_us() >= until_us)
             code = fail(ERR_PEER, "no WAL comes from the primary: %s",
@@ -176,23 +178,10 @@ reach_primary(struct seed *s)
              "application_name=walferry_seed",
              s->job.self->run, s->job.config->tunnel_user);
     for (;;) {
-        char dbname[sizeof s->conninfo + 100];
+        int code = parting_connect(&s->p);
 
-        snprintf(dbname, sizeof dbname,
-                 "%s dbname=" DATABASE " options='-c statement_timeout=0 -c lock_timeout=0'",
-                 s->conninfo);
-        s->primary = PQconnectdb(dbname);
-        if (PQstatus(s->primary) == CONNECTION_OK)
-            return 0;
-        if (clock_us() >= until_us) {
-            char shown[512];
-            const char *why = PQerrorMessage(s->primary);
-
-            return fail(ERR_PEER, "the tunnel does not reach the primary's PostgreSQL: %s",
-                        text_escape(shown, sizeof shown, why, strcspn(why, "\n")));
-        }
-        PQfinish(s->primary);
-        s->primary = NULL;
+        if (code == 0 || clock_us() >= until_us)
+            return code;
         rest();
     }
 }
@@ -201,7 +190,8 @@ reach_primary(struct seed *s)
 static PGresult *
 ask_primary(const struct seed *s, const char *query, const char *argument)
 {
-    PGresult *r = PQexecParams(s->primary, query, argument != NULL, NULL, &argument, NULL, NULL, 0);
+    PGresult *r =
+        PQexecParams(s->p.present, query, argument != NULL, NULL, &argument, NULL, NULL, 0);
     char shown[512];
     const char *why;
 
@@ -209,7 +199,7 @@ ask_primary(const struct seed *s, const char *query, const char *argument)
         return r;
     why = PQresultErrorMessage(r);
     if (*why == '\0')
-        why = PQerrorMessage(s->primary);
+        why = PQerrorMessage(s->p.present);
     fail(ERR_PEER, "the primary refuses: %s",
          text_escape(shown, sizeof shown, why, strcspn(why, "\n")));
     PQclear(r);
@@ -451,7 +441,7 @@ load_step(struct seed *s)
         (load_spaces(s, json_object_get(journal, "tablespaces")) < 0 ||
          !lsn_parse(text_at(journal, "hold", NULL), &s->hold)))
         code = fail(ERR_CORRUPT, "%s/seed.job is damaged; move it away", s->job.self->spool);
-    snprintf(s->from, sizeof s->from, "%s", text_at(journal, "from", NULL));
+    snprintf(s->from, MEMBER_NAME_SIZE, "%s", text_at(journal, "from", NULL));
     s->epoch = json_integer_value(at(journal, "epoch", NULL, NULL));
     json_decref(journal);
     s->step = step;
@@ -586,6 +576,64 @@ step_settings(struct seed *s)
     return code == 0 ? job_write_settings(&s->job, s->d.fresh) : code;
 }
 
+/* ---- what only the data here has ---- */
+
+static int
+refuse_own(const struct seed *s, const char *what)
+{
+    return fail(ERR_USAGE,
+                "refused: %s. walferry rejoin keeps and lists what only this side has, then "
+                "follows %s; with --discard the new copy destroys it, --dry-run --discard shows it",
+                what, s->from);
+}
+
+/*
+ * WAL here that the primary has not may hold commits that nobody else has: the signal file of a
+ * standby is no proof, anybody may have put it there. Without that file one timeline is none.
+ */
+static int
+check_own(struct seed *s, bool beside)
+{
+    char what[FAIL_MESSAGE_MAX];
+    int code = parting_judge(&s->p, beside);
+
+    if (code < 0)
+        snprintf(what, sizeof what, "whether %s has commits of its own cannot be told (%s)",
+                 s->d.at, fail_message());
+    else if (code == 1)
+        snprintf(what, sizeof what,
+                 "%s has WAL of its own, from timeline %u at " LSN_FORMAT " on up to " LSN_FORMAT,
+                 s->d.at, s->p.timeline, LSN_ARGS(s->p.fork), LSN_ARGS(s->p.end));
+    else if (!datadir_standby(&s->d) && s->p.our.timeline == s->p.their.timeline)
+        snprintf(what, sizeof what,
+                 "%s is no standby's (there is no standby.signal in it), a former primary's may "
+                 "have commits that nobody else has",
+                 s->d.at);
+    else
+        return 0;
+    return refuse_own(s, what);
+}
+
+/* --discard: what is told is destroyed, the DBA has been shown it. */
+static void
+show_own(struct seed *s)
+{
+    char words[256];
+    int code = parting_judge(&s->p, true);
+
+    if (code == 0)
+        return;
+    if (code < 0) {
+        job_say(&s->job, "what only %s has cannot be told: %s", s->d.at, fail_message());
+        return;
+    }
+    s->receipt = parting_receipt(&s->p, true);
+    job_say(&s->job, "only here, and destroyed for good: %s",
+            parting_words(s->receipt, words, sizeof words));
+    receipt_print_tables(json_object_get(s->receipt, "tables"), "    ");
+    json_object_set_new(s->receipt, "epoch", json_integer(s->epoch));
+}
+
 /* What was right when the copy began may not be any more. 0; ERR_AGAIN: the copy is of no use. */
 static int
 check_copy(const struct seed *s)
@@ -613,7 +661,11 @@ step_swap(struct seed *s)
         code = check_copy(s);
         if (code == 0)
             code = job_stop_postgres(&s->job);
-        if (code == 0 && (code = check_copy(s)) < 0) /* promoted in this moment */
+        if (code == 0)
+            code = check_copy(s);
+        if (code == 0 && !s->options->discard && datadir_occupied(&s->d))
+            code = check_own(s, false);
+        if (code < 0) /* promoted in this moment */
             (void)!job_start_postgres(&s->job);
     }
     return code == 0 ? datadir_swap(&s->d) : code;
@@ -668,12 +720,6 @@ prepare(struct seed *s)
             "refused: %s is not empty. walferry seed --replace makes the copy beside it, and keeps it "
             "until the new one follows",
             s->d.at);
-    else if (code == 0 && datadir_occupied(&s->d) && !datadir_standby(&s->d) && !s->options->force)
-        code = fail(
-            ERR_USAGE,
-            "refused: %s is no standby's (there is no standby.signal in it), a former primary's may "
-            "have commits that nobody else has. walferry rejoin keeps them; or move it away",
-            s->d.at);
     else if (code == 0 && datadir_wal_elsewhere(&s->d) && !s->options->force)
         code = fail(ERR_USAGE,
                     "refused: %s/pg_wal is a link, in the new copy the WAL would lie in the data "
@@ -683,6 +729,8 @@ prepare(struct seed *s)
         code = reach_primary(s);
     if (code == 0)
         code = check_primary(s);
+    if (code == 0 && datadir_occupied(&s->d) && !s->options->discard)
+        code = check_own(s, true);
     if (code == 0)
         code = place_tablespaces(s);
     if (code == 0)
@@ -710,6 +758,8 @@ tell_plan(struct seed *s)
             &s->job,
             "the copy of %s goes to %s; free there: %s; its size is unknown: grant pg_monitor to %s on %s",
             s->from, s->d.at, room, s->job.config->tunnel_user, s->from);
+    if (s->options->discard && datadir_occupied(&s->d))
+        show_own(s);
     if (datadir_wal_elsewhere(&s->d))
         job_say(&s->job, "pg_wal, a link now, will lie in the data directory");
     for (size_t i = 0; i < s->d.tablespaces; i++)
@@ -817,9 +867,11 @@ begin(struct seed *s)
         if (code != 0)
             return code;
     }
-    code = ready_wal(s);
-    PQfinish(s->primary);
-    s->primary = NULL;
+    if (s->receipt != NULL)
+        code = receipt_save(s->job.self->spool, s->receipt);
+    if (code == 0)
+        code = ready_wal(s);
+    parting_release(&s->p);
     return code;
 }
 
@@ -881,12 +933,16 @@ command_seed(const struct config *config, const struct member *self, const struc
     if (config_check_local(config, self, stderr) < 0)
         return 2;
     s.options = options;
+    s.p.job = &s.job;
+    s.from = s.p.primary;
+    setenv("TZ", "UTC", 1); /* pg_waldump prints local time */
     code = job_open(&s.job, "seed", config, self);
     if (code == 0)
         code = seed(&s);
     if (code < 0)
         fprintf(stderr, "walferry seed: %s\n", fail_message());
-    PQfinish(s.primary);
+    parting_release(&s.p);
+    json_decref(s.receipt);
     job_close(&s.job);
     return code < 0 ? 1 : code;
 }

@@ -86,7 +86,6 @@ pgwal_postmaster_alive(const char *pgdata)
 int
 pgwal_open(struct pgwal *w, const char *pgdata, uint32_t segment_bytes)
 {
-    char path[512];
     int alive = pgwal_postmaster_alive(pgdata);
 
     *w = (struct pgwal){.dir = -1, .fd = -1, .segment_bytes = segment_bytes};
@@ -95,6 +94,15 @@ pgwal_open(struct pgwal *w, const char *pgdata, uint32_t segment_bytes)
     if (alive > 0)
         return fail(ERR_PEER, "a postmaster runs on %s: its walsender is the way to its WAL",
                     pgdata);
+    return pgwal_open_beside(w, pgdata, segment_bytes);
+}
+
+int
+pgwal_open_beside(struct pgwal *w, const char *pgdata, uint32_t segment_bytes)
+{
+    char path[512];
+
+    *w = (struct pgwal){.dir = -1, .fd = -1, .segment_bytes = segment_bytes};
     snprintf(path, sizeof path, "%s/pg_wal", pgdata);
     if (durable_dir(path, &w->dir) < 0)
         return fail_sys(ERR_LOCAL, "cannot open %s", path);

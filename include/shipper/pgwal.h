@@ -6,7 +6,7 @@
  * recovery would end: the last record whose header, chain and CRC are right. Source of the
  * rules: src/backend/access/transam/xlogreader.c, src/include/access/xlogrecord.h, xlog_internal.h.
  *
- * Never read while a postmaster lives (pgwal_open looks at postmaster.pid).
+ * Never shipped while a postmaster lives (pgwal_open looks at postmaster.pid).
  */
 #ifndef SHIPPER_PGWAL_H
 #define SHIPPER_PGWAL_H
@@ -26,6 +26,8 @@ struct pgwal {
 
 /* ERR_LOCAL: cannot be read; ERR_PEER: a postmaster is alive. */
 int pgwal_open(struct pgwal *w, const char *pgdata, uint32_t segment_bytes);
+/* ... or may be, and the end that is found is one that it has had. */
+int pgwal_open_beside(struct pgwal *w, const char *pgdata, uint32_t segment_bytes);
 void pgwal_close(struct pgwal *w);
 
 /*
