@@ -11,6 +11,7 @@
 #include <fnmatch.h>
 #include <ftw.h>
 #include <limits.h>
+#include <mntent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,11 +66,67 @@ has_entries(const char *path)
     return some;
 }
 
+/* Is there a mount point at `path` (if `itself`) or below it? The mount table knows what no device
+ * number tells: a directory that is bound to another one. */
+static int
+refuse_mounts(const char *path, bool itself, const char *how)
+{
+    char resolved[PATH_MAX], names[4 * PATH_MAX];
+    struct mntent entry;
+    size_t length;
+    FILE *mounts;
+    int code = 0;
+
+    if (realpath(path, resolved) == NULL)
+        return errno == ENOENT ? 0 : fail_sys(ERR_LOCAL, "cannot look at %s", path);
+    if ((mounts = setmntent("/proc/self/mounts", "re")) == NULL)
+        return fail_sys(ERR_LOCAL, "cannot read /proc/self/mounts");
+    length = strlen(resolved);
+    while (code == 0 && getmntent_r(mounts, &entry, names, sizeof names) != NULL)
+        if (strncmp(entry.mnt_dir, resolved, length) == 0 &&
+            (entry.mnt_dir[length] == '/' || (entry.mnt_dir[length] == '\0' && itself)))
+            code = fail(ERR_USAGE, "%s is a mount point: %s", entry.mnt_dir, how);
+    endmntent(mounts);
+    return code;
+}
+
+static int
+refuse_tablespace_mounts(const char *tablespace)
+{
+    return refuse_mounts(tablespace, false,
+                         "what is in a tablespace's directory is renamed inside it. That directory "
+                         "itself may be one, nothing in it: mount it there, or use --map");
+}
+
+/* What a data directory would leave behind that changes its name. */
+static int
+check_mounts(const char *pgdata)
+{
+    char spaces[DATADIR_PATH_SIZE + 16], path[PATH_SIZE];
+    const struct dirent *e;
+    int code = refuse_mounts(
+        pgdata, true,
+        "a new copy is made beside the data directory and takes its name, what is mounted at it or "
+        "in it stays with the old one. Stop PostgreSQL, mount it elsewhere, and make it a directory "
+        "(pgdata), or a link to one (pg_wal; with --force the new copy has its WAL inside)");
+    DIR *dir;
+
+    snprintf(spaces, sizeof spaces, "%.300s/pg_tblspc", pgdata);
+    dir = opendir(spaces);
+    while (code == 0 && dir != NULL && (e = readdir(dir)) != NULL)
+        if (e->d_name[0] != '.')
+            code = refuse_tablespace_mounts(join(path, spaces, e->d_name));
+    if (dir != NULL)
+        closedir(dir);
+    return code;
+}
+
 int
 datadir_init(struct datadir *d, const char *pgdata)
 {
     char resolved[PATH_MAX], parent[PATH_SIZE];
-    struct stat st, above;
+    struct stat above;
+    int code;
 
     *d = (struct datadir){.tablespaces = 0};
     if (realpath(pgdata, resolved) == NULL) {
@@ -85,11 +142,8 @@ datadir_init(struct datadir *d, const char *pgdata)
     parent_of(parent, d->at);
     if (stat(parent, &above) < 0)
         return fail_sys(ERR_LOCAL, "cannot look at %s, where the copy is made", parent);
-    if (stat(d->at, &st) == 0 && st.st_dev != above.st_dev)
-        return fail(ERR_USAGE,
-                    "%s is a mount point: the copy is made beside it and renamed, which needs a "
-                    "directory inside the mounted file system; make pgdata one",
-                    d->at);
+    if ((code = check_mounts(d->at)) < 0)
+        return code;
     if (access(parent, W_OK | X_OK) < 0)
         return fail_sys(ERR_USAGE, "the copy is made beside %s: the user who runs this must own %s",
                         d->at, parent);
@@ -192,7 +246,7 @@ datadir_place(struct datadir *d, const char *oid, const char *from, uint64_t byt
             "directory with --map %s=DIRECTORY, or empty that one",
             from, t->at, version, from);
     d->tablespaces++;
-    return 0;
+    return refuse_tablespace_mounts(t->at);
 }
 
 /* ---- room ---- */

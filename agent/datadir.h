@@ -35,8 +35,8 @@ struct datadir {
     size_t tablespaces;
 };
 
-/* The paths; links in pgdata are followed. Refuses a mount point and a parent that we may not
- * write. */
+/* The paths; links in pgdata are followed. Refuses a mount point at pgdata, in it or in a
+ * tablespace of it, and a parent that we may not write. */
 int datadir_init(struct datadir *d, const char *pgdata);
 
 bool datadir_occupied(const struct datadir *d); /* PGDATA is there and not empty */

@@ -28,6 +28,12 @@ hold_set(int dir, lsn_t from)
 }
 
 int
+hold_resume(int dir, lsn_t from)
+{
+    return hold_from(dir, clock_wall_us()) == UINT64_MAX ? hold_set(dir, from) : 0;
+}
+
+int
 hold_end(int dir)
 {
     if (durable_remove(dir, HOLD_FILE) < 0)

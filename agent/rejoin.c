@@ -22,6 +22,7 @@
  */
 #include "command.h"
 #include "control.h"
+#include "datadir.h"
 #include "escrow.h"
 #include "follow.h"
 #include "hold.h"
@@ -40,6 +41,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +90,67 @@ check_links(const struct rejoin *r)
     if (dir != NULL)
         closedir(dir);
     return code;
+}
+
+/* ... or at a directory that it may not read, as lost+found where a file system is mounted. */
+static int
+check_readable(const char *path)
+{
+    char at[PATH_MAX];
+    DIR *dir = opendir(path);
+    const struct dirent *e;
+    struct stat about;
+    int code = 0;
+
+    while (dir != NULL && code == 0 && (e = readdir(dir)) != NULL)
+        if (fstatat(dirfd(dir), e->d_name, &about, 0) == 0 && S_ISDIR(about.st_mode) &&
+            faccessat(dirfd(dir), e->d_name, R_OK | X_OK, AT_EACCESS) < 0)
+            code = fail(ERR_USAGE,
+                        "refused: %s/%s cannot be read, and pg_rewind reads all directories; let "
+                        "the owner of the data directory read it, or remove it",
+                        realpath(path, at) != NULL ? at : path, e->d_name);
+    if (dir != NULL)
+        closedir(dir);
+    return code;
+}
+
+static int
+check_directories(const struct rejoin *r)
+{
+    const char *pgdata = r->job.self->pgdata;
+    char spaces[300], path[600];
+    DIR *dir;
+    const struct dirent *e;
+    int code = check_readable(pgdata);
+
+    snprintf(path, sizeof path, "%s/pg_wal", pgdata);
+    if (code == 0)
+        code = check_readable(path);
+    snprintf(spaces, sizeof spaces, "%s/pg_tblspc", pgdata);
+    dir = opendir(spaces);
+    while (dir != NULL && code == 0 && (e = readdir(dir)) != NULL) {
+        snprintf(path, sizeof path, "%s/%s", spaces, e->d_name);
+        if (e->d_name[0] != '.')
+            code = check_readable(path);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return code;
+}
+
+/* Told before anything is touched: what the way back would stop at, when PostgreSQL is down. */
+static int
+check_place(const struct rejoin *r)
+{
+    struct datadir d;
+    int code;
+
+    if (r->reseed) {
+        code = datadir_init(&d, r->job.self->pgdata);
+        return code < 0 ? fail_in(code, "refused: no new copy can be made here") : 0;
+    }
+    code = check_links(r);
+    return code == 0 ? check_directories(r) : code;
 }
 
 /* What pg_rewind needs; told before anything is touched. */
@@ -677,7 +740,7 @@ begin(struct rejoin *r)
         job_say(&r->job, "%s; a new copy is made instead", fail_message());
         r->reseed = true;
     }
-    if (!r->reseed && check_links(r) < 0) {
+    if (check_place(r) < 0) {
         fprintf(stderr, "walferry rejoin: %s\n", fail_message());
         return 1;
     }
@@ -719,13 +782,12 @@ go_on(struct rejoin *r)
     int64_t begun_us = clock_us(), since_us = begun_us;
     char took[32], parts[256] = "";
 
-    for (;;) {
-        int code = hold_set(r->job.dir, 1); /* the way back needs WAL from before the fork */
+    int code = hold_resume(r->job.dir, 1); /* the way back needs WAL from before the fork */
+
+    while (code == 0) {
         size_t used = strlen(parts);
 
-        if (code == 0)
-            code = steps[r->step].run(r);
-
+        code = steps[r->step].run(r);
         if (code < 0)
             return code;
         snprintf(parts + used, sizeof parts - used, "%s%s %s", used > 0 ? ", " : "",
@@ -735,9 +797,11 @@ go_on(struct rejoin *r)
             break;
         r->step++;
         code = save(r);
-        if (code < 0)
-            return code;
+        if (code == 0)
+            code = hold_set(r->job.dir, 1);
     }
+    if (code < 0)
+        return code;
     job_say(&r->job, "done: %s follows %s; it took %s: %s", r->job.self->name, r->p.primary,
             text_duration(took, sizeof took, clock_us() - begun_us), parts);
     return hold_end(r->job.dir) < 0 ? ERR_LOCAL : job_forget(&r->job);

@@ -454,7 +454,7 @@ static void
 take_progress(void *context, const char *line)
 {
     struct seed *s = context;
-    uint64_t done_kb, total_kb;
+    uint64_t done_kb, total_kb, before;
 
     if (sscanf(line, "%" SCNu64 "/%" SCNu64 " kB", &done_kb, &total_kb) != 2) {
         /* such as WAL that is not archived: in any language, a minute after all is copied */
@@ -463,6 +463,7 @@ take_progress(void *context, const char *line)
             job_say(&s->job, "%s", line);
         return;
     }
+    before = s->done_bytes;
     s->done_bytes = done_kb << 10;
     s->total_bytes = total_kb << 10;
     s->last_us = clock_us();
@@ -471,7 +472,8 @@ take_progress(void *context, const char *line)
         s->first_bytes = s->done_bytes;
     }
     job_progress(&s->job, "copying", s->done_bytes, s->total_bytes);
-    (void)!renew_hold(s); /* if it cannot be, the day has long to pass */
+    if (s->done_bytes > before)
+        (void)!renew_hold(s); /* if it cannot be, the day has long to pass */
 }
 
 #define BACKUP_ARGS_MAX (24 + 2 * TABLESPACES_MAX)
@@ -682,17 +684,20 @@ static int
 step_follow(struct seed *s)
 {
     struct follow f;
+    int64_t moved_us = clock_us();
     int code = 0;
 
-    follow_begin(&f, &s->job, clock_us());
+    follow_begin(&f, &s->job, moved_us);
     while (code == 0) {
         json_t *status = NULL;
 
         rest();
-        (void)!renew_hold(s);
         (void)!ask_agent(s, &status); /* it may be started again */
         code = follow_look(&f, status, clock_us());
         json_decref(status);
+        if (f.moved_us != moved_us)
+            (void)!renew_hold(s);
+        moved_us = f.moved_us;
     }
     return code < 0 ? code : 0;
 }
@@ -700,9 +705,9 @@ step_follow(struct seed *s)
 static int
 step_clean(struct seed *s)
 {
-    int code = datadir_remove_old(&s->d);
+    int code = hold_end(s->job.dir); /* the new one follows, whatever becomes of the old one */
 
-    return code == 0 ? hold_end(s->job.dir) : code;
+    return code == 0 ? datadir_remove_old(&s->d) : code;
 }
 
 /* ---- together ---- */
@@ -828,6 +833,8 @@ run_steps(struct seed *s)
             return fail_in(code, "step %s, where the same command goes on%s", step_name[s->step],
                            s->step > STEP_SWAP ? " (with --force this copy is given up)" : "");
         s->step_us[s->step] = clock_us() - begun_us;
+        if (s->step < STEP_FOLLOW && (code = hold_set(s->job.dir, s->hold)) < 0)
+            return code;
     }
     return job_forget(&s->job);
 }
@@ -911,7 +918,8 @@ seed(struct seed *s)
         code = begin(s);
     if (code != 0 || s->options->dry_run)
         return code;
-    code = renew_hold(s);
+    if (s->step < STEP_CLEAN)
+        code = hold_resume(s->job.dir, s->hold);
     if (code == 0)
         code = run_steps(s);
     if (code == 0)

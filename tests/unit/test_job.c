@@ -190,6 +190,12 @@ test_hold_lasts_a_day(void **state)
     put("spool/hold", "nonsense");
     assert_true(hold_from(job.dir, now_us) == 0); /* keep all rather than too little */
     assert_int_equal(hold_set(job.dir, 0x1600002A0), 0);
+    put("spool/hold", "16/2A0 1\n"); /* 1970: a command that is tried again does not renew it */
+    assert_int_equal(hold_resume(job.dir, 0x1600002A0), 0);
+    assert_string_equal(get("spool/hold"), "16/2A0 1\n");
+    assert_int_equal(hold_end(job.dir), 0);
+    assert_int_equal(hold_resume(job.dir, 0x1600002A0), 0);
+    assert_true(hold_from(job.dir, now_us) == 0x1600002A0);
     assert_true(hold_from(job.dir, now_us + 25 * 3600 * SECOND_US) == 0x1600002A0); /* it lives */
     durable_close(job.lock);
     assert_true(hold_from(job.dir, now_us + 23 * 3600 * SECOND_US) == 0x1600002A0);
