@@ -225,24 +225,19 @@ judge(struct agent *a, int64_t wall_us)
 static int
 load_history(struct agent *a, timeline_t timeline)
 {
-    char path[512], name[HISTORY_NAME_SIZE];
-    int dir = -1;
-    ssize_t got;
+    int got = 0;
 
     if (timeline == a->history_timeline)
         return 0;
     a->history_bytes = 0;
-    if (timeline > 1) {
-        history_name(name, timeline);
-        snprintf(path, sizeof path, "%s/pg_wal", a->self->pgdata);
-        got = durable_dir(path, &dir) < 0
-                  ? -1
-                  : durable_load(dir, name, a->history, HISTORY_BYTES_MAX + 1);
-        durable_close(dir);
-        if (got < 0)
-            return fail_sys(ERR_LOCAL, "cannot read %s/%s", path, name);
-        a->history_bytes = (size_t)got;
-    }
+    if (timeline > 1)
+        got = pgwal_history(a->self->pgdata, timeline, a->history, HISTORY_BYTES_MAX + 1);
+    if (got == ERR_AGAIN)
+        got = fail(ERR_LOCAL, "the history of timeline %u is not in %s/pg_wal", timeline,
+                   a->self->pgdata);
+    if (got < 0)
+        return got;
+    a->history_bytes = (size_t)got;
     a->history_timeline = timeline;
     return 0;
 }
@@ -635,6 +630,23 @@ renew_spool(struct agent *a)
     a->renewing = 0;
 }
 
+/* Whoever was fed from here as a standby goes on with what our PostgreSQL writes as the primary. */
+static void
+relay_onward(struct agent *a)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    struct supply *supply = &a->relay.supply;
+
+    supply->timeline = 0;
+    if (a->role != ROLE_PRIMARY || s == NULL || s->in_recovery || spool_empty(&a->spool) ||
+        s->timeline != a->pool.timeline || load_history(a, s->timeline) < 0)
+        return;
+    supply->timeline = s->timeline;
+    supply->history = a->history;
+    supply->history_bytes = a->history_bytes;
+    supply->flushed = s->flush;
+}
+
 static void
 run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
 {
@@ -656,6 +668,7 @@ run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
     while (inlet_greeting(&a->inlet, now_us, &session, &hello))
         answer_greeting(a, session, hello, now_us, wall_us);
     begin_flush(a, now_us); /* first: a commit may wait for it */
+    relay_onward(a);
     relay_push(&a->relay, now_us);
     relay_run(&a->relay, &a->loop, now_us);
     relay_standby(&a->relay, &standby);
@@ -1123,7 +1136,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     if (code == 0)
         code = worker_init(&a->scribe);
     if (code == 0)
-        code = relay_open(&a->relay, self->run, &a->spool);
+        code = relay_open(&a->relay, self->run, &a->spool, self->pgdata, config->relay_guests);
     if (code == 0)
         relay_offer(&a->relay);
     if (code == 0)

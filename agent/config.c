@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/text.h"
+#include "shipper/relay.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -478,6 +479,20 @@ take_nice(const char *value, void *out, size_t size)
     return 0;
 }
 
+static int
+take_guests(const char *value, void *out, size_t size)
+{
+    char *end;
+    unsigned long number = strtoul(value, &end, 10);
+    unsigned guests = (unsigned)number;
+
+    assert(size == sizeof guests);
+    if (value[0] < '0' || value[0] > '9' || *end != '\0' || number > RELAY_GUESTS_MAX)
+        return fail(ERR_USAGE, "no number of guests");
+    memcpy(out, &guests, size);
+    return 0;
+}
+
 /* As taskset and cpuset have it: 0-1,3 */
 static int
 take_cpus(const char *value, void *out, size_t size)
@@ -575,6 +590,7 @@ enum pool_key {
     POOL_PG_WAL_RESERVE,
     POOL_ON_FULL,
     POOL_FEEDBACK_KEEP,
+    POOL_RELAY_GUESTS,
     POOL_TUNNEL_USER,
     POOL_KEYS
 };
@@ -623,6 +639,7 @@ static const struct key pool_keys[POOL_KEYS] = {
     [POOL_ON_FULL] = {"on_full", false, take_on_full, IN(config, on_full_hold), "release, hold"},
     [POOL_FEEDBACK_KEEP] = {"feedback_keep", false, take_keep, IN(config, feedback_keep_us),
                             "0s to 365d, as in 10min, 1h, 2d"},
+    [POOL_RELAY_GUESTS] = {"relay_guests", false, take_guests, IN(config, relay_guests), "0 to 32"},
     [POOL_TUNNEL_USER] = {"tunnel_user", false, take_role, IN(config, tunnel_user),
                           "small letters, digits and '_', at most 63, as in walferry_tunnel"},
 };
@@ -1110,6 +1127,7 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
                          .outbox_max_bytes = UINT64_C(64) << 30,
                          .pg_wal_reserve = {10, UINT64_C(16) << 30},
                          .feedback_keep_us = 300 * SECOND_US,
+                         .relay_guests = 8,
                          .tunnel_user = "walferry_tunnel",
                          .digest = config_digest(text, length)};
     snprintf(c->file, sizeof c->file, "%s", name);

@@ -76,6 +76,7 @@ struct config {
     int64_t feedback_keep_us; /* a standby away for longer holds back no vacuum */
     char event_command[256]; /* absolute; "" : none */
     uint64_t fetch_limit_bytes; /* of a gap, got without asking; default 16 GB */
+    unsigned relay_guests;      /* places; default 8 */
     int event_command_line;
     char tunnel_user[64]; /* the database role that tunnels lead to; default walferry_tunnel */
     uint64_t digest;      /* FNV-1a of the file's bytes: agents compare it */

@@ -62,6 +62,8 @@ static const struct family of_member[] = {
     {"tunnel.opened", "walferry_tunnel_streams_total", "counter", "Streams opened so far."},
     {"tunnel.bytes", "walferry_tunnel_bytes_total", "counter",
      "Bytes that went through tunnels, both ways, before compression."},
+    {"relay.guest_count", "walferry_relay_guests", "gauge",
+     "Readers of the relay that are not the local standby."},
     {"spool.start", "walferry_spool_start_lsn_bytes", "gauge", "First position the spool holds."},
     {"spool.received", "walferry_spool_received_lsn_bytes", "gauge",
      "End of what the spool has been given."},

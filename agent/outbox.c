@@ -53,7 +53,7 @@ outbox_open(struct outbox *o, const char *name, const char *path, const char *ru
     if (code == 0)
         code = worker_init(&o->flusher);
     if (code == 0)
-        code = relay_open(&o->relay, o->run, &o->spool);
+        code = relay_open(&o->relay, o->run, &o->spool, NULL, 0);
     if (code == 0 && outbox_reload(o) < 0)
         refuse(o, ERR_LOCAL, clock_us());
     return code;

@@ -290,6 +290,35 @@ receiving_json(const struct agent *a, int64_t now_us)
     return json;
 }
 
+/* Who else reads from the relay: named, and no more than that. */
+static json_t *
+relay_json(const struct agent *a, int64_t now_us)
+{
+    struct relay_guest guest[RELAY_CLIENTS_MAX];
+    size_t count = relay_guests(&a->relay, guest);
+    json_t *guests = json_array();
+    lsn_t end;
+
+    supply_newest(&a->relay.supply, &end);
+    for (size_t i = 0; i < count; i++) {
+        const struct relay_guest *g = &guest[i];
+        bool known = g->flushed != LSN_UNKNOWN;
+
+        json_array_append_new(
+            guests,
+            json_pack(
+                "{s:s s:o s:b s:b s:i s:o s:o s:o s:o s:o}", "application", g->application_name,
+                "process", g->pid != 0 ? json_integer(g->pid) : json_null(), "afar", g->afar,
+                "streams", g->streams, "timeline", (int)g->timeline, "sent", lsn_json(g->sent),
+                "flushed", lsn_json(g->flushed), "applied", lsn_json(g->applied), "behind_bytes",
+                known ? json_integer((json_int_t)(g->flushed < end ? end - g->flushed : 0))
+                      : json_null(),
+                "since_seconds", seconds_json(true, now_us - g->since_us)));
+    }
+    return json_pack("{s:i s:i s:o}", "guests_max", (int)a->relay.guests, "guest_count", (int)count,
+                     "guests", guests);
+}
+
 static json_t *
 spool_json(const struct agent *a, int64_t now_us)
 {
@@ -438,6 +467,7 @@ agent_report(const struct agent *a, int64_t now_us)
                             ? json_null()
                             : receiving_json(a, now_us));
     json_object_set_new(json, "spool", spool_json(a, now_us));
+    json_object_set_new(json, "relay", relay_json(a, now_us));
     json_object_set_new(json, "tunnel",
                         json_pack("{s:i s:I s:I}", "streams", (int)tunnel_streams(&a->tunnel),
                                   "opened", (json_int_t)a->tunnel.opened, "bytes",

@@ -73,6 +73,27 @@ print_stream(const json_t *stream, const char *direction, const char *peer)
 }
 
 static void
+print_guest(const json_t *guest)
+{
+    const json_t *process = json_object_get(guest, "process");
+    char who[40] = "", behind[24];
+
+    if (json_is_integer(process))
+        snprintf(who, sizeof who, " (process %d)", (int)json_integer_value(process));
+    else if (!json_is_true(json_object_get(guest, "afar")))
+        snprintf(who, sizeof who, " (of another pid namespace)");
+    printf("guest of the relay: '%s'%s%s ", show_word(guest, "application", "?"), who,
+           json_is_true(json_object_get(guest, "afar")) ? ", through a tunnel," : "");
+    if (json_is_true(json_object_get(guest, "streams")))
+        printf("streams at %s on timeline %d, %s behind; it counts for nothing\n",
+               show_word(guest, "sent", "?"),
+               (int)json_integer_value(json_object_get(guest, "timeline")),
+               show_bytes(json_object_get(guest, "behind_bytes"), behind, sizeof behind));
+    else
+        printf("is connected\n");
+}
+
+static void
 print_guard(const json_t *json)
 {
     const json_t *guard = json_object_get(json, "guard"), *outbox = json_object_get(json, "outbox");
@@ -97,7 +118,7 @@ print_status(const json_t *json)
 {
     const json_t *epoch = json_object_get(json, "epoch"),
                  *postgres = json_object_get(json, "postgres");
-    const json_t *receiving = json_object_get(json, "receiving"), *member, *link, *gap;
+    const json_t *receiving = json_object_get(json, "receiving"), *member, *link, *gap, *guest;
     const json_t *tunnel = json_object_get(json, "tunnel");
     const char *reason = show_word(postgres, "reason", NULL);
     char exposure[32], bytes[24];
@@ -131,6 +152,8 @@ print_status(const json_t *json)
         print_stream(link, "to", "to");
     if (json_is_object(receiving))
         print_stream(receiving, "from", "from");
+    json_array_foreach (json_object_get(json_object_get(json, "relay"), "guests"), i, guest)
+        print_guest(guest);
     reason = show_word(json_object_get(json, "spool"), "error", NULL);
     if (reason != NULL)
         printf("spool: takes nothing: %s\n", reason);

@@ -47,11 +47,55 @@ u64_at(const uint8_t *at)
     return v;
 }
 
+struct process {
+    char name[64];
+    char state;
+    pid_t parent;
+};
+
+/* As /proc/PID/stat has it; -1 and errno. */
+static int
+read_process(pid_t pid, struct process *ret_process)
+{
+    char path[64];
+    FILE *file;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    file = fopen(path, "re");
+    if (file == NULL)
+        return -1;
+    if (fscanf(file, "%*d (%63[^)]) %c %d", ret_process->name, &ret_process->state,
+               &ret_process->parent) != 3)
+        ret_process->state = 'Z';
+    fclose(file);
+    return 0;
+}
+
+static bool
+is_postgres(const struct process *p)
+{
+    return p->state != 'Z' &&
+           (strcmp(p->name, "postgres") == 0 || strcmp(p->name, "postmaster") == 0);
+}
+
+/* A server's processes work in its data directory. 1, 0, or -1: that cannot be looked at. */
+static int
+works_in(pid_t pid, const char *pgdata)
+{
+    struct stat there, here;
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/cwd", (int)pid);
+    if (stat(path, &there) < 0 || stat(pgdata, &here) < 0)
+        return -1;
+    return there.st_dev == here.st_dev && there.st_ino == here.st_ino;
+}
+
 int
 pgwal_postmaster_alive(const char *pgdata)
 {
-    char path[512], text[64] = "", state;
-    struct stat there, here;
+    char path[512], text[64] = "";
+    struct process postmaster;
     FILE *file;
     long pid;
 
@@ -67,20 +111,21 @@ pgwal_postmaster_alive(const char *pgdata)
         return 0;
     if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
         return 0;
-    /* a crashed server leaves the file: the number may be anybody's by now, or a zombie's */
-    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
-    file = fopen(path, "re");
-    if (file == NULL)
+    /* a crashed server leaves the file: the number may be anybody's by now, or a zombie's, or
+     * another cluster's postmaster's */
+    if (read_process((pid_t)pid, &postmaster) < 0)
         return errno == ENOENT ? 0 : 1;
-    if (fscanf(file, "%*d (%63[^)]) %c", text, &state) != 2)
-        state = 'Z';
-    fclose(file);
-    /* ... or another cluster's: a postmaster works in its data directory */
-    snprintf(path, sizeof path, "/proc/%ld/cwd", pid);
-    if (stat(path, &there) == 0 && stat(pgdata, &here) == 0 &&
-        (there.st_dev != here.st_dev || there.st_ino != here.st_ino))
-        return 0;
-    return state != 'Z' && (strcmp(text, "postgres") == 0 || strcmp(text, "postmaster") == 0);
+    return works_in((pid_t)pid, pgdata) != 0 && is_postgres(&postmaster);
+}
+
+bool
+pgwal_postmaster_child(const char *pgdata, pid_t pid)
+{
+    struct process child, parent;
+
+    return pid > 1 && read_process(pid, &child) == 0 && is_postgres(&child) &&
+           works_in(pid, pgdata) == 1 && read_process(child.parent, &parent) == 0 &&
+           is_postgres(&parent) && works_in(child.parent, pgdata) == 1;
 }
 
 int
@@ -177,6 +222,51 @@ pgwal_read(struct pgwal *w, timeline_t timeline, lsn_t lsn, void *out, size_t n)
         n = (size_t)(start + w->segment_bytes - lsn);
     got = durable_read(w->fd, out, n, lsn - start);
     return got < 0 ? fail_sys(ERR_LOCAL, "cannot read pg_wal/%s", name) : (int)got;
+}
+
+/* A segment that is no longer needed gets the name of a later one, and is written over after that.
+ */
+int
+pgwal_serve(const char *pgdata, uint32_t segment_bytes, timeline_t timeline, lsn_t lsn, void *out,
+            size_t n)
+{
+    lsn_t start = segment_start(lsn, segment_bytes);
+    char name[SEGMENT_NAME_SIZE], path[512];
+    struct stat read, named;
+    ssize_t got;
+    int fd;
+
+    segment_name(name, timeline, lsn, segment_bytes);
+    snprintf(path, sizeof path, "%s/pg_wal/%s", pgdata, name);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? ERR_AGAIN : fail_sys(ERR_LOCAL, "cannot open %s", path);
+    if (n > start + segment_bytes - lsn)
+        n = (size_t)(start + segment_bytes - lsn);
+    got = durable_read(fd, out, n, lsn - start);
+    if (got < 0)
+        got = fail_sys(ERR_LOCAL, "cannot read %s", path);
+    else if (got == 0 || fstat(fd, &read) < 0 || stat(path, &named) < 0 ||
+             read.st_ino != named.st_ino)
+        got = ERR_AGAIN;
+    close(fd);
+    return (int)got;
+}
+
+int
+pgwal_history(const char *pgdata, timeline_t timeline, char *out, size_t size)
+{
+    char path[512], name[HISTORY_NAME_SIZE];
+    int dir = -1;
+    ssize_t got;
+
+    history_name(name, timeline);
+    snprintf(path, sizeof path, "%s/pg_wal", pgdata);
+    got = durable_dir(path, &dir) < 0 ? -1 : durable_load(dir, name, out, size);
+    if (got < 0)
+        got = errno == ENOENT ? ERR_AGAIN : fail_sys(ERR_LOCAL, "cannot read %s/%s", path, name);
+    durable_close(dir);
+    return (int)got;
 }
 
 int

@@ -7,11 +7,11 @@
 #include "shipper/relay.h"
 
 #include "base/clock.h"
-#include "base/durable.h"
 #include "base/fail.h"
 #include "base/local.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "shipper/pgwal.h"
 #include "shipper/pgwire.h"
 
 #include <errno.h>
@@ -34,13 +34,24 @@
 #define OUT_BYTES    (2 * (PGWIRE_WAL_MAX + 64))
 #define RUN_BYTES    (2u << 20) /* served to one client in one turn */
 #define ENCRYPTIONS  2          /* asked for before the start-up: SSL and GSS, once each */
+#define TELL_US      (60 * SECOND_US)
+
+#define CLIENT_TEXT_SIZE 120
 
 enum client_state { CLIENT_STARTUP, CLIENT_READY, CLIENT_STREAMING, CLIENT_ENDING, CLIENT_CLOSING };
 
+enum client_kind {
+    CLIENT_STANDBY, /* a process of our PostgreSQL */
+    CLIENT_OURSELVES,
+    CLIENT_GUEST,
+    CLIENT_AFAR, /* through a tunnel */
+};
+
 struct relay_client {
     int fd;
+    enum client_kind kind;
+    pid_t pid; /* 0: unknown */
     enum client_state state;
-    bool afar; /* its word is another host's: it counts for nothing */
     struct buf in, out;
     bool held;        /* a message waits until its answer has room */
     bool say_now;     /* a keepalive is due at once */
@@ -48,6 +59,7 @@ struct relay_client {
     int64_t heard_us; /* its last message; before the first its beginning */
     int64_t said_us;  /* our last message */
     int64_t asked_us; /* our last request for an answer */
+    int64_t since_us; /* its beginning */
     timeline_t timeline;
     lsn_t from, lsn; /* where it began; next byte to serve */
     bool caught_up;
@@ -70,9 +82,10 @@ relay_offer(struct relay *r)
 }
 
 int
-relay_open(struct relay *r, const char *run, struct spool *spool)
+relay_open(struct relay *r, const char *run, struct spool *spool, const char *pgdata,
+           unsigned guests)
 {
-    *r = (struct relay){.fd = -1, .spool = spool};
+    *r = (struct relay){.fd = -1, .supply = {.spool = spool, .pgdata = pgdata}, .guests = guests};
     snprintf(r->path, sizeof r->path, "%s/.s.PGSQL.5432", run);
     snprintf(r->offer, sizeof r->offer, "%s/" RELAY_OFFER, run);
     return local_listen(r->path, RELAY_CLIENTS_MAX, &r->fd);
@@ -93,15 +106,37 @@ write_client(struct relay_client *k)
     return 0;
 }
 
+/* Who it is, for the log. */
+static const char *
+describe(const struct relay_client *k, char out[CLIENT_TEXT_SIZE])
+{
+    static const char *const kinds[] = {[CLIENT_STANDBY] = "standby",
+                                        [CLIENT_OURSELVES] = "this agent",
+                                        [CLIENT_GUEST] = "guest",
+                                        [CLIENT_AFAR] = "guest from afar"};
+    char name[64];
+    int n;
+
+    text_escape(name, sizeof name, k->application_name, strlen(k->application_name));
+    n = snprintf(out, CLIENT_TEXT_SIZE, "%s '%s'", kinds[k->kind], name);
+    if (k->pid != 0)
+        snprintf(out + n, CLIENT_TEXT_SIZE - (size_t)n, " (process %d)", (int)k->pid);
+    else if (k->kind == CLIENT_GUEST)
+        snprintf(out + n, CLIENT_TEXT_SIZE - (size_t)n, " (of another pid namespace)");
+    return out;
+}
+
 static void
 set_state(struct relay_client *k, enum client_state state)
 {
+    char who[CLIENT_TEXT_SIZE];
+
     k->state = state;
     if (state != CLIENT_STREAMING)
         return;
     k->caught_up = false;
     k->say_now = true; /* once it is */
-    log_info("relay: '%s' streams from " LSN_FORMAT " on timeline %u", k->application_name,
+    log_info("relay: %s streams from " LSN_FORMAT " on timeline %u", describe(k, who),
              LSN_ARGS(k->lsn), k->timeline);
 }
 
@@ -114,7 +149,6 @@ standby_left(struct relay *r, struct relay_client *k)
     k->standby.connected = false;
     r->left = k->standby;
     r->left.left_us = clock_us();
-    log_info("relay: standby '%s' is gone", k->application_name);
 }
 
 /* It goes without a word of ours: what is still unwritten is not wanted. */
@@ -138,7 +172,10 @@ static void
 drop(struct relay *r, size_t index)
 {
     struct relay_client *k = r->client[index];
+    char who[CLIENT_TEXT_SIZE];
 
+    if (k->from != LSN_UNKNOWN)
+        log_info("relay: %s is gone", describe(k, who));
     standby_left(r, k);
     close(k->fd);
     buf_release(&k->in);
@@ -179,21 +216,55 @@ turn_away(int fd, const char *sqlstate, const char *message)
     close(fd);
 }
 
-/* A free place; when there is none, that of a session that has sat idle for long. */
-static size_t
-find_place(struct relay *r, int64_t now_us)
+/* The local standby is who our postmaster has begun: what others say of their WAL is not its word.
+ * Without a PostgreSQL (an outbox) only this agent itself has business here. */
+static enum client_kind
+kind_of(const struct relay *r, pid_t pid)
 {
-    size_t oldest = RELAY_CLIENTS_MAX;
+    const char *pgdata = r->supply.pgdata;
+
+    if (pid == getpid())
+        return CLIENT_OURSELVES;
+    return pgdata != NULL && pgwal_postmaster_child(pgdata, pid) ? CLIENT_STANDBY : CLIENT_GUEST;
+}
+
+/* Each kind has its own places: none can take another's. */
+static size_t
+places(const struct relay *r, enum client_kind kind)
+{
+    switch (kind) {
+    case CLIENT_STANDBY:
+        return RELAY_STANDBY_MAX;
+    case CLIENT_OURSELVES:
+        return RELAY_OURSELVES_MAX;
+    case CLIENT_GUEST:
+        return r->guests;
+    case CLIENT_AFAR:
+        break;
+    }
+    return RELAY_AFAR_MAX;
+}
+
+/* A free place; when there is none, that of one of its kind that has sat idle for long. */
+static size_t
+find_place(struct relay *r, enum client_kind kind, int64_t now_us)
+{
+    size_t oldest = RELAY_CLIENTS_MAX, free_place = RELAY_CLIENTS_MAX, used = 0;
 
     for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++) {
         const struct relay_client *k = r->client[i];
 
         if (k == NULL)
-            return i;
+            free_place = i;
+        if (k == NULL || k->kind != kind)
+            continue;
+        used++;
         if (k->state == CLIENT_READY && now_us - k->heard_us >= SILENT_US &&
             (oldest == RELAY_CLIENTS_MAX || k->heard_us < r->client[oldest]->heard_us))
             oldest = i;
     }
+    if (used < places(r, kind))
+        return free_place;
     if (oldest < RELAY_CLIENTS_MAX) {
         close_client(r->client[oldest], "57P05",
                      "idle for long, and another client needs the place");
@@ -204,7 +275,7 @@ find_place(struct relay *r, int64_t now_us)
 }
 
 static struct relay_client *
-new_client(int fd, int64_t now_us)
+new_client(int fd, enum client_kind kind, pid_t pid, int64_t now_us)
 {
     struct relay_client *k = calloc(1, sizeof *k);
 
@@ -216,8 +287,52 @@ new_client(int fd, int64_t now_us)
         return NULL;
     }
     k->fd = fd;
-    k->heard_us = k->said_us = now_us;
+    k->kind = kind;
+    k->pid = pid;
+    k->heard_us = k->said_us = k->since_us = now_us;
     return k;
+}
+
+/* It will knock again and again: one line a minute is enough. */
+static void
+turn_away_guest(struct relay *r, int fd, pid_t pid, int64_t now_us)
+{
+    char text[120];
+
+    snprintf(text, sizeof text,
+             "the relay serves no more guests: all places (relay_guests = %u) are taken",
+             r->guests);
+    turn_away(fd, "53300", text);
+    if (r->told_us != 0 && now_us - r->told_us < TELL_US)
+        return;
+    r->told_us = now_us;
+    log_warning("relay: a guest (process %d) is turned away: all places (relay_guests = %u) are "
+                "taken; the local standby has its own",
+                (int)pid, r->guests);
+}
+
+static void
+accept_client(struct relay *r, int fd, int64_t now_us)
+{
+    pid_t pid = local_peer_pid(fd);
+    enum client_kind kind;
+    size_t place;
+
+    if (!local_peer_is_ours(fd)) {
+        turn_away(fd, "28000", "only the agent's own user may use its relay");
+        return;
+    }
+    kind = kind_of(r, pid);
+    place = find_place(r, kind, now_us);
+    if (place == RELAY_CLIENTS_MAX && kind == CLIENT_GUEST) {
+        turn_away_guest(r, fd, pid, now_us);
+    } else if (place == RELAY_CLIENTS_MAX) {
+        turn_away(fd, "53300", "the relay serves no more clients: all its places are taken");
+    } else {
+        r->client[place] = new_client(fd, kind, pid, now_us);
+        if (r->client[place] == NULL)
+            turn_away(fd, "53200", "out of memory");
+    }
 }
 
 static void
@@ -225,41 +340,21 @@ accept_clients(struct relay *r, int64_t now_us)
 {
     int fd;
 
-    while ((fd = accept4(r->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
-        size_t place;
-
-        if (!local_peer_is_ours(fd)) {
-            turn_away(fd, "28000", "only the agent's own user may use its relay");
-            continue;
-        }
-        place = find_place(r, now_us);
-        if (place == RELAY_CLIENTS_MAX) {
-            turn_away(fd, "53300", "the relay serves no more clients: all its places are taken");
-            continue;
-        }
-        r->client[place] = new_client(fd, now_us);
-        if (r->client[place] == NULL)
-            turn_away(fd, "53200", "out of memory");
-    }
+    while ((fd = accept4(r->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+        accept_client(r, fd, now_us);
 }
 
 bool
 relay_adopt(struct relay *r, int fd, int64_t now_us)
 {
-    size_t afar = 0, place = RELAY_CLIENTS_MAX;
+    size_t place = find_place(r, CLIENT_AFAR, now_us);
 
-    for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++)
-        afar += r->client[i] != NULL && r->client[i]->afar;
-    if (afar < RELAY_AFAR_MAX)
-        place = find_place(r, now_us);
     if (place < RELAY_CLIENTS_MAX)
-        r->client[place] = new_client(fd, now_us);
-    if (place == RELAY_CLIENTS_MAX || r->client[place] == NULL) {
-        close(fd);
-        return false;
-    }
-    r->client[place]->afar = true;
-    return true;
+        r->client[place] = new_client(fd, CLIENT_AFAR, 0, now_us);
+    if (place < RELAY_CLIENTS_MAX && r->client[place] != NULL)
+        return true;
+    close(fd);
+    return false;
 }
 
 /* ---- commands ---- */
@@ -298,41 +393,19 @@ put_result(struct relay_client *k, const struct pgwire_column *columns, size_t c
 }
 
 static int
-visit_history(void *context, const struct durable_entry *entry)
-{
-    timeline_t *newest = context, timeline;
-
-    if (history_parse_name(entry->name, &timeline) && timeline > *newest)
-        *newest = timeline;
-    return 0;
-}
-
-/* Of an empty spool: the primary's, whose history came with its greeting. */
-static timeline_t
-newest_timeline(const struct spool *s)
-{
-    timeline_t newest = 1;
-
-    if (!spool_empty(s))
-        return s->timeline;
-    durable_list(s->dir, visit_history, &newest);
-    return newest;
-}
-
-static int
 identify(struct relay *r, struct relay_client *k)
 {
     char system_identifier[24], timeline[16], position[LSN_TEXT_SIZE];
-    const struct spool *s = r->spool;
+    const struct identity *identity = &r->supply.spool->identity;
+    lsn_t end;
     struct pgwire_column columns[] = {{"systemid", OID_TEXT, system_identifier, 0},
                                       {"timeline", OID_INT4, timeline, 0},
                                       {"xlogpos", OID_TEXT, position, 0},
                                       {"dbname", OID_TEXT, NULL, 0}};
 
-    snprintf(system_identifier, sizeof system_identifier, "%" PRIu64,
-             s->identity.system_identifier);
-    snprintf(timeline, sizeof timeline, "%u", newest_timeline(s));
-    snprintf(position, sizeof position, LSN_FORMAT, LSN_ARGS(s->available));
+    snprintf(system_identifier, sizeof system_identifier, "%" PRIu64, identity->system_identifier);
+    snprintf(timeline, sizeof timeline, "%u", supply_newest(&r->supply, &end));
+    snprintf(position, sizeof position, LSN_FORMAT, LSN_ARGS(end));
     return put_result(k, columns, 4, "IDENTIFY_SYSTEM");
 }
 
@@ -378,7 +451,7 @@ show(struct relay *r, struct relay_client *k, const char *name)
     char value[32], shown[120];
     struct pgwire_column column = {name, OID_TEXT, value, 0};
 
-    if (!find_setting(&r->spool->identity, name, value, sizeof value))
+    if (!find_setting(&r->supply.spool->identity, name, value, sizeof value))
         return put_error(k, "42704", "the relay knows no setting \"%s\"",
                          text_escape(shown, sizeof shown, name, strlen(name)));
     return put_result(k, &column, 1, "SHOW");
@@ -393,7 +466,7 @@ timeline_history(struct relay *r, struct relay_client *k, timeline_t timeline)
     if (text == NULL)
         return put_error(k, "53200", "out of memory");
     history_name(name, timeline);
-    length = spool_history(r->spool, timeline, text, HISTORY_BYTES_MAX + 1);
+    length = supply_history(&r->supply, timeline, text, HISTORY_BYTES_MAX + 1);
     if (length < 0) {
         code = put_error(k, "58P01", "could not open file \"%s\": the spool has none of that name",
                          name);
@@ -427,7 +500,8 @@ put_streamed(struct relay *r, struct relay_client *k, timeline_t timeline)
     timeline_t next;
     lsn_t end;
 
-    if (spool_switch_point(r->spool, timeline, &end, &next) && put_next_timeline(k, next, end) < 0)
+    if (supply_switch_point(&r->supply, timeline, &end, &next) &&
+        put_next_timeline(k, next, end) < 0)
         return ERR_PEER;
     if (pgwire_put_complete(&k->out, "START_STREAMING") < 0 ||
         pgwire_put_complete(&k->out, "START_REPLICATION") < 0 || pgwire_put_ready(&k->out) < 0)
@@ -435,40 +509,29 @@ put_streamed(struct relay *r, struct relay_client *k, timeline_t timeline)
     return 0;
 }
 
-/* The growing segment counts as here before its first byte: who asks for it waits. */
-static bool
-is_held(const struct spool *s, timeline_t timeline, lsn_t lsn)
-{
-    lsn_t first;
-
-    if (timeline == s->timeline && lsn >= segment_start(s->available, s->identity.segment_bytes))
-        return true;
-    return spool_first(s, timeline, &first) && lsn >= first;
-}
-
 static int
 start_replication(struct relay *r, struct relay_client *k, const struct pgwire_command *c,
                   int64_t now_us)
 {
-    struct spool *s = r->spool;
-    timeline_t timeline = c->timeline != 0 ? c->timeline : s->timeline, next;
-    char name[SEGMENT_NAME_SIZE];
+    const struct supply *s = &r->supply;
     lsn_t end;
+    timeline_t newest = supply_newest(s, &end), timeline = c->timeline != 0 ? c->timeline : newest;
+    timeline_t next;
 
-    if (spool_empty(s)) {
-        if (!k->afar) {
-            r->wanted_timeline = timeline != 0 ? timeline : 1;
+    if (supply_empty(s)) {
+        if (k->kind == CLIENT_STANDBY) {
+            r->wanted_timeline = timeline;
             r->wanted = c->lsn;
         }
         return put_error(k, "58P01",
                          "requested WAL from " LSN_FORMAT " is not here yet: the spool is empty",
                          LSN_ARGS(c->lsn));
     }
-    if (timeline > s->timeline)
+    if (timeline > newest)
         return put_error(k, "XX000", "timeline %u is not in the spool yet, it is on timeline %u",
-                         timeline, s->timeline);
-    if (timeline != s->timeline) {
-        if (!spool_switch_point(s, timeline, &end, &next))
+                         timeline, newest);
+    if (timeline != newest) {
+        if (!supply_switch_point(s, timeline, &end, &next))
             return put_error(k, "XX000", "timeline %u is not in this server's history", timeline);
         if (c->lsn > end)
             return put_error(k, "XX000",
@@ -479,8 +542,10 @@ start_replication(struct relay *r, struct relay_client *k, const struct pgwire_c
         if (c->lsn == end)
             return put_streamed(r, k, timeline);
     }
-    if (!is_held(s, timeline, c->lsn)) {
-        segment_name(name, timeline, c->lsn, s->identity.segment_bytes);
+    if (!supply_holds(s, timeline, c->lsn)) {
+        char name[SEGMENT_NAME_SIZE];
+
+        segment_name(name, timeline, c->lsn, s->spool->identity.segment_bytes);
         return put_error(k, "58P01", "requested WAL segment %s is not in the spool", name);
     }
     if (pgwire_put_copy_both(&k->out) < 0)
@@ -567,11 +632,11 @@ begin_session(struct relay *r, struct relay_client *k, const struct startup *s)
         close_client(k, "0A000", strange);
         return 0;
     }
-    if (r->spool->identity.system_identifier == 0) {
+    if (r->supply.spool->identity.system_identifier == 0) {
         close_client(k, "57P03", unknown);
         return 0;
     }
-    snprintf(version, sizeof version, "%u.0", r->spool->identity.postgres_major);
+    snprintf(version, sizeof version, "%u.0", r->supply.spool->identity.postgres_major);
     set_state(k, CLIENT_READY);
     if (s->newer && pgwire_put_negotiate(&k->out) < 0)
         return no_room();
@@ -623,7 +688,7 @@ take_status(struct relay *r, struct relay_client *k, const struct pgwire_message
     k->standby.flush = s.flush;
     k->standby.apply = s.apply;
     k->standby.reported_us = now_us;
-    k->standby.connected = s.apply != LSN_UNKNOWN && !k->afar; /* pg_receivewal applies nothing */
+    k->standby.connected = s.apply != LSN_UNKNOWN && k->kind == CLIENT_STANDBY;
     k->say_now |= s.reply_wanted;
     if (r->offered && k->standby.connected && s.write > k->from) {
         unlink(r->offer);
@@ -720,10 +785,10 @@ static lsn_t
 timeline_end(const struct relay *r, const struct relay_client *k, bool *ret_over)
 {
     timeline_t next;
-    lsn_t end = r->spool->available;
+    lsn_t end;
 
-    *ret_over =
-        k->timeline != r->spool->timeline && spool_switch_point(r->spool, k->timeline, &end, &next);
+    *ret_over = k->timeline != supply_newest(&r->supply, &end) &&
+                supply_switch_point(&r->supply, k->timeline, &end, &next);
     return end;
 }
 
@@ -736,14 +801,14 @@ serve_wal(struct relay *r, struct relay_client *k, int64_t now_us)
     lsn_t end = timeline_end(r, k, &over);
 
     while (served < RUN_BYTES && pgwire_reserve_wal(&k->out, PGWIRE_WAL_MAX, &wal)) {
-        int got = spool_read(r->spool, k->timeline, k->lsn, wal, PGWIRE_WAL_MAX);
+        int got = supply_read(&r->supply, k->timeline, k->lsn, wal, PGWIRE_WAL_MAX);
 
         if (got == ERR_AGAIN) {
-            char name[SEGMENT_NAME_SIZE], text[80];
+            char name[SEGMENT_NAME_SIZE], text[80], who[CLIENT_TEXT_SIZE];
 
-            segment_name(name, k->timeline, k->lsn, r->spool->identity.segment_bytes);
+            segment_name(name, k->timeline, k->lsn, r->supply.spool->identity.segment_bytes);
             snprintf(text, sizeof text, "requested WAL segment %s is no longer in the spool", name);
-            log_warning("relay: client '%s': %s", k->application_name, text);
+            log_warning("relay: %s: %s", describe(k, who), text);
             close_client(k, "58P01", text);
             return 0;
         }
@@ -816,11 +881,12 @@ static bool
 run_client(struct relay *r, struct relay_client *k, short ready, int64_t now_us)
 {
     int code = ready != 0 ? read_client(k) : 0;
+    char who[CLIENT_TEXT_SIZE];
 
     if (code == 0)
         code = serve(r, k, now_us);
     if (code < 0) {
-        log_warning("relay: client '%s': %s", k->application_name, fail_message());
+        log_warning("relay: %s: %s", describe(k, who), fail_message());
         close_client(k, code == ERR_PEER ? "08P01" : "58030", fail_message());
         k->heard_us = now_us; /* the last words have their time, too */
     }
@@ -829,7 +895,7 @@ run_client(struct relay *r, struct relay_client *k, short ready, int64_t now_us)
     if (k->state == CLIENT_CLOSING && buf_used(&k->out) == 0)
         return false;
     if (check_patience(k, now_us) < 0) {
-        log_warning("relay: client '%s': %s", k->application_name, fail_message());
+        log_warning("relay: %s: %s", describe(k, who), fail_message());
         return false;
     }
     return true;
@@ -920,9 +986,41 @@ relay_standby(const struct relay *r, struct relay_standby *ret_standby)
     }
 }
 
+static bool
+is_guest(const struct relay_client *k)
+{
+    return k->kind == CLIENT_GUEST || k->kind == CLIENT_AFAR;
+}
+
+size_t
+relay_guests(const struct relay *r, struct relay_guest out[RELAY_CLIENTS_MAX])
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++) {
+        const struct relay_client *k = r->client[i];
+
+        if (k == NULL || !is_guest(k) || k->state == CLIENT_STARTUP || k->state == CLIENT_CLOSING)
+            continue;
+        out[n] = (struct relay_guest){.pid = k->pid,
+                                      .afar = k->kind == CLIENT_AFAR,
+                                      .streams = k->state == CLIENT_STREAMING,
+                                      .timeline = k->timeline,
+                                      .sent = k->lsn,
+                                      .flushed = k->standby.flush,
+                                      .applied = k->standby.apply,
+                                      .since_us = k->since_us};
+        text_escape(out[n].application_name, sizeof out[n].application_name, k->application_name,
+                    strlen(k->application_name));
+        n++;
+    }
+    return n;
+}
+
 lsn_t
 relay_needs(const struct relay *r)
 {
+    const struct spool *spool = r->supply.spool;
     lsn_t needs = UINT64_MAX;
 
     for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++) {
@@ -933,9 +1031,9 @@ relay_needs(const struct relay *r)
             continue;
         from = k->standby.flush != LSN_UNKNOWN && k->standby.flush < k->lsn ? k->standby.flush
                                                                             : k->lsn;
-        if (k->afar && from + RELAY_AFAR_BYTES < r->spool->available)
+        if (is_guest(k) && from + RELAY_GUEST_BYTES < spool->available)
             continue;
-        from = segment_start(from, r->spool->identity.segment_bytes);
+        from = segment_start(from, spool->identity.segment_bytes);
         if (from < needs)
             needs = from;
     }

@@ -3,6 +3,7 @@
 #define BASE_LOCAL_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #define LOCAL_PATH_SIZE 108 /* sun_path, with its 0 (unix(7)) */
 
@@ -20,5 +21,8 @@ int local_call(const char *path, int *ret_fd);
 
 /* The other end of fd runs as our user, or as root. */
 bool local_peer_is_ours(int fd);
+
+/* The process that connected; 0: it cannot be seen from this pid namespace. */
+pid_t local_peer_pid(int fd);
 
 #endif

@@ -14,7 +14,9 @@
 #include "base/lsn.h"
 #include "shipper/identity.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 struct pgwal {
     int dir; /* pgdata/pg_wal */
@@ -52,5 +54,18 @@ int pgwal_check(const char *path, const struct identity *identity, timeline_t ti
 /* 1: a postmaster runs on this data directory, 0: none, ERR_LOCAL: unreadable. Also used by others.
  */
 int pgwal_postmaster_alive(const char *pgdata);
+
+/* Is pid a child of the postmaster of this data directory? Told by what the kernel says of both
+ * (name, working directory), not by postmaster.pid: its number may be of another pid namespace.
+ * False also when they cannot be looked at. */
+bool pgwal_postmaster_child(const char *pgdata, pid_t pid);
+
+/* Beside a living server, of what it has flushed: up to n bytes of the segment `timeline`, from lsn
+ * to its end. The count, or ERR_AGAIN: it is gone, or was made into another segment meanwhile. */
+int pgwal_serve(const char *pgdata, uint32_t segment_bytes, timeline_t timeline, lsn_t lsn,
+                void *out, size_t n);
+
+/* The text of a history file; as spool_history. */
+int pgwal_history(const char *pgdata, timeline_t timeline, char *out, size_t size);
 
 #endif

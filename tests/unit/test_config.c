@@ -296,6 +296,7 @@ static const struct {
     {2, "name = Chat", "t.ini:2: [pool] name: 'Chat' is no name; allowed: small letters"},
     {3, "home = dc_1", "t.ini:3: [pool] home: 'dc_1' is no name; allowed: the site of a member"},
     {3, "home = dc3", "t.ini:3: [pool] home: no member is at 'dc3'; allowed: the site of a member"},
+    {4, "relay_guests = 33", "t.ini:4: [pool] relay_guests: no number of guests; allowed: 0 to 32"},
     {4, "tunnel_user = walferry-tunnel; drop",
      "t.ini:4: [pool] tunnel_user: 'walferry-tunnel; drop' is no role; allowed: small letters, digits and"},
     {4, "synchronous = yes",

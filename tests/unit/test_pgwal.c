@@ -184,6 +184,13 @@ test_pgwal_ends_where_recovery_ends(void **state)
     server_stop(&server, SIGKILL);
 }
 
+static pid_t
+backend(void)
+{
+    return atoi(server_sql(&server,
+                           "select pid from pg_stat_activity where backend_type = 'checkpointer'"));
+}
+
 static void
 test_pgwal_refuses_a_living_server(void **state)
 {
@@ -197,6 +204,11 @@ test_pgwal_refuses_a_living_server(void **state)
     fresh_copy(); /* whose file names another cluster's postmaster, after a boot say */
     shell("cp %s/postmaster.pid %s/", server.pgdata, copy);
     assert_int_equal(pgwal_postmaster_alive(copy), 0);
+    assert_true(pgwal_postmaster_child(server.pgdata, backend()));
+    assert_false(pgwal_postmaster_child(copy, backend()));
+    assert_false(pgwal_postmaster_child(server.pgdata, server.pid));
+    assert_false(pgwal_postmaster_child(server.pgdata, getpid()));
+    assert_false(pgwal_postmaster_child(server.pgdata, 0));
     server_stop(&server, SIGKILL); /* leaves its postmaster.pid */
     assert_int_equal(pgwal_open(&w, server.pgdata, server.segment_bytes), 0);
     pgwal_close(&w);

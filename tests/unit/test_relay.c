@@ -1,7 +1,8 @@
 /*
  * relay: a real spool and real sockets, under a clock of the test's own; clients that behave, that
  * are slow, that send nonsense, and PostgreSQL's own psql and pg_receivewal where they are
- * installed.
+ * installed. Who a client is the kernel says: the test works in a data directory under the name of
+ * postgres, and its children connect for it.
  */
 #include "unit.h"
 
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -29,6 +31,12 @@
 
 static const char history_2[] = "1\t0/12003E8\tno recovery target specified\n";
 
+enum who { STANDBY, GUEST, OURSELVES };
+
+#define GUESTS 3
+
+static char pgdata[64];
+static int dialler[2]; /* of STANDBY and GUEST */
 static char run[64], wal_dir[80];
 static struct spool spool;
 static struct relay relay;
@@ -95,7 +103,7 @@ setup(void **state)
     snprintf(wal_dir, sizeof wal_dir, "%s/spool", run);
     now_us = clock_us();
     return mkdir(wal_dir, 0700) < 0 || spool_open(&spool, wal_dir) < 0 ||
-                   relay_open(&relay, run, &spool) < 0
+                   relay_open(&relay, run, &spool, pgdata, GUESTS) < 0
                ? -1
                : 0;
 }
@@ -157,17 +165,100 @@ settle(void)
         assert_true(turns++ < 1000); /* the loop never spins */
 }
 
+static int
+connect_to(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+/* One byte and a descriptor, over a pair of sockets. */
+union carrier {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+static void
+hand_over(int to, int fd)
+{
+    union carrier carrier = {0};
+    struct iovec one = {.iov_base = "", .iov_len = 1};
+    struct msghdr m = {.msg_iov = &one,
+                       .msg_iovlen = 1,
+                       .msg_control = carrier.bytes,
+                       .msg_controllen = sizeof carrier.bytes};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    assert_int_equal(sendmsg(to, &m, 0), 1);
+}
+
+static int
+take_over(int from)
+{
+    union carrier carrier;
+    char byte;
+    struct iovec one = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr m = {.msg_iov = &one,
+                       .msg_iovlen = 1,
+                       .msg_control = carrier.bytes,
+                       .msg_controllen = sizeof carrier.bytes};
+    int fd;
+
+    assert_int_equal(recvmsg(from, &m, MSG_CMSG_CLOEXEC), 1);
+    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof fd);
+    return fd;
+}
+
+/* A process that connects where it is told to, from `cwd`, and hands the socket over. */
+static int
+start_dialler(const char *cwd)
+{
+    char path[LOCAL_PATH_SIZE];
+    int pair[2], fd;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -1;
+    if (fork() != 0) {
+        close(pair[1]);
+        return pair[0];
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (chdir(cwd) < 0)
+        _exit(1);
+    while (recv(pair[1], path, sizeof path, 0) == sizeof path) {
+        fd = connect_to(path);
+        hand_over(pair[1], fd);
+        close(fd);
+    }
+    _exit(0);
+}
+
+static void
+dial_as(struct client *c, enum who who)
+{
+    memset(c, 0, sizeof *c);
+    if (who == OURSELVES) {
+        c->fd = connect_to(relay.path);
+    } else {
+        assert_int_equal(send(dialler[who], relay.path, sizeof relay.path, 0), sizeof relay.path);
+        c->fd = take_over(dialler[who]);
+    }
+    assert_int_equal(buf_init(&c->in, 512 << 10), 0);
+}
+
 static void
 dial(struct client *c)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-    memset(c, 0, sizeof *c);
-    memcpy(address.sun_path, relay.path, sizeof address.sun_path);
-    c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    assert_true(c->fd >= 0);
-    assert_int_equal(connect(c->fd, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(buf_init(&c->in, 512 << 10), 0);
+    dial_as(c, STANDBY);
 }
 
 static void
@@ -339,11 +430,17 @@ get_ready(struct client *c)
 }
 
 static void
-enter(struct client *c)
+enter_as(struct client *c, enum who who)
 {
-    dial(c);
+    dial_as(c, who);
     start_up(c);
     get_ready(c);
+}
+
+static void
+enter(struct client *c)
+{
+    enter_as(c, STANDBY);
 }
 
 static void
@@ -545,28 +642,31 @@ test_relay_gives_up_on_a_slow_start(void **state)
 }
 
 static void
-test_relay_turns_one_more_away_unless_one_is_idle(void **state)
+test_relay_turns_one_more_guest_away_unless_one_is_idle(void **state)
 {
-    struct client c[RELAY_CLIENTS_MAX], more;
+    struct client c[GUESTS], more, standby, agent;
 
     (void)state;
     fill(FIRST + 5000);
-    for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++)
-        enter(&c[i]);
-    dial(&more);
+    for (size_t i = 0; i < GUESTS; i++)
+        enter_as(&c[i], GUEST);
+    dial_as(&more, GUEST);
     expect_error(&more, "53300");
     hang_up(&more);
+    enter(&standby); /* these have places of their own */
+    enter_as(&agent, OURSELVES);
     now_us += 61 * SECOND_US;
     ask(&c[0], "SHOW server_version");
     get_ready(&c[0]);
-    enter(&more); /* the place of c[1] */
-    expect_error(&c[1], "57P05");
-    assert_int_equal(clients(), RELAY_CLIENTS_MAX);
+    enter_as(&more, GUEST); /* the place of c[1] or c[2] */
+    assert_int_equal(clients(), GUESTS + 2);
     ask(&c[0], "SHOW server_version");
     expect_row(&c[0], "15.0", NULL);
-    for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++)
+    for (size_t i = 0; i < GUESTS; i++)
         hang_up(&c[i]);
     hang_up(&more);
+    hang_up(&standby);
+    hang_up(&agent);
     settle();
     assert_int_equal(clients(), 0);
 }
@@ -676,6 +776,17 @@ test_relay_refuses_what_it_does_not_hold(void **state)
 }
 
 static void
+wait_for_the_end(struct client *c)
+{
+    struct reader body;
+    char type;
+
+    while ((type = next(c, &body)) == 'd') /* keepalives */
+        ;
+    assert_int_equal(type, 'c');
+}
+
+static void
 test_relay_ends_a_timeline_as_walsender_does(void **state)
 {
     struct client c;
@@ -687,14 +798,7 @@ test_relay_ends_a_timeline_as_walsender_does(void **state)
     take_wal(&c, 1, FIRST, FORK);
     assert_int_equal(spool_put_history(&spool, 2, history_2, sizeof history_2 - 1), 0);
     grow(2, segment_start(FORK, MB), FORK + 500);
-    do {
-        struct reader body;
-        char type = next(&c, &body);
-
-        assert_true(type == 'd' || type == 'c'); /* keepalives before the end */
-        if (type == 'c')
-            break;
-    } while (true);
+    wait_for_the_end(&c);
     say_status(&c, FORK, FORK, FORK); /* on its way when the end came */
     say(&c, 'c', "", 0);
     expect_row(&c, "2", "0/12003E8");
@@ -734,6 +838,115 @@ test_relay_knows_where_an_old_timeline_ends(void **state)
 }
 
 static void
+remove_pg_wal(void)
+{
+    char path[120];
+
+    snprintf(path, sizeof path, "%s/pg_wal", pgdata);
+    remove_tree(path);
+}
+
+/* A segment of our own server, as it is after its promotion. */
+static void
+put_segment(timeline_t timeline, lsn_t start)
+{
+    static uint8_t bytes[MB];
+    char name[SEGMENT_NAME_SIZE], path[120];
+    int fd;
+
+    for (size_t i = 0; i < MB; i++)
+        bytes[i] = wal_byte(timeline, start + i);
+    segment_name(name, timeline, start, MB);
+    snprintf(path, sizeof path, "%s/pg_wal/%s", pgdata, name);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(durable_write(fd, bytes, MB, 0), 0);
+    close(fd);
+}
+
+static void
+recycle(timeline_t timeline, lsn_t start, lsn_t as)
+{
+    char name[SEGMENT_NAME_SIZE], from[120], to[120];
+
+    segment_name(name, timeline, start, MB);
+    snprintf(from, sizeof from, "%s/pg_wal/%s", pgdata, name);
+    segment_name(name, timeline, as, MB);
+    snprintf(to, sizeof to, "%s/pg_wal/%s", pgdata, name);
+    assert_int_equal(rename(from, to), 0);
+}
+
+static void
+promote(lsn_t flushed)
+{
+    char path[120];
+    int dir;
+
+    snprintf(path, sizeof path, "%s/pg_wal", pgdata);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(durable_dir(path, &dir), 0);
+    assert_int_equal(durable_replace(dir, "00000002.history", history_2, sizeof history_2 - 1), 0);
+    durable_close(dir);
+    for (lsn_t start = segment_start(FORK, MB); start < flushed; start += MB)
+        put_segment(2, start);
+    relay.supply.timeline = 2;
+    relay.supply.history = history_2;
+    relay.supply.history_bytes = sizeof history_2 - 1;
+    relay.supply.flushed = flushed;
+}
+
+/* The spool ends before the fork, at it, or behind it: a partial record that nobody finished. */
+static void
+test_relay_goes_on_when_its_member_is_promoted(void **state)
+{
+    static const int beyond[] = {-500, 0, 300};
+    const lsn_t flushed = FIRST + 5 * MB + 4000;
+
+    (void)state;
+    adopt();
+    assert_int_equal(spool_begin(&spool, 1, FIRST), 0);
+    for (size_t i = 0; i < 3; i++) {
+        lsn_t end = FORK + (lsn_t)(int64_t)beyond[i];
+        struct client c, late;
+
+        relay.supply.timeline = 0;
+        grow(1, spool.available > 0 ? spool.available : FIRST, end);
+        enter_as(&c, GUEST);
+        stream_from(&c, 1, FIRST);
+        take_wal(&c, 1, FIRST, end);
+        promote(flushed);
+        if (end < FORK)
+            take_wal(&c, 1, end, FORK);
+        wait_for_the_end(&c);
+        say(&c, 'c', "", 0);
+        expect_row(&c, "2", "0/12003E8");
+        get_ready(&c);
+        ask(&c, "IDENTIFY_SYSTEM");
+        expect_row(&c, "7710451456251498215", "2");
+        get_ready(&c);
+        ask(&c, "TIMELINE_HISTORY 2");
+        expect_row(&c, "00000002.history", history_2);
+        get_ready(&c);
+        stream_from(&c, 2, segment_start(FORK, MB));
+        take_wal(&c, 2, segment_start(FORK, MB), flushed);
+        put_segment(2, segment_start(flushed, MB) + MB);
+        relay.supply.flushed += MB;
+        take_wal(&c, 2, flushed, flushed + MB);
+        enter_as(&late, GUEST); /* from before the fork */
+        stream_from(&late, 1, FIRST + MB);
+        take_wal(&late, 1, FIRST + MB, FORK);
+        wait_for_the_end(&late);
+        say(&late, 'c', "", 0);
+        get_ready(&late);
+        recycle(2, FIRST + 3 * MB, FIRST + 8 * MB); /* no slot keeps it */
+        ask(&late, "START_REPLICATION 0/1300000 TIMELINE 2");
+        expect_error(&late, "58P01");
+        hang_up(&c);
+        hang_up(&late);
+        remove_pg_wal();
+    }
+}
+
+static void
 test_relay_lets_a_client_end_its_copy(void **state)
 {
     struct relay_standby standby;
@@ -763,23 +976,19 @@ test_relay_lets_a_client_end_its_copy(void **state)
     hang_up(&c);
 }
 
+static const uint8_t feedback[] = {'h', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0xD4,
+                                   0,   0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0};
+static const uint8_t feedback_old[] = {'h', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9,
+                                       0,   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+
 static void
 test_relay_hears_its_standby(void **state)
 {
-    static const uint8_t feedback[] = {'h', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0xD4,
-                                       0,   0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0};
     struct relay_standby standby;
-    struct client archive, c;
+    struct client c;
 
     (void)state;
     fill(FIRST + MB + 100);
-    enter(&archive);
-    stream_from(&archive, 1, FIRST);
-    say_status(&archive, FIRST, FIRST, 0); /* applies nothing: no standby */
-    settle();
-    relay_standby(&relay, &standby);
-    assert_false(standby.connected);
-    assert_true(standby.left_us == 0);
     enter(&c);
     stream_from(&c, 1, FIRST + MB);
     say_status(&c, FIRST + MB + 100, FIRST + MB + 90, FIRST + MB + 80);
@@ -789,9 +998,6 @@ test_relay_hears_its_standby(void **state)
     assert_true(standby.connected && standby.write == FIRST + MB + 100 &&
                 standby.apply == FIRST + MB + 80);
     assert_true(standby.xmin == (UINT64_C(1) << 32 | 724) && standby.catalog_xmin == 0);
-    assert_true(relay_needs(&relay) == FIRST); /* the archive's flush */
-    hang_up(&archive);
-    settle();
     assert_true(relay_needs(&relay) == FIRST + MB);
     hang_up(&c);
     settle();
@@ -799,6 +1005,83 @@ test_relay_hears_its_standby(void **state)
     assert_false(standby.connected);
     assert_true(standby.left_us > 0 && standby.flush == FIRST + MB + 90);
     assert_true(relay_needs(&relay) == UINT64_MAX);
+}
+
+/* Other walreceivers come later, are further, say it last, and stay when it has left. */
+static void
+test_relay_believes_its_own_standby_only(void **state)
+{
+    static const enum who others[] = {GUEST, OURSELVES};
+    const lsn_t end = FIRST + MB + 100;
+    struct relay_guest guest[RELAY_CLIENTS_MAX];
+    struct relay_standby standby;
+    struct client c, other[2];
+
+    (void)state;
+    adopt();
+    for (size_t i = 0; i < 2; i++) {
+        enter_as(&other[i], others[i]);
+        ask(&other[i], "START_REPLICATION 0/1200000 TIMELINE 2");
+        expect_error(&other[i], "58P01");
+        get_ready(&other[i]);
+    }
+    assert_true(relay.wanted_timeline == 0 && relay.wanted == LSN_UNKNOWN);
+    fill(end);
+    relay_offer(&relay);
+    for (size_t i = 0; i < 2; i++) {
+        stream_from(&other[i], 1, FIRST);
+        take_wal(&other[i], 1, FIRST, end);
+        say_status(&other[i], end, end, end);
+        say(&other[i], 'd', feedback_old, sizeof feedback_old);
+        settle();
+        relay_standby(&relay, &standby);
+        assert_true(!standby.connected && standby.left_us == 0 && standby.xmin == 0);
+    }
+    assert_int_equal(access(relay.offer, F_OK), 0);
+    enter(&c);
+    stream_from(&c, 1, FIRST + MB);
+    say_status(&c, FIRST + MB + 30, FIRST + MB + 20, FIRST + MB + 10);
+    say(&c, 'd', feedback, sizeof feedback);
+    settle();
+    now_us += SECOND_US;
+    for (size_t i = 0; i < 2; i++) {
+        say_status(&other[i], end, end, end);
+        say(&other[i], 'd', feedback_old, sizeof feedback_old);
+    }
+    settle();
+    relay_standby(&relay, &standby);
+    assert_true(standby.connected && standby.flush == FIRST + MB + 20);
+    assert_true(standby.apply == FIRST + MB + 10);
+    assert_true(standby.xmin == (UINT64_C(1) << 32 | 724));
+    assert_int_equal(relay_guests(&relay, guest), 1);
+    assert_true(guest[0].streams && !guest[0].afar && guest[0].pid > 0 && guest[0].pid != getpid());
+    assert_true(guest[0].sent == end && guest[0].applied == end && guest[0].timeline == 1);
+    assert_string_equal(guest[0].application_name, "sb2");
+    hang_up(&c);
+    settle();
+    relay_standby(&relay, &standby);
+    assert_true(!standby.connected && standby.flush == FIRST + MB + 20);
+    for (size_t i = 0; i < 2; i++)
+        hang_up(&other[i]);
+}
+
+/* What a guest lacks is kept for it, a bounded amount of it. */
+static void
+test_relay_keeps_a_little_for_a_guest(void **state)
+{
+    struct client c;
+
+    (void)state;
+    fill(FIRST + MB + 100);
+    enter_as(&c, GUEST);
+    stream_from(&c, 1, FIRST);
+    say_status(&c, FIRST, FIRST, 0);
+    settle();
+    assert_true(relay_needs(&relay) == FIRST);
+    spool.available += RELAY_GUEST_BYTES;
+    assert_true(relay_needs(&relay) == UINT64_MAX);
+    spool.available -= RELAY_GUEST_BYTES;
+    hang_up(&c);
 }
 
 static bool
@@ -820,9 +1103,6 @@ test_relay_offers_itself_until_a_standby_gets_on(void **state)
     enter(&c);
     stream_from(&c, 1, FIRST);
     say_status(&c, FIRST, FIRST, FIRST); /* it got nothing yet */
-    settle();
-    assert_true(offers());
-    say_status(&c, FIRST + MB, FIRST + MB, 0); /* pg_receivewal */
     settle();
     assert_true(offers());
     say_status(&c, FIRST + MB, FIRST + MB, FIRST + 100);
@@ -861,8 +1141,6 @@ enter_from_afar(struct client *c)
 static void
 test_relay_believes_nothing_from_afar(void **state)
 {
-    static const uint8_t feedback[] = {'h', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0xD4,
-                                       0,   0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0};
     const lsn_t end = FIRST + MB + 100;
     struct relay_standby standby;
     struct client c[RELAY_AFAR_MAX], more;
@@ -889,9 +1167,9 @@ test_relay_believes_nothing_from_afar(void **state)
     say_status(&c[0], FIRST, FIRST, FIRST);
     settle();
     assert_true(relay_needs(&relay) == FIRST);
-    spool.available += RELAY_AFAR_BYTES;
+    spool.available += RELAY_GUEST_BYTES;
     assert_true(relay_needs(&relay) == UINT64_MAX);
-    spool.available -= RELAY_AFAR_BYTES;
+    spool.available -= RELAY_GUEST_BYTES;
     for (size_t i = 0; i < RELAY_AFAR_MAX; i++)
         hang_up(&c[i]);
     settle();
@@ -945,18 +1223,18 @@ test_relay_takes_over_a_dead_agents_socket_only(void **state)
     char path[108];
 
     (void)state;
-    assert_int_equal(relay_open(&second, run, &spool), -3); /* ours is alive */
+    assert_int_equal(relay_open(&second, run, &spool, pgdata, GUESTS), -3); /* ours is alive */
     assert_int_equal(stat(relay.path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     memcpy(path, relay.path, sizeof path);
     close(relay.fd); /* as kill -9 leaves it */
     relay.fd = -1;
     assert_int_equal(stat(path, &st), 0);
-    assert_int_equal(relay_open(&relay, run, &spool), 0);
+    assert_int_equal(relay_open(&relay, run, &spool, pgdata, GUESTS), 0);
     relay_close(&relay);
     assert_int_equal(stat(path, &st), -1);
     close(open(path, O_CREAT | O_WRONLY, 0600)); /* somebody's file */
-    assert_int_equal(relay_open(&relay, run, &spool), -3);
+    assert_int_equal(relay_open(&relay, run, &spool, pgdata, GUESTS), -3);
     assert_int_equal(stat(path, &st), 0);
 }
 
@@ -1096,6 +1374,29 @@ test_relay_feeds_pg_receivewal(void **state)
         compare_segment(folder, 2, start);
 }
 
+/* What the kernel will say of this process and of those that dial. */
+static int
+become_postgres(void **state)
+{
+    (void)state;
+    snprintf(pgdata, sizeof pgdata, "/tmp/test_relay_pgdata.XXXXXX");
+    if (mkdtemp(pgdata) == NULL || chdir(pgdata) < 0 || prctl(PR_SET_NAME, "postgres") < 0)
+        return -1;
+    dialler[STANDBY] = start_dialler(pgdata);
+    dialler[GUEST] = start_dialler("/");
+    return dialler[STANDBY] < 0 || dialler[GUEST] < 0;
+}
+
+static int
+clean_up(void **state)
+{
+    (void)state;
+    close(dialler[STANDBY]);
+    close(dialler[GUEST]);
+    remove_tree(pgdata);
+    return 0;
+}
+
 int
 main(void)
 {
@@ -1108,8 +1409,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_relay_refuses_encryption_twice_only, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_ends_who_breaks_the_protocol, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_gives_up_on_a_slow_start, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_relay_turns_one_more_away_unless_one_is_idle, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(test_relay_turns_one_more_guest_away_unless_one_is_idle,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_takes_no_more_than_it_can_answer, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_relay_serves_every_byte, setup, teardown),
@@ -1121,8 +1422,12 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_relay_knows_where_an_old_timeline_ends, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_relay_goes_on_when_its_member_is_promoted, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_relay_lets_a_client_end_its_copy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_hears_its_standby, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_believes_its_own_standby_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_keeps_a_little_for_a_guest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_offers_itself_until_a_standby_gets_on, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_relay_believes_nothing_from_afar, setup, teardown),
@@ -1134,5 +1439,5 @@ main(void)
         cmocka_unit_test_setup_teardown(test_relay_feeds_pg_receivewal, setup, teardown),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, become_postgres, clean_up);
 }
