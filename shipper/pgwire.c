@@ -46,9 +46,17 @@ may_rename(const char *options)
     return strstr(text, "application_name") != NULL;
 }
 
+static bool
+is_option(const char *name)
+{
+    return strncmp(name, "_pq_.", 5) == 0;
+}
+
 static int
 startup_parameters(struct reader *r, struct startup *s)
 {
+    s->parameters = r->at;
+    s->parameters_bytes = r->left;
     for (;;) {
         const char *name = reader_string(r), *value;
 
@@ -60,6 +68,10 @@ startup_parameters(struct reader *r, struct startup *s)
         value = reader_string(r);
         if (value == NULL)
             return fail(ERR_PEER, "the start-up packet is cut short");
+        if (is_option(name)) {
+            s->options++;
+            s->options_bytes += strlen(name) + 1;
+        }
         if (strcmp(name, "replication") == 0) {
             s->replication = is_yes(value);
             s->database |= strcmp(value, "database") == 0;
@@ -96,9 +108,9 @@ pgwire_startup(const struct buf *in, struct startup *ret_startup)
         s.kind = STARTUP_CANCEL;
     } else if (code >> 16 == 3) {
         s.kind = STARTUP_SESSION;
-        s.newer = code != PROTOCOL_3_0;
         if (startup_parameters(&r, &s) < 0)
             return ERR_PEER;
+        s.newer = code != PROTOCOL_3_0 || s.options > 0;
     } else {
         return fail(ERR_PEER, "protocol %u.%u is not spoken here", code >> 16, code & 65535);
     }
@@ -354,12 +366,21 @@ pgwire_put_empty(struct buf *out)
 }
 
 int
-pgwire_put_negotiate(struct buf *out)
+pgwire_put_negotiate(struct buf *out, const struct startup *s)
 {
-    if (!begin(out, 'v', 8))
+    struct reader r;
+    const char *name;
+
+    if (!begin(out, 'v', 8 + s->options_bytes))
         return ERR_AGAIN;
     buf_put_u32(out, PROTOCOL_3_0);
-    buf_put_u32(out, 0); /* no option is named as unknown */
+    buf_put_u32(out, s->options);
+    reader_init(&r, s->parameters, s->parameters_bytes);
+    while ((name = reader_string(&r)) != NULL && name[0] != '\0') {
+        reader_string(&r); /* its value */
+        if (is_option(name))
+            buf_put_string(out, name);
+    }
     return 0;
 }
 

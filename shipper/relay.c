@@ -557,14 +557,21 @@ start_replication(struct relay *r, struct relay_client *k, const struct pgwire_c
     return 0;
 }
 
+/* Whatever its name is, it keeps what the spool keeps: who begins with nothing begins there. */
 static int
-read_slot(struct relay_client *k)
+read_slot(struct relay *r, struct relay_client *k)
 {
-    struct pgwire_column columns[] = {{"slot_type", OID_TEXT, NULL, 0},
-                                      {"restart_lsn", OID_TEXT, NULL, 0},
-                                      {"restart_tli", OID_INT8, NULL, 0}};
+    char timeline[16], start[LSN_TEXT_SIZE];
+    struct pgwire_column columns[] = {{"slot_type", OID_TEXT, "physical", 0},
+                                      {"restart_lsn", OID_TEXT, start, 0},
+                                      {"restart_tli", OID_INT8, timeline, 0}};
+    lsn_t lsn;
 
-    return put_result(k, columns, 3, "READ_REPLICATION_SLOT"); /* all null: there is no such slot */
+    if (supply_empty(&r->supply))
+        return put_error(k, "58P01", "no WAL is here yet: the spool is empty");
+    snprintf(timeline, sizeof timeline, "%u", supply_oldest(&r->supply, &lsn));
+    snprintf(start, sizeof start, LSN_FORMAT, LSN_ARGS(lsn));
+    return put_result(k, columns, 3, "READ_REPLICATION_SLOT");
 }
 
 static int
@@ -606,7 +613,7 @@ run_command(struct relay *r, struct relay_client *k, const char *text, int64_t n
     case VERB_START_REPLICATION:
         return start_replication(r, k, &c, now_us);
     case VERB_READ_SLOT:
-        return read_slot(k);
+        return read_slot(r, k);
     case VERB_CREATE_SLOT:
         return create_slot(k, &c);
     case VERB_DROP_SLOT:
@@ -638,7 +645,7 @@ begin_session(struct relay *r, struct relay_client *k, const struct startup *s)
     }
     snprintf(version, sizeof version, "%u.0", r->supply.spool->identity.postgres_major);
     set_state(k, CLIENT_READY);
-    if (s->newer && pgwire_put_negotiate(&k->out) < 0)
+    if (s->newer && pgwire_put_negotiate(&k->out, s) < 0)
         return no_room();
     /* the number only makes names of temporary slots differ */
     return pgwire_put_authentication(&k->out, version, (uint32_t)k->fd) < 0 ? no_room() : 0;
@@ -655,19 +662,17 @@ take_startup(struct relay *r, struct relay_client *k, int64_t now_us)
         return code;
     if (s.kind == STARTUP_MORE)
         return 0;
-    buf_consume(&k->in, s.bytes);
     if (s.kind == STARTUP_CANCEL) {
         hang_up(k); /* there is nothing to cancel, and it expects no answer */
-        return 1;
-    }
-    if (s.kind == STARTUP_SSL) {
+    } else if (s.kind == STARTUP_SSL) {
         if (++k->refused > ENCRYPTIONS)
             return fail(ERR_PEER, "asks for encryption again and again");
         buf_put_u8(&k->out, 'N');
-        return 1;
+    } else {
+        k->heard_us = now_us;
+        code = begin_session(r, k, &s);
     }
-    k->heard_us = now_us;
-    code = begin_session(r, k, &s);
+    buf_consume(&k->in, s.bytes);
     return code < 0 ? code : 1;
 }
 

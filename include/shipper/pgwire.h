@@ -21,12 +21,18 @@ enum startup_kind { STARTUP_MORE, STARTUP_SSL, STARTUP_CANCEL, STARTUP_SESSION }
 struct startup {
     enum startup_kind kind;
     size_t bytes; /* consume these */
-    bool newer;   /* asks for more than protocol 3.0: answer pgwire_put_negotiate */
+    bool newer;   /* asks for more than protocol 3.0 has: answer pgwire_put_negotiate */
     bool replication;
     bool database; /* ... and SQL: replication=database */
     bool renames;  /* its `options` may set another application_name */
     char application_name[64];
     char user[64]; /* "" : none, or longer than a role's name can be */
+    /* options of the protocol (_pq_.NAME), of which none is known here: how many, and their names
+     * with a 0 each; and where to look for them: in the buffer, until it is consumed */
+    uint32_t options;
+    size_t options_bytes;
+    const uint8_t *parameters;
+    size_t parameters_bytes;
 };
 
 /* 0, or ERR_PEER: no start-up packet (a length out of range, an unknown protocol). */
@@ -80,7 +86,8 @@ bool pgwire_parse(const char *text, struct pgwire_command *ret_command);
 
 /* Encoders: ERR_AGAIN when there is no room, nothing written then. */
 int pgwire_put_ready(struct buf *out);
-int pgwire_put_negotiate(struct buf *out); /* protocol 3.0 is the newest here */
+/* NegotiateProtocolVersion: 3.0 is the newest here, and each option that is unknown. */
+int pgwire_put_negotiate(struct buf *out, const struct startup *s);
 /* AuthenticationOk, ParameterStatus of what libpq wants to know, BackendKeyData, ReadyForQuery. */
 int pgwire_put_authentication(struct buf *out, const char *server_version, uint32_t backend);
 int pgwire_put_empty(struct buf *out); /* the answer to an empty query */

@@ -9,7 +9,7 @@
  * (supply.h). A process in another pid namespace cannot be seen, and is a guest.
  * A client is an LSN and two buffers: there is no queue. Serves IDENTIFY_SYSTEM, SHOW (the few
  * names these clients ask for), TIMELINE_HISTORY, START_REPLICATION [SLOT s] [PHYSICAL] X/X
- * [TIMELINE n], READ_REPLICATION_SLOT,
+ * [TIMELINE n], READ_REPLICATION_SLOT (any name: what the spool holds from its first byte on),
  * CREATE_REPLICATION_SLOT (TEMPORARY PHYSICAL is granted: the spool keeps its WAL anyway; others
  * refused readably), DROP_REPLICATION_SLOT; every other command gets 0A000 / 42601 with the list.
  * Timeline ends as in walsender: CopyDone, next timeline's row.

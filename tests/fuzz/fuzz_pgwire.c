@@ -15,14 +15,21 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct pgwire_message message;
     struct pgwire_status status;
     struct pgwire_command command;
+    struct buf out;
     char text[512];
 
     if (size < 1)
         return 0;
     switch (data[0] & 3) {
     case 0:
-        if (pgwire_startup(&in, &startup) == 0 && startup.kind != STARTUP_MORE)
-            assert(startup.bytes <= size - 1);
+        if (pgwire_startup(&in, &startup) < 0 || startup.kind == STARTUP_MORE)
+            break;
+        assert(startup.bytes <= size - 1);
+        if (!startup.newer || buf_init(&out, PGWIRE_MESSAGE_MAX) < 0)
+            break;
+        assert(pgwire_put_negotiate(&out, &startup) == 0);
+        assert(buf_used(&out) == 13 + startup.options_bytes); /* as long as it says */
+        buf_release(&out);
         break;
     case 1:
         while (pgwire_message(&in, &message) == 1) {

@@ -153,6 +153,43 @@ test_pgwire_startup_says_what_else_it_is(void **state)
     assert_string_equal(s.application_name, "");
 }
 
+/* A later minor version, options of the protocol, or both: each that is not known is named. */
+static void
+test_pgwire_negotiates_what_is_newer(void **state)
+{
+    static const char options[] =
+        "_pq_.command_tag\0on\0user\0me\0_pq_\0x\0_pq_.\0\0replication\0true\0";
+    static const char plain[] = "user\0_pq_.no\0replication\0true\0";
+    static const struct {
+        uint32_t code;
+        const char *parameters;
+        size_t n;
+        const char *answer;
+        size_t length;
+    } cases[] = {{3u << 16, options, sizeof options,
+                  "v\0\0\0\43\0\3\0\0\0\0\0\2_pq_.command_tag\0_pq_.", 36},
+                 {(3u << 16) + 9999, options, sizeof options,
+                  "v\0\0\0\43\0\3\0\0\0\0\0\2_pq_.command_tag\0_pq_.", 36},
+                 {(3u << 16) + 2, plain, sizeof plain, "v\0\0\0\14\0\3\0\0\0\0\0\0", 13},
+                 {3u << 16, plain, sizeof plain, NULL, 0}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct startup s;
+
+        put_startup(cases[i].code, cases[i].parameters, cases[i].n);
+        assert_int_equal(pgwire_startup(&in, &s), 0);
+        assert_true(s.newer == (cases[i].answer != NULL) && s.replication);
+        if (cases[i].answer == NULL)
+            continue;
+        buf_clear(&out);
+        assert_int_equal(pgwire_put_negotiate(&out, &s), 0);
+        assert_int_equal(buf_used(&out), cases[i].length);
+        assert_memory_equal(buf_data(&out), cases[i].answer, cases[i].length);
+    }
+    buf_clear(&out);
+}
+
 /* ---- messages ---- */
 
 static void
@@ -401,8 +438,6 @@ test_pgwire_answers_of_fixed_bytes(void **state)
     CHECK_OUT("c\0\0\0\4");
     assert_int_equal(pgwire_put_empty(&out), 0);
     CHECK_OUT("I\0\0\0\4");
-    assert_int_equal(pgwire_put_negotiate(&out), 0);
-    CHECK_OUT("v\0\0\0\14\0\3\0\0\0\0\0\0");
     assert_int_equal(pgwire_put_error(&out, "ERROR", "58P01", "gone"), 0);
     CHECK_OUT("E\0\0\0\40SERROR\0VERROR\0C58P01\0Mgone\0\0");
     assert_int_equal(pgwire_put_keepalive(&out, 0x102, 946684800000003, true), 0);
@@ -453,6 +488,10 @@ test_pgwire_wal_message(void **state)
 static int
 put_answer(struct buf *b, int which)
 {
+    static const struct startup asks_for_more = {.options = 1,
+                                                 .options_bytes = 7,
+                                                 .parameters = (const uint8_t *)"_pq_.a\0b\0",
+                                                 .parameters_bytes = 10};
     struct pgwire_column column = {"name", OID_TEXT, "value", 0};
 
     switch (which) {
@@ -475,7 +514,7 @@ put_answer(struct buf *b, int which)
     case 8:
         return pgwire_put_empty(b);
     case 9:
-        return pgwire_put_negotiate(b);
+        return pgwire_put_negotiate(b, &asks_for_more);
     }
     return 1;
 }
@@ -549,6 +588,7 @@ main(void)
         cmocka_unit_test(test_pgwire_startup_knows_the_other_packets),
         cmocka_unit_test(test_pgwire_startup_refuses_what_is_none),
         cmocka_unit_test(test_pgwire_startup_says_what_else_it_is),
+        cmocka_unit_test(test_pgwire_negotiates_what_is_newer),
         cmocka_unit_test(test_pgwire_message_and_its_truncations),
         cmocka_unit_test(test_pgwire_message_is_bounded),
         cmocka_unit_test(test_pgwire_status_of_a_standby),

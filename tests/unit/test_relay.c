@@ -530,6 +530,34 @@ test_relay_remembers_what_an_empty_spool_is_asked_for(void **state)
     hang_up(&c);
 }
 
+/* Where who has nothing yet begins, on the timeline of then. */
+static void
+test_relay_has_a_slot_of_any_name(void **state)
+{
+    struct client c;
+
+    (void)state;
+    adopt();
+    enter_as(&c, GUEST);
+    ask(&c, "READ_REPLICATION_SLOT barman");
+    expect_error(&c, "58P01");
+    get_ready(&c);
+    fill(FORK);
+    assert_int_equal(spool_put_history(&spool, 2, history_2, sizeof history_2 - 1), 0);
+    grow(2, segment_start(FORK, MB), FIRST + 5 * MB + 500);
+    ask(&c, "READ_REPLICATION_SLOT barman");
+    expect_row(&c, "physical", "0/1000000");
+    get_ready(&c);
+    assert_true(spool_prune(&spool, FIRST + 4 * MB, 0, INT64_MAX) > 0);
+    assert_true(spool.start > FORK);
+    ask(&c, "READ_REPLICATION_SLOT \"barman\"");
+    expect_row(&c, "physical", "0/1400000");
+    get_ready(&c);
+    ask(&c, "START_REPLICATION SLOT \"barman\" 0/1400000 TIMELINE 2");
+    expect(&c, 'W');
+    hang_up(&c);
+}
+
 static void
 test_relay_answers_commands(void **state)
 {
@@ -1325,7 +1353,7 @@ test_relay_speaks_with_psql(void **state)
     psql("IDENTIFY_SYSTEM", "7710451456251498215|1|0/12003E8|");
     psql("SHOW wal_segment_size", "1MB");
     psql("TIMELINE_HISTORY 2", "00000002.history|1\t0/12003E8\tno recovery target specified\n");
-    psql("READ_REPLICATION_SLOT any", "||");
+    psql("READ_REPLICATION_SLOT any", "physical|0/1000000|1");
 }
 
 static void
@@ -1346,13 +1374,24 @@ compare_segment(const char *folder, timeline_t timeline, lsn_t start)
     durable_close(dir);
 }
 
-/* Across the end of a timeline, up to a position of the second one. */
+static void
+compare_received(const char *folder)
+{
+    compare_segment(folder, 1, FIRST);
+    compare_segment(folder, 1, FIRST + MB);
+    for (lsn_t start = segment_start(FORK, MB); start < FIRST + 5 * MB; start += MB)
+        compare_segment(folder, 2, start);
+}
+
+/* Across the end of a timeline, up to a position of the second one; into a folder that is empty,
+ * from what a slot is said to keep (15 and later ask), and into one with something in it. */
 static void
 test_relay_feeds_pg_receivewal(void **state)
 {
     char tool[80], conninfo[120], folder[100], end[LSN_TEXT_SIZE], seed[140];
     char d[] = "-d", D[] = "-D", E[] = "-E", no_loop[] = "-n", no_sync[] = "--no-sync";
-    char *arguments[] = {tool, d, conninfo, D, folder, E, end, no_loop, no_sync, NULL};
+    char S[] = "-S", barman[] = "barman";
+    char *arguments[] = {tool, d, conninfo, D, folder, E, end, no_loop, no_sync, NULL, NULL, NULL};
 
     (void)state;
     if (find_tool(tool, "pg_receivewal") == NULL)
@@ -1364,14 +1403,21 @@ test_relay_feeds_pg_receivewal(void **state)
     snprintf(folder, sizeof folder, "%s/received", run);
     snprintf(end, sizeof end, LSN_FORMAT, LSN_ARGS(FIRST + 5 * MB));
     assert_int_equal(mkdir(folder, 0700), 0);
+    if (find_tool(tool, "pg_receivewal") != NULL &&
+        atoi(tool + strlen("/usr/lib/postgresql/")) >= 15) {
+        arguments[9] = S;
+        arguments[10] = barman;
+        assert_int_equal(run_tool(arguments, NULL, 0), 0);
+        compare_received(folder);
+        arguments[9] = NULL;
+        remove_tree(folder);
+        assert_int_equal(mkdir(folder, 0700), 0);
+    }
     snprintf(seed, sizeof seed, "%s/000000010000000000000010.partial",
              folder); /* begin there, on timeline 1 */
     close(open(seed, O_CREAT | O_WRONLY, 0600));
     assert_int_equal(run_tool(arguments, NULL, 0), 0);
-    compare_segment(folder, 1, FIRST);
-    compare_segment(folder, 1, FIRST + MB);
-    for (lsn_t start = segment_start(FORK, MB); start < FIRST + 5 * MB; start += MB)
-        compare_segment(folder, 2, start);
+    compare_received(folder);
 }
 
 /* What the kernel will say of this process and of those that dial. */
@@ -1406,6 +1452,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_relay_remembers_what_an_empty_spool_is_asked_for,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_answers_commands, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_has_a_slot_of_any_name, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_refuses_encryption_twice_only, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_ends_who_breaks_the_protocol, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_gives_up_on_a_slow_start, setup, teardown),
