@@ -164,6 +164,7 @@ function showFacts(s) {
     p.in_recovery ? ["primary last heard", s.receiving ? duration(s.receiving.heard_seconds_ago) + " ago" : "unknown"]
       : ["commits wait for", or(p.synchronous_standby_names, "this site only")],
     ["spool holds", spool.start ? spool.start + " to " + spool.flushed : "nothing"], ["room in the spool", bytes(spool.free_bytes)],
+    ...(s.relay && s.relay.guest_count ? [["guests of the relay", s.relay.guests.map((g) => g.application || "?").join(", ")]] : []),
     ["system identifier", or(s.system_identifier, "unknown")], ["walferry", or(s.version, "unknown")],
   ];
   refresh($("facts"), facts.map(([name, value]) => make("div", "", make("dt", "", name), make("dd", "", String(value)))));

@@ -91,14 +91,15 @@ works_in(pid_t pid, const char *pgdata)
     return there.st_dev == here.st_dev && there.st_ino == here.st_ino;
 }
 
-int
-pgwal_postmaster_alive(const char *pgdata)
+/* The number in postmaster.pid; 0: there is none, ERR_LOCAL. */
+static int
+read_postmaster_pid(const char *pgdata, pid_t *ret_pid)
 {
     char path[512], text[64] = "";
-    struct process postmaster;
     FILE *file;
     long pid;
 
+    *ret_pid = 0;
     snprintf(path, sizeof path, "%s/postmaster.pid", pgdata);
     file = fopen(path, "re");
     if (file == NULL)
@@ -107,25 +108,42 @@ pgwal_postmaster_alive(const char *pgdata)
         text[0] = '\0';
     fclose(file);
     pid = strtol(text, NULL, 10);
-    if (pid <= 1)
-        return 0;
-    if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
+    if (pid > 1)
+        *ret_pid = (pid_t)pid;
+    return 0;
+}
+
+int
+pgwal_postmaster_alive(const char *pgdata)
+{
+    struct process postmaster;
+    pid_t pid;
+
+    if (read_postmaster_pid(pgdata, &pid) < 0)
+        return ERR_LOCAL;
+    if (pid == 0 || (kill(pid, 0) < 0 && errno == ESRCH))
         return 0;
     /* a crashed server leaves the file: the number may be anybody's by now, or a zombie's, or
      * another cluster's postmaster's */
-    if (read_process((pid_t)pid, &postmaster) < 0)
+    if (read_process(pid, &postmaster) < 0)
         return errno == ENOENT ? 0 : 1;
-    return works_in((pid_t)pid, pgdata) != 0 && is_postgres(&postmaster);
+    return works_in(pid, pgdata) != 0 && is_postgres(&postmaster);
 }
 
 bool
 pgwal_postmaster_child(const char *pgdata, pid_t pid)
 {
     struct process child, parent;
+    int here;
 
-    return pid > 1 && read_process(pid, &child) == 0 && is_postgres(&child) &&
-           works_in(pid, pgdata) == 1 && read_process(child.parent, &parent) == 0 &&
-           is_postgres(&parent) && works_in(child.parent, pgdata) == 1;
+    if (pid <= 1 || read_process(pid, &child) < 0 || !is_postgres(&child) ||
+        read_process(child.parent, &parent) < 0 || !is_postgres(&parent) ||
+        works_in(pid, pgdata) == 0)
+        return false;
+    here = works_in(child.parent, pgdata);
+    if (here < 0 && read_postmaster_pid(pgdata, &pid) == 0)
+        return pid == child.parent;
+    return here > 0;
 }
 
 int

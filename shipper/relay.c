@@ -297,20 +297,20 @@ new_client(int fd, enum client_kind kind, pid_t pid, int64_t now_us)
 static void
 turn_away_guest(struct relay *r, int fd, pid_t pid, int64_t now_us)
 {
-    char text[120];
+    char text[120] = "the relay serves no guests";
 
-    snprintf(text, sizeof text,
-             "the relay serves no more guests: all places (relay_guests = %u) are taken",
-             r->guests);
+    if (r->guests > 0)
+        snprintf(text, sizeof text,
+                 "the relay serves no more guests: all places (relay_guests = %u) are taken",
+                 r->guests);
     turn_away(fd, "53300", text);
     if (r->told_us != 0 && now_us - r->told_us < TELL_US)
         return;
     r->told_us = now_us;
-    log_warning("relay: a guest (process %d) is turned away: all places (relay_guests = %u) are "
-                "taken; the local standby has its own",
-                (int)pid, r->guests);
+    log_warning("relay: a guest (process %d) is turned away: %s", (int)pid, text);
 }
 
+/* Who it is, is looked at while it waits for us: its process lives, the number is no other's. */
 static void
 accept_client(struct relay *r, int fd, int64_t now_us)
 {

@@ -55,9 +55,9 @@ int pgwal_check(const char *path, const struct identity *identity, timeline_t ti
  */
 int pgwal_postmaster_alive(const char *pgdata);
 
-/* Is pid a child of the postmaster of this data directory? Told by what the kernel says of both
- * (name, working directory), not by postmaster.pid: its number may be of another pid namespace.
- * False also when they cannot be looked at. */
+/* Is pid a child of the postmaster of this data directory? Told by what the kernel says of both:
+ * name and working directory; only where that may not be looked at by postmaster.pid, whose number
+ * may be of another pid namespace. */
 bool pgwal_postmaster_child(const char *pgdata, pid_t pid);
 
 /* Beside a living server, of what it has flushed: up to n bytes of the segment `timeline`, from lsn

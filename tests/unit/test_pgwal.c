@@ -13,7 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define give_up(...) (print_error(__VA_ARGS__), print_error("\n"), _fail(__FILE__, __LINE__))
@@ -182,6 +184,67 @@ test_pgwal_ends_where_recovery_ends(void **state)
     assert_int_equal(sscanf(strstr(line, "redo done at "), "redo done at %X/%X", &high, &low), 2);
     assert_int_equal((lsn_t)high << 32 | low, last);
     server_stop(&server, SIGKILL);
+}
+
+/* A "postgres" and its child, of user nobody, whom nobody may look into. */
+static pid_t
+start_hidden(const char *pgdata, pid_t *ret_child)
+{
+    int ends[2];
+    pid_t pid;
+
+    assert_int_equal(pipe(ends), 0);
+    pid = fork();
+    if (pid == 0) {
+        if (setuid(65534) < 0 || chdir(pgdata) < 0 || prctl(PR_SET_NAME, "postgres") < 0 ||
+            prctl(PR_SET_DUMPABLE, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+            _exit(1);
+        pid = fork();
+        if (pid == 0)
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+        else if (write(ends[1], &pid, sizeof pid) < 0)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    assert_int_equal(read(ends[0], ret_child, sizeof *ret_child), sizeof *ret_child);
+    close(ends[0]);
+    close(ends[1]);
+    return pid;
+}
+
+static int
+told_to_nobody(const char *pgdata, pid_t pid)
+{
+    pid_t asker = fork();
+    int status;
+
+    if (asker == 0)
+        _exit(setuid(65534) < 0 ? 2 : pgwal_postmaster_child(pgdata, pid));
+    assert_int_equal(waitpid(asker, &status, 0), asker);
+    return WEXITSTATUS(status);
+}
+
+static void
+test_pgwal_knows_a_child_by_the_pid_file_else(void **state)
+{
+    char folder[] = "/tmp/test_pgwal_XXXXXX";
+    pid_t parent, child;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(chmod(folder, 0755), 0);
+    parent = start_hidden(folder, &child);
+    assert_int_equal(told_to_nobody(folder, child), 0);
+    shell("echo %d > %s/postmaster.pid", (int)parent, folder);
+    assert_int_equal(told_to_nobody(folder, child), 1);
+    shell("echo %d > %s/postmaster.pid", (int)child, folder);
+    assert_int_equal(told_to_nobody(folder, child), 0);
+    kill(parent, SIGKILL);
+    assert_int_equal(waitpid(parent, NULL, 0), parent);
+    shell("rm -r %s", folder);
 }
 
 static pid_t
@@ -384,6 +447,7 @@ main(void)
         cmocka_unit_test(test_pgwal_takes_no_other_systems_segment),
         cmocka_unit_test(test_pgwal_reads_not_past_a_segment),
         cmocka_unit_test(test_pgwal_ends_where_recovery_ends), /* from here on its files change */
+        cmocka_unit_test(test_pgwal_knows_a_child_by_the_pid_file_else),
         cmocka_unit_test(test_pgwal_refuses_a_living_server),
     };
     int failed = cmocka_run_group_tests_name("1 MB", tests, make_1, drop);
