@@ -542,6 +542,11 @@ start_replication(struct relay *r, struct relay_client *k, const struct pgwire_c
         if (c->lsn == end)
             return put_streamed(r, k, timeline);
     }
+    if (c->lsn > end)
+        return put_error(k, "XX000",
+                         "requested starting point " LSN_FORMAT
+                         " is ahead of the WAL flush position of this server " LSN_FORMAT,
+                         LSN_ARGS(c->lsn), LSN_ARGS(end));
     if (!supply_holds(s, timeline, c->lsn)) {
         char name[SEGMENT_NAME_SIZE];
 

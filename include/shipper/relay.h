@@ -19,9 +19,9 @@
  * that was idle for 60 s, else it gets 53300). Start-up within 10 s, one message at most 16 kB from
  * a client and none read while its answers do not fit, peer uid is ours or root. Before the system
  * identifier is known: 57P03. Before the spool's first byte: 58P01 (the asked position is
- * remembered in `wanted`). A keepalive once caught up, when asked for, and after 10 s without a
- * word; a streaming client that says nothing for 30 s is asked to, after 60 s it is dropped. Who
- * breaks the protocol is told so (08P01) and dropped.
+ * remembered in `wanted`). Ahead of its end: XX000, as from a walsender. A keepalive once caught
+ * up, when asked for, and after 10 s without a word; a streaming client that says nothing for 30 s
+ * is asked to, after 60 s it is dropped. Who breaks the protocol is told so (08P01) and dropped.
  *
  * A starting standby asks restore_command for one segment after the other, and comes here only when
  * it gets none: while the spool grows, never, at half the speed. So there is the file

@@ -756,15 +756,13 @@ test_relay_pushes_at_once_what_is_waited_for(void **state)
     (void)state;
     fill(FIRST + 100);
     enter(&c);
-    stream_from(&c, 1, FIRST + 5000); /* ahead of what is here */
+    stream_from(&c, 1, FIRST + 100); /* all that is here */
     settle();
     assert_true(listen_to(&c));
-    grow(1, FIRST + 100, FIRST + 5000);
-    relay_push(&relay, now_us);
-    grow(1, FIRST + 5000, FIRST + 5001);
+    grow(1, FIRST + 100, FIRST + 101);
     relay_push(&relay, now_us); /* and no turn of the loop */
     assert_true(listen_to(&c));
-    take_wal(&c, 1, FIRST + 5000, FIRST + 5001);
+    take_wal(&c, 1, FIRST + 100, FIRST + 101);
     hang_up(&c);
 }
 
@@ -799,7 +797,10 @@ test_relay_refuses_what_it_does_not_hold(void **state)
     ask(&c, "START_REPLICATION 0/1000000 TIMELINE 2");
     expect_error(&c, "XX000");
     expect(&c, 'Z');
-    stream_from(&c, 1, FIRST); /* and goes on living */
+    ask(&c, "START_REPLICATION 0/1100001 TIMELINE 1"); /* its flush position is 0/1100000 */
+    expect_error(&c, "XX000");
+    expect(&c, 'Z');
+    stream_from(&c, 1, FIRST + MB); /* and goes on living */
     hang_up(&c);
 }
 
