@@ -1,9 +1,10 @@
 /*
  * source: a walsender's stream by libpq, one small state machine. Nothing here blocks.
  *
- *   CONNECTING -> IDENTIFY -> SIZE -> (SLOT -> (SLOT_LSN)) -> HISTORY* -> START -> STREAMING
- *                                                                ^                   |
- *                                                                +---- TIMELINE_END -+
+ *   CONNECTING -> IDENTIFY -> SIZE -> (READ_SLOT -> (MAKE_SLOT -> (READ_SLOT)))
+ *                                       -> HISTORY* -> START -> STREAMING
+ *                                             ^                     |
+ *                                             +---- TIMELINE_END ---+
  *
  * In comes what walsender says; out go items of WAL and history. It promises that positions it
  * reports never go back, that an item's bytes stay until the next call, and that what came before
@@ -35,8 +36,8 @@ enum source_state {
     SOURCE_CONNECTING,
     SOURCE_IDENTIFY,
     SOURCE_SIZE,
-    SOURCE_SLOT,
-    SOURCE_SLOT_LSN,
+    SOURCE_READ_SLOT,
+    SOURCE_MAKE_SLOT,
     SOURCE_HISTORY_OF,
     SOURCE_START,
     SOURCE_STREAMING,
@@ -58,6 +59,7 @@ struct source {
     lsn_t lsn;                  /* start, then the next byte expected */
     lsn_t server_lsn;           /* all it had when it was asked */
     bool fresh;                 /* started at 0: from the slot's need */
+    bool slot_made;             /* on this connection, or it was there meanwhile */
     lsn_t gone_to;              /* see source_gone; LSN_UNKNOWN: nothing is */
     bool heard; /* something came in the stream: the server has the WAL that was asked for */
     int64_t streams_us; /* since then it streams */
@@ -207,7 +209,7 @@ source_start(struct source *s, const struct identity *expected, timeline_t timel
     s->fresh = lsn == LSN_UNKNOWN;
     s->sqlstate[0] = '\0';
     s->gone_to = LSN_UNKNOWN;
-    s->said_any = s->heard = s->withdraw = false;
+    s->said_any = s->heard = s->withdraw = s->slot_made = false;
     s->said = (struct source_position){0};
     s->due_us = now_us + ANSWER_US;
     s->conn = PQconnectStart(s->conninfo);
@@ -339,28 +341,54 @@ start_at_server(struct source *s)
     s->timeline = s->known_upto = s->server_timeline;
 }
 
+static bool
+can_read_slot(const struct source *s)
+{
+    return PQserverVersion(s->conn) >= 150000;
+}
+
 static int
-slot_is_there(struct source *s)
+read_slot(struct source *s)
 {
     char query[160];
 
-    if (s->fresh && s->slot[0] != '\0' && PQserverVersion(s->conn) >= 150000) {
-        snprintf(query, sizeof query, "READ_REPLICATION_SLOT \"%s\"", s->slot);
-        return send_query(s, SOURCE_SLOT_LSN, query);
-    }
+    snprintf(query, sizeof query, "READ_REPLICATION_SLOT \"%s\"", s->slot);
+    return send_query(s, SOURCE_READ_SLOT, query);
+}
+
+static int
+make_slot(struct source *s)
+{
+    char query[160];
+
+    snprintf(query, sizeof query, "CREATE_REPLICATION_SLOT \"%s\" PHYSICAL RESERVE_WAL", s->slot);
+    return send_query(s, SOURCE_MAKE_SLOT, query);
+}
+
+static int
+slot_is_made(struct source *s)
+{
+    s->slot_made = true;
+    if (s->fresh && can_read_slot(s))
+        return read_slot(s);
     if (s->fresh)
         start_at_server(s);
     return next_history_or_start(s);
 }
 
 static int
-take_slot_lsn(struct source *s, const PGresult *result)
+take_slot(struct source *s, const PGresult *result)
 {
+    bool known = PQntuples(result) == 1 && PQnfields(result) == 3;
     lsn_t lsn;
 
+    if (known && PQgetisnull(result, 0, 0) && !s->slot_made)
+        return make_slot(s);
+    if (!s->fresh)
+        return next_history_or_start(s);
     start_at_server(s);
-    if (PQntuples(result) == 1 && PQnfields(result) == 3 && !PQgetisnull(result, 0, 1) &&
-        lsn_parse(PQgetvalue(result, 0, 1), &lsn) && lsn != LSN_UNKNOWN) {
+    if (known && !PQgetisnull(result, 0, 1) && lsn_parse(PQgetvalue(result, 0, 1), &lsn) &&
+        lsn != LSN_UNKNOWN) {
         timeline_t timeline =
             (timeline_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10); /* null: "" */
 
@@ -374,7 +402,7 @@ take_slot_lsn(struct source *s, const PGresult *result)
 static int
 take_size(struct source *s, const PGresult *result)
 {
-    char *unit = NULL, query[160];
+    char *unit = NULL;
     unsigned long long bytes;
 
     if (PQntuples(result) != 1)
@@ -389,10 +417,11 @@ take_size(struct source *s, const PGresult *result)
     if (bytes != s->expected.segment_bytes)
         return fail(ERR_PEER, "PostgreSQL's wal_segment_size is %s, %u bytes are expected",
                     PQgetvalue(result, 0, 0), s->expected.segment_bytes);
+    if (s->slot[0] == '\0' && s->fresh)
+        start_at_server(s);
     if (s->slot[0] == '\0')
-        return slot_is_there(s);
-    snprintf(query, sizeof query, "CREATE_REPLICATION_SLOT \"%s\" PHYSICAL RESERVE_WAL", s->slot);
-    return send_query(s, SOURCE_SLOT, query);
+        return next_history_or_start(s);
+    return can_read_slot(s) ? read_slot(s) : make_slot(s);
 }
 
 /* A walsender that has sent all to its end closes the stream, then the connection. */
@@ -433,10 +462,10 @@ command_over(struct source *s, PGresult *result)
         return take_identity(s, result);
     case SOURCE_SIZE:
         return take_size(s, result);
-    case SOURCE_SLOT:
-        return slot_is_there(s);
-    case SOURCE_SLOT_LSN:
-        return take_slot_lsn(s, result);
+    case SOURCE_READ_SLOT:
+        return take_slot(s, result);
+    case SOURCE_MAKE_SLOT:
+        return slot_is_made(s);
     case SOURCE_HISTORY_OF:
         /* an unrelated timeline may have no file: it is no ancestor then, nobody needs it */
         if (result == NULL || PQntuples(result) != 1 || PQnfields(result) != 2)
@@ -454,7 +483,8 @@ command_over(struct source *s, PGresult *result)
     return 0;
 }
 
-/* An error that is none for us: the slot is there already, or a timeline has no file. */
+/* An error that is none for us: the slot is there already (before 15 nobody could look), or a
+ * timeline has no file. */
 static bool
 error_is_fine(const struct source *s, const PGresult *result)
 {
@@ -462,7 +492,7 @@ error_is_fine(const struct source *s, const PGresult *result)
 
     if (sqlstate == NULL)
         return false;
-    return (s->state == SOURCE_SLOT && strcmp(sqlstate, "42710") == 0) ||
+    return (s->state == SOURCE_MAKE_SLOT && strcmp(sqlstate, "42710") == 0) ||
            (s->state == SOURCE_HISTORY_OF && strcmp(sqlstate, "58P01") == 0);
 }
 
@@ -478,7 +508,7 @@ take_results(struct source *s)
             result = s->result;
             s->result = NULL;
             if (result == NULL && (s->state == SOURCE_IDENTIFY || s->state == SOURCE_SIZE ||
-                                   s->state == SOURCE_SLOT_LSN))
+                                   s->state == SOURCE_READ_SLOT))
                 return lost(s, "no answer");
             code = command_over(s, result);
             if (result != s->history)

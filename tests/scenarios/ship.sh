@@ -15,6 +15,7 @@ for size in 16 1 64; do
     same_rows
     same_segments
     [ "$(field 1 .links[0].state)" = up ] || fail "the link is not up"
+    ! grep -q 'ERROR' "$WALFERRY_DEMO/dc1/postgres.log" || fail "the primary's log has errors: $(grep ERROR "$WALFERRY_DEMO/dc1/postgres.log" | head -3)"
     seconds=$((size == 16 ? 4 : seconds))
 done
 pass
