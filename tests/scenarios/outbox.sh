@@ -16,11 +16,10 @@ step "segments are put into the outbox by hand, and gone from pg_wal"
 kill_agent 2 TERM
 load 4 -R 200
 end_load
-sql1 "select pg_switch_wal()" >/dev/null
+end=$(sql1 "select pg_switch_wal()") # more may be written behind it at once
 kill_agent 1
 first=$(sql1 "select pg_walfile_name(restart_lsn) from pg_replication_slots where slot_name = 'walferry_dc2_a'")
-end=$(sql1 "select pg_current_wal_lsn()") # a segment's start
-last=$(sql1 "select pg_walfile_name(pg_current_wal_lsn())")
+last=$(sql1 "select pg_walfile_name('$end')")
 for file in "$DC1_PGDATA"/pg_wal/????????????????????????; do
     name=$(basename "$file")
     [[ $name < $first || $name > $last ]] || as cp "$file" "$OUTBOX/"
