@@ -454,7 +454,12 @@ believe_epoch(struct agent *a, struct session *s, const struct hello *h, int64_t
                h->epoch.number, a->pool.epoch.member, h->epoch.member);
         return false;
     case POOL_SAME:
-        break;
+        if (strcmp(h->from, h->epoch.member) == 0)
+            break;
+        refuse(a, s, REFUSE_OPERATOR,
+               "%s is not the primary of epoch %" PRIu64 ", %s is: nothing is taken from it",
+               h->from, h->epoch.number, h->epoch.member);
+        return false;
     case POOL_HIGHER:
         if (strcmp(h->from, h->epoch.member) != 0) {
             refuse(a, s, REFUSE_OPERATOR, "%s tells of an epoch of %s: only a primary may", h->from,
