@@ -3,7 +3,7 @@
 # them than may be under way wait for a standby's agent that was stopped: the primary's agent waits with them,
 # whatever the rate limit, and loses none when its server dies meanwhile.
 . "$(dirname "$0")/lib.sh"
-long && segments=150 || segments=40 # 33 are as many frames as may be under way
+long && segments=150 || segments=36 # 33 are as many frames as may be under way
 
 pile_up() {
     primary=$(agent_pid 1) standby=$(agent_pid 2)
