@@ -18,6 +18,7 @@
 #include "base/fail.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "shipper/frame.h"
 #include "shipper/pgwal.h"
 
 #include <libpq-fe.h>
@@ -609,8 +610,11 @@ take_wal(struct source *s, int length, struct source_item *ret_item)
     lsn = reader_u64(&r);
     wal_end = reader_u64(&r);
     reader_u64(&r);
-    if (r.failed || r.left == 0)
-        return fail(ERR_PEER, "PostgreSQL sends WAL in a message of %d bytes", length);
+    if (r.failed || r.left == 0 || r.left > FRAME_WAL_MAX)
+        return fail(ERR_PEER,
+                    "PostgreSQL sends WAL in a message of %d bytes: one of at most %u is expected, "
+                    "of a server with WAL blocks of 8 kB",
+                    length, FRAME_WAL_MAX + XLOGDATA_HEADER);
     if (lsn != s->lsn)
         return fail(ERR_PEER, "PostgreSQL sends WAL from " LSN_FORMAT ", " LSN_FORMAT " is next",
                     LSN_ARGS(lsn), LSN_ARGS(s->lsn));

@@ -3,13 +3,19 @@
 
 #include "base/clock.h"
 #include "base/fail.h"
+#include "base/local.h"
+#include "shipper/frame.h"
+#include "shipper/pgwire.h"
 #include "support/server.h"
 #include "unit/unit.h"
 
+#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define SLOT        "walferry_dc2_a"
@@ -589,6 +595,97 @@ test_source_explains_wal_that_is_gone(void **state)
     server_remove(&s);
 }
 
+/* ---- a server of another make ---- */
+
+#define LARGE (FRAME_WAL_MAX + 8192)
+
+static void
+answer(struct buf *out, const char *query)
+{
+    const struct pgwire_column identity[] = {{"systemid", OID_TEXT, "7", 0},
+                                             {"timeline", OID_INT4, "1", 0},
+                                             {"xlogpos", OID_TEXT, "0/2000000", 0}};
+    const struct pgwire_column size = {"wal_segment_size", OID_TEXT, "16MB", 0};
+    uint8_t *wal;
+
+    if (strncmp(query, "START_REPLICATION", 17) == 0) {
+        pgwire_put_copy_both(out);
+        assert_true(pgwire_reserve_wal(out, LARGE, &wal));
+        memset(wal, 0, LARGE);
+        pgwire_commit_wal(out, LARGE, 0x1000000, 0x2000000, 0);
+        return;
+    }
+    if (strcmp(query, "IDENTIFY_SYSTEM") == 0)
+        pgwire_put_row(out, identity, 3);
+    else
+        pgwire_put_row(out, &size, 1);
+    pgwire_put_complete(out, "SELECT");
+    pgwire_put_ready(out);
+}
+
+/* Answers one client until it leaves. */
+static void *
+serve(void *listening)
+{
+    int fd = accept(*(int *)listening, NULL, NULL);
+    struct pgwire_message m;
+    struct startup startup = {.kind = STARTUP_MORE};
+    struct buf in, out;
+    ssize_t got;
+
+    assert_int_equal(buf_init(&in, 65536) | buf_init(&out, 2 * LARGE), 0);
+    while ((got = read(fd, buf_reserve(&in, buf_room(&in)), buf_room(&in))) > 0) {
+        buf_commit(&in, (size_t)got);
+        if (startup.kind != STARTUP_SESSION && pgwire_startup(&in, &startup) == 0) {
+            buf_consume(&in, startup.bytes);
+            if (startup.kind == STARTUP_SESSION)
+                pgwire_put_authentication(&out, "15.0", 1);
+            else if (startup.kind == STARTUP_SSL)
+                buf_put_u8(&out, 'N');
+        }
+        while (startup.kind == STARTUP_SESSION && pgwire_message(&in, &m) == 1) {
+            if (m.type == 'Q')
+                answer(&out, (const char *)m.body);
+            buf_consume(&in, m.bytes);
+        }
+        while (buf_used(&out) > 0 && (got = write(fd, buf_data(&out), buf_used(&out))) > 0)
+            buf_consume(&out, (size_t)got);
+    }
+    close(fd);
+    buf_release(&in);
+    buf_release(&out);
+    return NULL;
+}
+
+/* Built with --with-wal-blocksize=64 it sends a megabyte at once. */
+static void
+test_source_refuses_more_wal_than_a_frame_takes(void **state)
+{
+    char directory[] = "/tmp/wf-source-XXXXXX", path[64];
+    struct server large = {.segment_bytes = 16u << 20};
+    struct far f;
+    pthread_t thread;
+    int listening;
+
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    snprintf(path, sizeof path, "%s/.s.PGSQL.5432", directory);
+    assert_int_equal(local_listen(path, 1, &listening), 0);
+    assert_int_equal(fcntl(listening, F_SETFL, 0), 0);
+    assert_int_equal(pthread_create(&thread, NULL, serve, &listening), 0);
+    snprintf(large.conninfo, sizeof large.conninfo, "host=%s port=5432 user=nobody", directory);
+    far_open(&f, &large, "");
+    far_start(&f, 1, 0x1000000);
+    run_to_error(&f);
+    assert_says("PostgreSQL sends WAL in a message of");
+    assert_int_equal(f.stretches, 0);
+    far_close(&f);
+    pthread_join(thread, NULL);
+    close(listening);
+    unlink(path);
+    rmdir(directory);
+}
+
 static void
 test_source_follows_a_promotion(void **state)
 {
@@ -651,6 +748,7 @@ main(void)
         cmocka_unit_test(test_source_says_that_no_server_is_there),
         cmocka_unit_test(test_source_takes_all_of_a_server_that_stops),
         cmocka_unit_test(test_source_explains_wal_that_is_gone),
+        cmocka_unit_test(test_source_refuses_more_wal_than_a_frame_takes),
         cmocka_unit_test(test_source_follows_a_promotion),
     };
 
