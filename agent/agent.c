@@ -1238,6 +1238,13 @@ notify_ready(void)
     close(fd);
 }
 
+/* One of each room's small ones, and what the others have at most. */
+_Static_assert(32 + 2 * INLET_SESSIONS_MAX + 3 * RELAY_CLIENTS_MAX + CONTROL_CLIENTS_MAX +
+                       MEMBERS_MAX * (WINDOW_LANES + 2) + TUNNEL_DOORS_MAX +
+                       3 * TUNNEL_STREAMS_MAX <=
+                   LOOP_FDS_MAX,
+               "every room of the loop has place for its descriptors");
+
 static int64_t
 watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
 {

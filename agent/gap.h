@@ -13,7 +13,8 @@
  *    up", "consent": false}
  *
  * Pure but for load and save. Bounds: GAPS_OF_MEMBER each; one more widens its neighbour, for a
- * range that is too large covers all that is missing, one that is too small does not.
+ * range that is too large covers all that is missing, one that is too small does not. Former
+ * members' gaps fill up the rest of GAPS_MAX: the oldest one makes room.
  */
 #ifndef AGENT_GAP_H
 #define AGENT_GAP_H

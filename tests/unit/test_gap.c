@@ -66,6 +66,23 @@ test_gap_too_many_of_a_member_become_wider_ones(void **state)
     assert_int_equal(g.count, GAPS_OF_MEMBER + 1);
 }
 
+/* Members come and go in the years that the file lives. */
+static void
+test_gap_of_a_new_member_takes_the_oldest_place(void **state)
+{
+    char member[MEMBER_NAME_SIZE];
+
+    (void)state;
+    for (unsigned i = 0; i < GAPS_MAX + 2; i++) {
+        snprintf(member, sizeof member, "m%u", i);
+        assert_string_equal(open_gap(member, i + 1, i + 2)->member, member);
+    }
+    assert_int_equal(g.count, GAPS_MAX);
+    assert_null(gap_behind(&g, "m1", 0));
+    assert_int_equal(gap_behind(&g, "m2", 0)->start, MB(3));
+    assert_int_equal(g.gap[GAPS_MAX - 1].end, MB(GAPS_MAX + 3));
+}
+
 static void
 test_gap_is_reached_piece_by_piece(void **state)
 {
@@ -146,6 +163,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_gap_widens_what_it_touches_and_keeps_state_and_age, setup),
         cmocka_unit_test_setup(test_gap_too_many_of_a_member_become_wider_ones, setup),
+        cmocka_unit_test_setup(test_gap_of_a_new_member_takes_the_oldest_place, setup),
         cmocka_unit_test_setup(test_gap_is_reached_piece_by_piece, setup),
         cmocka_unit_test_setup(test_gap_survives_its_file, setup),
     };
