@@ -8,6 +8,7 @@
 #include "receipt.h"
 #include "hold.h"
 #include "poolfile.h"
+#include "show.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
@@ -511,7 +512,8 @@ answer_greeting(struct agent *a, struct session *s, const struct hello *h, int64
         refuse(a, s, REFUSE_OPERATOR, "%s is no member of the pool's file on %s", h->from,
                a->self->name);
     } else if (h->lane == HELLO_KNOCKS) {
-        refuse(a, s, REFUSE_RETRY, "%s would be let in", h->from);
+        refuse(a, s, REFUSE_RETRY, "%s would be let in%s", h->from,
+               inlet_no_tunnel(s) ? KNOCK_NO_TUNNEL : "");
     } else if (ours != 0 && ours != h->identity.system_identifier) {
         refuse(a, s, REFUSE_OPERATOR,
                "another database cluster: the system identifier of %s is %" PRIu64
@@ -977,10 +979,12 @@ tell_losses(struct agent *a, uint64_t client)
 
 /* What another member may ask through a tunnel. */
 static bool
-answered_afar(const char *command)
+answered_afar(const char *command, bool only_asks, const json_t *request)
 {
     static const char *const allowed[] = {"status", "config", "lost", "validate"};
 
+    if (only_asks && strcmp(show_word(request, "do", ""), "install") == 0)
+        return false;
     for (size_t i = 0; command != NULL && i < sizeof allowed / sizeof *allowed; i++)
         if (strcmp(command, allowed[i]) == 0)
             return true;
@@ -995,11 +999,12 @@ answer_requests(struct agent *a, int64_t now_us)
 
     while (control_request(&a->control, &client, &request)) {
         const char *command = json_string_value(json_object_get(request, "command"));
+        bool only_asks = control_only_asks(&a->control, client);
 
-        if (control_afar(&a->control, client) && !answered_afar(command)) {
+        if (control_afar(&a->control, client) && !answered_afar(command, only_asks, request)) {
             control_text(&a->control, client,
-                         "that is not answered from another member: type it on the host of %s",
-                         a->self->name);
+                         "that is not answered from another member%s: type it on the host of %s",
+                         only_asks ? " whose key is bound with --no-tunnel" : "", a->self->name);
             control_done(&a->control, client, 1);
         } else if (command != NULL && strcmp(command, "status") == 0) {
             control_answer(&a->control, client, agent_report(a, now_us));

@@ -14,7 +14,7 @@ struct options {
     const char *config_file, *member, *from, *reason; /* NULL: not given */
     const char *timeout;                     /* as written: a duration */
     const char *rate, *map;                  /* of seed; NULL: not given */
-    bool json, yes, dry_run, force, watch, applied, replace, discard, pool, local;
+    bool json, yes, dry_run, force, watch, applied, replace, discard, pool, local, no_tunnel;
     int watch_s; /* interval of --watch; default 1 */
     const char *const *args;
     int arg_count;

@@ -650,6 +650,7 @@ enum member_key {
     MEMBER_HOST_KEY,
     MEMBER_KNOWN_HOSTS,
     MEMBER_IDENTITY,
+    MEMBER_TUNNEL_IDENTITY,
     MEMBER_POSTGRES,
     MEMBER_PGDATA,
     MEMBER_BINDIR,
@@ -677,6 +678,8 @@ static const struct key member_keys[MEMBER_KEYS] = {
     [MEMBER_KNOWN_HOSTS] = {"known_hosts", false, take_path, IN(member, target.known_hosts),
                             PATH_ALLOWED},
     [MEMBER_IDENTITY] = {"identity", true, take_path, IN(member, identity), PATH_ALLOWED},
+    [MEMBER_TUNNEL_IDENTITY] = {"tunnel_identity", false, take_path, IN(member, tunnel_identity),
+                                PATH_ALLOWED},
     [MEMBER_POSTGRES] =
         {"postgres", true, take_postgres, IN(member, postgres),
          "host=SOCKET_DIRECTORY or host=NUMERIC_ADDRESS, and port=, user=, dbname=, "
@@ -1352,8 +1355,15 @@ config_self(struct config *c, const char *option, const struct member **ret_memb
         if (count > 1)
             return choose("this machine is the ssh host of several members", c, here, count);
     }
-    for (size_t i = 0; i < c->members; i++)
-        memcpy(c->member[i].target.identity, here[0]->identity, sizeof here[0]->identity);
+    for (size_t i = 0; i < c->members; i++) {
+        struct member *m = &c->member[i];
+
+        memcpy(m->target.identity, here[0]->identity, sizeof here[0]->identity);
+        m->tunnel_target = m->target;
+        if (here[0]->tunnel_identity[0] != '\0')
+            memcpy(m->tunnel_target.identity, here[0]->tunnel_identity,
+                   sizeof here[0]->tunnel_identity);
+    }
     *ret_member = here[0];
     return 0;
 }
@@ -1457,19 +1467,19 @@ check_pgdata(struct complaints *to, const struct member *m)
 }
 
 static void
-check_identity(struct complaints *to, const struct member *m)
+check_identity(struct complaints *to, const struct member *m, const char *key, const char *path)
 {
     char owner[SHOWN_SIZE], we[SHOWN_SIZE];
     struct stat st;
 
-    if (stat(m->identity, &st) < 0)
-        complain(to, m->line, "identity", "%s: %s", m->identity, strerror(errno));
+    if (stat(path, &st) < 0)
+        complain(to, m->line, key, "%s: %s", path, strerror(errno));
     else if (st.st_uid != geteuid())
-        complain(to, m->line, "identity", "%s belongs to %s; chown %s %s", m->identity,
-                 user_name(st.st_uid, owner), user_name(geteuid(), we), m->identity);
+        complain(to, m->line, key, "%s belongs to %s; chown %s %s", path,
+                 user_name(st.st_uid, owner), user_name(geteuid(), we), path);
     else if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0)
-        complain(to, m->line, "identity", "%s is open to others (mode %04o); chmod 600 %s",
-                 m->identity, (unsigned)st.st_mode & 07777, m->identity);
+        complain(to, m->line, key, "%s is open to others (mode %04o); chmod 600 %s", path,
+                 (unsigned)st.st_mode & 07777, path);
 }
 
 static void
@@ -1522,7 +1532,9 @@ config_check_local(const struct config *c, const struct member *self, FILE *erro
         complain(&to, self->line, "bindir",
                  "cannot run %s: %s; allowed: what pg_config --bindir shows", path,
                  strerror(errno));
-    check_identity(&to, self);
+    check_identity(&to, self, "identity", self->identity);
+    if (self->tunnel_identity[0] != '\0')
+        check_identity(&to, self, "tunnel_identity", self->tunnel_identity);
     check_cpus(&to, self);
     check_directory(&to, self, "spool", self->spool, 027);
     check_directory(&to, self, "run", self->run, 077);

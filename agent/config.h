@@ -37,7 +37,9 @@ struct member {
     char site[MEMBER_NAME_SIZE];
     struct lane_target
         target;         /* from ssh, host_key, known_hosts; identity is config_self's to fill */
+    struct lane_target tunnel_target; /* the same, with the key for tunnels; config_self's */
     char identity[256]; /* this member's own private key, for dialing out */
+    char tunnel_identity[256]; /* ... for tunnels to PostgreSQL and relays; "": identity */
     char postgres[256]; /* conninfo, name='value' ...: host is a socket directory or a numeric
                            address */
     char pgdata[256];

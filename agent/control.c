@@ -84,22 +84,40 @@ accept_clients(struct control *c, int64_t now_us)
 }
 
 bool
-control_adopt(struct control *c, int fd, int64_t now_us)
+control_adopt(struct control *c, int fd, bool only_asks, int64_t now_us)
 {
     struct control_client *k = take_client(c, fd, now_us);
 
-    if (k != NULL)
-        k->afar = true;
-    return k != NULL;
+    if (k == NULL)
+        return false;
+    k->afar = true;
+    k->only_asks = only_asks;
+    return true;
+}
+
+static const struct control_client *
+client_of(const struct control *c, uint64_t id)
+{
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        if (c->client[i].fd >= 0 && c->client[i].id == id)
+            return &c->client[i];
+    return NULL;
 }
 
 bool
 control_afar(const struct control *c, uint64_t id)
 {
-    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
-        if (c->client[i].fd >= 0 && c->client[i].id == id)
-            return c->client[i].afar;
-    return true;
+    const struct control_client *k = client_of(c, id);
+
+    return k == NULL || k->afar;
+}
+
+bool
+control_only_asks(const struct control *c, uint64_t id)
+{
+    const struct control_client *k = client_of(c, id);
+
+    return k == NULL || k->only_asks;
 }
 
 /* False when the client is to be dropped. */

@@ -24,6 +24,7 @@ struct control_client {
     struct buf in, out;
     json_t *request; /* waiting for control_request to give it away */
     bool afar;       /* it came through a tunnel */
+    bool only_asks;  /* ... of a key that may change nothing */
     bool answered;   /* "done" is in out: close when it is written */
     int64_t due_us;
     uint64_t id;
@@ -42,8 +43,9 @@ void control_watch(const struct control *c, struct loop *l);
 void control_run(struct control *c, const struct loop *l, int64_t now_us);
 
 /* A client that comes through a tunnel: fd is the control's from here on. False: no place. */
-bool control_adopt(struct control *c, int fd, int64_t now_us);
+bool control_adopt(struct control *c, int fd, bool only_asks, int64_t now_us);
 bool control_afar(const struct control *c, uint64_t id);
+bool control_only_asks(const struct control *c, uint64_t id); /* it may change nothing */
 
 /* The next request, if any: its client's id and the object (owned by the caller). */
 bool control_request(struct control *c, uint64_t *ret_id, json_t **ret_request);

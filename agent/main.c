@@ -36,6 +36,7 @@ enum option_flag {
     OPTION_LOCAL = 2048,
     OPTION_REASON = 4096,
     OPTION_DISCARD = 8192,
+    OPTION_NO_TUNNEL = 16384,
 };
 
 enum option_value {
@@ -53,6 +54,7 @@ static const struct option {
     {"--config", OPTION_PLACE, VALUE_TEXT, offsetof(struct options, config_file), 0},
     {"--member", OPTION_PLACE, VALUE_TEXT, offsetof(struct options, member), 0},
     {"--from", OPTION_FROM, VALUE_TEXT, offsetof(struct options, from), 0},
+    {"--no-tunnel", OPTION_NO_TUNNEL, VALUE_NONE, offsetof(struct options, no_tunnel), 0},
     {"--json", OPTION_JSON, VALUE_NONE, offsetof(struct options, json), 0},
     {"--watch", OPTION_WATCH, VALUE_SECONDS, offsetof(struct options, watch),
      offsetof(struct options, watch_s)},
@@ -141,8 +143,11 @@ static const struct command commands[] = {
      "change lanes, compression or rate_limit until the agent's next start"},
     {"fetch", command_fetch, OPTION_PLACE | OPTION_FROM, 0, 2, "FILE TARGET",
      "restore_command: copy a whole segment out of the spool"},
-    {"receive", command_receive, OPTION_PLACE | OPTION_FROM, OPTION_PLACE | OPTION_FROM, 0,
-     "--from MEMBER", "run by sshd for a bound key: hand the session to the agent"},
+    {"receive", command_receive, OPTION_PLACE | OPTION_FROM | OPTION_NO_TUNNEL,
+     OPTION_PLACE | OPTION_FROM, 0, "--from MEMBER [--no-tunnel]",
+     "run by sshd for a bound key: hand the session to the agent\n"
+     "\n"
+     "  --no-tunnel     the key ships WAL and asks questions: no way to PostgreSQL or the relay"},
     {"help", command_help, 0, 0, -1, "[COMMAND]", "show this, or one command"},
     {"version", command_version, 0, 0, 0, "", "show the version"},
 };

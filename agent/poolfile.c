@@ -72,6 +72,7 @@ changed_here(const struct config *before, const struct config *after, const stru
         {"outbox", old->outbox, new->outbox},
         {"run", old->run, new->run},
         {"identity", old->identity, new->identity},
+        {"tunnel_identity", old->tunnel_identity, new->tunnel_identity},
         {"fetch_command", old->fetch_command, new->fetch_command},
         {"site_files", old->site_files, new->site_files},
         {"http", old->http.host, new->http.host},

@@ -46,7 +46,7 @@ command_receive(const struct config *config, const struct member *self,
                  options->from, self->name, config->file);
         return refuse(reason);
     }
-    if (inlet_hand_over(self->run, options->from) < 0) {
+    if (inlet_hand_over(self->run, options->from, options->no_tunnel) < 0) {
         snprintf(reason, sizeof reason,
                  "the agent of %s is not running (%s); start it there: systemctl start walferry@%s",
                  self->name, fail_message(), config->name);

@@ -53,6 +53,7 @@ struct passage {
     struct stream stream;
     struct gate gate;  /* of PostgreSQL, here */
     unsigned declined; /* requests for encryption */
+    bool only_asks;    /* its key is bound with --no-tunnel */
 };
 
 /* ---- doors ---- */
@@ -316,7 +317,7 @@ call_postgres(const struct member *self, int *ret_fd)
 
 /* A room of our own. It knows who comes so from those who connect here: a far member is not us. */
 static int
-call_room(struct agent *a, enum tunnel_service service, int64_t now_us, int *ret_fd)
+call_room(struct agent *a, const struct passage *p, int64_t now_us, int *ret_fd)
 {
     int pair[2];
     bool taken;
@@ -324,12 +325,12 @@ call_room(struct agent *a, enum tunnel_service service, int64_t now_us, int *ret
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
         return fail_sys(ERR_LOCAL, "cannot make a socket");
     *ret_fd = pair[0];
-    taken = service == TUNNEL_CONTROL ? control_adopt(&a->control, pair[1], now_us)
-                                      : relay_adopt(&a->relay, pair[1], now_us);
+    taken = p->service == TUNNEL_CONTROL ? control_adopt(&a->control, pair[1], p->only_asks, now_us)
+                                         : relay_adopt(&a->relay, pair[1], now_us);
     if (taken)
         return 0;
     close(pair[0]);
-    return fail(ERR_PEER, "%s of %s serves others: ask again", service_name(service),
+    return fail(ERR_PEER, "%s of %s serves others: ask again", service_name(p->service),
                 a->self->name);
 }
 
@@ -368,7 +369,7 @@ serve(struct agent *a, struct passage *p, int64_t now_us)
         break;
     case TUNNEL_CONTROL:
     case TUNNEL_RELAY:
-        code = call_room(a, p->service, now_us, &fd);
+        code = call_room(a, p, now_us, &fd);
         break;
     }
     if (code < 0) {
@@ -639,6 +640,19 @@ asked_passage(const struct tunnel *t, const char *far, uint64_t number)
     return NULL;
 }
 
+/* The key that a stream came with may be for WAL and questions only. */
+static int
+check_key(const struct agent *a, const struct handed *h, enum tunnel_service service)
+{
+    if (!h->no_tunnel || service == TUNNEL_CONTROL)
+        return 0;
+    return fail(ERR_PEER,
+                "the key of %s is bound with --no-tunnel on the host of %s, and leads to WAL only: "
+                "seed, rejoin and tunnels need a tunnel_identity of %s, its public key in "
+                "authorized_keys there without --no-tunnel",
+                h->from, a->self->name, h->from);
+}
+
 /* A connection that began with TUNNEL: the far side wants a service, or brings what we asked for.
  */
 static void
@@ -652,7 +666,9 @@ take_session(struct agent *a, struct handed *h, const struct tunnel_request *r, 
         p = asked_passage(&a->tunnel, h->from, r->number);
         if (p == NULL)
             fail(ERR_PEER, "nobody waits for this stream any more");
-    } else if (code == 0) {
+        else if (check_key(a, h, p->service) < 0)
+            p = NULL;
+    } else if (code == 0 && check_key(a, h, r->service) == 0) {
         p = new_passage(&a->tunnel, r->service, false, now_us);
     }
     if (p == NULL) {
@@ -660,6 +676,7 @@ take_session(struct agent *a, struct handed *h, const struct tunnel_request *r, 
         return;
     }
     memcpy(p->far, h->from, sizeof p->far);
+    p->only_asks = h->no_tunnel;
     if (stream_adopt(&p->stream, &a->tunnel.crew, h, now_us) < 0 ||
         stream_put(&p->stream, &accept) < 0) {
         refuse(a, p, "53200");
@@ -793,7 +810,8 @@ wait_for_turn(struct agent *a, struct passage *p, int64_t now_us)
     if (m == NULL)
         return fail(ERR_PEER, "%s is no member of the pool's file on %s", p->far, a->self->name);
     p->state = PASSAGE_DIALING;
-    return stream_dial(&p->stream, &a->tunnel.crew, &m->target, now_us);
+    return stream_dial(&p->stream, &a->tunnel.crew,
+                       p->service == TUNNEL_CONTROL ? &m->target : &m->tunnel_target, now_us);
 }
 
 static int

@@ -11,7 +11,8 @@
  * why not, in the words of the service (ErrorResponse, or a line of JSON). Where this member
  * receives the link of the far one it asks over that link and the far agent dials; else it dials
  * itself. At most TUNNEL_STREAMS_MAX streams, TUNNEL_FAR_MAX of them for clients of other members;
- * one is dialled at a time.
+ * one is dialled at a time, for PostgreSQL and relays with the member's tunnel_identity. A stream
+ * whose key is bound with --no-tunnel leads to the agent only, and may change nothing there.
  *
  * The far end of `postgres` has a gate (gate.h): encryption is declined twice (SSH does that),
  * cancel requests are dropped, and only those two roles pass, if PostgreSQL says that they can

@@ -3,7 +3,8 @@
  *
  * A real dial with the lane that ships WAL: name, address, host key, our key, the forced command
  * behind it, the agent behind that. What is sent there is a HELLO that only knocks (frame.h): the
- * agent says whether it would be let in, and nothing begins. All are dialled at once.
+ * agent says whether it would be let in, and nothing begins. All are dialled at once, a second time
+ * with the key for tunnels where that is another one.
  */
 #include "validate.h"
 
@@ -19,7 +20,10 @@
 
 struct knock {
     const struct member *to;
+    const struct lane_target *target;
     struct lane lane;
+    bool tunnels; /* the key has to lead to tunnels, too */
+    bool ships;   /* ... to the link */
     bool asked, over;
     int64_t due_us;
 };
@@ -57,22 +61,40 @@ say_failed(struct validation *v, struct knock *k, const char *why)
     bool agent = strstr(why, "is not running") != NULL || strstr(why, "no agent answers") != NULL;
     char line[KEY_LINE_SIZE];
 
-    validate_say(v, READY_FAIL, "to %s: %s", k->to->name, why);
+    validate_say(v, READY_FAIL, k->ships ? "to %s: %s" : "to %s, for tunnels: %s", k->to->name,
+                 why);
     if (agent)
         validate_remedy(v, "on the host of %s: walferry status; systemctl start walferry@%s",
                         k->to->name, v->config->name);
     else if (k->lane.state >= LANE_AUTHENTICATING) /* the host was believed: it is the key */
         validate_remedy(v, "on the host of %s, in authorized_keys of %s: %s and what is in %s.pub",
-                        k->to->name, k->to->target.user,
+                        k->to->name, k->target->user,
                         validate_key_line(line, v->config, k->to->name, v->self->name),
-                        v->self->identity);
+                        k->target->identity);
     else
         validate_remedy(v,
                         "correct ssh, host_key or known_hosts of [member %s] in %s, or that host; "
                         "to see for yourself: ssh -v -p %s -i %s %s@%s",
-                        k->to->name, v->config->file, k->to->target.port, v->self->identity,
-                        k->to->target.user, k->to->target.host);
+                        k->to->name, v->config->file, k->target->port, k->target->identity,
+                        k->target->user, k->target->host);
     finish(k);
+}
+
+/* It ships, but seed and rejoin of the one or the other member would not get through. */
+static void
+say_no_tunnel(struct validation *v, const struct knock *k)
+{
+    char line[KEY_LINE_SIZE];
+
+    validate_say(v, READY_WARN,
+                 "to %s: %s leads to no tunnel (--no-tunnel): with %s as the primary %s could "
+                 "neither seed nor rejoin",
+                 k->to->name, k->target->identity, v->self->name, k->to->name);
+    validate_remedy(v,
+                    "tunnel_identity in [member %s], and in authorized_keys on the host of %s: %s "
+                    "and that key's .pub",
+                    v->self->name, k->to->name,
+                    validate_key_line(line, v->config, k->to->name, v->self->name));
 }
 
 /* REFUSE_RETRY: we would have been let in. */
@@ -82,9 +104,16 @@ take_answer(struct validation *v, struct knock *k, const struct frame *f)
     char reason[FRAME_REASON_MAX] = "what answers there is no agent of walferry";
 
     if (f->type == FRAME_REFUSE && f->refuse.kind == REFUSE_RETRY) {
-        validate_say(v, READY_OK,
-                     "to %s: key, host key and forced command are right, its agent answers",
-                     k->to->name);
+        bool tunnel = strstr(f->refuse.reason, KNOCK_NO_TUNNEL) == NULL;
+
+        if (k->ships)
+            validate_say(v, READY_OK,
+                         "to %s: key, host key and forced command are right, its agent answers",
+                         k->to->name);
+        if (k->tunnels && !tunnel)
+            say_no_tunnel(v, k);
+        else if (!k->ships)
+            validate_say(v, READY_OK, "to %s: the key for tunnels is right, too", k->to->name);
         finish(k);
         return;
     }
@@ -129,20 +158,25 @@ run(struct validation *v, struct knock *k, const struct loop *l, int64_t now_us)
 static void
 check_ssh(struct validation *v)
 {
-    static struct knock knocks[MEMBERS_MAX];
+    static struct knock knocks[2 * MEMBERS_MAX];
     static struct loop l;
     size_t count = 0, open = 0;
+    bool one = v->self->tunnel_identity[0] == '\0'; /* key for both */
 
     for (size_t i = 0; i < v->config->members; i++) {
-        struct knock *k = &knocks[count];
+        const struct member *m = &v->config->member[i];
 
-        if (&v->config->member[i] == v->self)
+        if (m == v->self)
             continue;
-        *k = (struct knock){.to = &v->config->member[i]};
-        count++;
-        if (lane_init(&k->lane, &k->to->target) < 0 || lane_open(&k->lane, clock_us()) < 0)
-            say_failed(v, k, fail_message());
+        knocks[count++] =
+            (struct knock){.to = m, .target = &m->target, .ships = true, .tunnels = one};
+        if (!one)
+            knocks[count++] = (struct knock){.to = m, .target = &m->tunnel_target, .tunnels = true};
     }
+    for (size_t i = 0; i < count; i++)
+        if (lane_init(&knocks[i].lane, knocks[i].target) < 0 ||
+            lane_open(&knocks[i].lane, clock_us()) < 0)
+            say_failed(v, &knocks[i], fail_message());
     do {
         loop_begin(&l);
         open = 0;

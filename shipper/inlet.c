@@ -27,6 +27,10 @@
 #define PIPE_BYTES      (1 << 20)
 #define FRAMES_PER_TURN 64
 
+/* What `walferry receive` says: the member that the key is bound to, with zeros behind it, and one
+ * more if it is bound with --no-tunnel. */
+#define WORD_BYTES (MEMBER_NAME_SIZE + 1)
+
 enum session_state {
     SESSION_CONNECTED,
     SESSION_HANDED,
@@ -41,6 +45,7 @@ struct session {
     int fd;      /* to `walferry receive`; closing it ends that process */
     int in, out; /* sshd's pipes */
     char from[MEMBER_NAME_SIZE];
+    bool no_tunnel;
     struct buf input, output;
     struct hello hello; /* points into input while GREETED */
     size_t hello_bytes;
@@ -157,7 +162,8 @@ take_descriptors(struct session *s)
         struct cmsghdr header; /* aligns the bytes */
         char bytes[CMSG_SPACE(sizeof(int) * 8)];
     } control;
-    struct iovec io = {.iov_base = s->from, .iov_len = sizeof s->from};
+    char word[WORD_BYTES];
+    struct iovec io = {.iov_base = word, .iov_len = sizeof word};
     struct msghdr m = {.msg_iov = &io,
                        .msg_iovlen = 1,
                        .msg_control = control.bytes,
@@ -177,12 +183,14 @@ take_descriptors(struct session *s)
         for (size_t k = 0; k < n && count < 8; k++)
             memcpy(&fds[count++], CMSG_DATA(c) + k * sizeof(int), sizeof(int));
     }
-    if (got == 0 || count != 2 || s->from[got - 1] != '\0' ||
+    if (got < MEMBER_NAME_SIZE || count != 2 || word[MEMBER_NAME_SIZE - 1] != '\0' ||
         (m.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0) {
         for (size_t k = 0; k < count; k++)
             close(fds[k]);
         return fail(ERR_PEER, "a process that is no walferry receive connected to the inlet");
     }
+    memcpy(s->from, word, sizeof s->from);
+    s->no_tunnel = got == WORD_BYTES;
     s->in = fds[0];
     s->out = fds[1];
     if (fcntl(s->in, F_SETFL, O_NONBLOCK) < 0 || fcntl(s->out, F_SETFL, O_NONBLOCK) < 0)
@@ -483,14 +491,24 @@ inlet_stream(struct inlet *i, struct handed *ret_handed, struct tunnel_request *
         *ret_request = f.tunnel;
         ret_request->reason = "";
         buf_consume(&s->input, f.bytes);
-        *ret_handed = (struct handed){
-            .fd = s->fd, .in = s->in, .out = s->out, .input = s->input, .output = s->output};
+        *ret_handed = (struct handed){.fd = s->fd,
+                                      .in = s->in,
+                                      .out = s->out,
+                                      .no_tunnel = s->no_tunnel,
+                                      .input = s->input,
+                                      .output = s->output};
         memcpy(ret_handed->from, s->from, sizeof s->from);
         i->session[n] = NULL;
         free(s);
         return true;
     }
     return false;
+}
+
+bool
+inlet_no_tunnel(const struct session *s)
+{
+    return s->no_tunnel;
 }
 
 void
@@ -596,14 +614,14 @@ inlet_watch(const struct inlet *i, struct loop *l)
 }
 
 int
-inlet_hand_over(const char *run, const char *from)
+inlet_hand_over(const char *run, const char *from, bool no_tunnel)
 {
     union {
         struct cmsghdr header;
         char bytes[CMSG_SPACE(sizeof(int) * 2)];
     } control = {0};
-    char name[MEMBER_NAME_SIZE] = "", path[128], byte;
-    struct iovec io = {.iov_base = name, .iov_len = sizeof name};
+    char word[WORD_BYTES] = "", path[128], byte;
+    struct iovec io = {.iov_base = word, .iov_len = MEMBER_NAME_SIZE + no_tunnel};
     struct msghdr m = {.msg_iov = &io,
                        .msg_iovlen = 1,
                        .msg_control = control.bytes,
@@ -611,7 +629,7 @@ inlet_hand_over(const char *run, const char *from)
     const int fds[2] = {STDIN_FILENO, STDOUT_FILENO};
     int code, fd;
 
-    snprintf(name, sizeof name, "%s", from);
+    snprintf(word, MEMBER_NAME_SIZE, "%s", from);
     snprintf(path, sizeof path, "%s/inlet", run);
     code = local_connect(path, &fd);
     if (code < 0)

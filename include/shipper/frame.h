@@ -53,8 +53,8 @@
  * that comes again is dropped; those that a dead lane had not delivered come again over another.
  *
  * A HELLO with lane HELLO_KNOCKS only asks whether its sender would be let in: REFUSE_RETRY says
- * yes, another REFUSE why not. Of the rest of it only pool, from and to count; nothing begins or
- * ends.
+ * yes (its reason ends with KNOCK_NO_TUNNEL where the key leads to no tunnel), another REFUSE why
+ * not. Of the rest of it only pool, from and to count; nothing begins or ends.
  *
  * Streams: an SSH connection that begins with TUNNEL instead of HELLO is a byte pipe to a service
  * of one of the two members. Number 0: the dialler wants it; else the far side had asked for it,
@@ -79,6 +79,7 @@
 #define FRAME_BYTES_MAX  (FRAME_WAL_MAX + 64)
 #define FRAME_REASON_MAX 1024
 #define HELLO_KNOCKS     255 /* as its lane */
+#define KNOCK_NO_TUNNEL  ", but not to a tunnel"
 #define FRAME_FILE_MAX   (48u << 10)
 #define FRAME_PATH_MAX   256
 #define FRAME_TIME_MAX_US (INT64_C(1) << 58) /* either way: some thousand years */

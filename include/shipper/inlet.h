@@ -5,7 +5,8 @@
  * and 1 (inlet_hand_over, SCM_RIGHTS); from then on the agent reads sshd's pipe itself. Exactly two
  * descriptors are taken, from our own user or root; they are set CLOEXEC and non-blocking. At most
  * INLET_SESSIONS_MAX sessions; HELLO within 10 s; HELLO's member must be the one that the key is
- * bound to (--from). One session at a time feeds the receiver, over one SSH connection or several
+ * bound to (--from). What the key may not do (--no-tunnel) comes along and is the agent's to judge.
+ * One session at a time feeds the receiver, over one SSH connection or several
  * (lanes: they join by themselves); a new one of the same member with a higher incarnation replaces
  * it. The session ends with its last lane, and a lane when all whole frames that came over it were
  * taken, at the spool's pace. One that would be replaced is given 2 s for that.
@@ -56,6 +57,7 @@ bool inlet_greeting(struct inlet *i, int64_t now_us, struct session **ret_sessio
                     const struct hello **ret_hello);
 int inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn_t wanted,
                  uint64_t config_digest, int64_t now_us);
+bool inlet_no_tunnel(const struct session *s); /* its key is bound with --no-tunnel */
 void inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind,
                   const struct epoch_origin *origin, const char *reason);
 
@@ -65,6 +67,7 @@ struct handed {
     int fd;                      /* to `walferry receive`; closing it ends that process */
     int in, out;                 /* sshd's pipes, non-blocking */
     char from[MEMBER_NAME_SIZE]; /* what the key is bound to */
+    bool no_tunnel;              /* ... and may not do */
     struct buf input, output;
 };
 bool inlet_stream(struct inlet *i, struct handed *ret_handed, struct tunnel_request *ret_request);
@@ -80,9 +83,10 @@ void inlet_push(struct inlet *i);
 
 /*
  * The client's half, in the process that sshd started: hand descriptors 0 and 1 to the agent of
- * `run` and wait until it lets go. `from` is what the key is bound to. 0; ERR_PEER when no agent
- * listens there (nothing was handed over: the caller still can answer on descriptor 1).
+ * `run` and wait until it lets go. `from` and `no_tunnel` are what the key is bound to. 0; ERR_PEER
+ * when no agent listens there (nothing was handed over: the caller still can answer on descriptor
+ * 1).
  */
-int inlet_hand_over(const char *run, const char *from);
+int inlet_hand_over(const char *run, const char *from, bool no_tunnel);
 
 #endif

@@ -50,7 +50,7 @@ ask_agent(const uint8_t *data, size_t size)
     c.next_id = 1;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
         return;
-    assert(control_adopt(&c, pair[0], 0) && control_afar(&c, 1));
+    assert(control_adopt(&c, pair[0], false, 0) && control_afar(&c, 1));
     if (size > 0 && write(pair[1], data, size) < 0)
         size = 0;
     for (int turn = 0; turn < 4; turn++) {
