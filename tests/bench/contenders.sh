@@ -144,11 +144,13 @@ walferry_durable() { # [WHO [COMMAND: meanwhile]]
     [ -z "$meanwhile" ] || kill $meanwhile
     walferry_end "${1:-walferry}" "durable, MB/s"
 }
-walferry_applied() {
+walferry_applied() { # [WHO]: durable and applied from one run, as with the native standby
     walferry_ready standby
-    walferry_begin
+    walferry_begin $(at_level "${1:-}")
+    walferry_at flush_lsn
+    note_rate "${1:-walferry}" "durable, MB/s" $(($(now_us) - BEGIN))
     await "$DC2_PG" "select pg_last_wal_replay_lsn() >= '$WAL_END'" "walferry's standby is not there"
-    walferry_end walferry "applied, MB/s"
+    walferry_end "${1:-walferry}" "applied, MB/s"
 }
 walferry_live() { # [standby]: the pair is up and level
     walferry_ready "${1:-}"

@@ -12,6 +12,7 @@
 # applied-WAL-RTT[-RATE]  the same until the standby shows it
 # killed-WAL-RTT          durable, one random lane reset each second, beside ourselves without
 # levels-WAL-RTT[-RATE]   durable, beside ourselves at one level
+# living-WAL-RTT[-RATE]   the same while the standby applies it
 # links-WAL               durable at two sites at once, beside one: CPU of the primary's agent
 # fetch-WAL               replay of whole segments by restore_command, beside cp
 # visible-idle, -load     commit to visible on the standby, one client, alone or under pgbench -c8
@@ -29,7 +30,7 @@ export BUILD=${BUILD:-$ROOT/build/bench}
 CASE= WAN=0 failed=
 ROUNDS=3 MB=1000 TPS_SECONDS=15 VISIBLE=1000 JSON= KEEP= CASES=() ALL=()
 for wal in pgbench uuid; do
-    ALL+=(durable-$wal-{0ms,20ms,50ms,80ms,50ms-100mbit} applied-$wal-{0ms,50ms} killed-$wal-50ms levels-$wal-{0ms,50ms,50ms-100mbit} links-$wal
+    ALL+=(durable-$wal-{0ms,20ms,50ms,80ms,50ms-100mbit} applied-$wal-{0ms,50ms} killed-$wal-50ms levels-$wal-{0ms,50ms,50ms-100mbit} living-$wal-{0ms,50ms,50ms-100mbit} links-$wal
         fetch-$wal)
 done
 ALL+=(visible-idle visible-load sync-c{1,8}-{0ms,20ms} tps tps-shipping failover)
@@ -266,10 +267,12 @@ run_case() { # NAME: in a shell of its own
         ;;
     applied-*) turns walferry_applied native_backlog ;;
     killed-*) turns "walferry_durable walferry killer" "walferry_durable undisturbed" ;;
-    levels-*)
-        peers=("walferry_durable zstd:1" "walferry_durable zstd:3" "walferry_durable zstd:6")
-        [[ $CASE = *mbit ]] || peers+=("walferry_durable none") # it is not in doubt there
-        turns walferry_durable "${peers[@]}"
+    levels-* | living-*)
+        peers=walferry_durable
+        [[ $CASE = levels-* ]] || peers=walferry_applied
+        peers=($peers "$peers zstd:1" "$peers zstd:3" "$peers zstd:6" "$peers none")
+        [[ $CASE != *mbit ]] || unset 'peers[4]' # it is not in doubt there
+        turns "${peers[@]}"
         ;;
     links-*) turns "links walferry" "links one" ;;
     fetch-*) fetch ;;
