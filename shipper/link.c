@@ -17,6 +17,7 @@
 #define DEAD_US         (5 * SECOND_US)
 #define SOURCE_RETRY_US SECOND_US
 #define BEHIND_SEGMENTS 4
+#define BACKLOG_BYTES   (4u << 20) /* more than we hold in our hands */
 #define ITEMS_PER_TURN  32 /* 4 MB: other rooms of the loop have their turn, too */
 #define ANSWER_FRAMES   1  /* DRAINED: its place in the window is kept as long as a drain goes on */
 
@@ -614,18 +615,31 @@ write_out(struct link *l, const struct loop *loop, int64_t now_us)
             lane_run(&l->lanes.lane[i], loop, now_us); /* an error shows up again in run_lanes */
 }
 
+/* What limits the link now; lanes that are still to come change that. */
+static void
+look(struct link *l, int64_t now_us)
+{
+    const struct sender *s = &l->sender;
+    struct adapt_facts facts = {.frames_wait = s->window.ready >= WINDOW_READY_BYTES / 2,
+                                .wal_waits = !pack_wants(&l->pack),
+                                .far_busy = s->far.busy,
+                                .wal_packed = l->pack.wal_out,
+                                .wire_packed = l->pack.wire_out,
+                                .wire_taken = l->pack.wire_out - s->window.bytes};
+
+    facts.backlog = l->more || facts.frames_wait || s->stamped.lsn > s->sent + BACKLOG_BYTES;
+    if (lanes_joining(&l->lanes))
+        adapt_rest(&l->pack.adapt);
+    else
+        adapt_look(&l->pack.adapt, &facts, now_us);
+}
+
 static int
 run_pack(struct link *l, int64_t now_us)
 {
-    size_t ready = l->sender.window.ready;
-
     if (!l->more)
-        pack_rest(&l->pack, ready > 0);
-    /* neither a busy far side nor lanes that are still to come are the line's limit */
-    if (l->sender.far.busy || lanes_joining(&l->lanes))
-        adapt_rest(&l->pack.adapt);
-    else
-        pack_look(&l->pack, l->more, ready >= WINDOW_READY_BYTES / 2, now_us);
+        pack_rest(&l->pack, l->sender.window.ready > 0);
+    look(l, now_us);
     return pack_collect(&l->pack, &l->sender, false);
 }
 

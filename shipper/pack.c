@@ -264,15 +264,6 @@ pack_rest(struct pack *p, bool busy)
     gathering(p)->n = 0;
 }
 
-void
-pack_look(struct pack *p, bool waiting, bool line_full, int64_t now_us)
-{
-    if (waiting || line_full)
-        adapt_look(&p->adapt, line_full, p->wal_out, p->wire_out, now_us);
-    else
-        adapt_rest(&p->adapt);
-}
-
 int
 pack_collect(struct pack *p, struct sender *s, bool all)
 {

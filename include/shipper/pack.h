@@ -77,9 +77,6 @@ void pack_wal(struct pack *p, timeline_t timeline, lsn_t lsn, const void *bytes,
 /* No more WAL is here now: pack what was gathered, unless the lanes are busy anyway. */
 void pack_rest(struct pack *p, bool busy);
 
-/* Once a turn: does WAL wait for us, and frames for the line? */
-void pack_look(struct pack *p, bool waiting, bool line_full, int64_t now_us);
-
 /* Frames that are done, into the sender. `all`: wait for those that are not. */
 int pack_collect(struct pack *p, struct sender *s, bool all);
 

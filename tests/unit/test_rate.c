@@ -1,9 +1,8 @@
-/* rate and adapt: a limit that is kept, hours of the day, and levels that follow the bottleneck. */
+/* rate: a limit that is kept, and hours of the day. */
 #include "unit.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
-#include "shipper/adapt.h"
 #include "shipper/rate.h"
 
 #include <stdlib.h>
@@ -83,52 +82,6 @@ test_rate_follows_the_hours(void **state)
     assert_int_equal(r.now, 3000000);
 }
 
-/* A line of `line` bytes per microsecond and a processor: what gets through on each rung. */
-static double
-through(const struct adapt *a, double line, const double *speed, const double *ratio,
-        bool *ret_full)
-{
-    double cpu = speed[a->rung], wire = line * ratio[a->rung];
-
-    *ret_full = wire < cpu;
-    return wire < cpu ? wire : cpu;
-}
-
-static void
-test_adapt_finds_the_best_level(void **state)
-{
-    static const double speed[ADAPT_RUNGS] = {1000, 600, 246, 181}; /* uuid/md5 WAL */
-    static const double ratio[ADAPT_RUNGS] = {1.92, 2.33, 2.83, 2.90};
-
-    (void)state;
-    for (double line = 1; line < 2000; line *= 1.3) {
-        struct adapt a;
-        double best = 0, got = 0, wire = 0;
-        int64_t now_us = SECOND_US;
-        bool full;
-
-        adapt_init(&a);
-        for (unsigned i = 0; i < ADAPT_RUNGS; i++) {
-            struct adapt fixed = {.rung = i};
-            double rate = through(&fixed, line, speed, ratio, &full);
-
-            best = rate > best ? rate : best;
-        }
-        for (; now_us < 31 * SECOND_US; now_us += MILLISECOND_US) {
-            double rate = through(&a, line, speed, ratio, &full);
-
-            got += rate * MILLISECOND_US;
-            wire += rate * MILLISECOND_US / ratio[a.rung];
-            adapt_look(&a, full, (uint64_t)got, (uint64_t)wire, now_us);
-        }
-        if (got < 0.95 * best * 30 * SECOND_US) {
-            print_error("a line of %.0f MB/s: %.0f MB/s got through, %.0f would\n", line,
-                        got / (30 * SECOND_US), best);
-            assert_true(false);
-        }
-    }
-}
-
 int
 main(void)
 {
@@ -136,7 +89,6 @@ main(void)
         cmocka_unit_test(test_rate_reads_and_shows_plans),
         cmocka_unit_test(test_rate_keeps_its_limit),
         cmocka_unit_test(test_rate_follows_the_hours),
-        cmocka_unit_test(test_adapt_finds_the_best_level),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
