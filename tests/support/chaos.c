@@ -345,7 +345,7 @@ dial(const char *run, const char *to, const struct identity *identity)
         dup2(back[1], STDOUT_FILENO);
         for (int fd = 3; fd < 16; fd++)
             close(fd);
-        _exit(inlet_hand_over(run, NAME) < 0);
+        _exit(inlet_hand_over(run, NAME, false) < 0);
     }
     close(there[0]);
     close(back[1]);

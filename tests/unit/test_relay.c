@@ -548,7 +548,7 @@ test_relay_has_a_slot_of_any_name(void **state)
     ask(&c, "READ_REPLICATION_SLOT barman");
     expect_row(&c, "physical", "0/1000000");
     get_ready(&c);
-    assert_true(spool_prune(&spool, FIRST + 4 * MB, 0, INT64_MAX) > 0);
+    assert_true(spool_prune(&spool, FIRST + 4 * MB + 1, 0, INT64_MAX) > 0);
     assert_true(spool.start > FORK);
     ask(&c, "READ_REPLICATION_SLOT \"barman\"");
     expect_row(&c, "physical", "0/1400000");
