@@ -615,7 +615,8 @@ write_out(struct link *l, const struct loop *loop, int64_t now_us)
             lane_run(&l->lanes.lane[i], loop, now_us); /* an error shows up again in run_lanes */
 }
 
-/* What limits the link now; lanes that are still to come change that. */
+/* What limits the link now; lanes that are still to come change that, and a fixed level tells
+ * nothing of others. */
 static void
 look(struct link *l, int64_t now_us)
 {
@@ -628,7 +629,7 @@ look(struct link *l, int64_t now_us)
                                 .wire_taken = l->pack.wire_out - s->window.bytes};
 
     facts.backlog = l->more || facts.frames_wait || s->stamped.lsn > s->sent + BACKLOG_BYTES;
-    if (lanes_joining(&l->lanes))
+    if (lanes_joining(&l->lanes) || l->pack.compression != COMPRESSION_AUTO)
         adapt_rest(&l->pack.adapt);
     else
         adapt_look(&l->pack.adapt, &facts, now_us);
