@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -1118,7 +1119,9 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
 
     *a = (struct agent){.config = config, .self = self, .started_us = clock_us()};
     a->escrow_due_us = BOOTED_US;
-    a->incarnation = (uint64_t)clock_wall_us();
+    a->incarnation = (uint64_t)(clock_wall_us() / SECOND_US) << 32;
+    if (getrandom(&a->incarnation, sizeof(uint32_t), 0) < 0) /* its low half: nobody can guess it */
+        return fail_sys(ERR_LOCAL, "no random number");
     a->spool.dir = a->spool.lock = a->inlet.fd = a->relay.fd = a->control.fd = -1;
     a->outbox.spool.dir = a->outbox.spool.lock = a->outbox.relay.fd = -1;
     a->ladder.store.spool.dir = a->ladder.store.spool.lock = a->ladder.store.relay.fd = -1;

@@ -30,6 +30,8 @@ static const struct event_kind kinds[EVENTS] = {
     [EVENT_OUTBOX] = {"WF015", "outbox in use", "warning", 0, 0},
     [EVENT_RELEASED] = {"WF016", "slot let go", "critical", 0, 0},
     [EVENT_HELD] = {"WF017", "pg_wal held", "critical", 0, SECONDS(5)},
+    /* an agent that lost its line without a word may knock until its old session is over */
+    [EVENT_RIVAL] = {"WF018", "session contested", "critical", SECONDS(10), SECONDS(5)},
 };
 
 const struct event_kind *

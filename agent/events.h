@@ -37,6 +37,7 @@ enum event_id { /* WF001 is the first; numbers are never used again */
                 EVENT_OUTBOX,
                 EVENT_RELEASED,
                 EVENT_HELD,
+                EVENT_RIVAL,
                 EVENTS
 };
 

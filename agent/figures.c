@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define ROLE_NEWS_US    (10 * SECOND_US)
+#define RIVAL_NEWS_US   (30 * SECOND_US)
 #define CLOCK_OFFSET_US (2 * SECOND_US)
 
 /* ---- rates ---- */
@@ -264,6 +265,11 @@ judge_member(const struct agent *a, struct event_condition c[EVENTS], int64_t no
         hold(&c[EVENT_POSTGRES_AWAY], "PostgreSQL here: %.180s", postgres_reason(a->postgres));
     if (a->alarm[0] != '\0')
         hold(&c[EVENT_ALARM], "%.230s", a->alarm);
+    if (a->inlet.rival_us != 0 && now_us - a->inlet.rival_us < RIVAL_NEWS_US)
+        hold(&c[EVENT_RIVAL],
+             "another agent with the key of %s wants the place of its living session; sshd's log "
+             "tells from where",
+             a->receiver.from);
     if (a->spool_error[0] != '\0')
         hold(&c[EVENT_SPOOL_REFUSES], "%.230s", a->spool_error);
     judge_disk(a, &c[EVENT_SPOOL_FILLING], &f->spool, "the spool's file system", now_us);

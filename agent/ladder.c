@@ -293,7 +293,7 @@ begin_archive(struct agent *a, struct gap *gap, int64_t now_us)
     }
     /* of this life: what a killed agent has started may write still */
     snprintf(path, sizeof path, "%s/" FETCHED "-%llu", d->store.path,
-             (unsigned long long)a->incarnation);
+             (unsigned long long)a->started_us);
     if (archive_busy(&d->archive))
         return;
     switches(a, gap, next, &file, &end);

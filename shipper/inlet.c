@@ -26,6 +26,8 @@
 #define REST_US         (2 * SECOND_US)
 #define PIPE_BYTES      (1 << 20)
 #define FRAMES_PER_TURN 64
+#define DIALS_MAX       4096 /* of one start of an agent, between two that came here */
+#define RIVAL_TOLD_US   (60 * SECOND_US)
 
 /* What `walferry receive` says: the member that the key is bound to, with zeros behind it, and one
  * more if it is bound with --no-tunnel. */
@@ -60,6 +62,7 @@ int
 inlet_open(struct inlet *i, const char *run, struct receiver *receiver)
 {
     *i = (struct inlet){.fd = -1, .receiver = receiver};
+    i->rival_told_us = -RIVAL_TOLD_US;
     snprintf(i->reason, sizeof i->reason, "no agent of another site has connected yet");
     snprintf(i->path, sizeof i->path, "%s/inlet", run);
     return local_listen(i->path, 16, &i->fd);
@@ -449,6 +452,36 @@ waits_for_rest(const struct inlet *i, const struct session *s, int64_t now_us)
            s->hello.incarnation > i->live->incarnation && now_us < s->due_us && inlet_behind(i);
 }
 
+/* A living session is its agent's: a dial of the same start of it knows the incarnation. */
+static bool
+is_rival(const struct inlet *i, const struct session *s)
+{
+    if (i->live == NULL || strcmp(i->live->from, s->from) != 0 ||
+        s->hello.incarnation - i->live->incarnation - 1 < DIALS_MAX)
+        return false;
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        if (i->session[n] != NULL && i->session[n]->state == SESSION_LIVE && !i->session[n]->ended)
+            return true;
+    return false; /* its SSH has ended: nothing more comes */
+}
+
+static void
+refuse_rival(struct inlet *i, struct session *s, int64_t now_us)
+{
+    struct epoch_origin none = {0};
+
+    if (now_us - i->rival_told_us >= RIVAL_TOLD_US) {
+        log_warning("link from %s: another agent with its key is refused while the session lives: "
+                    "is there a second one, or was the key copied? sshd's log tells from where",
+                    s->from);
+        i->rival_told_us = now_us;
+    }
+    i->rival_us = now_us;
+    inlet_refuse(i, s, REFUSE_RETRY, &none,
+                 "the session of another start of this member's agent lives here: it is over 5 s "
+                 "after nothing more is heard of it");
+}
+
 bool
 inlet_greeting(struct inlet *i, int64_t now_us, struct session **ret_session,
                const struct hello **ret_hello)
@@ -470,6 +503,10 @@ inlet_greeting(struct inlet *i, int64_t now_us, struct session **ret_session,
                 "the identity of that member",
                 s->hello.from, s->from);
             inlet_refuse(i, s, REFUSE_OPERATOR, &none, reason);
+            continue;
+        }
+        if (s->hello.lane == 0 && is_rival(i, s)) {
+            refuse_rival(i, s, now_us);
             continue;
         }
         *ret_session = s;
@@ -531,11 +568,8 @@ inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn
     int code;
 
     assert(s->state == SESSION_GREETED);
-    if (i->live != NULL) {
-        if (strcmp(i->live->from, s->from) == 0 && i->live->incarnation > s->hello.incarnation)
-            return fail(ERR_PEER, "an older session of %s comes after a newer one", s->from);
+    if (i->live != NULL)
         inlet_end(i, "a newer session takes its place");
-    }
     code = receiver_accept(i->receiver, &s->output, &s->hello, wanted_timeline, wanted,
                            config_digest, now_us);
     if (code < 0)
@@ -546,6 +580,7 @@ inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn
     s->due_us = NEVER_US;
     i->live = s;
     i->since_us = now_us;
+    i->rival_us = 0;
     i->reason[0] = i->goodbye[0] = '\0';
     log_info("link from %s: up, %s", s->from,
              spool_empty(i->receiver->spool) ? "the spool is fresh" : "going on");

@@ -46,6 +46,9 @@
  *   FILE     string path, u64 mtime (microseconds of 1970), u32 mode, rest: its bytes, at most
  *            FRAME_FILE_MAX (both ways): a file outside the WAL, to be kept
  *
+ * An incarnation is the time at the start of an agent and chance (which makes it the session's
+ * secret), and grows by one with each dial.
+ *
  * Lanes: a HELLO with lane 0 begins a session; one with another lane joins the living session of
  * the same member and incarnation and is answered by an ACCEPT of zeros, or a REFUSE. From then on
  * a frame may come over any of the session's lanes; the session lives while one of them does.

@@ -6,10 +6,12 @@
  * descriptors are taken, from our own user or root; they are set CLOEXEC and non-blocking. At most
  * INLET_SESSIONS_MAX sessions; HELLO within 10 s; HELLO's member must be the one that the key is
  * bound to (--from). What the key may not do (--no-tunnel) comes along and is the agent's to judge.
- * One session at a time feeds the receiver, over one SSH connection or several
- * (lanes: they join by themselves); a new one of the same member with a higher incarnation replaces
- * it. The session ends with its last lane, and a lane when all whole frames that came over it were
- * taken, at the spool's pace. One that would be replaced is given 2 s for that.
+ * One session at a time feeds the receiver, over one SSH connection or several (lanes: they join by
+ * themselves). While anything may come of it only another dial of the same start of its agent
+ * takes its place, told by the incarnation, which nobody else can know: any other that says it is
+ * that member is a rival, and refused. The session ends with its last lane, and a lane when all
+ * whole frames that came over it were taken, at the spool's pace. One that would be replaced is
+ * given 2 s for that.
  *
  * The inlet judges nothing about the pool: inlet_greeting gives the session that said HELLO, and
  * the agent answers with inlet_accept or inlet_refuse.
@@ -37,6 +39,8 @@ struct inlet {
     struct session *live; /* the lane that answers for the session; NULL: none */
     struct receiver *receiver;
     int64_t since_us;  /* up since, or down since; 0: never was up */
+    int64_t rival_us;  /* when one was last refused; 0: not since the session came */
+    int64_t rival_told_us;
     uint64_t ended;    /* sessions that ended after they were accepted */
     char reason[1024]; /* why the last live session ended or the last HELLO was refused; "" while
                           one lives */

@@ -42,6 +42,22 @@ step "who lacks a key is told which"
 lacks="the key of dc1-a is bound with --no-tunnel on the host of dc2-a.*need a tunnel_identity of dc1-a"
 [[ $(through "select 1") =~ $lacks ]] || fail "psql: $(through "select 1")"
 [[ $(ssh_says 1) == *"warn to dc2-a: $WALFERRY_DEMO/dc1/ssh/id_ed25519 leads to no tunnel (--no-tunnel)"* ]] || fail "validate: $(ssh_says 1)"
+
+step "with the primary's key: the living session stays its agent's, and somebody hears of it"
+lost=$(field 1 '.links[0].connections_lost')
+for incarnation in 1 18446744073709551615 18446744073709551615; do
+    [[ $(thief 2 hello "$(field 1 .system_identifier)" $incarnation) == *"of another start of this member's agent lives here"* ]] ||
+        fail "incarnation $incarnation: $(thief 2 hello "$(field 1 .system_identifier)" $incarnation)"
+done
+expect 30 '[ "$(field 2 ".events[] | select(.id == \"WF018\") | .severity")" = critical ]'
+says 2 "link from dc1-a: another agent with its key is refused while the session lives" || fail "not in the log"
+[ "$(field 1 '.links[0].connections_lost') $(field 1 .links[0].state)" = "$lost up" ] || fail "the link was disturbed: $(field 1 .links[0])"
+kill_agent 1 # ... and its next start has the place at once
+start_agent 1
+expect 20 '[ "$(field 1 .links[0].state)" = up ]'
+expect 20 '[ "$(field 2 "[.events[] | select(.id == \"WF018\")] | length")" = 0 ]'
+
+step "seed is told the same, after all its tries"
 wait $seed
 [[ $(cat "$WALFERRY_DEMO/seed.out") =~ $lacks ]] || fail "seed: $(cat "$WALFERRY_DEMO/seed.out")"
 

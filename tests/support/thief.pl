@@ -6,10 +6,11 @@
 #     pings         the same, and PINGs before, so that the answers fill up everything
 #     service N     asks for a stream to service N (1 PostgreSQL, 2 the agent, 3 the relay); prints
 #                   "accepted", or the reason why not
+#     hello SYSTEM INCARNATION   wants to ship to it, the same way
 use strict;
 use IO::Select;
 use IPC::Open2;
-my ($key, $user, $port, $pool, $from, $to, $what, $service) = @ARGV;
+my ($key, $user, $port, $pool, $from, $to, $what, $service, $incarnation) = @ARGV;
 $SIG{PIPE} = sub { print "hung up\n"; exit 0 };
 my $ssh = open2(my $out, my $in, "ssh", "-i", $key, "-p", $port, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
     "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "$user\@127.0.0.1", "walferry receive");
@@ -35,8 +36,10 @@ sub data { # one raw block of a zstd stream
 }
 
 my $protocol = 4;
-say_all(frame(14, pack "nZ*Z*Z*NNCZ*", $protocol, $pool, $from, $to, 0, 0, $what eq "service" ? $service : 1, ""));
-if ($what eq "service") {
+say_all($what eq "hello"
+    ? frame(1, pack "a4nZ*Q>NnZ*Z*Q>Z*Q>CNQ>", "WFRY", $protocol, $pool, $service, 16 << 20, 15, $from, $to, 1, $from, $incarnation, 0, 1, 0)
+    : frame(14, pack "nZ*Z*Z*NNCZ*", $protocol, $pool, $from, $to, 0, 0, $what eq "service" ? $service : 1, ""));
+if ($what eq "service" || $what eq "hello") {
     my ($n, $type) = unpack "NC", hear(5) // exit 1;
     my $body = hear($n - 1);
     print $type == 2 ? "accepted\n" : (split /\0/, substr($body, 9))[-1] . "\n";
