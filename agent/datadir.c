@@ -1,6 +1,8 @@
 /* See datadir.h. */
 #include "datadir.h"
 
+#include "settings.h"
+
 #include "base/durable.h"
 #include "base/fail.h"
 #include "base/text.h"
@@ -8,7 +10,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <ftw.h>
 #include <limits.h>
 #include <mntent.h>
@@ -19,10 +20,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define FRESH       "walferry-new"
-#define OLD         "walferry-old"
-#define WALK_FDS    16
-#define SETTING_MAX (1 << 20) /* bytes of one file of settings */
+#define FRESH    "walferry-new"
+#define OLD      "walferry-old"
+#define WALK_FDS 16
 
 #define PATH_SIZE 640
 
@@ -316,8 +316,8 @@ remove_one(const char *path, const struct stat *st, int kind, struct FTW *where)
     return kind == FTW_DP ? rmdir(path) : unlink(path);
 }
 
-static int
-remove_tree(const char *path)
+int
+datadir_remove_tree(const char *path)
 {
     if (is_there(path) && nftw(path, remove_one, WALK_FDS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) != 0)
         return fail_sys(ERR_LOCAL, "cannot remove %s", path);
@@ -336,10 +336,10 @@ int
 datadir_discard(const struct datadir *d)
 {
     char path[PATH_SIZE];
-    int code = remove_tree(d->fresh);
+    int code = datadir_remove_tree(d->fresh);
 
     for (size_t i = 0; i < d->tablespaces && code == 0; i++)
-        code = remove_tree(join(path, d->tablespace[i].at, FRESH));
+        code = datadir_remove_tree(join(path, d->tablespace[i].at, FRESH));
     return code;
 }
 
@@ -379,96 +379,71 @@ int
 datadir_remove_old(const struct datadir *d)
 {
     char path[PATH_SIZE];
-    int code = remove_tree(d->old);
+    int code = datadir_remove_tree(d->old);
 
     for (size_t i = 0; i < d->tablespaces && code == 0; i++)
-        code = remove_tree(join(path, d->tablespace[i].at, OLD));
+        code = datadir_remove_tree(join(path, d->tablespace[i].at, OLD));
     return code;
 }
 
 /* ---- settings of this host ---- */
 
-static int
-copy_setting(int from, int to, const char *name)
-{
-    char *text = malloc(SETTING_MAX);
-    ssize_t got = text != NULL ? durable_load(from, name, text, SETTING_MAX) : -1;
-    int code = got < 0 || durable_replace(to, name, text, (size_t)got) < 0
-                   ? fail_sys(ERR_LOCAL, "cannot keep %s", name)
-                   : 0;
-
-    free(text);
-    return code;
-}
-
-struct settings {
-    int from, to;
-};
-
+/* A data directory that its group may read (initdb --allow-group-access): PostgreSQL goes by the
+ * directory's own mode. */
 static bool
-is_setting(const char *name)
+group_reads(const char *pgdata)
 {
-    static const char *const kind[] = {"*.conf", "*.crt", "*.key", "*.pem"};
+    struct stat about;
 
-    for (size_t i = 0; i < sizeof kind / sizeof *kind; i++)
-        if (fnmatch(kind[i], name, 0) == 0)
-            return true;
-    return false;
+    return stat(pgdata, &about) == 0 && (about.st_mode & S_IRWXG) == (S_IRGRP | S_IXGRP);
+}
+
+mode_t
+datadir_file_mode(const char *pgdata)
+{
+    return group_reads(pgdata) ? 0640 : 0600;
 }
 
 static int
-visit_setting(void *context, const struct durable_entry *entry)
+open_to_group(const char *path, const struct stat *st, int kind, struct FTW *where)
 {
-    const struct settings *s = context;
-
-    return is_setting(entry->name) ? copy_setting(s->from, s->to, entry->name) : 0;
+    (void)where;
+    return kind == FTW_SL ? 0 : chmod(path, (st->st_mode & 07777) | (st->st_mode & 0500) >> 3);
 }
 
-/* A file that lies elsewhere stays there: the new directory takes its place and its name. */
 static int
-keep_links(const struct datadir *d)
+close_to_group(const char *path, const struct stat *st, int kind, struct FTW *where)
 {
-    char from[PATH_SIZE], to[PATH_SIZE], target[PATH_SIZE];
-    DIR *dir = opendir(d->at);
-    const struct dirent *e;
-    int code = 0;
+    (void)where;
+    return kind == FTW_SL ? 0 : chmod(path, st->st_mode & 07707);
+}
 
-    while (dir != NULL && code == 0 && (e = readdir(dir)) != NULL) {
-        ssize_t got = is_setting(e->d_name)
-                          ? readlink(join(from, d->at, e->d_name), target, sizeof target - 1)
-                          : -1;
+/* The copy came with the modes of the primary's. */
+static int
+keep_modes(const struct datadir *d)
+{
+    bool open = group_reads(d->at);
+    char path[PATH_SIZE];
 
-        if (got <= 0)
-            continue;
-        target[got] = '\0';
-        join(to, d->fresh, e->d_name);
-        if ((unlink(to) < 0 && errno != ENOENT) || symlink(target, to) < 0)
-            code = fail_sys(ERR_LOCAL, "cannot keep the link %s", from);
-    }
-    if (dir != NULL)
-        closedir(dir);
-    return code;
+    if (open == group_reads(d->fresh))
+        return 0;
+    for (size_t i = 0; i <= d->tablespaces; i++)
+        if (nftw(i == 0 ? d->fresh : join(path, d->tablespace[i - 1].at, FRESH),
+                 open ? open_to_group : close_to_group, WALK_FDS, FTW_PHYS | FTW_MOUNT) != 0)
+            return fail_sys(ERR_LOCAL, "cannot give the copy in %s the modes of %s", d->fresh,
+                            d->at);
+    return 0;
 }
 
 int
 datadir_keep_settings(const struct datadir *d)
 {
-    struct settings s = {.from = -1, .to = -1};
-    int code = 0;
+    char path[PATH_SIZE];
+    int code = datadir_occupied(d) ? keep_modes(d) : 0;
 
-    if (!datadir_occupied(d))
-        return 0;
-    if (durable_dir(d->at, &s.from) < 0 || durable_dir(d->fresh, &s.to) < 0)
-        code = fail_sys(ERR_LOCAL, "cannot keep the settings of %s", d->at);
-    else
-        code = durable_list(s.from, visit_setting, &s);
-    if (code == 0)
-        code = keep_links(d);
-    if (code == 0 && durable_sync_dir(s.to) < 0)
-        code = fail_sys(ERR_LOCAL, "cannot flush %s", d->fresh);
-    durable_close(s.from);
-    durable_close(s.to);
-    return code == -1 ? fail_sys(ERR_LOCAL, "cannot list %s", d->at) : code;
+    /* of something else there are none */
+    return code == 0 && is_there(join(path, d->at, "PG_VERSION")) ? settings_copy(d->at, d->fresh)
+                                                                  : code;
 }
 
 /* ---- the swap ---- */

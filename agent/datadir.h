@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define TABLESPACES_MAX   32
 #define DATADIR_PATH_SIZE 320
@@ -61,9 +62,12 @@ int datadir_clear(const struct datadir *d);
 int datadir_begin(const struct datadir *d);   /* ... and make the directories */
 int datadir_discard(const struct datadir *d); /* remove the new one */
 
-/* This host's settings out of PGDATA into the new one: its *.conf, *.crt, *.key and *.pem, links as
- * links. */
+/* This host's settings (settings.h) out of PGDATA into the new one, and whether a group may read.
+ */
 int datadir_keep_settings(const struct datadir *d);
+
+mode_t datadir_file_mode(const char *pgdata); /* of the files in it */
+int datadir_remove_tree(const char *path);    /* none there is fine; what is mounted in it stays */
 
 bool datadir_moved(const struct datadir *d);   /* PGDATA has gone away to make place */
 bool datadir_swapped(const struct datadir *d); /* nothing new is left to move */

@@ -1,6 +1,8 @@
 /* See escrow.h. */
 #include "escrow.h"
 
+#include "settings.h"
+
 #include "base/durable.h"
 #include "base/fail.h"
 #include "base/log.h"
@@ -19,7 +21,6 @@
 #define FOLDER        "escrow"
 #define SETTINGS      "settings"
 #define PATH_SIZE     512
-#define SETTINGS_MAX  (1u << 20) /* of one file */
 #define COMPARE_BYTES (64u << 10)
 
 int
@@ -190,72 +191,6 @@ escrow_return(const char *escrow, const char *pgdata)
 
 /* ---- settings ---- */
 
-static bool
-is_settings(const char *name)
-{
-    static const char *const endings[] = {".conf", ".crt", ".key", ".pem", ".opts"};
-    size_t length = strlen(name);
-
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-        size_t n = strlen(endings[i]);
-
-        if (length > n && strcmp(name + length - n, endings[i]) == 0)
-            return true;
-    }
-    return false;
-}
-
-struct settings {
-    int from, to;
-    bool remove; /* only what is not in the other one */
-};
-
-static int
-visit_settings(void *context, const struct durable_entry *entry)
-{
-    struct settings *s = context;
-    char *text;
-    ssize_t got;
-    int code = 0, fd = -1;
-
-    if (!is_settings(entry->name))
-        return 0;
-    if (s->remove) {
-        if (durable_open(s->to, entry->name, DURABLE_READ, &fd) < 0 && errno == ENOENT)
-            durable_remove(s->from, entry->name);
-        durable_close(fd);
-        return 0;
-    }
-    if (same_file(s->from, s->to, entry->name))
-        return 0;
-    text = malloc(SETTINGS_MAX);
-    got = text == NULL ? -1 : durable_load(s->from, entry->name, text, SETTINGS_MAX);
-    if (got < 0 || durable_replace(s->to, entry->name, text, (size_t)got) < 0)
-        code = fail_sys(ERR_LOCAL, "cannot copy %s", entry->name);
-    free(text);
-    return code;
-}
-
-static int
-copy_settings(const char *from, const char *to, bool both_ways)
-{
-    struct settings s = {.from = -1, .to = -1};
-    int code;
-
-    if (durable_dir(from, &s.from) < 0 || durable_dir(to, &s.to) < 0)
-        code = fail_sys(ERR_LOCAL, "cannot open %s and %s", from, to);
-    else
-        code = durable_list(s.from, visit_settings, &s);
-    if (code == 0 && both_ways) {
-        struct settings back = {.from = s.to, .to = s.from, .remove = true};
-
-        code = durable_list(s.to, visit_settings, &back);
-    }
-    durable_close(s.from);
-    durable_close(s.to);
-    return code < 0 ? ERR_LOCAL : 0;
-}
-
 int
 escrow_keep_settings(const char *escrow, const char *pgdata)
 {
@@ -264,7 +199,7 @@ escrow_keep_settings(const char *escrow, const char *pgdata)
 
     snprintf(path, sizeof path, "%s/" SETTINGS, escrow);
     code = make_dir(path);
-    return code < 0 ? code : copy_settings(pgdata, path, false);
+    return code < 0 ? code : settings_copy(pgdata, path);
 }
 
 int
@@ -273,7 +208,7 @@ escrow_return_settings(const char *escrow, const char *pgdata)
     char path[PATH_SIZE];
 
     snprintf(path, sizeof path, "%s/" SETTINGS, escrow);
-    return copy_settings(path, pgdata, true);
+    return settings_copy(path, pgdata);
 }
 
 /* ---- retention ---- */

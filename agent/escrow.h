@@ -3,7 +3,7 @@
  * files, and the server's own settings files.
  *
  *   <spool>/escrow/<system identifier>-<timeline>-<fork LSN>/     segments and histories by name
- *   .../settings/   of the data directory's top: *.conf, *.crt, *.key, *.pem and postmaster.opts
+ *   .../settings/   of the data directory: see settings.h
  *
  * It lies below the spool, where `walferry fetch` never looks: WAL of a dead branch must not reach
  * a server by its name. Every file is copied and flushed; a file that is there is compared and
@@ -34,7 +34,7 @@ int escrow_add(const char *escrow, const char *from, uint32_t segment_bytes, lsn
 /* ... and back, over what a rewind that was killed has left there. */
 int escrow_return(const char *escrow, const char *pgdata);
 
-/* The settings files of the data directory, and back: one that was not there is removed. */
+/* The settings of the data directory, and back: one that was not there is removed. */
 int escrow_keep_settings(const char *escrow, const char *pgdata);
 int escrow_return_settings(const char *escrow, const char *pgdata);
 

@@ -1,6 +1,8 @@
 /* See job.h. */
 #include "job.h"
 
+#include "datadir.h"
+
 #include "base/clock.h"
 #include "base/durable.h"
 #include "base/fail.h"
@@ -568,6 +570,7 @@ job_write_settings(const struct job *j, const char *pgdata)
     char program[256], file[PATH_MAX], *text = malloc(SETTINGS_MAX);
     size_t used;
     int dir = -1, code = job_program(program, sizeof program);
+    mode_t mode;
 
     if (code == 0 && (text == NULL || realpath(j->config->file, file) == NULL))
         code = fail_sys(ERR_LOCAL, "cannot make the settings");
@@ -590,8 +593,9 @@ job_write_settings(const struct job *j, const char *pgdata)
         "recovery_target = ''\nrecovery_target_name = ''\nrecovery_target_time = ''\n"
         "recovery_target_xid = ''\nrecovery_target_lsn = ''\n",
         used > 0 && text[used - 1] != '\n' ? "\n" : "", m->run, program, file, m->name);
-    if (durable_replace(dir, SETTINGS, text, used) < 0 ||
-        durable_replace(dir, "standby.signal", "", 0) < 0)
+    mode = datadir_file_mode(pgdata);
+    if (durable_replace_mode(dir, SETTINGS, text, used, mode) < 0 ||
+        durable_replace_mode(dir, "standby.signal", "", 0, mode) < 0)
         code = fail_sys(ERR_LOCAL, "cannot write into %s", pgdata);
 out:
     durable_close(dir);

@@ -4,11 +4,13 @@
 #include "base/durable.h"
 #include "base/fail.h"
 #include "base/text.h"
+#include "shipper/spool.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define FETCH_BYTES (4u << 20)
@@ -145,7 +147,7 @@ present_fetch(PGconn *connection, const char *name, const char *target)
         return fail_sys(ERR_LOCAL, "cannot make %s", temporary);
     while ((code = fetch_piece(connection, name, at, fd)) > 0)
         at += FETCH_BYTES;
-    if (code == 0 && durable_data(fd) < 0)
+    if (code == 0 && (fchmod(fd, spool_target_mode(target)) < 0 || durable_data(fd) < 0))
         code = fail_sys(ERR_LOCAL, "cannot flush %s", temporary);
     close(fd);
     if (code == 0 && rename(temporary, target) < 0)

@@ -31,6 +31,7 @@
 #include "postgres.h"
 #include "present.h"
 #include "receipt.h"
+#include "settings.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
@@ -68,31 +69,8 @@ struct rejoin {
 
 /* ---- what pg_rewind takes ---- */
 
-/* pg_rewind gives up at a link that is a file on the other side; pg_wal may be one. */
-static int
-check_links(const struct rejoin *r)
-{
-    const char *pgdata = r->job.self->pgdata;
-    DIR *dir = opendir(pgdata);
-    const struct dirent *e;
-    struct stat about;
-    int code = 0;
-
-    while (dir != NULL && code == 0 && (e = readdir(dir)) != NULL)
-        if (strcmp(e->d_name, "pg_wal") != 0 &&
-            fstatat(dirfd(dir), e->d_name, &about, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISLNK(about.st_mode))
-            code =
-                fail(ERR_USAGE,
-                     "refused: %s/%s is a link, which pg_rewind does not take; put the file itself "
-                     "there (or name its place in postgresql.conf), or run this with --replace",
-                     pgdata, e->d_name);
-    if (dir != NULL)
-        closedir(dir);
-    return code;
-}
-
-/* ... or at a directory that it may not read, as lost+found where a file system is mounted. */
+/* pg_rewind gives up at a directory that it may not read, as lost+found where a file system is
+ * mounted. */
 static int
 check_readable(const char *path)
 {
@@ -149,7 +127,7 @@ check_place(const struct rejoin *r)
         code = datadir_init(&d, r->job.self->pgdata);
         return code < 0 ? fail_in(code, "refused: no new copy can be made here") : 0;
     }
-    code = check_links(r);
+    code = settings_refuse_links(r->job.self->pgdata);
     return code == 0 ? check_directories(r) : code;
 }
 

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define COPY_BYTES (1u << 30)
@@ -1267,6 +1268,19 @@ copy_inside(int from, int to)
     return got == 0 && lseek(to, 0, SEEK_CUR) > 0;
 }
 
+mode_t
+spool_target_mode(const char *target)
+{
+    const char *slash = strrchr(target, '/');
+    char directory[1024];
+    struct stat about;
+
+    snprintf(directory, sizeof directory, "%.*s", slash != NULL ? (int)(slash - target) : 1,
+             slash != NULL ? target : ".");
+    return stat(directory, &about) == 0 && (about.st_mode & S_IRWXG) == (S_IRGRP | S_IXGRP) ? 0640
+                                                                                            : 0600;
+}
+
 /* Nothing is flushed: PostgreSQL does that with what it keeps. */
 static int
 copy_to(int from, const char *target)
@@ -1289,7 +1303,7 @@ copy_to(int from, const char *target)
             code = fail_sys(ERR_LOCAL, "cannot copy to %s", temporary);
         at += got < 0 ? 0 : (uint64_t)got;
     }
-    if (code == 0 && rename(temporary, target) < 0)
+    if (code == 0 && (fchmod(fd, spool_target_mode(target)) < 0 || rename(temporary, target) < 0))
         code = fail_sys(ERR_LOCAL, "cannot finish %s", target);
     close(fd);
     if (code < 0)

@@ -37,6 +37,7 @@ int durable_remove(int dir, const char *name); /* and the directory's sync; abse
 
 /* write a temporary file "name.tmp", fsync, rename, fsync the directory */
 int durable_replace(int dir, const char *name, const void *bytes, size_t n);
+int durable_replace_mode(int dir, const char *name, const void *bytes, size_t n, mode_t mode);
 
 /* Whole file, at most size-1 bytes, a 0 put behind; -1 with EFBIG when it is longer. */
 ssize_t durable_load(int dir, const char *name, char *out, size_t size);

@@ -54,6 +54,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct flush {
     int fd, dir; /* fd -1: nothing to flush, only the position is due */
@@ -179,5 +180,9 @@ int spool_clear(struct spool *s);
  * here (no message worth a log line); ERR_USAGE a name that is neither; ERR_LOCAL.
  */
 int spool_fetch(const char *path, const char *name, const char *target);
+
+/* The mode of what is put there: 0640 in a directory that its group may read, as in a data directory
+ * made with --allow-group-access, else 0600. */
+mode_t spool_target_mode(const char *target);
 
 #endif

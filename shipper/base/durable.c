@@ -137,6 +137,12 @@ durable_remove(int dir, const char *name)
 int
 durable_replace(int dir, const char *name, const void *bytes, size_t n)
 {
+    return durable_replace_mode(dir, name, bytes, n, 0600);
+}
+
+int
+durable_replace_mode(int dir, const char *name, const void *bytes, size_t n, mode_t mode)
+{
     char temporary[256];
     int fd, error;
 
@@ -147,7 +153,7 @@ durable_replace(int dir, const char *name, const void *bytes, size_t n)
     fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return -1;
-    if (durable_write(fd, bytes, n, 0) < 0 || fsync(fd) < 0) {
+    if (durable_write(fd, bytes, n, 0) < 0 || fchmod(fd, mode) < 0 || fsync(fd) < 0) {
         error = errno;
         close(fd);
         unlinkat(dir, temporary, 0);

@@ -53,4 +53,21 @@ same_sides 2 1
 step "a standby that has nothing of its own is replaced, also one of an earlier timeline"
 seed --replace --yes || fail "$(cat "$OUT")"
 follows 1
+step "settings below the top and a group that may read stay over a rewind"
+pg2 -m fast stop
+as sh -c 'mkdir "$1/conf.d" && echo "include = '"'tuning'"'" >"$1/conf.d/here.conf" && echo "# of dc2" >"$1/conf.d/tuning" && echo "of dc2" >"$1/root.crl" && chmod -R g=rX,o= "$1"' sh "$DC2_PGDATA"
+as sh -c 'mkdir "$1/conf.d" && echo "# of dc1" >"$1/conf.d/here.conf" && cp "$1/conf.d/here.conf" "$1/conf.d/there.conf" && echo "of dc1" >"$1/root.crl"' sh "$DC1_PGDATA"
+sum=$(as sh -c 'cat "$1"/conf.d/* "$1/root.crl"' sh "$DC2_PGDATA" | cksum)
+pg2 start || fail "it does not start"
+expect 30 '[ "$(field 1 .receiving.standby_connected)" = true ]'
+demo cut
+sql2 "insert into one values (13, 'mine')" >/dev/null
+failover 1
+demo heal
+expect 20 '[ "$(field 2 .epoch.number)" = 3 ]'
+rejoin 2 --yes || fail "rejoin: $(cat "$OUT")"
+follows 2
+[ "$(as sh -c 'cat "$1"/conf.d/* "$1/root.crl"' sh "$DC2_PGDATA" | cksum)" = "$sum" ] || fail "its settings are others: $(as ls -R "$DC2_PGDATA/conf.d")"
+[ -z "$(as find "$DC2_PGDATA" -type f ! -perm 640 -o -type d ! -perm 750)" ] ||
+    fail "the group may not read: $(as find "$DC2_PGDATA" -type f ! -perm 640 -ls -o -type d ! -perm 750 -ls)"
 pass

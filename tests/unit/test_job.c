@@ -461,6 +461,68 @@ test_datadir_refuses_what_is_not_its_own(void **state)
 }
 
 static void
+give(const char *name, mode_t mode, const char *text)
+{
+    put(name, text);
+    assert_int_equal(chmod(in_root(name), mode), 0);
+}
+
+static mode_t
+mode_of(const char *name)
+{
+    struct stat about;
+
+    return stat(in_root(name), &about) == 0 ? about.st_mode & 0777 : 0;
+}
+
+static void
+test_datadir_keeps_what_is_this_hosts(void **state)
+{
+    struct datadir d;
+
+    (void)state;
+    put("data/PG_VERSION", "15");
+    assert_int_equal(chmod(in_root("data"), 0750), 0);
+    mkdir(in_root("data/conf.d"), 0700);
+    assert_int_equal(chmod(in_root("data/conf.d"), 0750), 0);
+    mkdir(in_root("data/pg_xact"), 0700);
+    give("data/conf.d/memory.conf", 0640, "work_mem = '1MB'\ninclude = 'tuning'\n");
+    give("data/conf.d/tuning", 0640, "of this host");
+    give("data/root.crl", 0640, "of this host");
+    give("data/server.key", 0600, "of this host");
+    give("data/admins", 0644, "of this host");
+    give("data/pg_hba.conf", 0640, "host all @admins ::1/128 md5\n# pg_xact/no.conf\n");
+    give("data/pg_xact/no.conf", 0600, "of this host");
+    give("data/notes", 0600, "nobody names it");
+    assert_int_equal(datadir_init(&d, config.member[0].pgdata), 0);
+    mkdir(in_root("data.walferry-new"), 0700);
+    mkdir(in_root("data.walferry-new/base"), 0700);
+    mkdir(in_root("data.walferry-new/conf.d"), 0700);
+    give("data.walferry-new/base/1", 0600, "rows");
+    give("data.walferry-new/root.crl", 0600, "of the primary");
+    give("data.walferry-new/conf.d/primary.conf", 0600, "of the primary");
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(datadir_keep_settings(&d), 0);
+        assert_string_equal(get("data.walferry-new/conf.d/tuning"), "of this host");
+        assert_string_equal(get("data.walferry-new/root.crl"), "of this host");
+        assert_string_equal(get("data.walferry-new/admins"), "of this host");
+        assert_false(there("data.walferry-new/conf.d/primary.conf"));
+        assert_false(there("data.walferry-new/pg_xact/no.conf"));
+        assert_false(there("data.walferry-new/notes"));
+        assert_int_equal(mode_of("data.walferry-new"), 0750);
+        assert_int_equal(mode_of("data.walferry-new/base"), 0750);
+        assert_int_equal(mode_of("data.walferry-new/base/1"), 0640);
+        assert_int_equal(mode_of("data.walferry-new/conf.d/memory.conf"), 0640);
+        assert_int_equal(mode_of("data.walferry-new/server.key"), 0600);
+        assert_int_equal(mode_of("data.walferry-new/admins"), 0644);
+    }
+    assert_int_equal(job_write_settings(&job, in_root("data.walferry-new")), 0);
+    assert_int_equal(mode_of("data.walferry-new/postgresql.auto.conf"), 0640);
+    assert_int_equal(mode_of("data.walferry-new/standby.signal"), 0640);
+    assert_int_equal(datadir_discard(&d), 0);
+}
+
+static void
 test_datadir_counts_the_room_of_one_file_system_once(void **state)
 {
     struct datadir d;
@@ -491,6 +553,7 @@ main(void)
         cmocka_unit_test(test_follow_does_not_count_what_only_came),
         cmocka_unit_test(test_follow_starts_once_what_has_ended),
         cmocka_unit_test(test_datadir_swaps_and_follows_no_link),
+        cmocka_unit_test(test_datadir_keeps_what_is_this_hosts),
         cmocka_unit_test(test_datadir_refuses_what_is_not_its_own),
         cmocka_unit_test(test_datadir_counts_the_room_of_one_file_system_once),
     };
