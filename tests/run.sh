@@ -1,8 +1,11 @@
 #!/bin/bash
 # run.sh: every test: unit, sim, replayed fuzz, scenarios. Installs what is missing, builds with
-# warnings as errors and sanitizers, prints "N passed, N failed" last.
+# warnings as errors and sanitizers, prints "N passed, N failed" last. After all that the unit tests and
+# some scenarios run again, with the thread sanitizer.
 #
 #   tests/run.sh [--long] [NAME ...]     --long: full counts; NAME: only these scenarios or ctest names
+#
+# WALFERRY_THREAD=1: with the thread sanitizer only, also the named ones.
 set -u
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 BUILD=${BUILD:-$ROOT/build/test}
@@ -11,44 +14,66 @@ names=()
 for arg in "$@"; do
     case $arg in
     --long) export WALFERRY_LONG=1 ;;
-    -*) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    -*) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
     *) names+=("$arg") ;;
     esac
 done
 
 run_scenario() { # FILE
     local log=$OUT/$(basename "$1").log
-    timeout ${SCENARIO_SECONDS:-600} bash "$1" >"$log" 2>&1 </dev/null || echo "failed with $?" >>"$log"
+    $WRAP timeout ${SCENARIO_SECONDS:-600} bash "$1" >"$log" 2>&1 </dev/null || echo "failed with $?" >>"$log"
     if grep -q '^ok ' "$log"; then grep '^ok ' "$log"; else cat "$log"; [ -s "$log" ] && grep -q '^not ok ' "$log" || echo "not ok $(basename "$1" .sh)"; fi
+}
+
+build() { # FOLDER SANITIZER
+    cmake -S . -B "$1" -DWALFERRY_WERROR=ON -DWALFERRY_SANITIZE="$2" >"/tmp/wf-cmake.$$" 2>&1 || { cat "/tmp/wf-cmake.$$"; exit 1; }
+    rm -f "/tmp/wf-cmake.$$"
+    echo "building with the $2 sanitizer"
+    cmake --build "$1" -j "$(nproc)" >"$1/build.log" 2>&1 || { grep -E 'error|warning' "$1/build.log" | head -40; echo "the build failed, see $1/build.log"; exit 1; }
+}
+
+run() { # FOLDER CTEST-OPTION ... -- SCENARIO ...
+    local options=() name
+    export WALFERRY_BUILD=$1
+    shift
+    while [ "$1" != -- ]; do options+=("$1") && shift; done
+    shift
+    (cd "$WALFERRY_BUILD" && $WRAP ctest -j "$(nproc)" --output-on-failure --timeout 600 "${options[@]}") >"$OUT/ctest" 2>&1
+    cat "$OUT/ctest"
+    passed=$((passed + $(grep -cE '^ *[0-9]+/[0-9]+ Test .* Passed' "$OUT/ctest")))
+    failed=$((failed + $(grep -cE '^ *[0-9]+/[0-9]+ Test .*\*\*\*' "$OUT/ctest")))
+    : >"$OUT/scenarios"
+    for name; do
+        [ -e "tests/scenarios/$name.sh" ] || continue
+        while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+        { run_scenario "$ROOT/tests/scenarios/$name.sh" >"$OUT/$name.result"; cat "$OUT/$name.result"; cat "$OUT/$name.result" >>"$OUT/scenarios"; } &
+    done
+    wait
+    passed=$((passed + $(grep -c '^ok ' "$OUT/scenarios")))
+    failed=$((failed + $(grep -c '^not ok ' "$OUT/scenarios")))
+}
+
+chosen() { # SCENARIO ...: those of them that were asked for
+    local name
+    for name; do [ ${#names[@]} = 0 ] || [[ " ${names[*]} " == *" $name "* ]] && echo "$name"; done
 }
 
 "$ROOT/conf/demo.sh" install $PACKAGES || exit 1
 cd "$ROOT" || exit 1
-cmake -S . -B "$BUILD" -DWALFERRY_WERROR=ON -DWALFERRY_SANITIZE=address >"/tmp/wf-cmake.$$" 2>&1 || { cat "/tmp/wf-cmake.$$"; exit 1; }
-rm -f "/tmp/wf-cmake.$$"
-echo "building with sanitizers"
-cmake --build "$BUILD" -j "$(nproc)" >"$BUILD/build.log" 2>&1 || { grep -E 'error|warning' "$BUILD/build.log" | head -40; echo "the build failed, see $BUILD/build.log"; exit 1; }
 OUT=$(mktemp -d /tmp/wf-run-XXXXXX)
-export WALFERRY_BUILD=$BUILD
 [ "$(id -u)" != 0 ] || mkdir -p /run/sshd
-
 pattern=$(IFS='|'; echo "${names[*]:-}")
-(cd "$BUILD" && ctest -j "$(nproc)" --output-on-failure --timeout 300 ${pattern:+-R "^($pattern)\$"}) >"$OUT/ctest" 2>&1
-cat "$OUT/ctest"
-passed=$(grep -cE '^ *[0-9]+/[0-9]+ Test .* Passed' "$OUT/ctest")
-failed=$(grep -cE '^ *[0-9]+/[0-9]+ Test .*\*\*\*' "$OUT/ctest")
-
-: >"$OUT/scenarios"
-for file in tests/scenarios/*.sh; do
-    name=$(basename "$file" .sh)
-    [ "$name" != lib ] && [ "$name" != browser ] || continue
-    [ ${#names[@]} = 0 ] || [[ " ${names[*]} " == *" $name "* ]] || continue
-    while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
-    { run_scenario "$ROOT/$file" >"$OUT/$name.result"; cat "$OUT/$name.result"; cat "$OUT/$name.result" >>"$OUT/scenarios"; } &
-done
-wait
-passed=$((passed + $(grep -c '^ok ' "$OUT/scenarios")))
-failed=$((failed + $(grep -c '^not ok ' "$OUT/scenarios")))
+passed=0 failed=0 WRAP=
+if [ "${WALFERRY_THREAD:-}" != 1 ]; then
+    build "$BUILD" address
+    run "$BUILD" ${pattern:+-R "^($pattern)\$"} -- $(chosen $(ls tests/scenarios | sed -n 's/\.sh$//p' | grep -vxE 'lib|browser'))
+fi
+if [ "${WALFERRY_THREAD:-}" = 1 ] || [ ${#names[@]} = 0 ]; then
+    build "$BUILD-thread" thread
+    # a kernel that spreads addresses widely puts them where this sanitizer has its own
+    ! setarch "$(uname -m)" -R true 2>/dev/null || WRAP="setarch $(uname -m) -R"
+    run "$BUILD-thread" -L unit ${pattern:+-R "^($pattern)\$"} -- ${names[*]:-ship lanes tunnel}
+fi
 rm -rf "$OUT"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
