@@ -59,11 +59,13 @@ struct failover {
     enum failover_phase phase;
     uint64_t client; /* who gets the progress lines */
     bool dry_run, force, confirmed, entered;
-    int64_t started_us, since_us; /* the whole; the present phase or step */
+    int64_t started_us, begun_us; /* the whole; the present phase or step */
+    int64_t since_us;             /* ... without progress */
     int64_t asked_us;             /* PING is out */
     lsn_t rescued;                /* progress of a drain, to tell a slow one from a dead one */
     bool rescue_failed;
-    int64_t step_us[FAILOVER_PROMOTE + 1];
+    int64_t ask_us, step_us[FAILOVER_PROMOTE + 1]; /* how long it took: what came before the
+                                                      steps, and each of them */
     bool loss_known;
     char loss[256];     /* as it was said */
     bool command_asked; /* a command of this step is with PostgreSQL */

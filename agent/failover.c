@@ -166,6 +166,7 @@ failover_request(struct agent *a, uint64_t client, const json_t *request, int64_
                            .force = json_is_true(json_object_get(request, "force")),
                            .dry_run = json_is_true(json_object_get(request, "dry_run")),
                            .started_us = now_us,
+                           .begun_us = now_us,
                            .since_us = now_us};
     f->phase = FAILOVER_WAITING;
 }
@@ -177,6 +178,15 @@ ask(struct agent *a, int64_t now_us)
     a->failover.asked_us = now_us;
     receiver_ping(&a->receiver, now_us);
     inlet_push(&a->inlet);
+}
+
+/* To the steps. */
+static void
+begin_running(struct failover *f, int64_t now_us)
+{
+    f->phase = FAILOVER_RUNNING;
+    f->ask_us = now_us - f->begun_us;
+    f->begun_us = f->since_us = now_us;
 }
 
 static void
@@ -194,9 +204,11 @@ run_waiting(struct agent *a, int64_t now_us)
     if (a->pool.step != FAILOVER_NONE) {
         say(a, "going on with the failover of epoch %" PRIu64 " at step %d of %d",
             a->pool.epoch.number, (int)a->pool.step, (int)FAILOVER_PROMOTE);
-        f->phase = f->dry_run ? FAILOVER_IDLE : FAILOVER_RUNNING;
-        if (f->dry_run)
+        begin_running(f, now_us);
+        if (f->dry_run) {
+            f->phase = FAILOVER_IDLE;
             control_done(&a->control, f->client, 0);
+        }
         return;
     }
     ask(a, now_us);
@@ -221,8 +233,7 @@ begin_steps(struct agent *a, int64_t now_us)
         f->phase = FAILOVER_IDLE;
         return;
     }
-    f->phase = FAILOVER_RUNNING;
-    f->since_us = now_us;
+    begin_running(f, now_us);
 }
 
 /* The primary is asked now: its agent answers only for a PostgreSQL that it reaches. */
@@ -550,7 +561,7 @@ static void
 finish(struct agent *a, int64_t now_us)
 {
     struct failover *f = &a->failover;
-    char whole[32], part[FAILOVER_PROMOTE + 1][32];
+    char whole[32], asking[32], part[FAILOVER_PROMOTE + 1][32];
     const struct epoch_origin *origin;
 
     note_fork(a);
@@ -560,13 +571,17 @@ finish(struct agent *a, int64_t now_us)
         return;
     }
     a->role = ROLE_PRIMARY;
+    f->step_us[FAILOVER_EPOCH] += f->step_us[FAILOVER_NONE]; /* which has written it */
     for (int i = FAILOVER_EPOCH; i <= FAILOVER_PROMOTE; i++)
         text_duration(part[i], sizeof part[i], f->step_us[i]);
     origin = &a->pool.change[a->pool.changes - 1].origin;
     say(a, "done: %s is the primary of epoch %" PRIu64 ", timeline %u, forked at " LSN_FORMAT,
         a->self->name, a->pool.epoch.number, origin->timeline, LSN_ARGS(origin->fork));
-    say(a, "it took %s: epoch %s, synchronous commit %s, drain %s, slots %s, promote %s",
-        text_duration(whole, sizeof whole, now_us - f->started_us), part[FAILOVER_EPOCH],
+    say(a,
+        "it took %s: asking and rescue %s, epoch %s, synchronous commit %s, drain %s, slots %s, "
+        "promote %s",
+        text_duration(whole, sizeof whole, now_us - f->started_us),
+        text_duration(asking, sizeof asking, f->ask_us), part[FAILOVER_EPOCH],
         part[FAILOVER_EXPOSED], part[FAILOVER_DRAIN], part[FAILOVER_SLOTS], part[FAILOVER_PROMOTE]);
     control_done(&a->control, f->client, 0);
     f->phase = FAILOVER_IDLE;
@@ -607,8 +622,8 @@ run_steps(struct agent *a, int64_t now_us)
         if (!done)
             return;
         now_us = clock_us();
-        f->step_us[step] += now_us - f->since_us;
-        f->since_us = now_us;
+        f->step_us[step] += now_us - f->begun_us;
+        f->begun_us = f->since_us = now_us;
         f->entered = f->command_asked = false;
         if (step == FAILOVER_PROMOTE) {
             finish(a, now_us);

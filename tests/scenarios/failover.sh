@@ -110,9 +110,20 @@ failover --yes || fail "the second run: $(cat "/tmp/wf-$$.out")"
 [ "$(sql2 "select pg_is_in_recovery()")" = f ] && [ "$(field 2 .role)" = primary ] || fail "dc2-a is not the primary"
 
 start_pool
-step "forced while the primary answers"
+step "forced while the primary answers; it is told what took its time: the drain"
 expect 30 level
-failover --yes --force || fail "failover: $(cat "/tmp/wf-$$.out")"
+receiver=$(pgrep -f "walreceiver" -P "$(head -1 "$DC2_PGDATA/postmaster.pid")")
+as kill -STOP "$receiver"
+sql1 "create table more as select gen_random_uuid() as a, gen_random_uuid() as b from generate_series(1, 400000)" >/dev/null
+expect 20 '[ "$(field 2 .receiving.flushed.behind_bytes)" = 0 ]'
+(failover --yes --force; echo $? >"/tmp/wf-$$.code") &
+expect 20 '[ "$(field 2 .failover_step)" = 3 ]'
+wait_for 3 '[ "$(field 2 .failover_step)" != 3 ]' && fail "it does not wait for PostgreSQL"
+as kill -CONT "$receiver"
+wait $!
+[ "$(cat "/tmp/wf-$$.code")" = 0 ] || fail "failover: $(cat "/tmp/wf-$$.out")"
+told "it took .* drain [2-9]\.[0-9] s"
+rm -f "/tmp/wf-$$.code"
 expect 20 '[ "$(field 1 .role)" = fenced ]'
 expect 20 'field 1 .alarm | grep -q "two writable primaries"'
 rm -f "/tmp/wf-$$.out"
