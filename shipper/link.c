@@ -29,6 +29,7 @@ link_init(struct link *l, const char *member, const struct lane_target *target,
     int code;
 
     *l = (struct link){.state = LINK_STOPPED,
+                       .since_us = clock_us(),
                        .pgdata = pgdata,
                        .codec = codec,
                        .source_allowed = true,

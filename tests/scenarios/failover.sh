@@ -90,6 +90,12 @@ start_agent 1
 expect 30 '[ "$(field 1 .role)" = fenced ]'
 says 1 'dc2-a is the primary' || fail "it does not say so"
 [ "$(field 1 '.links[0].state')" = stopped ] || fail "it still ships"
+step "started again, it tells of no time before that"
+kill_agent 1 TERM
+start_agent 1
+expect 30 '[ "$(field 1 .role)" = fenced ]'
+[ "$(field 1 '.links[0].since_seconds | floor')" -le "$(ps -o etimes= -p "$(agent_pid 1)")" ] ||
+    fail "it was stopped before there was an agent: for $(field 1 '.links[0].since_seconds') s"
 
 start_pool
 step "the agent is killed in the middle of a failover: the same command goes on"
