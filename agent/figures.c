@@ -58,7 +58,8 @@ look_at_wal(struct agent *a, int64_t now_us)
     }
 }
 
-/* Promoting is on the way to a role, not one; what was before this life is no change. */
+/* Promoting is on the way to a role, not one; what was before this life is no change. Of a role
+ * that is over nothing is known any more when it comes again. */
 static void
 look_at_role(struct agent *a, int64_t now_us)
 {
@@ -70,6 +71,11 @@ look_at_role(struct agent *a, int64_t now_us)
         f->role_before = f->role;
         f->role_changed_us = now_us;
     }
+    if (f->role == ROLE_PRIMARY)
+        for (size_t i = 0; i < a->links; i++)
+            sender_forget(&a->link[i].sender);
+    if (f->role == ROLE_STANDBY)
+        receiver_forget(&a->receiver);
     f->role = a->role;
     trend_clear(&f->produced);
     for (size_t i = 0; i < MEMBERS_MAX; i++)

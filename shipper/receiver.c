@@ -83,17 +83,24 @@ receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
     r->primary_timeline = hello->timeline;
     r->far_digest = hello->config_digest;
     if (strcmp(r->from, hello->from) != 0) { /* another primary's clock */
-        lag_restart(&r->received);
-        lag_restart(&r->flushed);
-        lag_restart(&r->applied);
-        r->stamped = (struct beacon){0};
-        r->offset = (struct clock_offset){0};
+        receiver_forget(r);
         snprintf(r->from, sizeof r->from, "%s", hello->from);
     }
     offset_restart(&r->offset);
     r->heard_us = r->opened_us = now_us;
     receiver_ping(r, now_us);
     return 0;
+}
+
+void
+receiver_forget(struct receiver *r)
+{
+    lag_restart(&r->received);
+    lag_restart(&r->flushed);
+    lag_restart(&r->applied);
+    r->stamped = (struct beacon){0};
+    r->offset = (struct clock_offset){0};
+    r->from[0] = '\0';
 }
 
 void

@@ -76,6 +76,22 @@ later(lsn_t a, lsn_t b)
     return a > b ? a : b;
 }
 
+static void
+forget_far(struct sender *s)
+{
+    s->far = (struct ack){0};
+    s->far_known = false;
+    s->far_changed = true;
+    s->received.covered = s->flushed.covered = s->applied.covered = (struct beacon){0};
+}
+
+void
+sender_forget(struct sender *s)
+{
+    forget_far(s);
+    s->flushed.count = 0;
+}
+
 /* The far spool goes on from before the segment of what it once had on disk, or the one before
  * that, which it compares: what was known of it is not so any more, nor what its beacons told. */
 static void
@@ -89,10 +105,7 @@ forget_lost(struct sender *s, lsn_t resume_lsn)
     log_warning("the far side had " LSN_FORMAT " on disk and goes on from " LSN_FORMAT
                 ": it has lost what lies between",
                 LSN_ARGS(had), LSN_ARGS(resume_lsn));
-    s->far = (struct ack){0};
-    s->far_known = false;
-    s->far_changed = true;
-    s->received.covered = s->flushed.covered = s->applied.covered = (struct beacon){0};
+    forget_far(s);
 }
 
 static int

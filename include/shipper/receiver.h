@@ -77,6 +77,8 @@ int receiver_accept(struct receiver *r, struct buf *out, const struct hello *hel
                     timeline_t wanted_timeline, lsn_t wanted, uint64_t config_digest,
                     int64_t now_us);
 void receiver_close(struct receiver *r);
+/* What was known of the primary is of another time: this side is no standby any more. */
+void receiver_forget(struct receiver *r);
 bool receiver_live(const struct receiver *r);
 
 /* Another lane of the session answers from now on: the one before it ended. */

@@ -88,6 +88,9 @@ void sender_close(struct sender *s);
  */
 bool sender_lane(struct sender *s, unsigned lane, struct buf *out);
 
+/* What was known of the far side is of another time: this side is no primary any more. */
+void sender_forget(struct sender *s);
+
 /* One frame from the far side (wall_us only labels). */
 int sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wall_us);
 

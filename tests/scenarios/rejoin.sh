@@ -63,9 +63,12 @@ expect 20 'level2'
 demo cut
 lose_transactions 2
 sql2 "insert into marks select generate_series(1, 5)" >/dev/null
+promoted=$(date +%s)
 failover 1
 kill_postgres 2
 stop_load
+[ "$(field 1 ".exposure_seconds == null or .exposure_seconds < $(($(date +%s) - promoted + 2))")" = true ] ||
+    fail "exposure is that of two epochs ago: $(field 1 .exposure_seconds) s"
 demo heal
 expect 20 '[ "$(field 2 .epoch.number)" = 3 ]'
 n=2 # the first save begins it, each of the others ends a step
