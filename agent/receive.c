@@ -1,10 +1,13 @@
 /*
  * receive: what sshd runs for a bound key. It hands sshd's pipe to the agent and waits; what it has
  * to say for itself it says as a frame, so that the DBA on the far side reads it in a sentence.
+ * When the session ends because the agent does, that is said on stderr: an agent that was killed
+ * has said nothing.
  */
 #include "command.h"
 
 #include "base/fail.h"
+#include "base/local.h"
 #include "shipper/inlet.h"
 
 #include <stdio.h>
@@ -25,6 +28,24 @@ refuse(const char *reason)
     buf_release(&out);
     fprintf(stderr, "walferry receive: %s\n", reason);
     return 1;
+}
+
+/* The session is over: because there is no agent any more? One that is killed closes its
+ * descriptors one by one, so it is asked twice. */
+static bool
+agent_gone(const char *run)
+{
+    for (int i = 0; i < 2; i++) {
+        char path[128];
+        int fd;
+
+        snprintf(path, sizeof path, "%s/inlet", run);
+        if (local_connect(path, &fd) < 0)
+            return true;
+        close(fd);
+        usleep(50000);
+    }
+    return false;
 }
 
 int
@@ -51,6 +72,13 @@ command_receive(const struct config *config, const struct member *self,
                  "the agent of %s is not running (%s); start it there: systemctl start walferry@%s",
                  self->name, fail_message(), config->name);
         return refuse(reason);
+    }
+    if (agent_gone(self->run)) {
+        fprintf(stderr,
+                "the agent of %s has ended (stopped or killed); start it there: systemctl start "
+                "walferry@%s\n",
+                self->name, config->name);
+        return 1;
     }
     return 0;
 }

@@ -42,6 +42,13 @@ reason | grep -q "$WALFERRY_DEMO/dc1/ssh/id_ed25519" || fail "the key file is no
 put "$keys" <<<"$bound"
 shipping
 
+step "the agent there is killed"
+kill_agent 2
+expect 20 'says 1 "the agent of dc2-a has ended .stopped or killed.; start it there: systemctl start walferry@demo"'
+says 1 'ended with status 0' && fail "it says nothing"
+start_agent 2
+shipping
+
 step "key not bound"
 sed 's/.*\(ssh-ed25519\)/\1/' <<<"$bound" | put "$keys"
 hang_up
