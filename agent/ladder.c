@@ -57,14 +57,15 @@ ladder_slot_gone(struct agent *a, size_t i)
 {
     const struct sender *far = &a->link[i].sender;
     const struct postgres_sample *s = postgres_sample(a->postgres);
+    uint32_t segment_bytes = agent_identity(a)->segment_bytes;
     struct gap *gap;
 
     if (!far->far_known || far->far.flushed == LSN_UNKNOWN || s == NULL)
         return;
-    gap =
-        ladder_open_gap(a, a->link[i].member, a->pool.timeline,
-                        segment_start(far->far.flushed, agent_identity(a)->segment_bytes), s->flush,
-                        "its slot was gone, until it was made anew nothing held this WAL");
+    gap = ladder_open_gap(a, a->link[i].member, a->pool.timeline,
+                          segment_start(far->far.flushed, segment_bytes),
+                          segment_start(s->redo, segment_bytes),
+                          "its slot was gone, until it was made anew nothing held this WAL");
     if (gap != NULL)
         snprintf(gap->doing, sizeof gap->doing, "shipped from pg_wal, as far as that still has it");
 }

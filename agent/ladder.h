@@ -70,7 +70,8 @@ void ladder_keep(struct agent *a, int64_t now_us); /* once a second */
 struct gap *ladder_open_gap(struct agent *a, const char *member, timeline_t timeline, lsn_t start,
                             lsn_t end, const char *why);
 
-/* The slot of link i was gone: what the far side has not yet is in pg_wal, and nothing holds it. */
+/* The slot of link i was gone: what the far side has not yet is in pg_wal, and up to the last
+ * checkpoint, where the new one begins, nothing holds it. */
 void ladder_slot_gone(struct agent *a, size_t i);
 
 /* The open gaps with what the rungs said, for status: a new reference. */

@@ -112,8 +112,12 @@ load 100 -R 150
 settle
 kill_agent 2 TERM
 setting "wal_keep_size = '64MB'"
+rows
+sql1 checkpoint
+for _ in 1 2 3; do rows; done
 sql1 "select pg_drop_replication_slot('$SLOT')" >/dev/null
 expect 10 '[ "$(gap state)" = delayed ]'
+expect 10 '[ "$(gap end)" = "$(sql1 "select pg_lsn(restart_lsn - (restart_lsn - '"'0/0'"') % 1048576) from pg_replication_slots where slot_name = '"'$SLOT'"'")" ]' # what the new slot does not hold
 [ "$(gap member)" = dc2-a ] && gap why | grep -q "slot was gone" || fail "the gap is not named: $(field 1 .gaps)"
 start_agent 2
 filled "gap of dc2-a is closed"
