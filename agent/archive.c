@@ -39,16 +39,17 @@ static void
 job_get(void *context)
 {
     struct archive_job *j = context;
-    char *argv[] = {"/bin/sh", "-c", j->command, NULL}, why[80];
+    char *argv[] = {"/bin/sh", "-c", j->command, NULL}, why[80], name[SEGMENT_NAME_SIZE];
     int64_t begun_us = clock_us();
 
+    segment_name(name, j->timeline, j->lsn, j->identity.segment_bytes);
     unlink(j->path);
     j->spawn.argv = argv;
     j->spawn.environment = environ;
     spawn_run(&j->spawn);
     if (!spawn_good(&j->spawn, why, sizeof why))
-        snprintf(j->reason, sizeof j->reason, "fetch_command %s%s%s", why,
-                 j->spawn.output[0] != '\0' ? ": " : "", j->spawn.output);
+        snprintf(j->reason, sizeof j->reason, "fetch_command for %s %s: %s", name, why,
+                 j->spawn.output[0] != '\0' ? j->spawn.output : "it said nothing");
     else if (pgwal_check(j->path, &j->identity, j->timeline, j->lsn) < 0)
         snprintf(j->reason, sizeof j->reason, "%s", fail_message());
     if (j->reason[0] != '\0')

@@ -295,7 +295,7 @@ expect 30 '[ "$(gap state)" = lost ]'
 [ "$(gap start)" = "$(start_of "$NEXT")" ] && [ "$(gap first_segment)" = "$NEXT" ] && [ "$(gap member)" = dc2-a ] ||
     fail "the gap is not $NEXT and on: $(field 1 .gaps)"
 [ "$(gap end)" = "$(start_of "$(segments "$DC1_PGDATA/pg_wal" | head -1)")" ] || fail "it does not end where pg_wal begins: $(field 1 .gaps)"
-rung pg_wal | grep -q "begins at" && rung slot | grep -q "$SLOT keeps WAL from" && rung archive | grep -q "fetch_command ended with status 1: cp: cannot stat" &&
+rung pg_wal | grep -q "begins at" && rung slot | grep -q "$SLOT keeps WAL from" && rung archive | grep -q "fetch_command for $NEXT ended with status 1: cp: cannot stat" &&
     rung spools | grep -q "no other member's spool" && rung reseed | grep -q "walferry seed" || fail "the rungs say $(field 1 .gaps)"
 expect 20 'field 2 .receiving.reason | grep -q "WAL from $(start_of "$NEXT") to .* is gone from the primary .*lost"'
 walferry 1 gaps >/tmp/wf-$$.out

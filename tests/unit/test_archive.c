@@ -148,10 +148,15 @@ test_archive_says_why_there_is_none(void **state)
 
     (void)state;
     run("echo 'not here:' >&2; echo %f; exit 3");
-    assert_string_equal(archive.job.reason, "fetch_command ended with status 3: not here: "
-                                            "000000030000000000000005");
+    assert_string_equal(archive.job.reason,
+                        "fetch_command for 000000030000000000000005 ended with status 3: not here: "
+                        "000000030000000000000005");
+    run("exit 1");
+    assert_string_equal(archive.job.reason, "fetch_command for 000000030000000000000005 ended with "
+                                            "status 1: it said nothing");
     run("kill -9 $$");
-    assert_string_equal(archive.job.reason, "fetch_command ended by signal 9");
+    assert_string_equal(archive.job.reason, "fetch_command for 000000030000000000000005 ended by "
+                                            "signal 9: it said nothing");
     run("true");
     assert_non_null(strstr(archive.job.reason, "cannot open"));
     run("echo short >%p");
