@@ -26,6 +26,30 @@ trend_clear(struct trend *t)
     t->count = t->next = 0;
 }
 
+/* Over the samples of that time, if they span half of it. */
+static bool
+rate_between(const struct trend *t, int64_t from_us, int64_t to_us, double *ret_per_second)
+{
+    size_t first = TREND_SAMPLES, last = 0;
+    int64_t span_us;
+
+    for (size_t i = 0; i < t->count; i++) {
+        size_t at = (t->next + TREND_SAMPLES - t->count + i) % TREND_SAMPLES;
+
+        if (t->sample[at].at_us < from_us || t->sample[at].at_us > to_us)
+            continue;
+        if (first == TREND_SAMPLES)
+            first = at;
+        last = at;
+    }
+    span_us = first < TREND_SAMPLES ? t->sample[last].at_us - t->sample[first].at_us : 0;
+    if (span_us < (to_us - from_us) / 2)
+        return false;
+    *ret_per_second = ((double)t->sample[last].value - (double)t->sample[first].value) *
+                      (double)SECOND_US / (double)span_us;
+    return true;
+}
+
 bool
 trend_rate(const struct trend *t, int64_t window_us, int64_t now_us, double *ret_per_second)
 {
@@ -64,11 +88,20 @@ bool
 trend_full_us(const struct trend *free_bytes, int64_t now_us, int64_t *ret_us)
 {
     size_t newest = (free_bytes->next + TREND_SAMPLES - 1) % TREND_SAMPLES;
-    double rate, seconds;
+    double slowest = 0, seconds;
 
-    if (!trend_rate(free_bytes, DISK_US, now_us, &rate) || rate >= 0)
+    if (free_bytes->count == 0 || now_us - free_bytes->sample[newest].at_us > STALE_US)
         return false;
-    seconds = (double)free_bytes->sample[newest].value / -rate;
+    for (int64_t from_us = -DISK_US; from_us < 0; from_us += DISK_US / 3) {
+        double rate;
+
+        if (!rate_between(free_bytes, now_us + from_us, now_us + from_us + DISK_US / 3, &rate) ||
+            rate >= 0)
+            return false;
+        if (slowest >= 0 || rate > slowest)
+            slowest = rate;
+    }
+    seconds = (double)free_bytes->sample[newest].value / -slowest;
     if (seconds > 1e9) /* thirty years: not shrinking */
         return false;
     *ret_us = (int64_t)(seconds * (double)SECOND_US);

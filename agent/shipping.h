@@ -33,7 +33,8 @@ bool trend_rate(const struct trend *t, int64_t window_us, int64_t now_us, double
 /* Has `t` gained on `other` in the last seconds, or in the last minute if it pauses? */
 bool trend_outruns(const struct trend *t, const struct trend *other, int64_t now_us);
 
-/* When what is free is used up at the rate of the last minute; false: unknown, or not shrinking. */
+/* When what is free is used up at the rate of the last minute: the slowest of its thirds, for one
+ * burst is no trend. False: unknown, or not shrinking. */
 bool trend_full_us(const struct trend *free_bytes, int64_t now_us, int64_t *ret_us);
 
 enum shipping_state {

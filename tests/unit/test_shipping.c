@@ -86,6 +86,40 @@ test_trend_outruns_also_over_a_pause(void **state)
     assert_false(trend_outruns(&link, &wal, 2 * SECOND_US));
 }
 
+/* 50 GB left; a minute of nothing but one burst of 2 GB, of 15 s, that ends `ago` seconds ago. */
+static void
+fill_burst(struct trend *t, int64_t ago)
+{
+    uint64_t left = 50000 * MB;
+
+    trend_clear(t);
+    for (int64_t s = 0; s <= 60; s++) {
+        if (s > 60 - ago - 15 && s <= 60 - ago)
+            left -= 140 * MB;
+        trend_add(t, s * SECOND_US, left);
+    }
+}
+
+static void
+test_trend_full_is_not_guessed_from_one_burst(void **state)
+{
+    struct trend t;
+    int64_t full_us;
+
+    (void)state;
+    for (int64_t ago = 0; ago < 60; ago++) {
+        fill_burst(&t, ago);
+        assert_false(trend_full_us(&t, 60 * SECOND_US, &full_us));
+    }
+    fill(&t, 40, 60, 160 * MB, -(int64_t)MB); /* nor from 20 s */
+    assert_false(trend_full_us(&t, 60 * SECOND_US, &full_us));
+    fill(&t, 0, 60, 1000 * MB, -(int64_t)MB); /* goes on, faster for a while: the slower rate */
+    for (int64_t s = 61; s <= 70; s++)
+        trend_add(&t, s * SECOND_US, 940 * MB - (uint64_t)(s - 60) * 10 * MB);
+    assert_true(trend_full_us(&t, 70 * SECOND_US, &full_us));
+    assert_true(full_us > 800 * SECOND_US && full_us < 880 * SECOND_US);
+}
+
 struct pair {
     struct trend produced, shipped;
     struct shipping_facts facts;
@@ -166,6 +200,7 @@ main(void)
         cmocka_unit_test(test_trend_rate_is_unknown_when_old_or_short),
         cmocka_unit_test(test_trend_full_counts_down_and_knows_a_disk_that_does_not_fill),
         cmocka_unit_test(test_trend_outruns_also_over_a_pause),
+        cmocka_unit_test(test_trend_full_is_not_guessed_from_one_burst),
         cmocka_unit_test(test_shipping_states),
         cmocka_unit_test(test_shipping_behind_tells_when_it_is_level_or_that_it_never_is),
     };
