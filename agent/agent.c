@@ -40,6 +40,7 @@
 #define FLUSH_US        (5 * MILLISECOND_US)
 #define STUCK_US        (300 * MILLISECOND_US)
 #define LAG_FILE        "lag"
+#define RENEWED         "the spool begins anew, for a new copy"
 #define SETTINGS_FILE   "walferry.conf"
 
 struct note {
@@ -522,7 +523,12 @@ answer_greeting(struct agent *a, struct session *s, const struct hello *h, int64
                "; its data directory is no copy of this pool's",
                h->from, h->identity.system_identifier, a->self->name, ours);
     } else if (believe_epoch(a, s, h, wall_us)) {
-        if (a->spool_error[0] != '\0') {
+        if (a->renewing != 0) {
+            refuse(a, s, REFUSE_RETRY, "%s", RENEWED);
+        } else if (a->spool.next_timeline != 0) { /* where it goes on is not certain */
+            refuse(a, s, REFUSE_RETRY, "the spool goes over to timeline %u just now",
+                   a->spool.next_timeline);
+        } else if (a->spool_error[0] != '\0') {
             refuse(a, s, REFUSE_RETRY, "%s takes no WAL now: %s", a->self->name, a->spool_error);
         } else if (receiver_judge(&a->receiver, h) < 0) {
             refuse(a, s, REFUSE_OPERATOR, "%s", fail_message());
@@ -566,6 +572,29 @@ spool_failed(struct agent *a, int64_t now_us)
     inlet_end(&a->inlet, reason);
 }
 
+static void
+job_flush(void *job)
+{
+    struct flush *f = job;
+    int64_t begun_us = clock_us();
+
+    spool_flush_run(f);
+    f->took_us = clock_us() - begun_us;
+}
+
+static void
+end_flush(struct agent *a, int64_t now_us)
+{
+    if (!worker_done(&a->flusher))
+        return;
+    if (a->flush.fd >= 0)
+        histogram_add(&a->flush_took, a->flush.took_us);
+    if (spool_flush_end(&a->spool, &a->flush) < 0)
+        spool_failed(a, now_us);
+    else if (a->flush.kind == FLUSH_RECOVER)
+        a->spool_retry_us = now_us;
+}
+
 /* Is there room again, is a file that could not be flushed replaced? */
 static void
 retry_spool(struct agent *a, int64_t now_us)
@@ -577,27 +606,19 @@ retry_spool(struct agent *a, int64_t now_us)
     a->spool_retry_us = now_us + SPOOL_RETRY_US;
     if (durable_free(a->spool.dir, &room) < 0 || room < needed)
         return;
-    if (a->spool.damaged && spool_recover(&a->spool) < 0)
+    if (spool_recover_begin(&a->spool, &a->flush)) {
+        worker_submit(&a->flusher, job_flush, &a->flush);
         return;
+    }
     log_info("the spool takes WAL again");
     a->spool_error[0] = '\0';
-}
-
-static void
-job_flush(void *job)
-{
-    struct flush *f = job;
-    int64_t begun_us = clock_us();
-
-    spool_flush_run(f);
-    f->took_us = clock_us() - begun_us;
 }
 
 /* A flush that nobody waits for is for what comes until then, too. NEVER_US: none can begin now. */
 static int64_t
 flush_due_us(const struct agent *a)
 {
-    if (worker_busy(&a->flusher) || a->spool.damaged)
+    if (worker_busy(&a->flusher) || a->spool.damaged || a->spool.clearing)
         return NEVER_US;
     if (a->receiver.commits_wait || !receiver_live(&a->receiver) || a->spool.retired_fd >= 0 ||
         a->spool.flushed == a->spool.available)
@@ -614,28 +635,52 @@ begin_flush(struct agent *a, int64_t now_us)
     worker_submit(&a->flusher, job_flush, &a->flush);
 }
 
-/* For a seed: what is here ends before the WAL that the primary still has. */
 static void
-renew_spool(struct agent *a)
+job_prune(void *job)
 {
-    int code = 0;
+    spool_prune_run(job);
+}
 
-    if (a->renewing == 0 || worker_busy(&a->flusher))
-        return;
-    if ((a->role != ROLE_STANDBY && a->role != ROLE_FENCED) ||
-        hold_from(a->spool.dir, clock_wall_us()) == UINT64_MAX)
-        code = fail(ERR_USAGE,
-                    "the spool begins anew only on a standby, for a seed or rejoin that runs");
-    else
-        inlet_end(&a->inlet, "the spool begins anew, for a new copy");
+static void
+renewed(struct agent *a, int code)
+{
     if (code == 0)
-        code = spool_clear(&a->spool);
-    if (code == 0)
-        log_info("the spool begins anew, for a new copy");
+        log_info(RENEWED);
     else
         control_text(&a->control, a->renewing, "%s", fail_message());
     control_done(&a->control, a->renewing, code == 0 ? 0 : 1);
     a->renewing = 0;
+}
+
+/* For a seed: what is here ends before the WAL that the primary still has. */
+static void
+renew_spool(struct agent *a)
+{
+    if (a->renewing == 0 || worker_busy(&a->flusher) || worker_busy(&a->pruner))
+        return;
+    if ((a->role != ROLE_STANDBY && a->role != ROLE_FENCED) ||
+        hold_from(a->spool.dir, clock_wall_us()) == UINT64_MAX) {
+        renewed(a, fail(ERR_USAGE, "the spool begins anew only on a standby, for a seed or rejoin "
+                                   "that runs"));
+        return;
+    }
+    inlet_end(&a->inlet, RENEWED);
+    if (spool_clear_begin(&a->spool, &a->pruning))
+        worker_submit(&a->pruner, job_prune, &a->pruning);
+}
+
+static void
+end_pruning(struct agent *a)
+{
+    int code;
+
+    if (!worker_done(&a->pruner))
+        return;
+    code = spool_prune_end(&a->spool, &a->pruning);
+    if (a->pruning.all)
+        renewed(a, code);
+    else if (code < 0)
+        log_warning("%s", fail_message());
 }
 
 /* Whoever was fed from here as a standby goes on with what our PostgreSQL writes as the primary. */
@@ -663,12 +708,8 @@ run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
     const struct hello *hello;
     bool feedback;
 
-    if (worker_done(&a->flusher)) {
-        if (a->flush.fd >= 0)
-            histogram_add(&a->flush_took, a->flush.took_us);
-        if (spool_flush_end(&a->spool, &a->flush) < 0)
-            spool_failed(a, now_us);
-    }
+    end_flush(a, now_us);
+    end_pruning(a);
     renew_spool(a);
     part_from_writable(a);
     if (inlet_run(&a->inlet, &a->loop, now_us, wall_us) < 0)
@@ -770,7 +811,7 @@ prune(struct agent *a, int64_t wall_us)
     struct relay_standby standby;
     lsn_t needed, held;
 
-    if (s == NULL || spool_empty(&a->spool))
+    if (s == NULL || spool_empty(&a->spool) || worker_busy(&a->pruner))
         return;
     relay_standby(&a->relay, &standby);
     needed = !s->in_recovery ? s->insert : s->replay;
@@ -780,8 +821,8 @@ prune(struct agent *a, int64_t wall_us)
         needed = relay_needs(&a->relay);
     if ((held = hold_from(a->spool.dir, wall_us)) < needed)
         needed = held;
-    if (spool_prune(&a->spool, needed, a->self->keep_us, wall_us) < 0)
-        log_warning("%s", fail_message());
+    if (spool_prune_begin(&a->spool, &a->pruning, needed, a->self->keep_us, wall_us))
+        worker_submit(&a->pruner, job_prune, &a->pruning);
 }
 
 #define SETTING_SIZE 300
@@ -1147,6 +1188,8 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     if (code == 0)
         code = worker_init(&a->flusher);
     if (code == 0)
+        code = worker_init(&a->pruner);
+    if (code == 0)
         code = worker_init(&a->scribe);
     if (code == 0)
         code = relay_open(&a->relay, self->run, &a->spool, self->pgdata, config->relay_guests);
@@ -1209,6 +1252,7 @@ agent_close(struct agent *a)
     outbox_close(&a->outbox);
     guard_close(a);
     worker_release(&a->flusher);
+    worker_release(&a->pruner);
     worker_release(&a->scribe);
     figures_close(a);
     site_release(&a->site);
@@ -1259,6 +1303,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     loop_begin(&a->loop);
     loop_watch(&a->loop, signals, POLLIN);
     loop_watch(&a->loop, worker_fd(&a->flusher), POLLIN);
+    loop_watch(&a->loop, worker_fd(&a->pruner), POLLIN);
     loop_watch(&a->loop, crew_fd(&a->crew), POLLIN);
     runner_watch(&a->figures.runner, &a->loop);
     examiner_watch(&a->examiner, &a->loop);
@@ -1278,7 +1323,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     loop_due(&a->loop, house_us);
     if (a->spool.flushed < a->spool.available)
         loop_due(&a->loop, flush_due_us(a));
-    if (a->spool_error[0] != '\0')
+    if (a->spool_error[0] != '\0' && !worker_busy(&a->flusher))
         loop_due(&a->loop, a->spool_retry_us);
     return a->loop.due_us;
 }

@@ -95,7 +95,8 @@ struct agent {
 
     struct spool spool;
     struct flush flush;
-    struct worker flusher, scribe;
+    struct prune pruning;
+    struct worker flusher, pruner, scribe;
     int64_t escrow_due_us; /* to look for what is too old */
     struct crew crew;
     struct shelf shelf;

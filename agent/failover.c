@@ -425,7 +425,7 @@ step_drain(struct agent *a, int64_t now_us)
     lsn_t flushed;
     const char *error;
 
-    if (worker_busy(&a->flusher))
+    if (worker_busy(&a->flusher) || a->spool.clearing)
         return false;
     if (!f->entered) {
         if (!spool_empty(&a->spool) && spool_trust_tail(&a->spool) < 0) {

@@ -169,22 +169,21 @@ store_fits(struct agent *a, lsn_t from)
         return false;
     if (spool_empty(s) || (from >= s->start && from <= s->written))
         return true;
-    if (s->flushing || s->flushed != s->written)
-        return false; /* in a moment */
-    return spool_clear(s) == 0;
+    outbox_prune(&a->ladder.store, UINT64_MAX);
+    return false; /* in a moment */
 }
 
 static void
 prune_store(struct agent *a)
 {
     const struct link *l = &a->link[a->ladder.link];
+    lsn_t needed = l->sender.far.flushed;
 
-    if (!l->sender.far_known || !l->sender.far_compared)
+    if (!l->sender.far_known || !l->sender.far_compared || spool_empty(&a->ladder.store.spool))
         return;
-    if (!a->ladder.busy)
-        outbox_prune(&a->ladder.store, l->sender.far.flushed);
-    else if (!spool_empty(&a->ladder.store.spool)) /* its end stays where the link waits */
-        spool_prune(&a->ladder.store.spool, l->sender.far.flushed, 0, INT64_MAX);
+    if (a->ladder.busy && needed >= store_end(a)) /* its end stays where the link waits */
+        needed = store_end(a) - 1;
+    outbox_prune(&a->ladder.store, needed);
 }
 
 /* ---- climbing ---- */
@@ -444,8 +443,8 @@ give(struct agent *a, const struct gap *gap, int64_t now_us)
     }
     if (durable_open(AT_FDCWD, j->path, DURABLE_READ, &fd) < 0)
         return fail_sys(ERR_LOCAL, "cannot open %s", j->path);
-    if (s->damaged)
-        code = spool_recover(s);
+    if (s->damaged) /* it is mended soon */
+        code = fail(ERR_LOCAL, "%s", d->store.error);
     if (code == 0)
         code = spool_adopt(s, &j->identity);
     if (code == 0 && spool_empty(s))

@@ -53,6 +53,8 @@ outbox_open(struct outbox *o, const char *name, const char *path, const char *ru
     if (code == 0)
         code = worker_init(&o->flusher);
     if (code == 0)
+        code = worker_init(&o->pruner);
+    if (code == 0)
         code = relay_open(&o->relay, o->run, &o->spool, NULL, 0);
     if (code == 0 && outbox_reload(o) < 0)
         refuse(o, ERR_LOCAL, clock_us());
@@ -73,6 +75,7 @@ outbox_close(struct outbox *o)
     source_free(o->source);
     relay_close(&o->relay);
     worker_release(&o->flusher);
+    worker_release(&o->pruner);
     spool_close(&o->spool);
     *o = (struct outbox){0};
 }
@@ -80,8 +83,8 @@ outbox_close(struct outbox *o)
 int
 outbox_reload(struct outbox *o)
 {
-    if (o->filling || o->spool.flushing)
-        return fail(ERR_USAGE, "the outbox %s is being filled", o->path);
+    if (o->filling || o->spool.flushing || o->spool.pruning)
+        return fail(ERR_USAGE, "the outbox %s is being filled, or emptied", o->path);
     spool_close(&o->spool);
     return open_spool(o);
 }
@@ -114,6 +117,13 @@ outbox_receives(const struct outbox *o)
     return o->filling && !o->full && source_streaming(o->source);
 }
 
+/* A worker has to do its part before it is known where to go on. */
+static bool
+rests(const struct outbox *o)
+{
+    return o->spool.damaged || o->spool.clearing || o->spool.next_timeline != 0;
+}
+
 static void
 start(struct outbox *o, int64_t now_us)
 {
@@ -121,12 +131,10 @@ start(struct outbox *o, int64_t now_us)
     lsn_t from = o->from;
     int code;
 
-    if (now_us < o->retry_us)
+    if (now_us < o->retry_us || rests(o))
         return;
     o->retry_us = now_us + RETRY_US;
     code = o->spool.dir < 0 ? open_spool(o) : 0;
-    if (code == 0 && o->spool.damaged)
-        code = spool_recover(&o->spool);
     if (code == 0)
         code = spool_adopt(&o->spool, &o->identity);
     if (code == 0 && !spool_empty(&o->spool))
@@ -241,16 +249,42 @@ job_flush(void *job)
     spool_flush_run(job);
 }
 
+static void
+job_prune(void *job)
+{
+    spool_prune_run(job);
+}
+
+static void
+begin_flush(struct outbox *o, int64_t now_us)
+{
+    if (worker_busy(&o->flusher) || o->spool.dir < 0)
+        return;
+    if (o->spool.damaged ? now_us >= o->retry_us && spool_recover_begin(&o->spool, &o->flush)
+                         : spool_flush_begin(&o->spool, &o->flush, now_us))
+        worker_submit(&o->flusher, job_flush, &o->flush);
+}
+
+static void
+end_pruning(struct outbox *o)
+{
+    if (!worker_done(&o->pruner))
+        return;
+    if (spool_prune_end(&o->spool, &o->pruning) < 0)
+        log_warning("%s: %s", o->name, fail_message());
+    else if (o->pruning.all)
+        log_info("%s: nothing in it is needed any more, it is empty again", o->name);
+}
+
 void
 outbox_run(struct outbox *o, const struct loop *l, int64_t now_us)
 {
     if (worker_done(&o->flusher) && spool_flush_end(&o->spool, &o->flush) < 0)
         refuse(o, ERR_LOCAL, now_us);
+    end_pruning(o);
     if (o->filling)
         fill(o, l, now_us);
-    if (!worker_busy(&o->flusher) && o->spool.dir >= 0 &&
-        spool_flush_begin(&o->spool, &o->flush, now_us))
-        worker_submit(&o->flusher, job_flush, &o->flush);
+    begin_flush(o, now_us);
     relay_run(&o->relay, l, now_us);
 }
 
@@ -258,11 +292,14 @@ void
 outbox_watch(const struct outbox *o, struct loop *l, int64_t now_us)
 {
     loop_watch(l, worker_fd(&o->flusher), POLLIN);
+    loop_watch(l, worker_fd(&o->pruner), POLLIN);
     relay_watch(&o->relay, l, now_us);
+    if (o->spool.damaged && !o->spool.flushing && !o->spool.clearing)
+        loop_due(l, o->retry_us);
     if (!o->filling)
         return;
     if (!source_active(o->source)) {
-        loop_due(l, o->retry_us);
+        loop_due(l, rests(o) ? NEVER_US : o->retry_us);
         return;
     }
     source_watch(o->source, l, !o->full && !o->waiting);
@@ -294,7 +331,7 @@ outbox_set_aside(struct outbox *o, const char *why)
     outbox_stop(o);
     if (spool_empty(&o->spool))
         return 0;
-    if (o->spool.flushing)
+    if (o->spool.flushing || o->spool.pruning)
         return ERR_AGAIN;
     snprintf(aside.name, sizeof aside.name, "aside-%lld", (long long)clock_wall_us());
     log_error("outbox: %s; it is kept in %s/%s and not shipped", why, o->path, aside.name);
@@ -308,16 +345,11 @@ void
 outbox_prune(struct outbox *o, lsn_t needed_from)
 {
     struct spool *s = &o->spool;
-    int code;
+    bool all = !o->filling && s->flushed == s->written && needed_from >= s->written;
 
-    if (spool_empty(s))
+    if (spool_empty(s) || worker_busy(&o->pruner))
         return;
-    if (!o->filling && !s->flushing && s->flushed == s->written && needed_from >= s->written)
-        code = spool_clear(s);
-    else
-        code = spool_prune(s, needed_from, 0, INT64_MAX);
-    if (code < 0)
-        log_warning("%s: %s", o->name, fail_message());
-    else if (spool_empty(s))
-        log_info("%s: all of it is on the other site, it is empty again", o->name);
+    if (all ? spool_clear_begin(s, &o->pruning)
+            : spool_prune_begin(s, &o->pruning, needed_from, 0, INT64_MAX))
+        worker_submit(&o->pruner, job_prune, &o->pruning);
 }

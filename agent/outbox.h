@@ -34,8 +34,9 @@ struct outbox {
     struct spool spool; /* empty, too, while it cannot be opened */
     struct proof *proof; /* borrowed; what comes passes it. NULL: it is the server's own */
     struct relay relay;
-    struct worker flusher;
+    struct worker flusher, pruner;
     struct flush flush;
+    struct prune pruning;
     struct source *source; /* that fills it */
     bool filling;          /* is wanted: see outbox_fill */
     struct identity identity;
@@ -76,8 +77,8 @@ int outbox_reload(struct outbox *o);
  * at, and nothing of it is shipped. */
 int outbox_set_aside(struct outbox *o, const char *why);
 
-/* Every link has all below `needed_from`: remove that; when it is not filled and nothing is needed
- * any more, all of it. */
+/* Every link has all below `needed_from`: that is removed, in a while; when it is not filled and
+ * nothing is needed any more, all of it. */
 void outbox_prune(struct outbox *o, lsn_t needed_from);
 
 #endif

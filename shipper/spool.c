@@ -762,7 +762,7 @@ static int
 copy_partial(const struct spool *s, timeline_t timeline, lsn_t start, int from, uint64_t needed,
              uint64_t most, int *ret_fd, uint64_t *ret_copied)
 {
-    static uint8_t chunk[COMPARE_BYTES];
+    static _Thread_local uint8_t chunk[COMPARE_BYTES];
     char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], fresh[FILE_NAME_SIZE];
     uint64_t at = 0;
     int fd, code = 0;
@@ -825,13 +825,13 @@ check_switch(const struct spool *s, timeline_t timeline, lsn_t lsn, lsn_t *ret_f
     return 0;
 }
 
-/* What the old timeline holds of the segment it forked in is the new one's beginning. */
+/* What the old timeline holds of the segment it forked in is the new one's beginning: the next
+ * flush copies it. */
 static int
 switch_timeline(struct spool *s, timeline_t timeline, lsn_t lsn, const uint8_t *bytes, size_t n)
 {
     lsn_t fork, start;
-    uint64_t copied;
-    int code = check_switch(s, timeline, lsn, &fork), fd;
+    int code = check_switch(s, timeline, lsn, &fork);
 
     if (code < 0)
         return code;
@@ -846,26 +846,11 @@ switch_timeline(struct spool *s, timeline_t timeline, lsn_t lsn, const uint8_t *
     if (lsn < fork)
         code = compare(s, lsn, bytes,
                        fork - lsn < n ? (size_t)(fork - lsn) : n); /* before anything changes */
-    if (code == 0 && fork > start)
-        code = open_for_read(s, s->timeline, start);
-    if (code == 0)
-        code = copy_partial(s, timeline, start, fork > start ? s->read_fd : -1, fork - start,
-                            fork - start, &fd, &copied);
     if (code < 0)
-        return code == ERR_AGAIN
-                   ? fail(ERR_CORRUPT, "the segment of " LSN_FORMAT " is missing in %s",
-                          LSN_ARGS(start), s->path)
-                   : code;
-    durable_close(s->fd);
-    durable_close(s->retired_fd);
-    s->retired_fd = -1;
-    s->fd = fd;
-    s->fd_start = start;
-    s->fd_new = false;
-    s->timeline = timeline;
-    s->written = s->available = s->flushed = fork;
-    s->recorded = 0;
-    return 0;
+        return code;
+    s->next_timeline = timeline;
+    s->next_fork = fork;
+    return ERR_AGAIN;
 }
 
 int
@@ -879,6 +864,8 @@ spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes,
     if (s->damaged)
         return fail(ERR_LOCAL, "the spool %s could not be flushed and is not repaired yet",
                     s->path);
+    if (s->clearing || (s->next_timeline != 0 && timeline == s->timeline))
+        return ERR_AGAIN;
     if (timeline != s->timeline) {
         int code = switch_timeline(s, timeline, lsn, at, n);
 
@@ -925,12 +912,26 @@ record_due(const struct spool *s, int64_t now_us)
     return s->recorded_us == 0 || now_us - s->recorded_us >= RECORD_US;
 }
 
+static void
+begin_job(struct spool *s, struct flush *f, enum flush_kind kind, lsn_t upto)
+{
+    *f = (struct flush){
+        .kind = kind, .fd = -1, .dir = s->dir, .upto = upto, .made_fd = -1, .as = *s};
+    f->as.read_fd = -1;
+    s->flushing = true;
+}
+
 bool
 spool_flush_begin(struct spool *s, struct flush *f, int64_t now_us)
 {
-    if (s->flushing || s->damaged || spool_empty(s))
+    if (s->flushing || s->damaged || s->clearing || spool_empty(s))
         return false;
+    if (s->next_timeline != 0) {
+        begin_job(s, f, FLUSH_SWITCH, s->next_fork);
+        return true;
+    }
     *f = (struct flush){.fd = -1, .dir = s->dir, .upto = s->flushed};
+    snprintf(f->as.path, sizeof f->as.path, "%s", s->path);
     s->flush_retired = s->retired_fd >= 0;
     if (s->flush_retired) {
         f->fd = s->retired_fd;
@@ -953,29 +954,137 @@ spool_flush_begin(struct spool *s, struct flush *f, int64_t now_us)
     return true;
 }
 
+bool
+spool_recover_begin(struct spool *s, struct flush *f)
+{
+    if (!s->damaged || s->flushing || s->clearing)
+        return false;
+    begin_job(s, f, FLUSH_RECOVER, s->flushed);
+    return true;
+}
+
+static int
+flush_data(struct flush *f)
+{
+    const char *failed = "flush";
+    char damaged[FILE_NAME_SIZE];
+    int code;
+
+    if ((f->fd < 0 || durable_data(f->fd) == 0) &&
+        (!f->sync_dir || durable_sync_dir(f->dir) == 0)) {
+        failed = "rename";
+        if (f->to[0] == '\0' || durable_rename(f->dir, f->from, f->to) == 0)
+            return 0;
+    }
+    code = fail_sys(ERR_LOCAL, "cannot %s %s/%s", failed, f->as.path, f->from);
+    damaged_name(damaged, f->from);
+    /* so that a restart does not flush it again and believe that */
+    (void)!durable_rename(f->dir, f->from, damaged);
+    return code;
+}
+
+static int
+make_switched(struct flush *f)
+{
+    struct spool *s = &f->as;
+    lsn_t start = segment_start(f->upto, s->identity.segment_bytes);
+    int code = f->upto > start ? open_for_read(s, s->timeline, start) : 0;
+
+    if (code == ERR_AGAIN)
+        code = fail(ERR_CORRUPT, "the segment of " LSN_FORMAT " is missing in %s", LSN_ARGS(start),
+                    s->path);
+    if (code == 0)
+        code = copy_partial(s, s->next_timeline, start, s->read_fd, f->upto - start,
+                            f->upto - start, &f->made_fd, &f->made_bytes);
+    durable_close(s->read_fd);
+    return code;
+}
+
+/*
+ * The damaged segment's bytes in a new file: the old one's pages may never reach the disk, however
+ * often they are flushed. What is above `flushed` is copied, too: after a restart `flushed` is only
+ * what was recorded, and more was acknowledged. It is a tail to be compared, as after a crash.
+ */
+static int
+make_recovered(struct flush *f)
+{
+    struct spool *s = &f->as;
+    lsn_t start = segment_start(f->upto, s->identity.segment_bytes);
+    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE];
+    int old = -1, code = distrust(s);
+
+    if (code < 0)
+        return code;
+    name_of(s, s->timeline, start, name, partial);
+    damaged_name(damaged, name);
+    if (durable_open(s->dir, damaged, DURABLE_READ, &old) < 0 &&
+        durable_open(s->dir, partial, DURABLE_READ, &old) < 0 &&
+        durable_open(s->dir, name, DURABLE_READ, &old) < 0)
+        old = -1;
+    code = copy_partial(s, s->timeline, start, old, f->upto - start, s->identity.segment_bytes,
+                        &f->made_fd, &f->made_bytes);
+    durable_close(old);
+    if (code == 0 && durable_remove(s->dir, damaged) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, damaged);
+    return code < 0 ? code : remove_stale(s, start);
+}
+
 void
 spool_flush_run(struct flush *f)
 {
-    f->error = 0;
-    f->failed = "flush";
-    if ((f->fd >= 0 && durable_data(f->fd) < 0) || (f->sync_dir && durable_sync_dir(f->dir) < 0))
-        f->error = errno;
-    if (f->error == 0 && f->to[0] != '\0' && durable_rename(f->dir, f->from, f->to) < 0) {
-        f->error = errno;
-        f->failed = "rename";
+    switch (f->kind) {
+    case FLUSH_DATA:
+        f->code = flush_data(f);
+        break;
+    case FLUSH_SWITCH:
+        f->code = make_switched(f);
+        break;
+    case FLUSH_RECOVER:
+        f->code = make_recovered(f);
+        break;
     }
-    if (f->error != 0) {
-        char damaged[FILE_NAME_SIZE];
-
-        damaged_name(damaged, f->from);
-        /* so that a restart does not flush it again and believe that */
-        (void)!durable_rename(f->dir, f->from, damaged);
-        return;
-    }
+    if (f->code < 0)
+        snprintf(f->reason, sizeof f->reason, "%s", fail_message());
     /* an older position is only a smaller promise: a full disk must not stop what was flushed */
-    if (f->position[0] != '\0' &&
-        durable_replace(f->dir, "position", f->position, strlen(f->position)) < 0)
+    else if (f->position[0] != '\0' &&
+             durable_replace(f->dir, "position", f->position, strlen(f->position)) < 0)
         f->position[0] = '\0';
+}
+
+/* What a job has made is the growing segment now. */
+static void
+take_made(struct spool *s, const struct flush *f)
+{
+    durable_close(s->fd);
+    durable_close(s->retired_fd);
+    durable_close(s->read_fd);
+    s->retired_fd = s->read_fd = -1;
+    s->fd = f->made_fd;
+    s->fd_start = segment_start(f->upto, s->identity.segment_bytes);
+    s->fd_new = false;
+    s->written = s->fd_start + f->made_bytes;
+    s->available = s->flushed = f->upto;
+}
+
+static int
+end_job(struct spool *s, const struct flush *f)
+{
+    bool switches = f->kind == FLUSH_SWITCH;
+
+    s->recorded = f->as.recorded;
+    if (switches)
+        s->next_timeline = 0; /* whoever wants it says so again */
+    if (f->code < 0) {
+        durable_close(f->made_fd);
+        return fail(f->code, "%s", f->reason);
+    }
+    take_made(s, f);
+    s->damaged = false;
+    if (switches) {
+        s->timeline = f->as.next_timeline;
+        s->recorded = 0;
+    }
+    return 0;
 }
 
 int
@@ -983,15 +1092,12 @@ spool_flush_end(struct spool *s, const struct flush *f)
 {
     assert(s->flushing);
     s->flushing = false;
-    if (f->error != 0) {
-        char name[SEGMENT_NAME_SIZE];
-
+    if (f->kind != FLUSH_DATA)
+        return end_job(s, f);
+    if (f->code < 0) {
         s->damaged = true;
         s->available = s->flushed; /* what is read above it may not be what was written */
-        segment_name(name, s->timeline, s->flush_retired ? s->retired_start : s->fd_start,
-                     s->identity.segment_bytes);
-        errno = f->error;
-        return fail_sys(ERR_LOCAL, "cannot %s %s/%s" PARTIAL, f->failed, s->path, name);
+        return fail(f->code, "%s", f->reason);
     }
     if (f->upto > s->flushed)
         s->flushed = f->upto;
@@ -1006,52 +1112,16 @@ spool_flush_end(struct spool *s, const struct flush *f)
     return 0;
 }
 
-/*
- * The damaged segment's bytes in a new file: the old one's pages may never reach the disk, however
- * often they are flushed. What is above `flushed` is copied, too: after a restart `flushed` is only
- * what was recorded, and more was acknowledged. It is a tail to be compared, as after a crash.
- */
 int
 spool_recover(struct spool *s)
 {
-    lsn_t start = segment_start(s->flushed, s->identity.segment_bytes);
-    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE];
-    uint64_t copied;
-    int old = -1, fd, code;
+    struct flush f;
 
-    if (!s->damaged)
-        return 0;
     assert(!s->flushing);
-    code = distrust(s);
-    if (code < 0)
-        return code;
-    name_of(s, s->timeline, start, name, partial);
-    damaged_name(damaged, name);
-    if (durable_open(s->dir, damaged, DURABLE_READ, &old) < 0 &&
-        durable_open(s->dir, partial, DURABLE_READ, &old) < 0 &&
-        durable_open(s->dir, name, DURABLE_READ, &old) < 0)
-        old = -1;
-    code = copy_partial(s, s->timeline, start, old, s->flushed - start, s->identity.segment_bytes,
-                        &fd, &copied);
-    durable_close(old);
-    if (code == 0 && durable_remove(s->dir, damaged) < 0) {
-        code = fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, damaged);
-        durable_close(fd);
-    }
-    if (code < 0)
-        return code;
-    durable_close(s->fd);
-    durable_close(s->retired_fd);
-    durable_close(s->read_fd);
-    s->retired_fd = s->read_fd = -1;
-    s->fd = fd;
-    s->fd_start = start;
-    s->fd_new = false;
-    s->written = start + copied;
-    s->available = s->flushed;
-    code = remove_stale(s, start);
-    s->damaged = code < 0;
-    return code;
+    if (!spool_recover_begin(s, &f))
+        return 0;
+    spool_flush_run(&f);
+    return spool_flush_end(s, &f);
 }
 
 int
@@ -1174,71 +1244,117 @@ visit_oldest(void *context, const struct durable_entry *entry)
     return 0;
 }
 
-int
-spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wall_us)
+static void
+begin_prune(struct spool *s, struct prune *p)
 {
-    struct oldest o = {.s = s};
-    int removed = 0;
-
-    if (spool_empty(s))
-        return 0;
-    if (durable_list(s->dir, visit_oldest, &o) < 0)
-        return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
-    if (needed_from > s->flushed)
-        needed_from = s->flushed;
-    for (size_t i = 0; i < o.count;
-         i++) { /* always the oldest: a younger one before it would leave a hole */
-        lsn_t end = o.at[i].start + s->identity.segment_bytes;
-
-        if (end >= needed_from || o.at[i].modified_us > wall_us - keep_us)
-            break;
-        if (s->read_fd >= 0 && s->read_start == o.at[i].start) {
-            durable_close(s->read_fd);
-            s->read_fd = -1;
-        }
-        if (durable_remove(s->dir, o.at[i].name) < 0)
-            return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, o.at[i].name);
-        if (end > s->start)
-            s->start = end;
-        removed++;
-    }
-    return removed;
+    *p = (struct prune){.as = *s};
+    s->pruning = true;
 }
 
-int
-spool_clear(struct spool *s)
+bool
+spool_prune_begin(struct spool *s, struct prune *p, lsn_t needed_from, int64_t keep_us,
+                  int64_t wall_us)
 {
-    struct spool all = *s;
-    struct oldest o;
+    if (needed_from > s->flushed)
+        needed_from = s->flushed;
+    if (spool_empty(s) || s->pruning || s->start + s->identity.segment_bytes >= needed_from ||
+        s->oldest_us > wall_us - keep_us)
+        return false;
+    begin_prune(s, p);
+    p->needed_from = needed_from;
+    p->until_us = wall_us - keep_us;
+    return true;
+}
 
-    assert(!s->flushing);
-    all.timeline = 0;   /* no file is the growing one */
+bool
+spool_clear_begin(struct spool *s, struct prune *p)
+{
+    if (s->flushing || s->pruning)
+        return false;
+    begin_prune(s, p);
+    p->all = s->clearing = true;
+    p->as.timeline = 0; /* no file is the growing one */
+    p->needed_from = UINT64_MAX;
+    p->until_us = INT64_MAX;
     s->recorded_us = 0; /* the old position vouches for nothing: it goes, a new one is due */
     s->recorded = LSN_UNKNOWN;
-    if (durable_remove(s->dir, "position") < 0)
-        return fail_sys(ERR_LOCAL, "cannot remove %s/position", s->path);
-    do {
-        o = (struct oldest){.s = &all};
-        if (durable_list(s->dir, visit_oldest, &o) < 0)
-            return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
-        for (size_t i = 0; i < o.count; i++) {
-            lsn_t end = o.at[i].start + s->identity.segment_bytes;
+    return true;
+}
 
-            if (durable_unlink(s->dir, o.at[i].name) < 0)
-                return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, o.at[i].name);
-            if (end > s->start && end <= s->flushed) /* what is left is held still */
-                s->start = end;
-        }
-    } while (o.count > 0);
-    if (durable_sync_dir(s->dir) < 0)
-        return fail_sys(ERR_LOCAL, "cannot flush the directory %s", s->path);
+/* Some of the oldest ones; how many, 0 when there are no more that may go. One directory sync is
+ * the caller's. */
+static int
+remove_oldest(struct prune *p)
+{
+    struct spool *s = &p->as;
+    struct oldest o = {.s = s};
+    size_t i;
+
+    if (durable_list(s->dir, visit_oldest, &o) < 0)
+        return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
+    /* always the oldest: a younger one before it would leave a hole */
+    for (i = 0; i < o.count && o.at[i].modified_us <= p->until_us; i++) {
+        lsn_t end = o.at[i].start + s->identity.segment_bytes;
+
+        if (end >= p->needed_from)
+            break;
+        if (durable_unlink(s->dir, o.at[i].name) < 0)
+            return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, o.at[i].name);
+        if (end > s->start && end <= s->flushed) /* what is left is held still */
+            s->start = end;
+        p->removed++;
+    }
+    s->oldest_us = i < o.count ? o.at[i].modified_us : 0;
+    return (int)i;
+}
+
+void
+spool_prune_run(struct prune *p)
+{
+    int got = 0;
+
+    if (p->all && durable_remove(p->as.dir, "position") < 0)
+        got = fail_sys(ERR_LOCAL, "cannot remove %s/position", p->as.path);
+    if (got == 0)
+        got = remove_oldest(p);
+    while (p->all && got > 0)
+        got = remove_oldest(p);
+    if (p->removed > 0 && durable_sync_dir(p->as.dir) < 0 && got >= 0)
+        got = fail_sys(ERR_LOCAL, "cannot flush the directory %s", p->as.path);
+    p->code = got < 0 ? got : 0;
+    if (got < 0)
+        snprintf(p->reason, sizeof p->reason, "%s", fail_message());
+}
+
+/* Nothing of it is left. */
+static void
+begin_anew(struct spool *s)
+{
     durable_close(s->fd);
     durable_close(s->retired_fd);
     durable_close(s->read_fd);
     s->fd = s->retired_fd = s->read_fd = -1;
-    s->timeline = 0;
+    s->timeline = s->next_timeline = 0;
     s->start = s->written = s->flushed = s->available = LSN_UNKNOWN;
     s->damaged = false;
+}
+
+int
+spool_prune_end(struct spool *s, const struct prune *p)
+{
+    assert(s->pruning);
+    s->pruning = s->clearing = false;
+    if (p->as.start > s->start)
+        s->start = p->as.start;
+    s->oldest_us = p->as.oldest_us;
+    if (s->read_fd >= 0 && s->read_start < s->start) { /* its room is given back only then */
+        durable_close(s->read_fd);
+        s->read_fd = -1;
+    }
+    if (p->code < 0)
+        return fail(p->code, "%s", p->reason);
+    if (p->all)
+        begin_anew(s);
     return 0;
 }
 

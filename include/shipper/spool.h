@@ -31,16 +31,18 @@
  * there spool_append compares what comes with what is there: a difference below `available` is
  * refused (ERR_CORRUPT, named segment and offset), one above it is a torn tail and is replaced. So
  * a server that was put back to an older state is found out, also where `available` is a segment's
- * border. Only spool_recover lets `written` and `available` go back; `flushed` never does.
+ * border. Only a recovery lets `written` and `available` go back; `flushed` never does.
  *
  * A flush is three calls so that a worker thread can do the blocking one:
  *   spool_flush_begin  borrows the file and notes how far it was written (false: nothing to do,
- *                      or one is under way); the file stays open until the end
+ *                      or one is under way); the file stays open until the end. A new timeline's
+ *                      first file, which spool_append waits for, is made in the same way.
  *   spool_flush_run    fdatasync, and once a second the position file; touches only struct flush
  *   spool_flush_end    takes the result: flushed moves, a full segment gets its name. ERR_LOCAL
  *                      when it failed: that file is never flushed again, nothing above `flushed`
- *                      is served; spool_recover makes a new one from its flushed bytes, and the
- *                      rest is received again.
+ *                      is served; spool_recover_begin makes a flush that puts its flushed bytes
+ *                      into a new one, and the rest is received again.
+ * Removing is three calls, too, for another worker: both may be out at the same time.
  *
  * Errors: ERR_LOCAL disk (space, permission, I/O); ERR_CORRUPT as above; ERR_PEER a hole or an
  * unknown timeline (the sender is wrong, we are not). Messages name the file.
@@ -48,6 +50,7 @@
 #ifndef SHIPPER_SPOOL_H
 #define SHIPPER_SPOOL_H
 
+#include "base/fail.h"
 #include "base/lsn.h"
 #include "shipper/identity.h"
 
@@ -56,25 +59,16 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct flush {
-    int fd, dir; /* fd -1: nothing to flush, only the position is due */
-    lsn_t upto;
-    bool sync_dir;      /* the file is new: its name has to survive, too */
-    char from[40];      /* the file's name now */
-    char to[40];        /* a full segment gets its name; "" : it is not full */
-    char position[128]; /* what to write into the position file, "" : nothing now */
-    int error;          /* 0, or errno of what failed */
-    const char *failed; /* which of the steps */
-    int64_t took_us;    /* the caller's to measure */
-};
-
 struct spool {
     char path[256];
     int dir, lock;
     struct identity identity; /* zero until adopted */
     timeline_t timeline;      /* of the positions; 0: empty */
     lsn_t start, written, flushed, available;
-    bool damaged; /* a flush failed: spool_recover before anything is accepted */
+    bool damaged;  /* a flush failed: spool_recover_begin before anything is accepted */
+    bool clearing; /* a struct prune is out that removes all: nothing is accepted, or flushed */
+    timeline_t next_timeline; /* its first file is to be made, from what lies before next_fork: then
+                               * it is the spool's; 0: none */
     /* private below */
     int fd;         /* the growing segment, -1 when none */
     lsn_t fd_start; /* its first LSN */
@@ -85,12 +79,43 @@ struct spool {
     bool flushing;      /* a struct flush is out */
     bool flush_retired; /* ... and it is of the retired one (which may still have been growing then)
                          */
-    lsn_t recorded;     /* what the position file says */
+    lsn_t next_fork;
+    bool pruning;      /* a struct prune is out */
+    int64_t oldest_us; /* wall clock: the oldest file is of then, or younger; 0: unknown */
+    lsn_t recorded;    /* what the position file says */
     int64_t recorded_us;
     char boot_id[40];
     int read_fd; /* the file last read from, kept open for the relay; -1 when none */
     timeline_t read_timeline;
     lsn_t read_start;
+};
+
+enum flush_kind { FLUSH_DATA, FLUSH_SWITCH, FLUSH_RECOVER };
+
+struct flush {
+    enum flush_kind kind;
+    int fd, dir; /* fd -1: nothing to flush, only the position is due, or it is another kind */
+    lsn_t upto;
+    bool sync_dir;      /* the file is new: its name has to survive, too */
+    char from[40];      /* the file's name now */
+    char to[40];        /* a full segment gets its name; "" : it is not full */
+    char position[128]; /* what to write into the position file, "" : nothing now */
+    struct spool as;    /* how it was at the begin: the other kinds' to find their files by */
+    int made_fd;        /* ... and what they have made: the first bytes of its segment */
+    uint64_t made_bytes;
+    int code; /* 0, or why it failed */
+    char reason[FAIL_MESSAGE_MAX];
+    int64_t took_us; /* the caller's to measure */
+};
+
+struct prune {
+    struct spool as; /* how it was at the begin; its start moves with what is removed */
+    lsn_t needed_from;
+    int64_t until_us; /* wall clock: what is younger stays */
+    bool all;
+    int removed;
+    int code;
+    char reason[FAIL_MESSAGE_MAX];
 };
 
 /*
@@ -131,8 +156,8 @@ int spool_history(const struct spool *s, timeline_t timeline, char *out, size_t 
  * A higher timeline must be a child whose history is here, beginning at the switch point's segment
  * start or later in it: what the old timeline held of that segment, up to the switch point, is
  * compared and copied to the new one. While a full segment waits for its flush a second one may
- * fill; then, and when the old timeline is not flushed up to the switch point, ERR_AGAIN: flush and
- * come again with the same bytes.
+ * fill; then, and when the old timeline is not flushed up to the switch point or the new one's file
+ * not made, ERR_AGAIN: flush and come again with the same bytes.
  */
 int spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n,
                  int64_t now_us);
@@ -140,7 +165,8 @@ int spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *by
 bool spool_flush_begin(struct spool *s, struct flush *f, int64_t now_us);
 void spool_flush_run(struct flush *f);
 int spool_flush_end(struct spool *s, const struct flush *f);
-int spool_recover(struct spool *s); /* after a failed flush; 0 when it may be used again */
+bool spool_recover_begin(struct spool *s, struct flush *f); /* false: nothing is damaged */
+int spool_recover(struct spool *s); /* all of it at once; 0 when it may be used again */
 
 /* Accept all that is in the file (a failover has nobody who could send it again): flush it, then
  * available = flushed = written. Not while a flush is under way; repairs a failed one first. */
@@ -163,16 +189,22 @@ bool spool_first(const struct spool *s, timeline_t timeline, lsn_t *ret_first);
 /*
  * Remove segments that end before `needed_from` and are older than keep_us (by the file's time),
  * oldest first and a few per call: who has all below a border compares the segment before it, and
- * this spool, too. Count of removed files.
+ * this spool, too. False: there is nothing to remove now, or it is being done; nothing was looked
+ * at on disk. The count of removed files is in struct prune.
  */
-int spool_prune(struct spool *s, lsn_t needed_from, int64_t keep_us, int64_t wall_us);
+bool spool_prune_begin(struct spool *s, struct prune *p, lsn_t needed_from, int64_t keep_us,
+                       int64_t wall_us);
 
 /*
  * Remove all WAL, oldest first, also what is not flushed: the spool is empty then and begins anew,
  * of the same cluster; histories stay. For a new copy, which needs nothing of it, and for an outbox
- * that is shipped. Not while a flush is under way. After an error it is not empty: clear it again.
+ * that is shipped. False: a flush or a struct prune is out. After an error it is not empty: clear
+ * it again.
  */
-int spool_clear(struct spool *s);
+bool spool_clear_begin(struct spool *s, struct prune *p);
+
+void spool_prune_run(struct prune *p);                       /* touches only struct prune */
+int spool_prune_end(struct spool *s, const struct prune *p); /* 0 or ERR_LOCAL */
 
 /*
  * restore_command: copy a whole segment or history file `name` of the spool at `path` to

@@ -405,6 +405,30 @@ flush_once(struct spool *s)
     return spool_flush_end(s, &f);
 }
 
+/* The count of removed files, or an error. */
+static int
+prune(struct spool *s, lsn_t needed_from, int64_t keep_us)
+{
+    struct prune p;
+    int code;
+
+    if (!spool_prune_begin(s, &p, needed_from, keep_us, clock_wall_us()))
+        return 0;
+    spool_prune_run(&p);
+    code = spool_prune_end(s, &p);
+    return code < 0 ? code : p.removed;
+}
+
+static int
+clear(struct spool *s)
+{
+    struct prune p;
+
+    assert_true(spool_clear_begin(s, &p));
+    spool_prune_run(&p);
+    return spool_prune_end(s, &p);
+}
+
 static int
 flush_all(struct spool *s)
 {
@@ -1039,7 +1063,7 @@ test_spool_a_fork_is_found_out_at_a_segments_border(void **state)
     check_fork_at_border(&s, 1); /* not flushed yet */
     assert_int_equal(flush_all(&s), 0);
     check_fork_at_border(&s, 1);
-    spool_prune(&s, FIRST + 9 * MB, -SECOND_US, clock_wall_us()); /* however late it is */
+    prune(&s, FIRST + 9 * MB, -SECOND_US); /* however late it is */
     assert_int_equal(s.start, FIRST + MB);
     check_fork_at_border(&s, 1);
     spool_close(&s);
@@ -1206,6 +1230,45 @@ test_spool_a_switch_is_not_lost_in_a_crash_right_behind_it(void **state)
     spool_close(&s);
 }
 
+/* A segment may be large, the disk slow: it is a flush's work. */
+static void
+test_spool_a_switch_waits_for_the_flush_that_copies(void **state)
+{
+    static uint8_t bytes[8192];
+    lsn_t start = segment_start(fork_lsn, MB);
+    struct spool s;
+    struct flush f;
+    int before;
+
+    (void)state;
+    start_spool(&s);
+    assert_int_equal(feed(&s, 1, FIRST, fork_lsn, 131072), 0);
+    assert_int_equal(flush_all(&s), 0);
+    assert_int_equal(feed(&s, 1, fork_lsn, fork_lsn + 5000, 5000), 0); /* nobody's, any more */
+    assert_int_equal(spool_put_history(&s, 2, history_text(), strlen(history_text())), 0);
+    wal_at(2, start, bytes, sizeof bytes);
+    assert_int_equal(spool_append(&s, 2, start, bytes, sizeof bytes, now_us), ERR_AGAIN);
+    assert_false(there(segment_of(2, start, ".new")));
+    assert_true(spool_flush_begin(&s, &f, now_us));
+    assert_int_equal(f.kind, FLUSH_SWITCH);
+    before = book.calls;
+    assert_int_equal(spool_append(&s, 2, start, bytes, sizeof bytes, now_us), ERR_AGAIN);
+    wal_at(1, fork_lsn + 5000, bytes, 10);
+    assert_int_equal(spool_append(&s, 1, fork_lsn + 5000, bytes, 10, now_us), ERR_AGAIN);
+    assert_int_equal(book.calls - before, 2); /* looks at histories */
+    assert_int_equal(s.timeline, 1);
+    check_served(&s, 1, FIRST, fork_lsn + 5000);
+    spool_flush_run(&f);
+    assert_int_equal(spool_flush_end(&s, &f), 0);
+    assert_int_equal(s.timeline, 2);
+    assert_int_equal(s.flushed, fork_lsn);
+    check_on_disk(2, FIRST, fork_lsn);
+    assert_int_equal(feed(&s, 2, start, fork_lsn + MB, 8192), 0);
+    assert_int_equal(flush_all(&s), 0);
+    check_second_timeline(&s);
+    spool_close(&s);
+}
+
 /* Of the new timeline there is nothing yet that could be compared. */
 static void
 test_spool_resumes_on_the_timeline_it_has_switched_to(void **state)
@@ -1312,7 +1375,7 @@ test_spool_cleared_begins_anew_further_on(void **state)
     start_second_timeline(&s);
     assert_int_equal(feed(&s, 2, s.written, FIRST + 6 * MB + 10, 131072), 0);
     assert_int_equal(flush_all(&s), 0);
-    assert_int_equal(spool_clear(&s), 0);
+    assert_int_equal(clear(&s), 0);
     assert_true(spool_empty(&s));
     assert_int_equal(s.flushed, LSN_UNKNOWN);
     assert_false(there(segment_of(2, FIRST + 6 * MB, ".partial")));
@@ -1343,11 +1406,11 @@ test_spool_that_cannot_be_cleared_is_not_empty(void **state)
         book.calls = 0;
         book.injected = false;
         book.fail_at = ++n;
-        if (spool_clear(&s) < 0) {
+        if (clear(&s) < 0) {
             book.fail_at = 0;
             assert_false(spool_empty(&s));
             assert_true(s.start <= s.flushed && s.flushed <= s.written);
-            assert_int_equal(spool_clear(&s), 0);
+            assert_int_equal(clear(&s), 0);
         }
         book.fail_at = 0;
         assert_true(spool_empty(&s));
@@ -1361,30 +1424,60 @@ static void
 test_spool_prunes_the_oldest_and_only_what_nobody_needs(void **state)
 {
     struct spool s;
-    int64_t wall_us = clock_wall_us();
     struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
 
     (void)state;
     start_second_timeline(&s);
     assert_int_equal(feed(&s, 2, s.written, FIRST + 6 * MB + 10, 131072), 0);
     assert_int_equal(flush_all(&s), 0);
-    assert_int_equal(spool_prune(&s, FIRST + 6 * MB, 3600 * SECOND_US, wall_us), 0); /* too young */
+    assert_int_equal(prune(&s, FIRST + 6 * MB, 3600 * SECOND_US), 0); /* too young */
     assert_int_equal(utimensat(AT_FDCWD, file_of(segment_of(2, FIRST + 2 * MB, "")), old, 0), 0);
-    assert_int_equal(spool_prune(&s, FIRST + 6 * MB, 3600 * SECOND_US, wall_us), 0); /* no hole */
-    assert_int_equal(spool_prune(&s, FIRST + MB, -SECOND_US, wall_us), 0); /* to be compared */
-    assert_int_equal(spool_prune(&s, FIRST + MB + 1, -SECOND_US, wall_us), 1);
+    assert_int_equal(prune(&s, FIRST + 6 * MB, 3600 * SECOND_US), 0); /* no hole */
+    assert_int_equal(prune(&s, FIRST + MB, -SECOND_US), 0);           /* to be compared */
+    assert_int_equal(prune(&s, FIRST + MB + 1, -SECOND_US), 1);
     assert_int_equal(s.start, FIRST + MB);
-    assert_int_equal(spool_prune(&s, FIRST + 9 * MB, -SECOND_US, wall_us),
+    assert_int_equal(prune(&s, FIRST + 9 * MB, -SECOND_US),
                      6); /* both timelines of the fork's segment */
     assert_int_equal(s.start, FIRST + 6 * MB);
-    assert_int_equal(spool_prune(&s, FIRST + 9 * MB, -SECOND_US, wall_us),
-                     0); /* never the unfinished one */
+    assert_int_equal(prune(&s, FIRST + 9 * MB, -SECOND_US), 0); /* never the unfinished one */
     assert_int_equal(spool_read(&s, 2, FIRST + 5 * MB, (uint8_t[1]){0}, 1), ERR_AGAIN);
     assert_true(there("00000002.history"));
     check_served(&s, 2, FIRST + 6 * MB, FIRST + 6 * MB + 10);
     spool_close(&s);
     open_spool(&s);
     assert_int_equal(s.start, FIRST + 6 * MB);
+    spool_close(&s);
+}
+
+static void
+test_spool_looks_at_the_disk_only_for_what_may_go(void **state)
+{
+    struct spool s;
+    struct prune p;
+    int before;
+
+    (void)state;
+    start_spool(&s);
+    assert_int_equal(feed(&s, 1, FIRST, FIRST + 6 * MB + 10, 131072), 0);
+    assert_int_equal(flush_all(&s), 0);
+    assert_int_equal(prune(&s, FIRST + 6 * MB, 3600 * SECOND_US), 0);
+    before = book.calls;
+    assert_int_equal(prune(&s, FIRST + 6 * MB, 3600 * SECOND_US), 0); /* they are as young still */
+    assert_int_equal(prune(&s, FIRST + MB, -SECOND_US), 0);
+    assert_int_equal(book.calls, before);
+    assert_true(spool_prune_begin(&s, &p, FIRST + 4 * MB, -SECOND_US, clock_wall_us()));
+    assert_false(spool_prune_begin(&s, &p, FIRST + 4 * MB, -SECOND_US, clock_wall_us()));
+    assert_int_equal(book.calls, before);
+    assert_int_equal(feed(&s, 1, s.written, s.written + MB, 131072), 0); /* it goes on meanwhile */
+    assert_int_equal(flush_all(&s), 0);
+    before = book.calls;
+    spool_prune_run(&p);
+    assert_int_equal(book.calls - before, 1 + 3 + 1); /* a listing, three files, one sync */
+    before = book.calls;
+    assert_int_equal(spool_prune_end(&s, &p), 0);
+    assert_int_equal(book.calls, before);
+    assert_int_equal(s.start, FIRST + 3 * MB);
+    check_served(&s, 1, FIRST + 3 * MB, s.written);
     spool_close(&s);
 }
 
@@ -1598,7 +1691,7 @@ story(struct story *t, lsn_t end)
         code = spool_trust_tail(&t->s);
     if (code == 0) {
         t->pruned = FIRST + MB;
-        code = spool_prune(&t->s, FIRST + MB, -SECOND_US, clock_wall_us());
+        code = prune(&t->s, FIRST + MB + 1, -SECOND_US);
     }
     return code < 0 ? code : 0;
 }
@@ -1680,6 +1773,7 @@ main(void)
         T(histories_are_kept_and_never_replaced),
         T(switches_the_timeline_anywhere_in_a_segment),
         T(a_switch_is_not_lost_in_a_crash_right_behind_it),
+        T(a_switch_waits_for_the_flush_that_copies),
         T(resumes_on_the_timeline_it_has_switched_to),
         T(a_switch_that_does_not_fit_changes_nothing),
         T(the_old_timeline_has_to_be_there_up_to_the_fork),
@@ -1687,6 +1781,7 @@ main(void)
         T(cleared_begins_anew_further_on),
         T(that_cannot_be_cleared_is_not_empty),
         T(prunes_the_oldest_and_only_what_nobody_needs),
+        T(looks_at_the_disk_only_for_what_may_go),
         T(fetch_copies_whole_files_only),
         T(a_failed_flush_is_never_retried_on_that_file),
         T(recovers_from_a_failed_flush_of_a_full_segment),
