@@ -305,6 +305,16 @@ take_http(const char *value, void *out, size_t size)
     return 0;
 }
 
+/* Names of hosts, with commas or spaces between. */
+static int
+take_http_names(const char *value, void *out, size_t size)
+{
+    if (!consists_of(value, strlen(value), LETTERS DIGITS "._-, ") || strlen(value) >= size)
+        return fail(ERR_USAGE, "'%s' is no list of names, or too long", value);
+    snprintf(out, size, "%s", value);
+    return 0;
+}
+
 static int
 take_host_key(const char *value, void *out, size_t size)
 {
@@ -664,6 +674,7 @@ enum member_key {
     MEMBER_ESCROW_KEEP,
     MEMBER_SITE_FILES,
     MEMBER_HTTP,
+    MEMBER_HTTP_NAMES,
     MEMBER_NICE,
     MEMBER_CPUS,
     MEMBER_KEYS,
@@ -701,6 +712,8 @@ static const struct key member_keys[MEMBER_KEYS] = {
     [MEMBER_ESCROW_KEEP] = {"escrow_keep", false, take_keep, IN(member, escrow_keep_us),
                             "0s to 365d, as in 1h, 30d"},
     [MEMBER_SITE_FILES] = {"site_files", false, take_path, IN(member, site_files), PATH_ALLOWED},
+    [MEMBER_HTTP_NAMES] = {"http_names", false, take_http_names, IN(member, http_names),
+                           "names of hosts, as in db1.example.org, status"},
     [MEMBER_HTTP] = {"http", false, take_http, IN(member, http),
                      "a numeric address and a port, as in 127.0.0.1:9788"},
 };

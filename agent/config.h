@@ -52,6 +52,8 @@ struct member {
     int64_t escrow_keep_us; /* what a rejoin kept is removed after that; default 30 days */
     char site_files[256];   /* the list of files that the other site keeps; "" : none */
     struct http_place http; /* host "" : nothing is served */
+    char http_names[256]; /* by which it may be asked, besides addresses; commas and spaces between
+                           */
     int nice;               /* of the agent: 0 to 19 */
     cpu_set_t cpus;         /* that the agent may use; none set: all */
     int line;               /* of its section, for messages */

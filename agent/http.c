@@ -8,11 +8,13 @@
 #include "base/log.h"
 #include "base/text.h"
 
+#include <arpa/inet.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #define HTTP_PATIENCE_US   (10 * SECOND_US)
@@ -443,19 +445,89 @@ queue(struct MHD_Connection *connection, const struct reply *r)
     return result;
 }
 
+/* ---- by which name ---- */
+
+static bool
+is_numeric(const char *text)
+{
+    uint8_t address[16];
+
+    return inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1;
+}
+
+static bool
+is_among(const char *name, const char *names)
+{
+    static const char between[] = ", ";
+    size_t length = strlen(name), n;
+
+    for (names += strspn(names, between); *names != '\0'; names += n + strspn(names + n, between)) {
+        n = strcspn(names, between);
+        if (n == length && strncasecmp(names, name, n) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool
+http_is_ours(const char *host, const char *names)
+{
+    bool bracket = host[0] == '[';
+    size_t n = bracket ? strcspn(host + 1, "]") : strcspn(host, ":");
+    const char *behind = host + n + (bracket ? 1 : 0);
+    char name[256];
+
+    if (is_numeric(host)) /* also of version 6 without brackets */
+        return true;
+    if (bracket && *behind++ != ']')
+        return false;
+    if (n == 0 || n >= sizeof name ||
+        (*behind != '\0' &&
+         (*behind != ':' || behind[1 + strspn(behind + 1, "0123456789")] != '\0')))
+        return false;
+    snprintf(name, sizeof name, "%.*s", (int)n, host + (bracket ? 1 : 0));
+    if (bracket || is_numeric(name))
+        return is_numeric(name);
+    if (name[n - 1] == '.')
+        name[n - 1] = '\0';
+    return strcasecmp(name, "localhost") == 0 || is_among(name, names);
+}
+
+struct host_check {
+    const char *names;
+    bool foreign;
+};
+
+/* Of each Host that was sent. */
+static enum MHD_Result
+check_host(void *context, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+    struct host_check *c = context;
+
+    (void)kind;
+    if (strcasecmp(key, "Host") == 0)
+        c->foreign |= value != NULL && value[0] != '\0' && !http_is_ours(value, c->names);
+    return MHD_YES;
+}
+
 static enum MHD_Result
 answer(void *context, struct MHD_Connection *connection, const char *url, const char *method,
        const char *version, const char *upload, size_t *upload_size, void **request)
 {
     const struct http *h = context;
     handler *get = find_handler(url);
+    struct host_check host = {.names = h->agent->self->http_names};
     struct reply r = {0};
 
     (void)version;
     (void)upload;
     (void)upload_size;
     (void)request;
-    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
+    MHD_get_connection_values(connection, MHD_HEADER_KIND, check_host, &host);
+    if (host.foreign)
+        reply_text(&r, MHD_HTTP_MISDIRECTED_REQUEST,
+                   "this agent goes by its address; other names: http_names in the pool's file\n");
+    else if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
         reply_text(&r, MHD_HTTP_METHOD_NOT_ALLOWED, "this agent only tells: GET or HEAD\n");
     else if (get == NULL)
         reply_text(&r, MHD_HTTP_NOT_FOUND,

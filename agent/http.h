@@ -11,7 +11,9 @@
  *   /active       JSON: which site is active, since when, and how this member knows
  *   /healthz      200 while this agent has nothing to complain about
  *
- * GET and HEAD, no bodies, 8 kB for a request. Bounds: HTTP_CONNECTIONS_MAX at a time; who has not
+ * GET and HEAD, no bodies, 8 kB for a request. A browser that was led here under another name
+ * (DNS rebinding) gets 421: Host is absent, a numeric address, localhost or one of http_names.
+ * Bounds: HTTP_CONNECTIONS_MAX at a time; who has not
  * said its request or not read the answer after 10 s is closed, the oldest at once when half of
  * them are taken. HTTP gets at most a fifth of the loop's time, so that no number of clients
  * keeps WAL waiting.
@@ -43,6 +45,9 @@ struct http_connection {
     int64_t since_us; /* accepted, or the last answer is out */
     bool ended;       /* by us; MHD has not closed it yet */
 };
+
+/* Is this what Host may say? `names` as in the pool's file: separated by commas and spaces. */
+bool http_is_ours(const char *host, const char *names);
 
 struct http {
     const struct agent *agent; /* borrowed */

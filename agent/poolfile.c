@@ -77,6 +77,7 @@ changed_here(const struct config *before, const struct config *after, const stru
         {"site_files", old->site_files, new->site_files},
         {"http", old->http.host, new->http.host},
         {"http", old->http.port, new->http.port},
+        {"http_names", old->http_names, new->http_names},
         {"event_command", before->event_command, after->event_command},
         {"tunnel_user", before->tunnel_user, after->tunnel_user},
     };

@@ -33,6 +33,7 @@ clean() { # N: promtool has nothing to say
         fail "promtool, member $1: $(head -3 "/tmp/wf-$$.out")"
 }
 
+export DEMO_MEMBER_CONF="http_names = status.example, db"
 start_pool
 fill 2
 expect 30 level
@@ -61,6 +62,17 @@ done
 for path in /nothing /../etc/passwd //; do [ "$(code 1 $path --path-as-is)" = 404 ] || fail "$path is served"; done
 [ "$(code 1 "/$(printf '%09000d' 0)")" != 200 ] || fail "a request of 9000 bytes"
 [ "$(status 1 | jq -c '[.epoch, .role, .members]')" = "$before" ] || fail "something changed"
+
+step "asked by its address, not by a name that is not its own"
+for host in "Host:" "Host: localhost" "Host: [::1]:80" "Host: 10.9.8.7" "Host: Status.example"; do
+    [ "$(code 1 /status.json -H "$host")" = 200 ] || fail "$host is refused: $(code 1 /status.json -H "$host")"
+done
+[ "$(code 1 /primary -0 -H Host:)" = 200 ] || fail "HTTP 1.0 without Host, as HAProxy asks"
+for host in evil.example "127.0.0.1.evil.example:$(echo "$DC1_HTTP" | cut -d: -f2)" status; do
+    for path in / /status.json /metrics /nothing; do [ "$(code 1 $path -H "Host: $host")" = 421 ] || fail "$host, $path: $(code 1 $path -H "Host: $host")"; done
+done
+[ "$(printf 'GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n' | timeout 5 bash -c 'exec 3<>"/dev/tcp/$0/$1"; cat >&3; head -1 <&3' "${DC1_HTTP%:*}" "${DC1_HTTP#*:}" | cut -d' ' -f2)" != 200 ] ||
+    fail "a second Host is not looked at"
 
 step "a cut: exposure grows on both sides, what is unknown is absent"
 demo cut
