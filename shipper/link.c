@@ -746,7 +746,7 @@ link_watch(const struct link *l, struct loop *loop)
     if (source_active(l->source)) {
         source_watch(l->source, loop, wants(l));
         loop_due(loop, clock_us() + SOURCE_REPORT_US);
-    } else if (l->source_allowed && !l->hole.known) {
+    } else if (l->source_allowed && !l->hole.known && l->drain.state == DRAIN_NONE) {
         loop_due(loop, l->source_due_us);
     }
     if ((l->more || l->drain.state == DRAIN_SHIPPING) && wants(l))

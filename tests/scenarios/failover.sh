@@ -31,11 +31,17 @@ expect 20 level
 step "the primary's PostgreSQL is dead, its agent lives, the line is slow: the rest is shipped first"
 sql2 "select pg_wal_replay_pause()" >/dev/null
 demo wan 20 2
-sql1 "create table last as select n, md5(random()::text) as x from generate_series(1, 20000) n" >/dev/null
+sql1 "create table last as select n, md5(random()::text) as x from generate_series(1, 120000) n" >/dev/null
 rows=$(sql1 "select count(*), md5(string_agg(x, '' order by n)) from last")
 kill_postgres 1
-failover --yes || fail "failover: $(cat "/tmp/wf-$$.out")"
-told "its agent lives"
+failover --yes &
+command=$!
+expect 20 'grep -q "its agent lives" "/tmp/wf-$$.out"'
+mark_cpu
+wait_for 4 false
+calm 8 # mostly the compression of 250 kB/s
+demo wan 20
+wait $command || fail "failover: $(cat "/tmp/wf-$$.out")"
 told "loss: none"
 told "replay was paused: resumed"
 told "it took"

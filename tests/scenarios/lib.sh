@@ -84,6 +84,18 @@ start_agent() { # N
 }
 gone() { ! grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1"/task/*/status; } # PID: ended, all its threads, reaped or not
 agent_pid() { cat "$WALFERRY_DEMO/dc$1/run/agent.pid" 2>/dev/null; }
+# What an agent takes of a core: mark_cpu, ..., calm PERCENT (sanitizers take two to four times as much).
+cpu_ticks() { awk '{ print $14 + $15 }' "/proc/$(agent_pid "$1")/stat"; } # N: hundredths of a second
+mark_cpu() { CPU_MARK="$(date +%s%N) $(cpu_ticks 1) $(cpu_ticks 2)"; }
+calm() {
+    local n ran marks share
+    read -ra marks <<<"$CPU_MARK"
+    ran=$(($(date +%s%N) - marks[0]))
+    for n in 1 2; do
+        share=$((($(cpu_ticks $n) - marks[n]) * 1000000000 / ran))
+        [ $share -le "$1" ] || fail "the agent of dc$n takes $share % of a core, in $((ran / 1000000)) ms"
+    done
+}
 kill_agent() { # N [SIGNAL]
     local pid
     pid=$(agent_pid "$1")
