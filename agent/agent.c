@@ -528,7 +528,7 @@ answer_greeting(struct agent *a, struct session *s, const struct hello *h, int64
         } else if (a->spool.next_timeline != 0) { /* where it goes on is not certain */
             refuse(a, s, REFUSE_RETRY, "the spool goes over to timeline %u just now",
                    a->spool.next_timeline);
-        } else if (a->spool_error[0] != '\0') {
+        } else if (a->spool_shut) {
             refuse(a, s, REFUSE_RETRY, "%s takes no WAL now: %s", a->self->name, a->spool_error);
         } else if (receiver_judge(&a->receiver, h) < 0) {
             refuse(a, s, REFUSE_OPERATOR, "%s", fail_message());
@@ -564,10 +564,12 @@ spool_failed(struct agent *a, int64_t now_us)
             reason, text_bytes(have, sizeof have, room), text_bytes(need, sizeof need, needed),
             a->spool.path);
     snprintf(reason, sizeof reason, "%s", fail_message());
-    if (strcmp(a->spool_error, reason) != 0)
+    if (log_news(&a->spool_said, reason, now_us))
         log_error("%s; nothing is accepted until that is mended, what is here is still served",
                   reason);
+    a->spool_stuck_at = a->spool.written;
     snprintf(a->spool_error, sizeof a->spool_error, "%s", reason);
+    a->spool_shut = true;
     a->spool_retry_us = now_us + SPOOL_RETRY_US;
     inlet_end(&a->inlet, reason);
 }
@@ -595,23 +597,34 @@ end_flush(struct agent *a, int64_t now_us)
         a->spool_retry_us = now_us;
 }
 
-/* Is there room again, is a file that could not be flushed replaced? */
+/* Is there room again, is a file that could not be flushed replaced? Then it is tried. WAL that
+ * does not continue the spool has to do so first: what is wrong stays said, though nothing is wrong
+ * here.
+ */
 static void
 retry_spool(struct agent *a, int64_t now_us)
 {
     uint64_t room = 0, needed = a->spool.identity.segment_bytes;
 
-    if (a->spool_error[0] == '\0' || now_us < a->spool_retry_us || worker_busy(&a->flusher))
-        return;
-    a->spool_retry_us = now_us + SPOOL_RETRY_US;
-    if (durable_free(a->spool.dir, &room) < 0 || room < needed)
-        return;
-    if (spool_recover_begin(&a->spool, &a->flush)) {
-        worker_submit(&a->flusher, job_flush, &a->flush);
-        return;
+    if (a->spool_shut && now_us >= a->spool_retry_us && !worker_busy(&a->flusher) &&
+        !a->spool.clearing) {
+        a->spool_retry_us = now_us + SPOOL_RETRY_US;
+        if (durable_free(a->spool.dir, &room) == 0 && room >= needed) {
+            if (spool_recover_begin(&a->spool, &a->flush)) {
+                worker_submit(&a->flusher, job_flush, &a->flush);
+                return;
+            }
+            a->spool_shut = a->spool.damaged;
+        }
     }
+    if (!a->spool_shut && (!a->inlet.refuted || a->role == ROLE_PRIMARY))
+        a->spool_error[0] = '\0';
+    if (a->spool_stuck_at == LSN_UNKNOWN || a->spool_error[0] != '\0' ||
+        a->spool.available <= a->spool_stuck_at)
+        return;
     log_info("the spool takes WAL again");
-    a->spool_error[0] = '\0';
+    a->spool_said = (struct log_memory){0};
+    a->spool_stuck_at = LSN_UNKNOWN;
 }
 
 /* A flush that nobody waits for is for what comes until then, too. NEVER_US: none can begin now. */
@@ -1223,6 +1236,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
         code = write_pid(a);
     if (code < 0)
         return code;
+    a->spool_shut = a->spool.damaged;
     if (a->spool.damaged)
         snprintf(a->spool_error, sizeof a->spool_error,
                  "%s could not be flushed when it was opened", a->spool.path);
@@ -1323,7 +1337,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     loop_due(&a->loop, house_us);
     if (a->spool.flushed < a->spool.available)
         loop_due(&a->loop, flush_due_us(a));
-    if (a->spool_error[0] != '\0' && !worker_busy(&a->flusher))
+    if (a->spool_shut && !worker_busy(&a->flusher) && !a->spool.clearing)
         loop_due(&a->loop, a->spool_retry_us);
     return a->loop.due_us;
 }

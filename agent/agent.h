@@ -83,9 +83,12 @@ struct agent {
     bool running; /* everything was opened */
     enum role role;
     char alarm[AGENT_ALARM_MAX];        /* "" : all is well */
-    char spool_error[FAIL_MESSAGE_MAX]; /* why the spool takes nothing now; "" : it does */
+    char spool_error[FAIL_MESSAGE_MAX]; /* why the spool takes nothing; "" : it does */
+    bool spool_shut;                    /* nor is it tried before spool_retry_us */
     int64_t spool_retry_us;
-    uint64_t renewing; /* the client whose seed wants an empty spool; 0: none */
+    struct log_memory spool_said; /* of spool_error: it may come back at once */
+    lsn_t spool_stuck_at;         /* where it took no more; LSN_UNKNOWN: it takes WAL */
+    uint64_t renewing;            /* the client whose seed wants an empty spool; 0: none */
     int64_t started_us;
     uint64_t incarnation;
 

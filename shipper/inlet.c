@@ -375,6 +375,15 @@ run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t no
     return code;
 }
 
+/* One after another that brought what does not continue the spool is told when it does. */
+static void
+tell_up(struct inlet *i)
+{
+    i->refuted = false;
+    log_info("link from %s: up, %s", i->live->from,
+             spool_empty(i->receiver->spool) ? "the spool is fresh" : "going on");
+}
+
 int
 inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us)
 {
@@ -403,8 +412,10 @@ inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us
             if (code != ERR_PEER) {
                 result = code;
                 snprintf(why, sizeof why, "%s", fail_message());
+            } else {
+                log_warning("link from %s: %s", s->from, fail_message());
             }
-            log_warning("link from %s: %s", s->from, fail_message());
+            i->refuted |= code == ERR_CORRUPT;
             inlet_end(i, fail_message());
             continue;
         }
@@ -412,6 +423,8 @@ inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us
             log_warning("inlet: %s", fail_message());
         free_session(i, s);
     }
+    if (i->refuted && i->live != NULL && i->receiver->compared >= i->receiver->spool->flushed)
+        tell_up(i);
     return result < 0 ? fail(result, "%s", why) : 0; /* other lanes have ended since */
 }
 
@@ -582,8 +595,8 @@ inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn
     i->since_us = now_us;
     i->rival_us = 0;
     i->reason[0] = i->goodbye[0] = '\0';
-    log_info("link from %s: up, %s", s->from,
-             spool_empty(i->receiver->spool) ? "the spool is fresh" : "going on");
+    if (!i->refuted)
+        tell_up(i);
     return 0;
 }
 

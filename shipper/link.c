@@ -12,6 +12,7 @@
 
 #define BACKOFF_MIN_US (100 * MILLISECOND_US)
 #define BACKOFF_MAX_US (3 * SECOND_US)
+#define FUTILE_US      (10 * SECOND_US)
 #define SILENT_US                                                                                  \
     (15 * SECOND_US) /* whatever is taken: a proxy takes bytes for a host that is gone */
 #define DEAD_US         (5 * SECOND_US)
@@ -104,12 +105,32 @@ stop_drain(struct link *l)
         l->drain.state = DRAIN_NONE;
 }
 
+/* Ended over there for the WAL that it began with. */
+static bool
+is_futile(const struct link *l)
+{
+    return l->state == LINK_SHIPPING && l->end == LINK_END_REFUSED && l->streamed &&
+           !l->sender.far_compared;
+}
+
+/* It ships, and would not be ended for what was compared: a next end is a new one. */
+static void
+tell_up(struct link *l)
+{
+    l->futile = false;
+    l->said = (struct log_memory){0};
+    l->backoff_us = BACKOFF_MIN_US;
+    log_info("link to %s: up, shipping from " LSN_FORMAT " on timeline %u", l->member,
+             LSN_ARGS(l->sender.resume_lsn), l->sender.resume_timeline);
+}
+
 static void
 link_set_state(struct link *l, enum link_state state, const char *reason, int64_t now_us)
 {
     bool news = strcmp(l->reason, reason) != 0;
 
     if (state <= LINK_WAITING) {
+        l->futile |= is_futile(l);
         if (l->state == LINK_SHIPPING) {
             l->ended++;
             l->ended_for[state == LINK_STOPPED ? LINK_END_STOPPED : l->end]++;
@@ -128,11 +149,11 @@ link_set_state(struct link *l, enum link_state state, const char *reason, int64_
         l->drain.done = LSN_UNKNOWN;
     }
     if (state == LINK_SHIPPING) {
-        l->backoff_us = BACKOFF_MIN_US;
         l->source_due_us = now_us;
-        log_info("link to %s: up, shipping from " LSN_FORMAT " on timeline %u", l->member,
-                 LSN_ARGS(l->sender.resume_lsn), l->sender.resume_timeline);
-    } else if (state <= LINK_WAITING && news) {
+        if (!l->futile)
+            tell_up(l);
+    } else if (state <= LINK_WAITING && news &&
+               (!l->futile || log_news(&l->said, reason, now_us))) {
         log_warning("link to %s: %s", l->member, reason);
     }
     if (state != LINK_DIALING && state != LINK_GREETING) /* attempts keep the last reason in view */
@@ -151,6 +172,8 @@ drop(struct link *l, int64_t now_us)
     l->backoff_us = l->backoff_us * 2 < BACKOFF_MAX_US ? l->backoff_us * 2 : BACKOFF_MAX_US;
     if (l->sender.refused && l->sender.refusal != REFUSE_RETRY)
         l->due_us = now_us + BACKOFF_MAX_US; /* a human has to do something: no hurry */
+    if (is_futile(l))
+        l->due_us = now_us + FUTILE_US; /* and the same segment would be sent for nothing */
     link_set_state(l, LINK_WAITING, fail_message(), now_us);
 }
 
@@ -673,6 +696,8 @@ ship(struct link *l, const struct loop *loop, int64_t now_us, int64_t wall_us)
     if (code == 0 && l->state == LINK_SHIPPING)
         code = run_pack(l, now_us);
     watch_piece(l, now_us);
+    if (l->futile && l->state == LINK_SHIPPING && l->sender.far_compared)
+        tell_up(l);
     if (code == 0)
         code = run_drain(l);
     if (code == 0 && l->state == LINK_SHIPPING)

@@ -8,6 +8,9 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #define LOG_LINE_MAX 2048
 
 enum log_level {
@@ -19,6 +22,15 @@ enum log_level {
 /* name is shown in each line; kept by pointer, NULL for none. */
 void log_init(const char *name);
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* For what is tried again and again: a text that was said before is no news within a minute of the
+ * last one that was. Zeroed: nothing was said. */
+struct log_memory {
+    uint64_t said[8];
+    unsigned count;
+    int64_t last_us;
+};
+bool log_news(struct log_memory *m, const char *text, int64_t now_us);
 
 #define log_error(...)   log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)

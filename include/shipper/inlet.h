@@ -42,6 +42,7 @@ struct inlet {
     int64_t rival_us;  /* when one was last refused; 0: not since the session came */
     int64_t rival_told_us;
     uint64_t ended;    /* sessions that ended after they were accepted */
+    bool refuted;      /* the last one brought what does not continue the spool */
     char reason[1024]; /* why the last live session ended or the last HELLO was refused; "" while
                           one lives */
     char goodbye[FAIL_MESSAGE_MAX]; /* the living session's, on one lane of several: the others end
@@ -53,7 +54,7 @@ void inlet_close(struct inlet *i);
 
 void inlet_watch(const struct inlet *i, struct loop *l);
 /* Go on. 0, or the error of the spool that ended the live session: ERR_LOCAL or ERR_CORRUPT (the
- * far side was told); errors of a peer only end that peer's session. */
+ * far side was told, the log is the caller's); errors of a peer only end that peer's session. */
 int inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us);
 
 /* A session that said HELLO and waits for the answer; false when there is none. */

@@ -6,12 +6,14 @@
  * starts the source where the far side says, and moves bytes while there is room; a full queue
  * stops the source. It holds a walsender only while the link lives. A peer is dead after 5 s with
  * neither a frame nor TCP progress, or 15 s without a frame. State changes are logged once,
- * attempts are not.
+ * attempts are not; nor are sessions that the far side ends because of what it holds, again and
+ * again: a fork is tried every 10 s and told once a minute.
  */
 #ifndef SHIPPER_LINK_H
 #define SHIPPER_LINK_H
 
 #include "base/histogram.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "base/worker.h"
 #include "shipper/lanes.h"
@@ -110,7 +112,9 @@ struct link {
     uint64_t ended; /* connections that ended after they were accepted, and why */
     uint64_t ended_for[LINK_ENDS];
     enum link_end end; /* what it will have been, if it ends now */
-    lsn_t mark;        /* one piece of WAL at a time is watched on its way; LSN_UNKNOWN: none */
+    bool futile;       /* the last one was ended over there before it had compared what is held */
+    struct log_memory said; /* of such ends */
+    lsn_t mark; /* one piece of WAL at a time is watched on its way; LSN_UNKNOWN: none */
     int64_t mark_us;
     struct histogram commit_wait; /* from its arrival here until the far side's ACK as flushed */
     struct drain drain;

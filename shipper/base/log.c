@@ -9,12 +9,32 @@
 #include <string.h>
 #include <unistd.h>
 
+#define REPEAT_US (60 * SECOND_US)
+
 static const char *log_name;
 
 void
 log_init(const char *name)
 {
     log_name = name;
+}
+
+bool
+log_news(struct log_memory *m, const char *text, int64_t now_us)
+{
+    uint64_t hash = UINT64_C(0xCBF29CE484222325); /* FNV-1a */
+    bool known = false;
+
+    for (; *text != '\0'; text++)
+        hash = (hash ^ (uint8_t)*text) * UINT64_C(0x100000001B3);
+    for (unsigned i = 0; i < 8 && i < m->count; i++)
+        known |= m->said[i] == hash;
+    if (known && now_us - m->last_us < REPEAT_US)
+        return false;
+    if (!known)
+        m->said[m->count++ % 8] = hash;
+    m->last_us = now_us;
+    return true;
 }
 
 void

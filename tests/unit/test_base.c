@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fail.h"
+#include "base/log.h"
 #include "base/lsn.h"
 #include "base/text.h"
 #include "base/worker.h"
@@ -14,6 +15,21 @@
 #include <string.h>
 
 #define MB (1u << 20)
+
+static void
+test_log_news_is_what_was_not_said_within_a_minute(void **state)
+{
+    struct log_memory m = {0};
+
+    (void)state;
+    assert_true(log_news(&m, "forked", SECOND_US));
+    assert_false(log_news(&m, "forked", 60 * SECOND_US));
+    assert_true(log_news(&m, "full", 60 * SECOND_US));
+    assert_false(log_news(&m, "forked", 61 * SECOND_US)); /* in turns with another one, too */
+    assert_false(log_news(&m, "full", 119 * SECOND_US));
+    assert_true(log_news(&m, "forked", 120 * SECOND_US));
+    assert_false(log_news(&m, "full", 121 * SECOND_US));
+}
 
 static void
 test_lsn_parses_postgres_text(void **state)
@@ -249,6 +265,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_log_news_is_what_was_not_said_within_a_minute),
         cmocka_unit_test(test_lsn_parses_postgres_text),
         cmocka_unit_test(test_lsn_segment_names_round_trip_at_every_size),
         cmocka_unit_test(test_lsn_segment_name_is_postgres_own),
