@@ -152,7 +152,8 @@ connect_line(struct line *l)
         struct cmsghdr header;
         char bytes[CMSG_SPACE(sizeof(int) * 2)];
     } control = {0};
-    struct iovec io = {.iov_base = (void *)(uintptr_t) "dc1-a", .iov_len = sizeof "dc1-a"};
+    char from[MEMBER_NAME_SIZE] = "dc1-a";
+    struct iovec io = {.iov_base = from, .iov_len = sizeof from};
     struct msghdr m = {.msg_iov = &io,
                        .msg_iovlen = 1,
                        .msg_control = control.bytes,
@@ -163,7 +164,7 @@ connect_line(struct line *l)
     control.header = (struct cmsghdr){
         .cmsg_len = CMSG_LEN(sizeof(int) * 2), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
     memcpy(CMSG_DATA(&control.header), (int[]){in[0], out[1]}, sizeof(int) * 2);
-    assert_int_equal(sendmsg(l->fd, &m, 0), sizeof "dc1-a");
+    assert_int_equal(sendmsg(l->fd, &m, 0), sizeof from);
     assert_int_equal(close(in[0]) | close(out[1]), 0);
     l->in = in[1];
     l->out = out[0];
