@@ -251,9 +251,10 @@ judge_disk(const struct agent *a, struct event_condition *c, const struct disk *
            const char *where, int64_t now_us)
 {
     char bytes[24], left[32], limit[32];
+    uint64_t segment_bytes = agent_identity(a)->segment_bytes;
     int64_t full_us;
 
-    if (d->known && trend_full_us(&d->trend, now_us, &full_us) &&
+    if (d->known && trend_full_us(&d->trend, segment_bytes, now_us, &full_us) &&
         full_us < a->config->disk_warning_us)
         hold(c, "%s has %s left and is full in %s at this rate (limit %s)", where,
              text_bytes(bytes, sizeof bytes, d->free_bytes),

@@ -220,10 +220,10 @@ agent_receiving_reason(const struct agent *a)
 }
 
 static json_t *
-disk_json(const struct disk *d, int64_t now_us)
+disk_json(const struct disk *d, uint64_t segment_bytes, int64_t now_us)
 {
     int64_t full_us = 0;
-    bool known = d->known && trend_full_us(&d->trend, now_us, &full_us);
+    bool known = d->known && trend_full_us(&d->trend, segment_bytes, now_us, &full_us);
 
     return json_pack("{s:o s:o}", "free_bytes",
                      d->known ? json_integer((json_int_t)d->free_bytes) : json_null(),
@@ -327,7 +327,7 @@ spool_json(const struct agent *a, int64_t now_us)
                              (int)s->timeline, "start", lsn_json(s->start), "received",
                              lsn_json(s->written), "flushed", lsn_json(s->flushed), "available",
                              lsn_json(s->available), "error", text_json(a->spool_error));
-    json_t *disk = disk_json(&a->figures.spool, now_us);
+    json_t *disk = disk_json(&a->figures.spool, agent_identity(a)->segment_bytes, now_us);
 
     json_object_update(json, disk);
     json_decref(disk);
@@ -453,7 +453,8 @@ agent_report(const struct agent *a, int64_t now_us)
                   seconds_json(true, a->config->apply_critical_us)));
     json_object_set_new(json, "site_files_differ", json_integer((json_int_t)a->site.differ));
     json_object_set_new(json, "postgres", postgres_json(a));
-    json_object_set_new(json, "pg_wal", disk_json(&a->figures.pg_wal, now_us));
+    json_object_set_new(json, "pg_wal",
+                        disk_json(&a->figures.pg_wal, agent_identity(a)->segment_bytes, now_us));
     if (a->role == ROLE_PRIMARY)
         json_object_set_new(json, "guard", guard_json(a));
     json_object_set_new(json, "outbox", outbox_json(a));

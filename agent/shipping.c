@@ -6,6 +6,7 @@
 #define RATE_US     (10 * SECOND_US) /* of WAL: what is told as the present rate */
 #define DISK_US     (60 * SECOND_US) /* of disks: files come and go in pieces of 16 MB */
 #define RATE_MIN_US (3 * SECOND_US)  /* less says nothing */
+#define STEPS       4                /* so few in a minute are a slow trend, and no burst */
 #define STALE_US    (3 * SECOND_US)
 #define IDLE_US     (5 * SECOND_US)
 #define BEHIND_US   (2 * SECOND_US) /* lag of a link that keeps up is some tenths of a second */
@@ -85,20 +86,23 @@ trend_outruns(const struct trend *t, const struct trend *other, int64_t now_us)
 }
 
 bool
-trend_full_us(const struct trend *free_bytes, int64_t now_us, int64_t *ret_us)
+trend_full_us(const struct trend *free_bytes, uint64_t step_bytes, int64_t now_us, int64_t *ret_us)
 {
     size_t newest = (free_bytes->next + TREND_SAMPLES - 1) % TREND_SAMPLES;
     double slowest = 0, seconds;
+    bool by_steps;
 
-    if (free_bytes->count == 0 || now_us - free_bytes->sample[newest].at_us > STALE_US)
+    if (free_bytes->count == 0 || now_us - free_bytes->sample[newest].at_us > STALE_US ||
+        !rate_between(free_bytes, now_us - DISK_US, now_us, &slowest) || slowest >= 0)
         return false;
-    for (int64_t from_us = -DISK_US; from_us < 0; from_us += DISK_US / 3) {
+    by_steps = -slowest * (double)(DISK_US / SECOND_US) <= STEPS * (double)step_bytes;
+    for (int64_t from_us = -DISK_US; from_us < 0 && !by_steps; from_us += DISK_US / 3) {
         double rate;
 
         if (!rate_between(free_bytes, now_us + from_us, now_us + from_us + DISK_US / 3, &rate) ||
             rate >= 0)
             return false;
-        if (slowest >= 0 || rate > slowest)
+        if (from_us == -DISK_US || rate > slowest)
             slowest = rate;
     }
     seconds = (double)free_bytes->sample[newest].value / -slowest;

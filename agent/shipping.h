@@ -34,8 +34,10 @@ bool trend_rate(const struct trend *t, int64_t window_us, int64_t now_us, double
 bool trend_outruns(const struct trend *t, const struct trend *other, int64_t now_us);
 
 /* When what is free is used up at the rate of the last minute: the slowest of its thirds, for one
- * burst is no trend. False: unknown, or not shrinking. */
-bool trend_full_us(const struct trend *free_bytes, int64_t now_us, int64_t *ret_us);
+ * burst is no trend; the whole minute's, where a disk that fills slowly does so in a few steps (of
+ * a segment). False: unknown, or not shrinking. */
+bool trend_full_us(const struct trend *free_bytes, uint64_t step_bytes, int64_t now_us,
+                   int64_t *ret_us);
 
 enum shipping_state {
     SHIPPING_NOT_STARTED, /* nothing was shipped yet, and nothing is wrong */

@@ -57,12 +57,12 @@ test_trend_full_counts_down_and_knows_a_disk_that_does_not_fill(void **state)
 
     (void)state;
     fill(&t, 0, 60, 160 * MB, -(int64_t)MB);
-    assert_true(trend_full_us(&t, 60 * SECOND_US, &full_us));
+    assert_true(trend_full_us(&t, 16 * MB, 60 * SECOND_US, &full_us));
     assert_true(full_us > 99 * SECOND_US && full_us < 101 * SECOND_US);
     fill(&t, 0, 60, 160 * MB, 0);
-    assert_false(trend_full_us(&t, 60 * SECOND_US, &full_us));
+    assert_false(trend_full_us(&t, 16 * MB, 60 * SECOND_US, &full_us));
     fill(&t, 0, 60, 160 * MB, (int64_t)MB);
-    assert_false(trend_full_us(&t, 60 * SECOND_US, &full_us));
+    assert_false(trend_full_us(&t, 16 * MB, 60 * SECOND_US, &full_us));
 }
 
 static void
@@ -109,15 +109,32 @@ test_trend_full_is_not_guessed_from_one_burst(void **state)
     (void)state;
     for (int64_t ago = 0; ago < 60; ago++) {
         fill_burst(&t, ago);
-        assert_false(trend_full_us(&t, 60 * SECOND_US, &full_us));
+        assert_false(trend_full_us(&t, 16 * MB, 60 * SECOND_US, &full_us));
     }
     fill(&t, 40, 60, 160 * MB, -(int64_t)MB); /* nor from 20 s */
-    assert_false(trend_full_us(&t, 60 * SECOND_US, &full_us));
+    assert_false(trend_full_us(&t, 16 * MB, 60 * SECOND_US, &full_us));
     fill(&t, 0, 60, 1000 * MB, -(int64_t)MB); /* goes on, faster for a while: the slower rate */
     for (int64_t s = 61; s <= 70; s++)
         trend_add(&t, s * SECOND_US, 940 * MB - (uint64_t)(s - 60) * 10 * MB);
-    assert_true(trend_full_us(&t, 70 * SECOND_US, &full_us));
+    assert_true(trend_full_us(&t, 16 * MB, 70 * SECOND_US, &full_us));
     assert_true(full_us > 800 * SECOND_US && full_us < 880 * SECOND_US);
+}
+
+/* Half a megabyte a second, as pg_wal takes it. */
+static void
+test_trend_full_knows_a_disk_that_fills_segment_by_segment(void **state)
+{
+    struct trend t;
+    int64_t full_us;
+
+    (void)state;
+    for (int64_t phase = 0; phase < 32; phase++) {
+        trend_clear(&t);
+        for (int64_t s = 0; s <= 60; s++)
+            trend_add(&t, s * SECOND_US, 300 * MB - 16 * MB * (uint64_t)((s + phase) / 32));
+        assert_true(trend_full_us(&t, 16 * MB, 60 * SECOND_US, &full_us));
+        assert_true(full_us > 400 * SECOND_US && full_us < 1200 * SECOND_US);
+    }
 }
 
 struct pair {
@@ -201,6 +218,7 @@ main(void)
         cmocka_unit_test(test_trend_full_counts_down_and_knows_a_disk_that_does_not_fill),
         cmocka_unit_test(test_trend_outruns_also_over_a_pause),
         cmocka_unit_test(test_trend_full_is_not_guessed_from_one_burst),
+        cmocka_unit_test(test_trend_full_knows_a_disk_that_fills_segment_by_segment),
         cmocka_unit_test(test_shipping_states),
         cmocka_unit_test(test_shipping_behind_tells_when_it_is_level_or_that_it_never_is),
     };
