@@ -172,8 +172,8 @@ drop(struct link *l, int64_t now_us)
     l->backoff_us = l->backoff_us * 2 < BACKOFF_MAX_US ? l->backoff_us * 2 : BACKOFF_MAX_US;
     if (l->sender.refused && l->sender.refusal != REFUSE_RETRY)
         l->due_us = now_us + BACKOFF_MAX_US; /* a human has to do something: no hurry */
-    if (is_futile(l))
-        l->due_us = now_us + FUTILE_US; /* and the same segment would be sent for nothing */
+    if (l->futile && is_futile(l))
+        l->due_us = now_us + FUTILE_US; /* and the same segment would be sent for nothing again */
     link_set_state(l, LINK_WAITING, fail_message(), now_us);
 }
 
@@ -433,6 +433,7 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
     struct source_position position = {.xmin = far->xmin, .catalog_xmin = far->catalog_xmin};
     int code;
 
+    l->more = false; /* of a source that is not read there is no more */
     /* a server that was put back to an older state has other bytes behind it: a commit of its must
      * not be confirmed by what its predecessor had shipped */
     if (l->sender.far_compared) {

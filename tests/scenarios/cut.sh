@@ -43,6 +43,11 @@ pg1 -m fast stop || fail "the primary did not stop with a backlog"
 [ $((SECONDS - started)) -lt 30 ] || fail "the shutdown took $((SECONDS - started)) s"
 says 1 'stay unshipped' || fail "nothing is said of what stays unshipped"
 demo wan 0
+step "... whose rest is not shipped: the agent sleeps"
+expect 20 '[ "$(field 1 .links[0].flushed.lsn)" = "$(field 1 .links[0].received.lsn)" ]'
+mark_cpu
+wait_for 4 false
+calm 20
 pg1 start || fail "the primary does not start"
 same_rows
 pass
