@@ -186,6 +186,10 @@ take_descriptors(struct session *s)
         for (size_t k = 0; k < n && count < 8; k++)
             memcpy(&fds[count++], CMSG_DATA(c) + k * sizeof(int), sizeof(int));
     }
+    if (got == 0 && count == 0) { /* it only asked whether an agent listens */
+        s->state = SESSION_LEAVING;
+        return fail(ERR_PEER, "left");
+    }
     if (got < MEMBER_NAME_SIZE || count != 2 || word[MEMBER_NAME_SIZE - 1] != '\0' ||
         (m.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0) {
         for (size_t k = 0; k < count; k++)
@@ -478,11 +482,26 @@ is_rival(const struct inlet *i, const struct session *s)
     return false; /* its SSH has ended: nothing more comes */
 }
 
+/* A lane that waits for our disk is not read: its SSH may have ended long ago. */
+static bool
+is_stalled(const struct inlet *i)
+{
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        if (i->session[n] != NULL && i->session[n]->state == SESSION_LIVE && i->session[n]->stalled)
+            return true;
+    return false;
+}
+
 static void
 refuse_rival(struct inlet *i, struct session *s, int64_t now_us)
 {
     struct epoch_origin none = {0};
 
+    if (is_stalled(i)) {
+        inlet_refuse(i, s, REFUSE_RETRY, &none,
+                     "the disk here is slow, and what the last session has brought goes first");
+        return;
+    }
     if (now_us - i->rival_told_us >= RIVAL_TOLD_US) {
         log_warning("link from %s: another agent with its key is refused while the session lives: "
                     "is there a second one, or was the key copied? sshd's log tells from where",
