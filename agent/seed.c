@@ -34,6 +34,7 @@
 
 #define REACH_US      (30 * SECOND_US) /* for the agent's link and tunnel */
 #define RENEW_US      (60 * SECOND_US) /* the hold */
+#define SLOT_US       (20 * SECOND_US) /* for the primary's agent to make it */
 #define TURN_MS       250
 #define PROBE         "5" /* seconds of a copy that a dry run times */
 #define RATE_KB_LEAST 32  /* of pg_basebackup */
@@ -206,37 +207,34 @@ ask_primary(const struct seed *s, const char *query, const char *argument)
     return NULL;
 }
 
-/* It keeps the WAL for us from before the copy begins; one that has lost its WAL is made again. */
+/* It keeps the WAL for us from before the copy begins. The primary's agent makes it, and makes one
+ * that has lost its WAL again. */
 static int
 ready_slot(struct seed *s, lsn_t *ret_restart)
 {
+    int64_t until_us = clock_us() + SLOT_US;
     char slot[SLOT_NAME_SIZE];
 
     config_slot_name(slot, s->job.self->name);
     for (;;) {
-        PGresult *r =
-            ask_primary(s,
-                        "select coalesce(restart_lsn::text, ''), coalesce(wal_status, 'lost') "
-                        "from pg_catalog.pg_replication_slots where slot_name = $1",
-                        slot);
-        bool there = PQntuples(r) == 1;
-        bool good = there && strcmp(PQgetvalue(r, 0, 1), "lost") != 0 &&
-                    lsn_parse(PQgetvalue(r, 0, 0), ret_restart);
+        PGresult *r = ask_primary(s,
+                                  "select coalesce(restart_lsn::text, '') "
+                                  "from pg_catalog.pg_replication_slots where slot_name = $1 "
+                                  "and wal_status <> 'lost'",
+                                  slot);
+        bool good = PQntuples(r) == 1 && lsn_parse(PQgetvalue(r, 0, 0), ret_restart);
 
         if (r == NULL)
             return ERR_PEER;
         PQclear(r);
         if (good)
             return 0;
-        if (there)
-            job_say(&s->job, "slot %s on %s has lost its WAL and is made again", slot, s->from);
-        r = ask_primary(s,
-                        there ? "select pg_catalog.pg_drop_replication_slot($1)"
-                              : "select pg_catalog.pg_create_physical_replication_slot($1, true)",
-                        slot);
-        if (r == NULL && strstr(fail_message(), "already exists") == NULL) /* the agent is quick */
-            return ERR_PEER;
-        PQclear(r);
+        if (clock_us() >= until_us)
+            return fail(ERR_PEER,
+                        "%s has no slot %s that keeps WAL for this member, and its agent makes "
+                        "none: walferry status there tells why",
+                        s->from, slot);
+        poll(NULL, 0, 200);
     }
 }
 
