@@ -119,11 +119,11 @@ validate_worst(const json_t *member)
 
 const char *
 validate_key_line(char out[KEY_LINE_SIZE], const struct config *config, const char *to,
-                  const char *from)
+                  const char *from, bool no_tunnel)
 {
     snprintf(out, KEY_LINE_SIZE,
-             "restrict,command=\"walferry receive --config %s --member %s --from %s\"",
-             config->file, to, from);
+             "restrict,command=\"walferry receive%s --config %s --member %s --from %s\"",
+             no_tunnel ? " --no-tunnel" : "", config->file, to, from);
     return out;
 }
 

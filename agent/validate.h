@@ -97,9 +97,9 @@ void validate_add(json_t *checks, const char *check, enum readiness result, cons
                   const char *remedy);
 
 /* The line that authorized_keys on the host of `to` must have for the key of `from`, without the
- * key. Returns out. */
+ * key; no_tunnel: for a key that ships and has a second one beside it. Returns out. */
 #define KEY_LINE_SIZE 512
 const char *validate_key_line(char out[KEY_LINE_SIZE], const struct config *config, const char *to,
-                              const char *from);
+                              const char *from, bool no_tunnel);
 
 #endif

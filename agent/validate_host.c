@@ -296,7 +296,7 @@ judge_key(struct validation *v, const char *file, const char *line, int number)
         return from;
     validate_say(v, READY_FAIL, "line %d of %s %s", number, file, wrong);
     validate_remedy(v, "it begins: %s",
-                    validate_key_line(right, v->config, v->self->name, "MEMBER"));
+                    validate_key_line(right, v->config, v->self->name, "MEMBER", false));
     return 0;
 }
 
@@ -335,7 +335,8 @@ validate_keys(struct validation *v, const char *file)
                      bound ? "binds the key of" : "has no line for", name);
         if (!bound)
             validate_remedy(v, "%s and the public key of %s",
-                            validate_key_line(expected, v->config, v->self->name, name), name);
+                            validate_key_line(expected, v->config, v->self->name, name, false),
+                            name);
     }
 }
 

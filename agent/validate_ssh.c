@@ -61,16 +61,18 @@ say_failed(struct validation *v, struct knock *k, const char *why)
     bool agent = strstr(why, "is not running") != NULL || strstr(why, "no agent answers") != NULL;
     char line[KEY_LINE_SIZE];
 
-    validate_say(v, READY_FAIL, k->ships ? "to %s: %s" : "to %s, for tunnels: %s", k->to->name,
-                 why);
+    /* without tunnels it still ships: their key may be let in only when it is needed */
+    validate_say(v, k->ships ? READY_FAIL : READY_WARN,
+                 k->ships ? "to %s: %s" : "to %s, for tunnels: %s", k->to->name, why);
     if (agent)
         validate_remedy(v, "on the host of %s: walferry status; systemctl start walferry@%s",
                         k->to->name, v->config->name);
     else if (k->lane.state >= LANE_AUTHENTICATING) /* the host was believed: it is the key */
-        validate_remedy(v, "on the host of %s, in authorized_keys of %s: %s and what is in %s.pub",
-                        k->to->name, k->target->user,
-                        validate_key_line(line, v->config, k->to->name, v->self->name),
-                        k->target->identity);
+        validate_remedy(
+            v, "on the host of %s, in authorized_keys of %s: %s and what is in %s.pub", k->to->name,
+            k->target->user,
+            validate_key_line(line, v->config, k->to->name, v->self->name, k->ships && !k->tunnels),
+            k->target->identity);
     else
         validate_remedy(v,
                         "correct ssh, host_key or known_hosts of [member %s] in %s, or that host; "
@@ -94,7 +96,7 @@ say_no_tunnel(struct validation *v, const struct knock *k)
                     "tunnel_identity in [member %s], and in authorized_keys on the host of %s: %s "
                     "and that key's .pub",
                     v->self->name, k->to->name,
-                    validate_key_line(line, v->config, k->to->name, v->self->name));
+                    validate_key_line(line, v->config, k->to->name, v->self->name, false));
 }
 
 /* REFUSE_RETRY: we would have been let in. */
