@@ -9,6 +9,7 @@
 #include "support/server.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,6 +89,30 @@ assert_end(lsn_t expected)
     if (code < 0 || found != expected)
         give_up("%d: the end is " LSN_FORMAT ", not " LSN_FORMAT, code, LSN_ARGS(found),
                 LSN_ARGS(expected));
+}
+
+static void *
+look(void *end_found)
+{
+    if (find_end(end_found) < 0)
+        *(lsn_t *)end_found = LSN_UNKNOWN;
+    return NULL;
+}
+
+/* As the workers of several links do, and nobody has looked before. */
+static void
+test_pgwal_is_read_by_several_threads(void **state)
+{
+    pthread_t thread[4];
+    lsn_t found[4];
+
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, look, &found[i]), 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_join(thread[i], NULL), 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(found[i], end);
 }
 
 /* Where a record of that many bytes ends, page headers between them counted. */
@@ -438,6 +463,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pgwal_is_read_by_several_threads), /* first: nothing is made yet */
         cmocka_unit_test(test_pgwal_ends_before_a_torn_record),
         cmocka_unit_test(test_pgwal_ends_before_a_page_of_zeros),
         cmocka_unit_test(test_pgwal_takes_no_garbage_behind_the_end),
