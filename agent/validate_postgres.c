@@ -113,6 +113,12 @@ check_version(struct validation *v)
         validate_remedy(v, "install the newest minor version of 13 to 17");
 }
 
+/* As the tunnel's gate asks: no role passes it that is such a one, or in one. */
+#define IS_IN "exists (select from pg_roles g where pg_has_role(pg_roles.oid, g.oid, 'member') and "
+#define POWERFUL                                                                                   \
+    "(g.rolsuper or g.rolcreaterole or "                                                           \
+    "g.rolname in ('pg_execute_server_program', 'pg_write_server_files'))"
+
 static void
 check_rights(struct validation *v)
 {
@@ -120,7 +126,8 @@ check_rights(struct validation *v)
         "select rolreplication, pg_has_role(oid, 'pg_monitor', 'usage'),"
         " has_function_privilege(oid, 'pg_promote(boolean,integer)', 'execute')"
         " and has_function_privilege(oid, 'pg_wal_replay_resume()', 'execute')"
-        " and has_function_privilege(oid, 'pg_reload_conf()', 'execute')"
+        " and has_function_privilege(oid, 'pg_reload_conf()', 'execute'),"
+        " " IS_IN POWERFUL ")"
         " from pg_roles where rolname = current_user";
     static const char *const wanted[] = {
         "alter role %s replication", "grant pg_monitor to %s",
@@ -140,6 +147,15 @@ check_rights(struct validation *v)
                  wanted[i], PQuser(v->conn));
         validate_remedy(v, "%s", remedy);
     }
+    if (rows != NULL && PQgetvalue(rows, 0, 3)[0] == 't') {
+        validate_say(v, READY_WARN,
+                     "the role %s is a superuser, makes roles or runs programs, or is in one that "
+                     "does: the copy of seed passes no tunnel",
+                     PQuser(v->conn));
+        validate_remedy(v, "alter role %s nosuperuser nocreaterole, or revoke what leads there",
+                        PQuser(v->conn));
+        lacks = true;
+    }
     if (rows != NULL && !lacks)
         validate_say(v, READY_OK, "the role %s may stream, watch and promote", PQuser(v->conn));
     PQclear(rows);
@@ -156,9 +172,7 @@ check_tunnel(struct validation *v)
     PGresult *rows = PQexecParams(
         v->conn,
         "select 1 from pg_roles where rolname = $1 and rolcanlogin"
-        " and not exists (select from pg_roles g where pg_has_role(pg_roles.oid, g.oid, 'member')"
-        " and (g.rolsuper or g.rolreplication or g.rolcreaterole"
-        " or g.rolname in ('pg_execute_server_program', 'pg_write_server_files')))"
+        " and not " IS_IN "(g.rolreplication or " POWERFUL "))"
         " and has_function_privilege(oid, 'pg_ls_dir(text,boolean,boolean)', 'execute')"
         " and has_function_privilege(oid, 'pg_stat_file(text,boolean)', 'execute')"
         " and has_function_privilege(oid, 'pg_read_binary_file(text)', 'execute')"

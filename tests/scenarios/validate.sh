@@ -107,6 +107,9 @@ step "the agents' role and its way in"
 sql1 "revoke execute on function pg_promote from walferry" >/dev/null
 finds 2 dc2-a fail rights 'walferry lacks a right' 'grant execute on function pg_promote'
 sql1 "grant execute on function pg_promote to walferry" >/dev/null
+sql1 "create role maker createrole; grant maker to walferry" >/dev/null
+finds 2 dc1-a warn rights 'or is in one that does: the copy of seed passes no tunnel' 'alter role walferry nosuperuser'
+sql1 "drop role maker" >/dev/null
 sql1 "alter role walferry_tunnel replication" >/dev/null
 finds 2 dc1-a warn tunnel 'no role walferry_tunnel with the rights' 'create role walferry_tunnel'
 sql1 "alter role walferry_tunnel noreplication" >/dev/null
