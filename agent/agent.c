@@ -597,26 +597,30 @@ end_flush(struct agent *a, int64_t now_us)
         a->spool_retry_us = now_us;
 }
 
-/* Is there room again, is a file that could not be flushed replaced? Then it is tried. WAL that
- * does not continue the spool has to do so first: what is wrong stays said, though nothing is wrong
- * here.
- */
+/* Is there room again, is a file that could not be flushed replaced? */
 static void
-retry_spool(struct agent *a, int64_t now_us)
+try_spool(struct agent *a, int64_t now_us)
 {
     uint64_t room = 0, needed = a->spool.identity.segment_bytes;
 
-    if (a->spool_shut && now_us >= a->spool_retry_us && !worker_busy(&a->flusher) &&
-        !a->spool.clearing) {
-        a->spool_retry_us = now_us + SPOOL_RETRY_US;
-        if (durable_free(a->spool.dir, &room) == 0 && room >= needed) {
-            if (spool_recover_begin(&a->spool, &a->flush)) {
-                worker_submit(&a->flusher, job_flush, &a->flush);
-                return;
-            }
-            a->spool_shut = a->spool.damaged;
-        }
-    }
+    if (!a->spool_shut || now_us < a->spool_retry_us || worker_busy(&a->flusher) ||
+        a->spool.clearing)
+        return;
+    a->spool_retry_us = now_us + SPOOL_RETRY_US;
+    if (durable_free(a->spool.dir, &room) < 0 || room < needed)
+        return;
+    if (spool_recover_begin(&a->spool, &a->flush))
+        worker_submit(&a->flusher, job_flush, &a->flush);
+    else
+        a->spool_shut = a->spool.damaged;
+}
+
+/* That it takes WAL again is told when more is here than before. What did not continue it has to
+ * do so first: till then what is wrong stays said, though nothing is wrong here. */
+static void
+retry_spool(struct agent *a, int64_t now_us)
+{
+    try_spool(a, now_us);
     if (!a->spool_shut && (!a->inlet.refuted || a->role == ROLE_PRIMARY))
         a->spool_error[0] = '\0';
     if (a->spool_stuck_at == LSN_UNKNOWN || a->spool_error[0] != '\0' ||
