@@ -1,8 +1,8 @@
 #!/bin/bash
 # Failover: what it refuses, what it says, what it ships first, and what the former primary does.
 . "$(dirname "$0")/lib.sh"
-failover() { walferry 2 failover "$@" </dev/null >"/tmp/wf-$$.out" 2>&1; }
-told() { grep -q "$1" "/tmp/wf-$$.out" || fail "'$1' is not said: $(cat "/tmp/wf-$$.out")"; }
+failover() { walferry 2 failover "$@" </dev/null >"/tmp/wf-$$.said" 2>&1; }
+told() { grep -q "$1" "/tmp/wf-$$.said" || fail "'$1' is not said: $(cat "/tmp/wf-$$.said")"; }
 
 start_pool
 fill 2
@@ -36,12 +36,12 @@ rows=$(sql1 "select count(*), md5(string_agg(x, '' order by n)) from last")
 kill_postgres 1
 failover --yes &
 command=$!
-expect 20 'grep -q "its agent lives" "/tmp/wf-$$.out"'
+expect 20 'grep -q "its agent lives" "/tmp/wf-$$.said"'
 mark_cpu
 wait_for 4 false
 calm 8 # mostly the compression of 250 kB/s
 demo wan 20
-wait $command || fail "failover: $(cat "/tmp/wf-$$.out")"
+wait $command || fail "failover: $(cat "/tmp/wf-$$.said")"
 told "loss: none"
 told "replay was paused: resumed"
 told "it took"
@@ -85,7 +85,7 @@ expect 20 '[ "$(field 2 .receiving.state)" = down ]'
 took=$(($(field 2 .receiving.wire_bytes) - took))
 [ $took -ge $((unread * 99 / 100 - 131200)) ] || # but for half a frame, and beacons
     fail "of $unread bytes that had reached dc2 only $took were taken"
-failover --yes || fail "failover: $(cat "/tmp/wf-$$.out")"
+failover --yes || fail "failover: $(cat "/tmp/wf-$$.said")"
 told "does not answer"
 told "loss: at most"
 sql2 "create table after_it (n int)" >/dev/null && sql2 "insert into after_it values (1)" >/dev/null || fail "dc2 takes no writes"
@@ -118,7 +118,7 @@ as kill -CONT "$(head -1 "$DC2_PGDATA/postmaster.pid")"
 start_agent 2
 expect 20 'field 2 .alarm | grep -q "run walferry failover again"'
 expect 20 '[ "$(field 2 .postgres.state)" = up ]'
-failover --yes || fail "the second run: $(cat "/tmp/wf-$$.out")"
+failover --yes || fail "the second run: $(cat "/tmp/wf-$$.said")"
 [ "$(sql2 "select pg_is_in_recovery()")" = f ] && [ "$(field 2 .role)" = primary ] || fail "dc2-a is not the primary"
 
 start_pool
@@ -133,10 +133,10 @@ expect 20 '[ "$(field 2 .failover_step)" = 3 ]'
 wait_for 3 '[ "$(field 2 .failover_step)" != 3 ]' && fail "it does not wait for PostgreSQL"
 as kill -CONT "$receiver"
 wait $!
-[ "$(cat "/tmp/wf-$$.code")" = 0 ] || fail "failover: $(cat "/tmp/wf-$$.out")"
+[ "$(cat "/tmp/wf-$$.code")" = 0 ] || fail "failover: $(cat "/tmp/wf-$$.said")"
 told "it took .* drain [2-9]\.[0-9] s"
 rm -f "/tmp/wf-$$.code"
 expect 20 '[ "$(field 1 .role)" = fenced ]'
 expect 20 'field 1 .alarm | grep -q "two writable primaries"'
-rm -f "/tmp/wf-$$.out"
+rm -f "/tmp/wf-$$.said"
 pass

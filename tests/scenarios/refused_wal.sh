@@ -123,7 +123,7 @@ rows 60000
 both_say "other bytes at an acknowledged position: segment .*restored from an older state"
 unchanged
 step "it is tried again and again, and told once; neither agent works much for it"
-lost=$(field 1 '.links[0].connections_lost') after="$(date -u '+%F %T')"
+lost=$(field 1 '.links[0].connections_lost') after="$(date -u '+%F %T.%3N')"
 mark_cpu
 expect 60 '[ "$(field 1 ".links[0].connections_lost")" -ge $((lost + 2)) ]'
 calm 8
