@@ -838,6 +838,9 @@ prune(struct agent *a, int64_t wall_us)
         needed = relay_needs(&a->relay);
     if ((held = hold_from(a->spool.dir, wall_us)) < needed)
         needed = held;
+    if (held == LSN_UNKNOWN && !a->hold_named)
+        log_warning("%s: %s", a->spool.path, fail_message());
+    a->hold_named = held == LSN_UNKNOWN;
     if (spool_prune_begin(&a->spool, &a->pruning, needed, a->self->keep_us, wall_us))
         worker_submit(&a->pruner, job_prune, &a->pruning);
 }
@@ -1200,6 +1203,8 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
         code = 0;
     if (code == 0)
         code = gaps_load(&a->gaps, a->spool.dir);
+    if (code < 0 && a->spool.dir >= 0)
+        return fail_in(code, "the spool %s", a->spool.path);
     http_init(&a->http, a);
     receiver_init(&a->receiver, &a->spool, a->codec, a->scratch);
     if (code == 0)
@@ -1433,5 +1438,6 @@ command_agent(const struct config *config, const struct member *self, const stru
         log_error("%s", fail_message());
     else
         log_info("stopped");
-    return code == 0 ? 0 : code == ERR_USAGE ? 2 : 1;
+    /* what a human has to judge stays as it is when we are started again */
+    return code == 0 ? 0 : code == ERR_USAGE || code == ERR_CORRUPT ? 2 : 1;
 }

@@ -89,6 +89,7 @@ struct agent {
     struct log_memory spool_said; /* of spool_error: it may come back at once */
     lsn_t spool_stuck_at;         /* where it took no more; LSN_UNKNOWN: it takes WAL */
     uint64_t renewing;            /* the client whose seed wants an empty spool; 0: none */
+    bool hold_named;              /* a damaged one, in the log */
     int64_t started_us;
     uint64_t incarnation;
 

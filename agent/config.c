@@ -1204,11 +1204,19 @@ config_load(struct config *c, const char *file, FILE *errors)
     code = config_parse(c, file, text, (size_t)length, errors);
     if (is_guarded(&st))
         return code;
-    fprintf(errors,
-            "%s: others may write it (mode %04o, user %u); allowed: a file of root or of who runs "
-            "this: run as its user, or chmod go-w\n",
-            file, (unsigned)st.st_mode & 07777, (unsigned)st.st_uid);
-    return fail(ERR_USAGE, "%s: others may write it, nothing is started", file);
+    if (st.st_uid != 0 && st.st_uid != geteuid())
+        fail(
+            ERR_USAGE,
+            "%s: belongs to user %u, who may write it; allowed: a file of root or of who runs this "
+            "(user %u): run as its user, or chown root %s",
+            file, (unsigned)st.st_uid, (unsigned)geteuid(), file);
+    else if (!S_ISREG(st.st_mode))
+        fail(ERR_USAGE, "%s: is no file", file);
+    else
+        fail(ERR_USAGE, "%s: others may write it (mode %04o); chmod go-w %s", file,
+             (unsigned)st.st_mode & 07777, file);
+    fprintf(errors, "%s\n", fail_message());
+    return ERR_USAGE;
 }
 
 const struct member *

@@ -9,9 +9,11 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define HOLD_FILE "hold"
 #define VOID_US   (86400 * SECOND_US)
@@ -53,17 +55,38 @@ command_lives(int dir)
     return false;
 }
 
+/* A file that does not say what is held, nor since when. */
+static int64_t
+judge_damaged(int dir, ssize_t got, int64_t wall_us)
+{
+    struct stat about;
+
+    if (got < 0)
+        fail_file(ERR_LOCAL, dir, HOLD_FILE, "nothing is removed here, cannot read " HOLD_FILE);
+    else
+        fail(ERR_CORRUPT,
+             HOLD_FILE " is %s: nothing is removed here for a day; remove that file if no seed or "
+                       "rejoin is under way, else run that command again",
+             got == 0 ? "empty" : "not one of walferry's");
+    if (fstatat(dir, HOLD_FILE, &about, AT_SYMLINK_NOFOLLOW) < 0)
+        return wall_us;
+    return (int64_t)about.st_mtime * SECOND_US;
+}
+
 lsn_t
 hold_from(int dir, int64_t wall_us)
 {
     char text[64];
     uint32_t high, low;
     int64_t set_us;
+    ssize_t got = durable_load(dir, HOLD_FILE, text, sizeof text);
 
-    if (durable_load(dir, HOLD_FILE, text, sizeof text) < 0)
-        return errno == ENOENT ? UINT64_MAX : 0;
-    if (sscanf(text, "%" SCNx32 "/%" SCNx32 " %" SCNd64, &high, &low, &set_us) != 3)
-        return 0;
+    if (got < 0 && errno == ENOENT)
+        return UINT64_MAX;
+    if (got < 0 || sscanf(text, "%" SCNx32 "/%" SCNx32 " %" SCNd64, &high, &low, &set_us) != 3) {
+        set_us = judge_damaged(dir, got, wall_us);
+        high = low = 0;
+    }
     if (wall_us - set_us < VOID_US || command_lives(dir))
         return (lsn_t)high << 32 | low;
     log_warning(

@@ -17,7 +17,8 @@ int hold_set(int dir, lsn_t from);    /* also to renew it. ERR_LOCAL */
 int hold_resume(int dir, lsn_t from); /* when a command goes on: only if it is void by now */
 int hold_end(int dir);                /* fine when there is none */
 
-/* The LSN, or UINT64_MAX when nothing is held. A file that cannot be read holds everything: 0. */
+/* The LSN, or UINT64_MAX when nothing is held. A file that cannot be read holds everything: 0, and
+ * the message says what to do; for a day, as any. */
 lsn_t hold_from(int dir, int64_t wall_us);
 
 #endif

@@ -54,7 +54,8 @@ job_open(struct job *j, const char *name, const struct config *config, const str
                                        "another long command runs on %s (it holds %s/" JOB_LOCK_FILE
                                        "): wait until it ends",
                                        self->name, self->spool)
-                                : fail_sys(ERR_LOCAL, "cannot lock %s/" JOB_LOCK_FILE, self->spool);
+                                : fail_file(ERR_LOCAL, j->dir, JOB_LOCK_FILE,
+                                            "cannot lock %s/" JOB_LOCK_FILE, self->spool);
 }
 
 void
@@ -83,8 +84,9 @@ job_load(const struct job *j, json_t **ret_journal)
         return fail(ERR_LOCAL, "out of memory");
     got = durable_load(j->dir, journal_name(j, name), text, JOURNAL_BYTES_MAX);
     if (got < 0)
-        code = errno == ENOENT ? ERR_AGAIN
-                               : fail_sys(ERR_LOCAL, "cannot read %s/%s", j->self->spool, name);
+        code = errno == ENOENT
+                   ? ERR_AGAIN
+                   : fail_file(ERR_LOCAL, j->dir, name, "cannot read %s/%s", j->self->spool, name);
     else if ((*ret_journal = json_loads(text, 0, NULL)) == NULL)
         code =
             fail(ERR_CORRUPT, "%s/%s is not one of walferry's; move it away", j->self->spool, name);

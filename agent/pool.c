@@ -123,15 +123,16 @@ pool_load(struct pool *p, int dir)
     if (got < 0 && errno == ENOENT)
         return ERR_AGAIN;
     if (got < 0)
-        return fail_sys(ERR_LOCAL, "cannot read pool.state");
+        return fail_file(ERR_LOCAL, dir, STATE_FILE, "cannot read pool.state");
     json = json_loadb(text, (size_t)got, 0, NULL);
     good = json != NULL && pool_from_json(json, p);
     json_decref(json);
     if (!good)
         return fail(
             ERR_CORRUPT,
-            "pool.state is not one of walferry's: restore it from another member's pool (walferry "
-            "status shows the epoch there) or remove it if this member is new");
+            "pool.state is %s: copy the one in another member's spool over it (walferry status there "
+            "shows the epoch), or remove it if no failover was ever made",
+            got == 0 ? "empty" : "not one of walferry's");
     return 0;
 }
 

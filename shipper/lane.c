@@ -312,7 +312,7 @@ read_identity(struct lane_session *s, const char *file)
     ssize_t got;
 
     if (fd < 0)
-        return fail_sys(ERR_USAGE, "cannot open identity %s", file);
+        return fail_file(ERR_USAGE, AT_FDCWD, file, "cannot open identity %s", file);
     if (fstat(fd, &st) < 0) {
         close(fd);
         return fail_sys(ERR_USAGE, "cannot look at identity %s", file);
@@ -323,13 +323,13 @@ read_identity(struct lane_session *s, const char *file)
         return fail_sys(ERR_USAGE, "cannot read identity %s", file);
     s->identity_bytes = (size_t)got;
     s->identity[got] = '\0';
-    if ((st.st_mode & 077) != 0)
-        return fail(ERR_USAGE, "identity %s can be read by others (mode %04o): chmod 600 %s", file,
-                    (unsigned)(st.st_mode & 07777), file);
     if (st.st_uid != geteuid() && st.st_uid != 0)
         return fail(ERR_USAGE,
                     "identity %s belongs to another user (uid %u): chown it to the agent's user",
                     file, (unsigned)st.st_uid);
+    if ((st.st_mode & 077) != 0)
+        return fail(ERR_USAGE, "identity %s can be read by others (mode %04o): chmod 600 %s", file,
+                    (unsigned)(st.st_mode & 07777), file);
     return check_identity_text(s, file);
 }
 

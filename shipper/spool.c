@@ -108,12 +108,16 @@ load_identity(struct spool *s)
         return code == -1 ? fail_sys(ERR_LOCAL, "cannot list %s", s->path) : code;
     }
     if (got < 0)
-        return fail_sys(ERR_LOCAL, "cannot read %s/identity", s->path);
+        return fail_file(ERR_LOCAL, s->dir, "identity", "cannot read %s/identity", s->path);
     if (sscanf(text,
                "system_identifier %" SCNu64 " segment_bytes %" SCNu32 " postgres_major %" SCNu16,
                &i.system_identifier, &i.segment_bytes, &i.postgres_major) != 3 ||
         !segment_bytes_valid(i.segment_bytes) || i.system_identifier == 0)
-        return fail(ERR_CORRUPT, "%s/identity is not one of walferry's", s->path);
+        return fail(ERR_CORRUPT,
+                    "%s/identity is %s: it has to say 'system_identifier N segment_bytes N "
+                    "postgres_major N', as pg_controldata tells; or move it away together with all "
+                    "segments that are beside it",
+                    s->path, got == 0 ? "empty" : "not one of walferry's");
     s->identity = i;
     return 0;
 }
@@ -277,10 +281,16 @@ load_position(const struct spool *s, lsn_t *ret_flushed, bool *ret_same_boot)
     *ret_flushed = 0;
     *ret_same_boot = false;
     if (got < 0 && errno != ENOENT && errno != EFBIG)
-        return fail_sys(ERR_LOCAL, "cannot read %s/position", s->path);
-    if (got < 0 || sscanf(text, "boot %63s timeline %" SCNu32 " flushed %" SCNx32 "/%" SCNx32, boot,
-                          &timeline, &high, &low) != 4)
+        return fail_file(ERR_LOCAL, s->dir, "position", "cannot read %s/position", s->path);
+    if (got < 0 && errno == ENOENT)
         return 0; /* the tail is not trusted, no more */
+    if (got < 0 || sscanf(text, "boot %63s timeline %" SCNu32 " flushed %" SCNx32 "/%" SCNx32, boot,
+                          &timeline, &high, &low) != 4) {
+        log_warning("%s/position is %s: the last segment is not trusted and comes again, then it "
+                    "is written anew; nothing is to be done",
+                    s->path, got == 0 ? "empty" : "not one of walferry's");
+        return 0;
+    }
     *ret_same_boot = s->boot_id[0] != '\0' && strcmp(boot, s->boot_id) == 0;
     if (timeline == s->timeline) {
         *ret_flushed = (lsn_t)high << 32 | low;
@@ -426,7 +436,7 @@ spool_open(struct spool *s, const char *path)
                       ERR_LOCAL,
                       "another agent uses the spool %s (its lock file is held): stop that one first",
                       path)
-                : fail_sys(ERR_LOCAL, "cannot lock %s/lock", path);
+                : fail_file(ERR_LOCAL, s->dir, "lock", "cannot lock %s/lock", path);
         spool_close(s);
         return code;
     }

@@ -189,6 +189,11 @@ test_hold_lasts_a_day(void **state)
     assert_true(hold_from(job.dir, now_us + 23 * 3600 * SECOND_US) == 0x1600002A0);
     put("spool/hold", "nonsense");
     assert_true(hold_from(job.dir, now_us) == 0); /* keep all rather than too little */
+    assert_non_null(strstr(fail_message(), "hold is not one of walferry's: nothing is removed here "
+                                           "for a day; remove that file if no seed"));
+    put("spool/hold", "");
+    assert_true(hold_from(job.dir, now_us) == 0);
+    assert_non_null(strstr(fail_message(), "hold is empty"));
     assert_int_equal(hold_set(job.dir, 0x1600002A0), 0);
     put("spool/hold", "16/2A0 1\n"); /* 1970: a command that is tried again does not renew it */
     assert_int_equal(hold_resume(job.dir, 0x1600002A0), 0);
@@ -199,6 +204,9 @@ test_hold_lasts_a_day(void **state)
     assert_true(hold_from(job.dir, now_us + 25 * 3600 * SECOND_US) == 0x1600002A0); /* it lives */
     durable_close(job.lock);
     assert_true(hold_from(job.dir, now_us + 23 * 3600 * SECOND_US) == 0x1600002A0);
+    assert_true(hold_from(job.dir, now_us + 25 * 3600 * SECOND_US) == UINT64_MAX);
+    assert_false(there("spool/hold"));
+    put("spool/hold", "nonsense"); /* ... and one that says nothing, since it was written */
     assert_true(hold_from(job.dir, now_us + 25 * 3600 * SECOND_US) == UINT64_MAX);
     assert_false(there("spool/hold"));
     assert_int_equal(hold_end(job.dir), 0);
