@@ -151,7 +151,7 @@ kill_postgres 2 # as a host that was booted
 seed --replace --yes || fail "$(cat "$OUT")"
 told "PostgreSQL has ended: it is started again"
 tidy
-killed_seed 7
+killed_seed 3 seed.job
 as sh -c 'printf x >>"$1"' sh "$DC2_PGDATA.walferry-new/global/1262"
 seed --replace --yes
 refused $? 1 "the same command begins again: pg_verifybackup"
