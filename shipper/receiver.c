@@ -173,9 +173,11 @@ take_ping(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wal
     return 0;
 }
 
-static void
+static int
 take_pong(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wall_us)
 {
+    if (f->pong.sent_us > now_us)
+        return fail(ERR_PEER, "a PONG answers a PING that was not sent yet");
     if (offset_sample(&r->offset, f->pong.sent_us, f->pong.mono_us, f->pong.wall_us, now_us,
                       wall_us)) {
         lag_rebase(&r->received, f->pong.mono_us, f->pong.wall_us);
@@ -185,6 +187,7 @@ take_pong(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wal
     }
     r->postgres = f->pong.postgres;
     r->postgres_us = f->pong.sent_us;
+    return 0;
 }
 
 /*
@@ -276,8 +279,7 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
     case FRAME_PING:
         return take_ping(r, f, now_us, wall_us);
     case FRAME_PONG:
-        take_pong(r, f, now_us, wall_us);
-        return 0;
+        return take_pong(r, f, now_us, wall_us);
     case FRAME_TUNNEL:
         if (r->stream_refused != 0)
             return 0; /* one at a time is told: the others' clients have their own deadline */

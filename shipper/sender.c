@@ -207,6 +207,17 @@ take_ping(struct sender *s, const struct frame *f, int64_t now_us, int64_t wall_
     return 0;
 }
 
+static int
+take_pong(struct sender *s, const struct frame *f, int64_t now_us, int64_t wall_us)
+{
+    if (f->pong.sent_us > now_us)
+        return fail(ERR_PEER, "a PONG answers a PING that was not sent yet");
+    offset_sample(&s->offset, f->pong.sent_us, f->pong.mono_us, f->pong.wall_us, now_us, wall_us);
+    if (s->round_trip_us == 0 || now_us - f->pong.sent_us < s->round_trip_us)
+        s->round_trip_us = now_us - f->pong.sent_us;
+    return 0;
+}
+
 int
 sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wall_us)
 {
@@ -225,11 +236,7 @@ sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wa
     case FRAME_PING:
         return take_ping(s, f, now_us, wall_us);
     case FRAME_PONG:
-        offset_sample(&s->offset, f->pong.sent_us, f->pong.mono_us, f->pong.wall_us, now_us,
-                      wall_us);
-        if (s->round_trip_us == 0 || now_us - f->pong.sent_us < s->round_trip_us)
-            s->round_trip_us = now_us - f->pong.sent_us;
-        return 0;
+        return take_pong(s, f, now_us, wall_us);
     case FRAME_POOL:
         s->pool = f->pool;
         s->pool_news = true;

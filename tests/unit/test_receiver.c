@@ -348,6 +348,21 @@ test_receiver_refuses_frames_out_of_place(void **state)
 }
 
 static void
+test_receiver_believes_no_answer_to_a_ping_that_was_not_sent(void **state)
+{
+    struct frame f = {.type = FRAME_PONG,
+                      .pong = {.sent_us = 1001, .postgres = PONG_POSTGRES_DEAD}};
+
+    (void)state;
+    shake_hands(1, "", FIRST);
+    assert_says(receiver_frame(&receiver, &f, 1000, 0), ERR_PEER, "was not sent yet");
+    assert_int_equal(receiver.postgres, PONG_POSTGRES_UNKNOWN);
+    f.pong.sent_us = 1000;
+    assert_int_equal(receiver_frame(&receiver, &f, 1000, 0), 0);
+    assert_int_equal(receiver.postgres, PONG_POSTGRES_DEAD);
+}
+
+static void
 test_receiver_remembers_why_nothing_comes(void **state)
 {
     struct frame f = {.type = FRAME_WAITS, .waits = {.reason = "WAL is\tgone"}};
@@ -530,6 +545,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_receiver_hears_that_a_stream_will_not_come, make,
                                         drop),
         cmocka_unit_test_setup_teardown(test_receiver_refuses_frames_out_of_place, make, drop),
+        cmocka_unit_test_setup_teardown(
+            test_receiver_believes_no_answer_to_a_ping_that_was_not_sent, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_acknowledges_only_what_is_flushed, make,
                                         drop),
         cmocka_unit_test_setup_teardown(test_receiver_tells_how_far_a_session_has_compared, make,

@@ -230,6 +230,20 @@ test_sender_refuses_frames_out_of_place(void **state)
 }
 
 static void
+test_sender_measures_no_line_by_a_ping_that_was_not_sent(void **state)
+{
+    struct frame f = {.type = FRAME_PONG, .pong = {.sent_us = 1001}};
+
+    (void)state;
+    accept_at(MB);
+    assert_says(give(&f), ERR_PEER, "was not sent yet");
+    assert_int_equal(sender.round_trip_us, 0);
+    f.pong.sent_us = 400;
+    assert_int_equal(give(&f), 0);
+    assert_int_equal(sender.round_trip_us, 600);
+}
+
+static void
 test_sender_keeps_the_streams_that_are_asked_for(void **state)
 {
     struct frame f = {.type = FRAME_TUNNEL,
@@ -436,6 +450,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_sender_greets_and_starts_where_told, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_tells_why_it_was_refused, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_refuses_frames_out_of_place, make, drop),
+        cmocka_unit_test_setup_teardown(test_sender_measures_no_line_by_a_ping_that_was_not_sent,
+                                        make, drop),
         cmocka_unit_test_setup_teardown(test_sender_keeps_the_streams_that_are_asked_for, make,
                                         drop),
         cmocka_unit_test_setup_teardown(test_sender_believes_no_ack_that_contradicts_itself, make,
