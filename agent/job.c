@@ -30,6 +30,8 @@
 #define PLAIN_US          (10 * SECOND_US) /* between lines of progress without a terminal */
 #define TERMINAL_US       (200 * MILLISECOND_US)
 #define ARGS_MAX          128
+#define LINE_BYTES        (64u << 10) /* of a tool, at first */
+#define LINE_BYTES_MAX    (1u << 30)  /* a record of WAL is no longer */
 #define BAR_CELLS         24
 #define STOP_LOOK_MS      250
 #define STOP_SAY_US       (60 * SECOND_US)
@@ -319,35 +321,54 @@ take_line(const char *line, struct tail *t, void (*each)(void *context, const ch
         each(context, line);
 }
 
+/* The whole lines of text are taken; returns how many bytes they were. */
+static size_t
+take_lines(char *text, size_t used, size_t seen, struct tail *t,
+           void (*each)(void *context, const char *line), void *context)
+{
+    char *line = text, *end;
+
+    text[used] = '\0';
+    for (char *from = text + seen; (end = strpbrk(from, "\r\n")) != NULL; from = line) {
+        *end = '\0';
+        take_line(line, t, each, context);
+        line = end + 1;
+    }
+    return (size_t)(line - text);
+}
+
+/* pg_waldump tells a commit that drops thousands of tables in one line of megabytes. */
 static void
 read_lines(struct job *j, int fd, struct tail *t, void (*each)(void *context, const char *line),
            void *context)
 {
-    static char text[1u << 20]; /* pg_waldump tells a commit of many subtransactions in one line */
-    size_t used = 0;
+    size_t used = 0, room = LINE_BYTES, taken;
+    char *text = malloc(room), *more;
     ssize_t got;
 
-    while ((got = read(fd, text + used, sizeof text - 1 - used)) != 0) {
-        char *line = text, *end;
-
+    while (text != NULL && (got = read(fd, text + used, room - 1 - used)) != 0) {
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
             break;
-        used += (size_t)got;
-        text[used] = '\0';
-        while ((end = strpbrk(line, "\r\n")) != NULL) {
-            *end = '\0';
-            take_line(line, t, each, context);
-            line = end + 1;
+        taken = take_lines(text, used + (size_t)got, used, t, each, context);
+        used += (size_t)got - taken;
+        memmove(text, text + taken, used);
+        if (used < room - 1)
+            continue;
+        if (room < LINE_BYTES_MAX && (more = realloc(text, 2 * room)) != NULL) {
+            text = more;
+            room *= 2;
+        } else {
+            used = 0;
+            j->cut = true;
         }
-        used -= (size_t)(line - text);
-        memmove(text, line, used);
-        if (used == sizeof text - 1)
-            used = 0, j->cut = true;
     }
+    if (text == NULL)
+        return;
     text[used] = '\0';
     take_line(text, t, each, context);
+    free(text);
 }
 
 int

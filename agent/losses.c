@@ -1,6 +1,7 @@
 /* See losses.h. */
 #include "losses.h"
 
+#include "datadir.h"
 #include "present.h"
 #include "waldump.h"
 
@@ -9,12 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SNAPSHOTS_MAX 64 /* of one segment; the last ones */
 #define FETCHED_MAX   32 /* segments */
 #define FIRST_NORMAL  16384
 #define CATALOGS      "system catalogs"
+#define LARGE_OBJECTS 2613 /* pg_largeobject: a row for each 2 kB of one */
+#define LARGE         "large objects (pieces of 2 kB)"
+#define FOLDER        "losses.wal" /* in the spool, while a list is made */
 #define FILE_TEXT     48
 
 static lsn_t
@@ -23,39 +28,64 @@ lower(lsn_t a, lsn_t b)
     return a < b ? a : b;
 }
 
-/* The timeline in the name of the file that has the bytes before `to`. */
+/* The timeline in the name of the file that has the bytes of the segment at `start`. */
 static timeline_t
-file_timeline(const struct losses *l, lsn_t to)
+file_timeline(const struct losses *l, lsn_t start)
 {
-    return lineage_at(&l->lineage, to - 1);
+    return lineage_at(&l->lineage, lower(start + l->segment_bytes, l->end) - 1);
 }
 
-/* Also WAL from before the fork that was recycled here: it is the same on the present primary. */
-static bool
-is_there(struct losses *l, timeline_t timeline, lsn_t lsn)
-{
-    char path[512], name[SEGMENT_NAME_SIZE];
+/* ---- the WAL as one ---- */
 
-    segment_name(name, timeline, lsn, l->segment_bytes);
-    snprintf(path, sizeof path, "%s/pg_wal/%s", l->job->self->pgdata, name);
-    if (access(path, R_OK) == 0)
-        return true;
-    return lsn < segment_start(l->fork, l->segment_bytes) && l->present != NULL && !l->look &&
-           l->fetched++ < FETCHED_MAX && present_fetch(l->present, name, path) == 0;
-}
-
-/* pg_waldump over [from, to) of the files of one timeline; manager NULL: all records. */
 static int
-dump(const struct losses *l, timeline_t timeline, lsn_t from, lsn_t to, const char *manager,
+open_folder(struct losses *l)
+{
+    const char *spool = l->job->self->spool;
+
+    snprintf(l->folder, sizeof l->folder, "%s/" FOLDER, spool);
+    if (datadir_remove_tree(l->folder) < 0)
+        return ERR_LOCAL;
+    return mkdir(l->folder, 0700) < 0 ? fail_sys(ERR_LOCAL, "cannot make %s", l->folder) : 0;
+}
+
+/*
+ * A link to the segment at `start` under the name of the present timeline: pg_waldump follows a
+ * record from one file into the next only if both have names of one timeline. WAL from before the
+ * fork that was recycled here is the same on the present primary.
+ */
+static bool
+is_there(struct losses *l, lsn_t start)
+{
+    char name[SEGMENT_NAME_SIZE], target[512], link[512];
+
+    segment_name(name, l->lineage.timeline, start, l->segment_bytes);
+    snprintf(link, sizeof link, "%s/%s", l->folder, name);
+    if (access(link, R_OK) == 0)
+        return true;
+    segment_name(name, file_timeline(l, start), start, l->segment_bytes);
+    snprintf(target, sizeof target, "%s/pg_wal/%s", l->job->self->pgdata, name);
+    if (access(target, R_OK) == 0)
+        return symlink(target, link) == 0;
+    return start < segment_start(l->fork, l->segment_bytes) && l->present != NULL &&
+           l->fetched++ < FETCHED_MAX && present_fetch(l->present, name, link) == 0;
+}
+
+/* pg_waldump over [from, to); manager NULL: all records. */
+static int
+dump(struct losses *l, lsn_t from, lsn_t to, const char *manager,
      void (*each)(void *context, const char *line), void *context)
 {
-    char path[300], t[16], s[LSN_TEXT_SIZE], e[LSN_TEXT_SIZE];
-    const char *const argv[] = {"pg_waldump", "-p", path, "-t", t,
-                                "-s",         s,    "-e", e,    manager != NULL ? "-r" : NULL,
+    char t[16], s[LSN_TEXT_SIZE], e[LSN_TEXT_SIZE];
+    const char *const argv[] = {"pg_waldump", "-p", l->folder, "-t", t,
+                                "-s",         s,    "-e",      e,    manager != NULL ? "-r" : NULL,
                                 manager,      NULL};
 
-    snprintf(path, sizeof path, "%s/pg_wal", l->job->self->pgdata);
-    snprintf(t, sizeof t, "%u", timeline);
+    /* one more: the last record may go on there. But nothing behind the end: pg_waldump takes any
+     * file for a sample. It names what it lacks. */
+    for (lsn_t at = segment_start(from, l->segment_bytes);
+         at < lower(to + l->segment_bytes, l->end); at += l->segment_bytes)
+        (void)is_there(l, at);
+    snprintf(t, sizeof t, "%u", l->lineage.timeline);
     snprintf(s, sizeof s, LSN_FORMAT, LSN_ARGS(from));
     snprintf(e, sizeof e, LSN_FORMAT, LSN_ARGS(to));
     return job_run(l->job, argv, each, context);
@@ -98,12 +128,10 @@ find_start(struct losses *l, lsn_t *ret_start, uint32_t *ret_known_from)
     *ret_known_from = l->next_xid;
     for (;;) {
         struct snapshots s = {.count = 0};
-        int code = 0;
 
-        if (to > start)
-            code = dump(l, file_timeline(l, to), start, to, "Standby", take_snapshot, &s);
-        if (code < 0)
-            return code;
+        /* a record may fill the segment, and then pg_waldump fails: there is no snapshot in it */
+        if (to > start && dump(l, start, to, "Standby", take_snapshot, &s) < 0)
+            s.count = 0;
         if (!known && s.count > 0) {
             wanted = s.at[s.count - 1].oldest;
             known = true;
@@ -118,7 +146,7 @@ find_start(struct losses *l, lsn_t *ret_start, uint32_t *ret_known_from)
         }
         *ret_start = start;
         to = start;
-        if (start < 2 * (lsn_t)l->segment_bytes || !is_there(l, file_timeline(l, to), to - 1))
+        if (start < 2 * (lsn_t)l->segment_bytes || !is_there(l, start - l->segment_bytes))
             return 0;
         start -= l->segment_bytes;
     }
@@ -129,7 +157,7 @@ find_start(struct losses *l, lsn_t *ret_start, uint32_t *ret_known_from)
 struct reading {
     struct waldump *waldump;
     json_t *files, *listed; /* by relfile's text; borrowed from the caller */
-    json_int_t transactions;
+    json_int_t transactions, waiting;
     int code;
 };
 
@@ -165,12 +193,27 @@ add_rows(json_t *by_name, const char *name, const struct lost_rows *rows)
         json_object_set_new(table, "replaced", json_boolean(rows->replaced));
 }
 
+static json_t *
+note_transaction(struct reading *r, const struct lost_transaction *t)
+{
+    json_t *tables = json_object();
+
+    for (size_t i = 0; i < t->count; i++) {
+        char file[FILE_TEXT];
+
+        add_rows(r->files, file_text(&t->rows[i].file, file), &t->rows[i]);
+        add_rows(tables, file, &t->rows[i]);
+    }
+    return json_pack("{s:I s:b s:b s:o}", "xid", (json_int_t)t->xid, "prepared", t->prepared,
+                     "at_least", t->partial, "tables", tables);
+}
+
 static void
 take_line(void *context, const char *line)
 {
     struct reading *r = context;
     struct lost_transaction t;
-    json_t *tables;
+    json_t *noted;
     int got;
 
     if (r->code < 0)
@@ -180,39 +223,27 @@ take_line(void *context, const char *line)
         r->code = got;
         return;
     }
-    tables = json_object();
-    for (size_t i = 0; i < t.count; i++) {
-        char file[FILE_TEXT];
-
-        add_rows(r->files, file_text(&t.rows[i].file, file), &t.rows[i]);
-        add_rows(tables, file, &t.rows[i]);
-    }
+    noted = note_transaction(r, &t);
+    json_object_set_new(noted, "committed", json_string(t.committed));
     if (r->transactions++ < LOSSES_LISTED_MAX)
-        json_array_append_new(r->listed,
-                              json_pack("{s:I s:s s:b s:b s:O}", "xid", (json_int_t)t.xid,
-                                        "committed", t.committed, "prepared", t.prepared,
-                                        "at_least", t.partial, "tables", tables));
-    json_decref(tables);
+        json_array_append(r->listed, noted);
+    json_decref(noted);
 }
 
-/* All of [start, end): one run for each stretch of segments of one timeline. */
-static int
-read_all(const struct losses *l, lsn_t start, struct reading *r)
+/* What was prepared is a promise, too, to whoever coordinates it. */
+static void
+take_waiting(struct reading *r)
 {
-    lsn_t from = start, to = start;
-    int code = 0;
+    struct lost_transaction t = {.xid = 0};
+    json_t *noted;
 
-    while (code == 0 && from < l->end) {
-        timeline_t timeline;
-
-        to = lower(segment_start(from, l->segment_bytes) + l->segment_bytes, l->end);
-        timeline = file_timeline(l, to);
-        while (to < l->end && file_timeline(l, lower(to + l->segment_bytes, l->end)) == timeline)
-            to = lower(to + l->segment_bytes, l->end);
-        code = dump(l, timeline, from, to, NULL, take_line, r);
-        from = to;
+    while (waldump_waiting(r->waldump, t.xid, &t) > 0) {
+        noted = note_transaction(r, &t);
+        json_object_set_new(noted, "prepared_at", json_string(t.committed));
+        json_object_set_new(noted, "gid", json_string(t.gid));
+        json_array_append_new(r->listed, noted);
+        r->waiting++;
     }
-    return code < 0 ? code : r->code;
 }
 
 /* ---- names ---- */
@@ -226,15 +257,18 @@ ask_name(PGconn *there, const char *database, const struct relfile *file, char *
     snprintf(out, size, "%s: file %u of tablespace %u", database, file->node, file->space);
     if (file->database == 0 || file->node < FIRST_NORMAL)
         snprintf(out, size, CATALOGS);
+    if (file->node == LARGE_OBJECTS)
+        snprintf(out, size, "%s: " LARGE, database);
     if (there == NULL || file->database == 0)
         return;
     snprintf(query, sizeof query,
-             "select case when c.relkind in ('t','i','I','S') then '-'"
+             "select case when c.oid = %u then current_database() || ': " LARGE "'"
+             " when c.relkind in ('t','i','I','S') then '-'"
              " when n.nspname = 'pg_catalog' then '" CATALOGS "'"
              " else format('%%s.%%I.%%I', current_database(), n.nspname, c.relname) end"
              " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
              " where c.oid = pg_filenode_relation(%u, %u)",
-             file->space, file->node);
+             LARGE_OBJECTS, file->space, file->node);
     if (present_ask(there, query, kind, sizeof kind) == 0 && kind[0] != '\0')
         snprintf(out, size, "%s", strcmp(kind, "-") == 0 ? "" : kind);
 }
@@ -324,13 +358,13 @@ losses_list(struct losses *l, json_t **ret_list)
     int code;
 
     l->job->cut = false;
-    if (is_there(l, file_timeline(l, lower(l->fork + l->segment_bytes, l->end)), l->fork)) {
+    start = segment_start(l->fork, l->segment_bytes);
+    code = open_folder(l);
+    if (code == 0 && is_there(l, start)) {
         code = find_start(l, &start, &known_from);
-    } else {
+    } else if (code == 0) {
         known_from = l->next_xid;
-        for (start = segment_start(l->fork, l->segment_bytes);
-             start < l->end &&
-             !is_there(l, file_timeline(l, lower(start + l->segment_bytes, l->end)), start);)
+        while (start < l->end && !is_there(l, start))
             start += l->segment_bytes;
         code = start < l->end ? 0 : fail(ERR_LOCAL, "no WAL from the fork on is here any more");
         snprintf(l->why, sizeof l->why,
@@ -339,17 +373,22 @@ losses_list(struct losses *l, json_t **ret_list)
     }
     if (code == 0) {
         r.waldump = waldump_new(l->fork, known_from);
-        code = r.waldump == NULL ? fail(ERR_LOCAL, "out of memory") : read_all(l, start, &r);
+        code = r.waldump == NULL ? fail(ERR_LOCAL, "out of memory")
+                                 : dump(l, start, l->end, NULL, take_line, &r);
+        if (code == 0)
+            code = r.code;
     }
     if (code == 0) {
+        take_waiting(&r);
         if (l->job->cut)
             snprintf(l->why, sizeof l->why, "pg_waldump wrote a line that is too long to be read");
         names = find_names(l, r.files);
         json_array_foreach (r.listed, i, t)
             json_object_set_new(t, "tables", name_tables(json_object_get(t, "tables"), names));
-        *ret_list = json_pack("{s:I s:O s:o}", "transactions", r.transactions, "listed", r.listed,
-                              "tables", name_tables(r.files, names));
+        *ret_list = json_pack("{s:I s:I s:O s:o}", "transactions", r.transactions, "waiting",
+                              r.waiting, "listed", r.listed, "tables", name_tables(r.files, names));
     }
+    (void)!datadir_remove_tree(l->folder);
     json_decref(names);
     json_decref(r.files);
     json_decref(r.listed);

@@ -6,11 +6,15 @@
  * is not there any more, rows are told as "at least". Tables are named by the present primary, the
  * only one who answers; what it never had is told by its file's number.
  *
- *   {"transactions": N, "listed": [{"xid": 731, "committed": "2026-...", "prepared": false,
- *    "at_least": false, "tables": [{"table": "chat.public.message", "inserted": 1, "updated": 0,
- *    "deleted": 0, "replaced": false}]}], "tables": [the same, of all of them]}
+ *   {"transactions": N, "waiting": 0, "listed": [{"xid": 731, "committed": "2026-...",
+ *    "prepared": false, "at_least": false, "tables": [{"table": "chat.public.message", "inserted":
+ *    1, "updated": 0, "deleted": 0, "replaced": false}]}], "tables": [the same, of all of them]}
  *
- * LOSSES_LISTED_MAX are listed one by one, the oldest; all are in the count and in "tables".
+ * LOSSES_LISTED_MAX are listed one by one, the oldest; all are in the count and in "tables". Behind
+ * them those that were prepared and wait, with "prepared_at" and "gid" instead of "committed".
+ *
+ * Nothing is changed in the data directory, and its server may run: the files are read through links
+ * in a folder of the spool, where WAL from before the fork that is not here any more is fetched to.
  */
 #ifndef AGENT_LOSSES_H
 #define AGENT_LOSSES_H
@@ -29,9 +33,10 @@ struct losses {
     uint32_t next_xid; /* of its last checkpoint: later transactions began after that */
     lsn_t fork, end;
     PGconn *present; /* NULL: nobody to ask for names, nor for WAL from before the fork */
-    bool look;       /* ... which is not put into pg_wal: nothing is changed here */
     char why[160];   /* out: why there may be more than is listed; "": it is exact */
-    int fetched;     /* private: segments that it was asked for */
+    /* private */
+    int fetched; /* segments that it was asked for */
+    char folder[300];
 };
 
 /* A new reference. ERR_PEER: pg_waldump failed; ERR_LOCAL: WAL is missing. */

@@ -318,15 +318,14 @@ begin_receipt(const struct parting *p)
 }
 
 json_t *
-parting_receipt(struct parting *p, bool look)
+parting_receipt(struct parting *p)
 {
     struct losses l = {.job = p->job,
                        .lineage = p->our,
                        .segment_bytes = p->control.segment_bytes,
                        .next_xid = p->control.next_xid,
                        .fork = p->fork,
-                       .end = p->end,
-                       .look = look};
+                       .end = p->end};
     json_t *receipt = begin_receipt(p), *list = NULL;
     int code = 0;
 
@@ -337,7 +336,8 @@ parting_receipt(struct parting *p, bool look)
     if (parting_goes_on(p))
         code = losses_list(&l, &list);
     else
-        list = json_pack("{s:i s:[] s:[]}", "transactions", 0, "listed", "tables");
+        list =
+            json_pack("{s:i s:i s:[] s:[]}", "transactions", 0, "waiting", 0, "listed", "tables");
     json_object_set_new(receipt, "exact", json_boolean(code == 0 && l.why[0] == '\0'));
     if (code == 0)
         json_object_update(receipt, list);
@@ -353,13 +353,17 @@ parting_words(const json_t *receipt, char *out, size_t size)
 {
     const json_t *transactions = json_object_get(receipt, "transactions");
     const char *why = json_string_value(json_object_get(receipt, "why_not_exact"));
-    json_int_t count = json_integer_value(transactions);
+    json_int_t count = json_integer_value(transactions),
+               waiting = json_integer_value(json_object_get(receipt, "waiting"));
+    char more[64] = "";
 
+    if (waiting > 0)
+        snprintf(more, sizeof more, " and %" JSON_INTEGER_FORMAT " prepared", waiting);
     if (transactions == NULL)
         snprintf(out, size, "what, is not known: %s", why != NULL ? why : "");
     else
-        snprintf(out, size, "%s %" JSON_INTEGER_FORMAT " transaction%s%s%s",
-                 why != NULL ? "at least" : "exactly", count, count == 1 ? "" : "s",
+        snprintf(out, size, "%s %" JSON_INTEGER_FORMAT " transaction%s%s%s%s",
+                 why != NULL ? "at least" : "exactly", count, count == 1 ? "" : "s", more,
                  why != NULL ? ": " : "", why != NULL ? why : "");
     return out;
 }

@@ -59,8 +59,8 @@ bool parting_goes_on(const struct parting *p);
 int parting_judge(struct parting *p, bool beside);
 
 /* What was committed here behind the fork, as a receipt (receipt.h) without epoch and escrow; a new
- * reference. `look`: nothing is put into pg_wal for it. */
-json_t *parting_receipt(struct parting *p, bool look);
+ * reference. */
+json_t *parting_receipt(struct parting *p);
 
 /* "exactly 3 transactions" */
 const char *parting_words(const json_t *receipt, char *out, size_t size);

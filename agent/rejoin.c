@@ -302,7 +302,7 @@ step_keep(struct rejoin *r)
 static int
 step_list(struct rejoin *r)
 {
-    json_t *receipt = parting_receipt(&r->p, false);
+    json_t *receipt = parting_receipt(&r->p);
     bool known = json_object_get(receipt, "transactions") != NULL;
     char words[256];
     int code;
@@ -600,7 +600,7 @@ make_copy(struct rejoin *r)
 
     seed.replace = seed.yes = true;
     /* nobody has written there since all was kept; --force would give up its own copy, too */
-    seed.force = seed.discard = is_closed(r);
+    seed.force = seed.kept = is_closed(r);
     job_close(&r->job); /* it takes the lock */
     if (command_seed(r->job.config, r->job.self, &seed) != 0)
         return fail(ERR_PEER, "there is no new copy yet: run this again");

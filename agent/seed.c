@@ -587,6 +587,12 @@ refuse_own(const struct seed *s, const char *what)
                 what, s->from);
 }
 
+static bool
+has_to_be_nothing(const struct seed *s)
+{
+    return datadir_occupied(&s->d) && !s->options->discard && !s->options->kept;
+}
+
 /*
  * WAL here that the primary has not may hold commits that nobody else has: the signal file of a
  * standby is no proof, anybody may have put it there. Without that file one timeline is none.
@@ -621,13 +627,12 @@ show_own(struct seed *s)
     char words[256];
     int code = parting_judge(&s->p, true);
 
-    if (code == 0)
-        return;
-    if (code < 0) {
-        job_say(&s->job, "what only %s has cannot be told: %s", s->d.at, fail_message());
+    if (code <= 0) {
+        job_say(&s->job, "what only %s has, and is destroyed: %s", s->d.at,
+                code == 0 ? "no WAL of its own is in it" : fail_message());
         return;
     }
-    s->receipt = parting_receipt(&s->p, true);
+    s->receipt = parting_receipt(&s->p);
     job_say(&s->job, "only here, and destroyed for good: %s",
             parting_words(s->receipt, words, sizeof words));
     receipt_print_tables(json_object_get(s->receipt, "tables"), "    ");
@@ -663,7 +668,7 @@ step_swap(struct seed *s)
             code = job_stop_postgres(&s->job);
         if (code == 0)
             code = check_copy(s);
-        if (code == 0 && !s->options->discard && datadir_occupied(&s->d))
+        if (code == 0 && has_to_be_nothing(s))
             code = check_own(s, false);
         if (code < 0) /* promoted in this moment */
             (void)!job_start_postgres(&s->job);
@@ -732,7 +737,7 @@ prepare(struct seed *s)
         code = reach_primary(s);
     if (code == 0)
         code = check_primary(s);
-    if (code == 0 && datadir_occupied(&s->d) && !s->options->discard)
+    if (code == 0 && has_to_be_nothing(s))
         code = check_own(s, true);
     if (code == 0)
         code = place_tablespaces(s);

@@ -154,6 +154,28 @@ test_job_reads_lines_and_says_the_last_when_a_tool_fails(void **state)
 }
 
 static void
+measure(void *context, const char *line)
+{
+    size_t *longest = context, length = strlen(line);
+
+    if (length > *longest)
+        *longest = length;
+}
+
+static void
+test_job_reads_a_line_of_megabytes(void **state)
+{
+    const char *const argv[] = {"sh", "-c",
+                                "head -c 5000000 /dev/zero | tr '\\0' x; echo; echo short", NULL};
+    size_t longest = 0;
+
+    (void)state;
+    assert_int_equal(job_run(&job, argv, measure, &longest), 0);
+    assert_int_equal(longest, 5000000);
+    assert_false(job.cut);
+}
+
+static void
 test_job_settings_replace_ours_and_leave_others(void **state)
 {
     const char *text;
@@ -553,6 +575,7 @@ main(void)
         cmocka_unit_test(test_job_runs_one_at_a_time),
         cmocka_unit_test(test_job_journal_comes_back),
         cmocka_unit_test(test_job_reads_lines_and_says_the_last_when_a_tool_fails),
+        cmocka_unit_test(test_job_reads_a_line_of_megabytes),
         cmocka_unit_test(test_job_settings_replace_ours_and_leave_others),
         cmocka_unit_test(test_hold_lasts_a_day),
         cmocka_unit_test(test_job_start_command_that_gives_up_is_no_failure),

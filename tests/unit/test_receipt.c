@@ -112,6 +112,33 @@ test_receipt_newest_are_shown(void **state)
     json_decref(all);
 }
 
+/* Of one epoch, one fork and one moment: each is there, in the order in which they were written. */
+static void
+test_receipt_none_is_replaced(void **state)
+{
+    json_t *all;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        json_t *receipt =
+            json_pack("{s:i s:i s:s s:s s:[{s:i}]}", "epoch", 1000, "timeline", 3, "fork",
+                      i == 1 ? "0/9000000" : "16/B374D848", "former", "dc1-a", "listed", "xid", i);
+
+        assert_int_equal(receipt_save(spool, receipt), 0);
+        json_decref(receipt);
+    }
+    assert_int_equal(receipt_load(spool, UINT64_MAX, &all), 0);
+    assert_int_equal(json_array_size(all), RECEIPTS_MAX);
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *receipt = json_array_get(all, RECEIPTS_MAX - 3 + i);
+        const json_t *first = json_array_get(json_object_get(receipt, "listed"), 0);
+
+        assert_int_equal(json_integer_value(json_object_get(receipt, "epoch")), 1000);
+        assert_int_equal(json_integer_value(json_object_get(first, "xid")), i);
+    }
+    json_decref(all);
+}
+
 int
 main(void)
 {
@@ -120,6 +147,7 @@ main(void)
         cmocka_unit_test(test_receipt_oldest_first),
         cmocka_unit_test(test_receipt_long_list_stays_out),
         cmocka_unit_test(test_receipt_newest_are_shown),
+        cmocka_unit_test(test_receipt_none_is_replaced),
     };
 
     return cmocka_run_group_tests_name("receipt", tests, setup, teardown);

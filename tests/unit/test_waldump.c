@@ -115,6 +115,66 @@ test_waldump_commit_prepared(void **state)
 }
 
 static void
+test_waldump_prepared_and_waiting(void **state)
+{
+    struct waldump *w = waldump_new(0x3000000, 0);
+
+    (void)state;
+    assert_int_equal(
+        feed(w,
+             (const char *const[]){
+                 HEAP("Heap       ", 730, "0/02FFF198", "INSERT off 14 flags 0x00", 16385),
+                 XACT(730, "0/02FFF370", "PREPARE gid both have it: " TIME),
+                 HEAP("Heap       ", 740, "0/0302F198", "INSERT off 14 flags 0x00", 16385),
+                 HEAP("Heap       ", 741, "0/0302F1D8", "INSERT off 15 flags 0x00", 16390),
+                 HEAP("Heap       ", 742, "0/0302F218", "INSERT off 16 flags 0x00", 16390),
+                 XACT(742, "0/0302F300", "ABORT " TIME),
+                 XACT(740, "0/0302F370",
+                      "PREPARE gid a: b: " TIME "; rels(commit): base/5/77; subxacts: 741"),
+                 HEAP("Heap       ", 735, "0/0302F198", "INSERT off 14 flags 0x00", 16385),
+                 XACT(735, "0/0302F370", "PREPARE gid early: " TIME),
+                 XACT(736, "0/0302F370", "PREPARE gid given up: " TIME),
+                 XACT(0, "0/0302F4E8", "ABORT_PREPARED 736: " TIME),
+                 XACT(737, "0/0302F370", "PREPARE gid done: " TIME),
+                 XACT(0, "0/0302F4E8", "COMMIT_PREPARED 737: " TIME), NULL}),
+        1);
+    assert_int_equal(got.xid, 737);
+    assert_int_equal(waldump_waiting(w, 0, &got), 1);
+    assert_int_equal(got.xid, 735);
+    assert_string_equal(got.gid, "early");
+    assert_int_equal(waldump_waiting(w, 735, &got), 1);
+    assert_int_equal(got.xid, 740);
+    assert_string_equal(got.gid, "a: b");
+    assert_string_equal(got.committed, TIME);
+    assert_rows(16385, 1, 0, 0);
+    assert_rows(16390, 1, 0, 0);
+    assert_true(rows_in(77)->replaced);
+    assert_int_equal(waldump_waiting(w, 740, &got), 0);
+    waldump_free(w);
+}
+
+static void
+test_waldump_drops_of_a_whole_schema(void **state)
+{
+    static char line[1 << 20];
+    struct waldump *w = waldump_new(0x3000000, 0);
+    size_t used = (size_t)snprintf(line, sizeof line, "%s",
+                                   XACT(731, "0/0302F058", "COMMIT " TIME "; rels:"));
+
+    (void)state;
+    for (int i = 0; i < 20000; i++)
+        used += (size_t)snprintf(line + used, sizeof line - used, " base/5/%d", 16384 + i);
+    assert_int_equal(waldump_line(w, line, &got), 1);
+    assert_int_equal(got.count, 20000);
+    assert_false(got.partial);
+    assert_true(rows_in(16384)->replaced);
+    assert_true(rows_in(16384 + 19999)->replaced);
+    assert_int_equal(waldump_line(w, XACT(732, "0/0302F059", "COMMIT " TIME), &got), 1);
+    assert_int_equal(got.count, 0);
+    waldump_free(w);
+}
+
+static void
 test_waldump_rows_of_each_kind(void **state)
 {
     struct waldump *w = waldump_new(0x3000000, 0);
@@ -240,6 +300,8 @@ main(void)
         cmocka_unit_test(test_waldump_commit_with_subtransactions),
         cmocka_unit_test(test_waldump_abort_is_not_listed),
         cmocka_unit_test(test_waldump_commit_prepared),
+        cmocka_unit_test(test_waldump_prepared_and_waiting),
+        cmocka_unit_test(test_waldump_drops_of_a_whole_schema),
         cmocka_unit_test(test_waldump_rows_of_each_kind),
         cmocka_unit_test(test_waldump_before_the_fork),
         cmocka_unit_test(test_waldump_tells_unknown_beginnings),
