@@ -2,7 +2,7 @@
  * source: a walsender's stream by libpq, one small state machine. Nothing here blocks.
  *
  *   CONNECTING -> IDENTIFY -> SIZE -> (READ_SLOT -> (MAKE_SLOT -> (READ_SLOT)))
- *                                       -> HISTORY* -> START -> STREAMING
+ *                                       -> HISTORY* -> START -> (MAKE_SLOT -> START) -> STREAMING
  *                                             ^                     |
  *                                             +---- TIMELINE_END ---+
  *
@@ -61,6 +61,7 @@ struct source {
     lsn_t server_lsn;           /* all it had when it was asked */
     bool fresh;                 /* started at 0: from the slot's need */
     bool slot_made;             /* on this connection, or it was there meanwhile */
+    bool slot_missing;          /* START found none */
     lsn_t gone_to;              /* see source_gone; LSN_UNKNOWN: nothing is */
     bool heard; /* something came in the stream: the server has the WAL that was asked for */
     int64_t streams_us; /* since then it streams */
@@ -210,7 +211,7 @@ source_start(struct source *s, const struct identity *expected, timeline_t timel
     s->fresh = lsn == LSN_UNKNOWN;
     s->sqlstate[0] = '\0';
     s->gone_to = LSN_UNKNOWN;
-    s->said_any = s->heard = s->withdraw = s->slot_made = false;
+    s->said_any = s->heard = s->withdraw = s->slot_made = s->slot_missing = false;
     s->said = (struct source_position){0};
     s->due_us = now_us + ANSWER_US;
     s->conn = PQconnectStart(s->conninfo);
@@ -418,11 +419,11 @@ take_size(struct source *s, const PGresult *result)
     if (bytes != s->expected.segment_bytes)
         return fail(ERR_PEER, "PostgreSQL's wal_segment_size is %s, %u bytes are expected",
                     PQgetvalue(result, 0, 0), s->expected.segment_bytes);
-    if (s->slot[0] == '\0' && s->fresh)
+    if (s->slot[0] != '\0' && can_read_slot(s))
+        return read_slot(s);
+    if (s->fresh)
         start_at_server(s);
-    if (s->slot[0] == '\0')
-        return next_history_or_start(s);
-    return can_read_slot(s) ? read_slot(s) : make_slot(s);
+    return next_history_or_start(s);
 }
 
 /* A walsender that has sent all to its end closes the stream, then the connection. */
@@ -474,6 +475,9 @@ command_over(struct source *s, PGresult *result)
         s->history = result; /* given away by source_next, which then goes on */
         return 0;
     case SOURCE_START:
+        if (s->slot_missing && !s->slot_made)
+            return make_slot(s);
+        return take_timeline_end(s, result);
     case SOURCE_TIMELINE_END:
         return take_timeline_end(s, result);
     case SOURCE_IDLE:
@@ -484,16 +488,18 @@ command_over(struct source *s, PGresult *result)
     return 0;
 }
 
-/* An error that is none for us: the slot is there already (before 15 nobody could look), or a
- * timeline has no file. */
+/* An error that is none for us: there is no slot yet (before 15 nobody can look first), or somebody
+ * has made it meanwhile, or a timeline has no file. */
 static bool
-error_is_fine(const struct source *s, const PGresult *result)
+error_is_fine(struct source *s, const PGresult *result)
 {
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
     if (sqlstate == NULL)
         return false;
-    return (s->state == SOURCE_MAKE_SLOT && strcmp(sqlstate, "42710") == 0) ||
+    s->slot_missing = s->state == SOURCE_START && s->slot[0] != '\0' && !s->slot_made &&
+                      strcmp(sqlstate, "42704") == 0;
+    return s->slot_missing || (s->state == SOURCE_MAKE_SLOT && strcmp(sqlstate, "42710") == 0) ||
            (s->state == SOURCE_HISTORY_OF && strcmp(sqlstate, "58P01") == 0);
 }
 

@@ -3,11 +3,12 @@
  *
  * Connects by libpq (replication=true), checks IDENTIFY_SYSTEM against the expected identity, makes
  * its physical slot if it is missing (CREATE_REPLICATION_SLOT name PHYSICAL RESERVE_WAL, from 15 on
- * only when READ_REPLICATION_SLOT has none; on a relay no slot is asked for: slot = ""), fetches
- * the history of every timeline after the requested one up to the server's, and streams from the
- * requested position through every timeline switch: at the end of a timeline it goes on with the
- * next one from the switch point's segment start, its history first. On one connection it never
- * reports a position lower than one it reported, nor one beyond what the server has.
+ * asked by READ_REPLICATION_SLOT, before by START_REPLICATION; on a relay no slot is asked for:
+ * slot = ""), fetches the history of every timeline after the requested one up to the server's, and
+ * streams from the requested position through every timeline switch: at the end of a timeline it
+ * goes on with the next one from the switch point's segment start, its history first. On one
+ * connection it never reports a position lower than one it reported, nor one beyond what the server
+ * has.
  *
  * Pull: source_next gives one item at a time; its bytes stay valid until the next call. Not calling
  * it is back-pressure (walsender waits); status updates go on all the same through source_report.

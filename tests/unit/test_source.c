@@ -599,6 +599,32 @@ test_source_explains_wal_that_is_gone(void **state)
 
 #define LARGE (FRAME_WAL_MAX + 8192)
 
+static const char *version; /* that the server says it is of */
+static bool has_slot;
+static int slots_made, starts;
+
+/* What a server says of its slot. False: the query is none of those. */
+static bool
+answer_of_slot(struct buf *out, const char *query)
+{
+    bool make = strncmp(query, "CREATE_REPLICATION_SLOT", 23) == 0;
+    bool start = strncmp(query, "START_REPLICATION SLOT", 22) == 0;
+
+    slots_made += make;
+    starts += start;
+    if (make && has_slot)
+        pgwire_put_error(out, "ERROR", "42710", "replication slot already exists");
+    else if (make)
+        pgwire_put_complete(out, "CREATE_REPLICATION_SLOT");
+    else if (start && !has_slot)
+        pgwire_put_error(out, "ERROR", "42704", "replication slot does not exist");
+    else
+        return false;
+    has_slot = has_slot || make;
+    pgwire_put_ready(out);
+    return true;
+}
+
 static void
 answer(struct buf *out, const char *query)
 {
@@ -608,6 +634,8 @@ answer(struct buf *out, const char *query)
     const struct pgwire_column size = {"wal_segment_size", OID_TEXT, "16MB", 0};
     uint8_t *wal;
 
+    if (answer_of_slot(out, query))
+        return;
     if (strncmp(query, "START_REPLICATION", 17) == 0) {
         pgwire_put_copy_both(out);
         assert_true(pgwire_reserve_wal(out, LARGE, &wal));
@@ -639,7 +667,7 @@ serve(void *listening)
         if (startup.kind != STARTUP_SESSION && pgwire_startup(&in, &startup) == 0) {
             buf_consume(&in, startup.bytes);
             if (startup.kind == STARTUP_SESSION)
-                pgwire_put_authentication(&out, "15.0", 1);
+                pgwire_put_authentication(&out, version, 1);
             else if (startup.kind == STARTUP_SSL)
                 buf_put_u8(&out, 'N');
         }
@@ -657,9 +685,9 @@ serve(void *listening)
     return NULL;
 }
 
-/* Built with --with-wal-blocksize=64 it sends a megabyte at once. */
+/* A source of that server, up to its WAL, which is too much for a frame. */
 static void
-test_source_refuses_more_wal_than_a_frame_takes(void **state)
+ask_other_make(const char *slot)
 {
     char directory[] = "/tmp/wf-source-XXXXXX", path[64];
     struct server large = {.segment_bytes = 16u << 20};
@@ -667,14 +695,13 @@ test_source_refuses_more_wal_than_a_frame_takes(void **state)
     pthread_t thread;
     int listening;
 
-    (void)state;
     assert_non_null(mkdtemp(directory));
     snprintf(path, sizeof path, "%s/.s.PGSQL.5432", directory);
     assert_int_equal(local_listen(path, 1, &listening), 0);
     assert_int_equal(fcntl(listening, F_SETFL, 0), 0);
     assert_int_equal(pthread_create(&thread, NULL, serve, &listening), 0);
     snprintf(large.conninfo, sizeof large.conninfo, "host=%s port=5432 user=nobody", directory);
-    far_open(&f, &large, "");
+    far_open(&f, &large, slot);
     far_start(&f, 1, 0x1000000);
     run_to_error(&f);
     assert_says("PostgreSQL sends WAL in a message of");
@@ -684,6 +711,28 @@ test_source_refuses_more_wal_than_a_frame_takes(void **state)
     close(listening);
     unlink(path);
     rmdir(directory);
+}
+
+/* Built with --with-wal-blocksize=64 it sends a megabyte at once. */
+static void
+test_source_refuses_more_wal_than_a_frame_takes(void **state)
+{
+    (void)state;
+    version = "15.0";
+    ask_other_make("");
+}
+
+static void
+test_source_makes_no_slot_that_is_there(void **state)
+{
+    (void)state;
+    version = "14.0"; /* it cannot be asked */
+    ask_other_make(SLOT);
+    assert_int_equal(slots_made, 1);
+    assert_int_equal(starts, 2);
+    ask_other_make(SLOT);
+    assert_int_equal(slots_made, 1);
+    assert_int_equal(starts, 3);
 }
 
 static void
@@ -749,6 +798,7 @@ main(void)
         cmocka_unit_test(test_source_takes_all_of_a_server_that_stops),
         cmocka_unit_test(test_source_explains_wal_that_is_gone),
         cmocka_unit_test(test_source_refuses_more_wal_than_a_frame_takes),
+        cmocka_unit_test(test_source_makes_no_slot_that_is_there),
         cmocka_unit_test(test_source_follows_a_promotion),
     };
 
