@@ -55,6 +55,7 @@ struct seed {
     char *from;         /* the primary: p's name of it */
     json_int_t epoch;   /* ... and its epoch */
     json_t *receipt;    /* of what --discard destroys; NULL: nothing */
+    bool shown;         /* ... was told */
     bool archive_stuck; /* of the primary's PostgreSQL: a backup without WAL would wait for it */
     bool size_known;
     uint64_t base_bytes, whole_bytes;
@@ -627,6 +628,7 @@ show_own(struct seed *s)
     char words[256];
     int code = parting_judge(&s->p, true);
 
+    s->shown = true;
     if (code <= 0) {
         job_say(&s->job, "what only %s has, and is destroyed: %s", s->d.at,
                 code == 0 ? "no WAL of its own is in it" : fail_message());
@@ -637,6 +639,23 @@ show_own(struct seed *s)
             parting_words(s->receipt, words, sizeof words));
     receipt_print_tables(json_object_get(s->receipt, "tables"), "    ");
     json_object_set_new(s->receipt, "epoch", json_integer(s->epoch));
+}
+
+/* Before it is too late, also by a command that only goes on: what --discard destroys was shown,
+ * and has its receipt. */
+static int
+discard_own(struct seed *s)
+{
+    int code = 0;
+
+    if (!datadir_occupied(&s->d) || s->options->kept || s->shown)
+        return 0;
+    show_own(s);
+    if (job_consent(&s->job, s->options->yes, "Destroy it?") != 0)
+        return fail(ERR_LOCAL, "%s stays as it is", s->d.at);
+    if (s->receipt != NULL)
+        code = receipt_save(s->job.self->spool, s->receipt);
+    return code;
 }
 
 /* What was right when the copy began may not be any more. 0; ERR_AGAIN: the copy is of no use. */
@@ -668,7 +687,9 @@ step_swap(struct seed *s)
             code = job_stop_postgres(&s->job);
         if (code == 0)
             code = check_copy(s);
-        if (code == 0 && has_to_be_nothing(s))
+        if (code == 0 && s->options->discard)
+            code = discard_own(s);
+        else if (code == 0 && has_to_be_nothing(s))
             code = check_own(s, false);
         if (code < 0) /* promoted in this moment */
             (void)!job_start_postgres(&s->job);

@@ -43,8 +43,17 @@ pg1 -m fast stop
 seed --replace --yes && fail "it is replaced"
 told "walferry rejoin keeps"
 [ ! -e "$DC1_PGDATA/postmaster.pid" ] || fail "it was started"
-step "with --discard it is replaced, and the receipt says what it has cost"
+step "with --discard it is replaced, and the receipt says what it has cost, also when the command only goes on"
+install -m 755 "$WALFERRY_BUILD/killer.so" "$WALFERRY_DEMO/bin/"
+as env WALFERRY_KILL_FILE=seed.job LD_PRELOAD="$WALFERRY_DEMO/bin/killer.so" WALFERRY_KILL_AT=3 ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
+    "$WALFERRY" seed --config "$CONFIG" --member dc1-a --replace --yes --discard </dev/null >"$OUT" 2>&1
+[ $? = 137 ] || fail "not killed: $(cat "$OUT")"
+as rm -r "$DC1_SPOOL/lost" # as if nothing had been known of it then
+seed --replace --yes
+[ $? = 1 ] && told "walferry rejoin keeps" || fail "it is replaced without --discard: $(cat "$OUT")"
 seed --replace --yes --discard || fail "$(cat "$OUT")"
+told "going on at step"
+told "only here, and destroyed for good: exactly 3 transactions"
 follows 1
 [ "$(sql1 "select count(*) from one where n > 10")" = 0 ] || fail "the former primary's rows are there"
 walferry 1 lost --json | jq -e '.[-1] | .exact and .transactions == 3 and .escrow == null' >/dev/null || fail "$(walferry 1 lost --json)"

@@ -187,7 +187,7 @@ fi
 end_load_now
 same
 step "promoted while its new copy lay beside: it is left alone"
-killed_seed 7
+killed_seed 3 seed.job
 [ "$(jq -r .step "$DC2_SPOOL/seed.job")" = verify ] || fail "killed at another step"
 demo cut
 walferry 2 failover --yes --force </dev/null >"$OUT" 2>&1 || fail "failover: $(cat "$OUT")"
