@@ -679,6 +679,8 @@ check_copy(const struct seed *s)
 static int
 step_swap(struct seed *s)
 {
+    bool runs = job_postgres_runs(&s->job) == 1;
+    char why[FAIL_MESSAGE_MAX];
     int code = 0;
 
     if (!datadir_swapped(&s->d) && !datadir_moved(&s->d)) {
@@ -691,8 +693,11 @@ step_swap(struct seed *s)
             code = discard_own(s);
         else if (code == 0 && has_to_be_nothing(s))
             code = check_own(s, false);
-        if (code < 0) /* promoted in this moment */
+        if (code < 0 && runs) { /* promoted in this moment */
+            snprintf(why, sizeof why, "%s", fail_message());
             (void)!job_start_postgres(&s->job);
+            fail(code, "%s", why);
+        }
     }
     return code == 0 ? datadir_swap(&s->d) : code;
 }
