@@ -74,7 +74,7 @@ look_at_role(struct agent *a, int64_t now_us)
     if (f->role == ROLE_PRIMARY)
         for (size_t i = 0; i < a->links; i++)
             sender_forget(&a->link[i].sender);
-    if (f->role == ROLE_STANDBY)
+    if (f->role == ROLE_STANDBY && !receiver_live(&a->receiver)) /* else it tells of now */
         receiver_forget(&a->receiver);
     f->role = a->role;
     trend_clear(&f->produced);
