@@ -219,6 +219,7 @@ take_over(int from)
 
     assert_int_equal(recvmsg(from, &m, MSG_CMSG_CLOEXEC), 1);
     memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof fd);
+    assert_int_equal(recv(from, &byte, 1, 0), 1); /* ... and only ours is open */
     return fd;
 }
 
@@ -242,6 +243,8 @@ start_dialler(const char *cwd)
         fd = connect_to(path);
         hand_over(pair[1], fd);
         close(fd);
+        if (send(pair[1], "", 1, 0) != 1) /* ours is not open any more */
+            _exit(1);
     }
     _exit(0);
 }
