@@ -31,7 +31,7 @@ expect 20 level
 step "the primary's PostgreSQL is dead, its agent lives, the line is slow: the rest is shipped first"
 sql2 "select pg_wal_replay_pause()" >/dev/null
 demo wan 20 2
-sql1 "create table last as select n, md5(random()::text) as x from generate_series(1, 120000) n" >/dev/null
+sql1 "create table last as select n, md5(random()::text) as x from generate_series(1, 700000) n" >/dev/null
 rows=$(sql1 "select count(*), md5(string_agg(x, '' order by n)) from last")
 kill_postgres 1
 failover --yes &
