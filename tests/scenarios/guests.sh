@@ -35,6 +35,27 @@ expect 10 '[ "$(field 2 ".relay.guests[].application")" = copy ]'
 walferry 2 status | grep -q "guest of the relay: 'copy' (process" || fail "status does not name the guest"
 [ "$(field 2 .receiving.standby_connected)" = true ] || fail "the local standby is not known"
 
+step "pg_receivewal --slot begins by itself in an empty folder, with the oldest WAL here"
+received=$WALFERRY_DEMO/dc2/received
+as mkdir "$received"
+as "$PGBIN/pg_ctl" -D "$GUEST" -m fast -w stop >/dev/null 2>&1 # the only guest's place
+sql1 "select pg_switch_wal()" >/dev/null
+sql1 "create table switched as select 1" >/dev/null
+expect 30 level
+end=$(sql1 "select pg_current_wal_flush_lsn()")
+expect 20 '[ "$(field 2 ".relay.guests | length")" = 0 ]'
+as timeout 60 "$PGBIN/pg_receivewal" -d "host=$WALFERRY_DEMO/dc2/run port=5432 user=walferry" -D "$received" --slot barman \
+    -n -E "$end" >"/tmp/wf-$$.out" 2>&1 || fail "pg_receivewal: $(cat "/tmp/wf-$$.out")"
+rm -f "/tmp/wf-$$.out"
+for file in "$received"/*[0-9A-F]; do
+    [ -e "$file" ] || fail "it has no complete segment"
+    cmp "$file" "$WALFERRY_DEMO/dc2/spool/${file##*/}" || fail "${file##*/} is not what the spool has"
+done
+[ "$(ls "$received" | head -1)" = "$(ls "$WALFERRY_DEMO/dc2/spool" | grep -E '^[0-9A-F]{24}$' | head -1)" ] ||
+    fail "it does not begin with the oldest: $(ls "$received" | head -1)"
+as "$PGBIN/pg_ctl" -D "$GUEST" -l "$GUEST/log" -w start >/dev/null 2>&1 || fail "the guest does not start again"
+expect 30 '[ "$(field 2 ".relay.guests[].application")" = copy ]'
+
 step "the places of the guests are all taken: one more is told, and the log says it"
 relay_of | grep -q 'relay_guests' || fail "one more: $(relay_of)"
 says 2 'relay: a guest .*turned away.*relay_guests' || fail "the agent does not say so"
