@@ -120,7 +120,9 @@ static int
 copy_file(struct copying *c, const char *path, const struct stat *about, bool configuration)
 {
     char *text = malloc(SETTINGS_BYTES_MAX);
-    mode_t mode = about->st_mode & 07777;
+    /* of a key that is ours PostgreSQL takes no group's right to read it, as it does of root's */
+    bool ours = about->st_uid == geteuid() || fnmatch("*.key", path, 0) != 0;
+    mode_t mode = about->st_mode & (ours ? 07777 : 0600);
     const char *name;
     int from = -1, to = -1, code = 0;
     ssize_t got;
@@ -245,7 +247,8 @@ walk(struct copying *c, const char *base, const char *path, int depth,
             continue;
         if (S_ISDIR(about.st_mode) && depth < DEPTH_MAX)
             code = walk(c, base, below, depth + 1, visit);
-        else if (S_ISLNK(about.st_mode) || (S_ISREG(about.st_mode) && is_setting(e->d_name)))
+        else if (S_ISLNK(about.st_mode) || (S_ISREG(about.st_mode) && is_setting(e->d_name) &&
+                                            about.st_size < SETTINGS_BYTES_MAX))
             code = visit(c, below, &about);
     }
     closedir(dir);
