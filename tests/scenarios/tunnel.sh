@@ -115,6 +115,8 @@ refuses "replication with SQL" "is physical: replication=true" replicate "IDENTI
 refuses "pg_receivewal --create-slot" "is temporary and physical" as "$PGBIN/pg_receivewal" -d "$TUNNEL" -U walferry --slot thief --create-slot
 [ "$(slots)" = "$before" ] || fail "slots are $(slots), were $before"
 sql1 "select pg_drop_replication_slot('archive')" >/dev/null
+as "$PGBIN/pg_basebackup" -d "$TUNNEL" -U walferry -D "$WALFERRY_DEMO/copy0" -X stream -c fast >"$WALFERRY_DEMO/copy0.log" 2>&1 ||
+    fail "a copy with its own WAL, by a temporary slot: $(cat "$WALFERRY_DEMO/copy0.log")"
 as mkdir "$WALFERRY_DEMO/received"
 as "$PGBIN/pg_receivewal" -d "$TUNNEL" -U walferry -D "$WALFERRY_DEMO/received" -n >"$WALFERRY_DEMO/received.log" 2>&1 &
 receiver=$!
@@ -133,7 +135,7 @@ done
 step "four copies at once, under load"
 load 60
 for n in 1 2 3 4; do
-    as "$PGBIN/pg_basebackup" -d "$TUNNEL" -U walferry -D "$WALFERRY_DEMO/copy$n" -X $([ $n = 1 ] && echo stream || echo none) -c fast >"$WALFERRY_DEMO/copy$n.log" 2>&1 &
+    as "$PGBIN/pg_basebackup" -d "$TUNNEL" -U walferry -D "$WALFERRY_DEMO/copy$n" -X none -c fast >"$WALFERRY_DEMO/copy$n.log" 2>&1 &
     copy[n]=$!
 done
 expect 20 '[ "$(field 1 .tunnel.streams)" -ge 4 ]'
