@@ -120,7 +120,7 @@ as "$PGBIN/pg_basebackup" -d "$TUNNEL" -U walferry -D "$WALFERRY_DEMO/copy0" -X 
 as mkdir "$WALFERRY_DEMO/received"
 as "$PGBIN/pg_receivewal" -d "$TUNNEL" -U walferry -D "$WALFERRY_DEMO/received" -n >"$WALFERRY_DEMO/received.log" 2>&1 &
 receiver=$!
-expect 20 'ls "$WALFERRY_DEMO/received" | grep -q "^0000"'
+expect 20 'sql1 "select pg_logical_emit_message(true, '"'a', 'b'"')"; ls "$WALFERRY_DEMO/received" | grep -q "^0000"' # an idle server sends nothing
 pkill -P $receiver; kill $receiver 2>/dev/null; wait $receiver 2>/dev/null
 
 step "the far agent and its relay, both ways"
