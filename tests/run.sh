@@ -72,7 +72,8 @@ if [ "${WALFERRY_THREAD:-}" = 1 ] || [ ${#names[@]} = 0 ]; then
     build "$BUILD-thread" thread
     # a kernel that spreads addresses widely puts them where this sanitizer has its own
     ! setarch "$(uname -m)" -R true 2>/dev/null || WRAP="setarch $(uname -m) -R"
-    run "$BUILD-thread" -L unit ${pattern:+-R "^($pattern)\$"} -- ${names[*]:-ship lanes tunnel}
+    # the spool's test is one thread in which each call fails once: minutes here, for nothing
+    run "$BUILD-thread" -L unit -E '^spool$' ${pattern:+-R "^($pattern)\$"} -- ${names[*]:-ship lanes tunnel}
 fi
 rm -rf "$OUT"
 echo "$passed passed, $failed failed"
