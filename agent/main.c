@@ -136,7 +136,7 @@ static const struct command commands[] = {
      "  --replace       instead of the copy that is here, which stays until the new one follows\n"
      "  --yes           do not ask\n"
      "  --discard       also the commits that only the data here has; they are shown first\n"
-     "  --force         also instead of a copy that does not get on\n"
+     "  --force         also where pg_wal is a link, or instead of a copy that does not get on\n"
      "  --rate BYTES    per second, as in 20MB\n"
      "  --map OLD=NEW   where a tablespace goes; several with ',' between"},
     {"set", command_set, OPTION_PLACE, 0, 1, "KEY=VALUE",
