@@ -138,12 +138,18 @@ sound
 
 step "the file system is full of other things, the outbox is on it, too: what the slot keeps is next to nothing of what is missing"
 kill_agent 1 TERM
-as sed -i "/^on_full/d; s|^outbox .*|outbox = $WALFERRY_DEMO/wal/out|; s/^pg_wal_reserve.*/pg_wal_reserve = 25%, 16GB/" "$CONFIG"
-as fallocate -l $(($(free_mb wal) - 15))M "$WALFERRY_DEMO/wal/other"
+as sed -i "/^on_full/d; s|^outbox .*|outbox = $WALFERRY_DEMO/wal/out|; s/^pg_wal_reserve.*/pg_wal_reserve = 50%, 16GB/" "$CONFIG"
+fill() { # what a checkpoint has removed is room again
+    sql1 checkpoint >/dev/null
+    local more=$(($(free_mb wal) - 30))
+    [ $more -le 0 ] || as fallocate -l ${more}M "$(as mktemp "$WALFERRY_DEMO/wal/other.XXXX")" || fail "cannot fill"
+}
+fill
 start_agent 1
 expect 20 '[ "$(field 1 .links[0].state)" = up ] && level'
 demo cut
 wal '[ "$(field 1 .guard.retained_bytes)" -gt 2000000 ]'
+fill
 expect 20 '[ "$(field 1 .guard.step)" = outbox ]'
 [ "$(field 1 .guard.reserve_bytes)" -gt $(($(free_mb wal) << 20)) ] || fail "$(free_mb wal) MB free, and not short of it: $(field 1 .guard)"
 ! wait_for 5 '[ -s "$DC1_SPOOL/gaps" ]' || fail "let go for nothing: $(cat "$DC1_SPOOL/gaps")"
