@@ -48,6 +48,17 @@ receiver_judge(const struct receiver *r, const struct hello *hello)
     return spool_check_history(r->spool, hello->timeline, hello->history, hello->history_bytes);
 }
 
+/* Is lsn on the lineage of the primary that says HELLO? A standby elsewhere asks for what nobody has. */
+static bool
+has_wal(const struct hello *hello, timeline_t timeline, lsn_t lsn)
+{
+    lsn_t fork;
+
+    return timeline == hello->timeline ||
+           (history_switch_point(hello->history, hello->history_bytes, timeline, &fork) &&
+            lsn <= fork);
+}
+
 int
 receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
                 timeline_t wanted_timeline, lsn_t wanted, uint64_t config_digest, int64_t now_us)
@@ -61,7 +72,7 @@ receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
         return code;
     if (!spool_empty(r->spool)) {
         spool_resume(r->spool, &f.accept.timeline, &f.accept.lsn);
-    } else if (wanted != LSN_UNKNOWN) {
+    } else if (wanted != LSN_UNKNOWN && has_wal(hello, wanted_timeline, wanted)) {
         f.accept.timeline = wanted_timeline;
         f.accept.lsn = segment_start(wanted, hello->identity.segment_bytes);
         code = spool_begin(r->spool, wanted_timeline, f.accept.lsn);

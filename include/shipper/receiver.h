@@ -71,7 +71,7 @@ int receiver_judge(const struct receiver *r, const struct hello *hello);
 
 /*
  * Start a session that was judged: adopt identity and history, say ACCEPT. wanted_* is where an
- * empty spool shall start (0, 0: where the slot does).
+ * empty spool shall start (0, 0, or off the primary's lineage: where the slot does).
  */
 int receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
                     timeline_t wanted_timeline, lsn_t wanted, uint64_t config_digest,

@@ -284,6 +284,22 @@ test_receiver_refuses_a_forked_timeline(void **state)
     assert_int_equal(spool.timeline, 1);
 }
 
+/* A standby that left the primary's lineage asks for what nobody has, and no spool begins there. */
+static void
+test_receiver_begins_nowhere_past_a_fork(void **state)
+{
+    struct hello hello = hello_of(2, "1\t0/1001000\tno reason\n");
+
+    (void)state;
+    assert_int_equal(receiver_accept(&receiver, &back, &hello, 1, FIRST + 3 * MB, 8, 0), 0);
+    assert_true(spool_empty(&spool));
+    assert_int_equal(receiver_accept(&receiver, &back, &hello, 3, FIRST, 8, 0), 0);
+    assert_true(spool_empty(&spool));
+    assert_int_equal(receiver_accept(&receiver, &back, &hello, 1, FIRST + 4096, 8, 0), 0);
+    assert_int_equal(spool.start, FIRST);
+    assert_int_equal(spool.timeline, 1);
+}
+
 static void
 test_receiver_refuses_a_hole(void **state)
 {
@@ -540,6 +556,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_receiver_leaves_the_start_to_the_slot, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_refuses_another_cluster, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_refuses_a_forked_timeline, make, drop),
+        cmocka_unit_test_setup_teardown(test_receiver_begins_nowhere_past_a_fork, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_refuses_a_hole, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_refuses_other_bytes, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_hears_that_a_stream_will_not_come, make,
