@@ -48,7 +48,7 @@ receiver_judge(const struct receiver *r, const struct hello *hello)
     return spool_check_history(r->spool, hello->timeline, hello->history, hello->history_bytes);
 }
 
-/* Is lsn on the lineage of the primary that says HELLO? A standby elsewhere asks for what nobody has. */
+/* Is lsn on the lineage of the primary that says HELLO? Elsewhere nobody has what is asked for. */
 static bool
 has_wal(const struct hello *hello, timeline_t timeline, lsn_t lsn)
 {
