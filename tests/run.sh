@@ -51,6 +51,7 @@ run() { # FOLDER CTEST-OPTION ... -- SCENARIO ...
     wait
     passed=$((passed + $(grep -c '^ok ' "$OUT/scenarios")))
     failed=$((failed + $(grep -c '^not ok ' "$OUT/scenarios")))
+    grep -hE '^ *[0-9]+/[0-9]+ Test .*\*\*\*|^not ok ' "$OUT/ctest" "$OUT/scenarios" >>"$OUT/failed"
 }
 
 chosen() { # SCENARIO ...: those of them that were asked for
@@ -75,6 +76,7 @@ if [ "${WALFERRY_THREAD:-}" = 1 ] || [ ${#names[@]} = 0 ]; then
     # the spool's test is one thread in which each call fails once: minutes here, for nothing
     run "$BUILD-thread" -L unit -E '^spool$' ${pattern:+-R "^($pattern)\$"} -- ${names[*]:-ship lanes tunnel}
 fi
+cut -c1-400 "$OUT/failed" # once more, beside the sum: the output before it is long
 rm -rf "$OUT"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
