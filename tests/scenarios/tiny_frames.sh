@@ -27,6 +27,7 @@ alive
 same_segments
 
 step "the same with a rate limit"
+walferry 1 set compression=auto >/dev/null || fail "set compression" # uncompressed they are no tiny ones
 walferry 1 set rate_limit=100kB >/dev/null || fail "set rate_limit"
 pile_up
 kill -CONT "$standby"
