@@ -7,8 +7,8 @@
  * its name, and what it does not take is refused with its help. The config and which member this is
  * are found here, once, so that a command begins with both in its hands.
  */
-#include "command.h"
-#include "restore.h"
+#include "commands/command.h"
+#include "commands/restore_command.h"
 
 #include "base/fail.h"
 

@@ -2,7 +2,7 @@
  * fuzz_config: any bytes at all as a config. What is accepted must be whole: bounded strings, two
  * members or more, every value that the agent relies on in place; what is refused says why.
  */
-#include "agent/config.c"
+#include "agent/config/config.c"
 
 #include <assert.h>
 

@@ -3,9 +3,9 @@
  * agent (which may come from another member, through a tunnel), a pool's file inside a request, or
  * what an agent answers (another host may have written it).
  */
-#include "agent/control.c"
-#include "agent/poolfile.h"
-#include "agent/show.h"
+#include "agent/control/control.c"
+#include "agent/config/pool_file.h"
+#include "agent/control/show.h"
 
 #include <assert.h>
 

@@ -2,8 +2,8 @@
  * fuzz_frame: any bytes at all from another agent. Frames are taken one after the other; a WAL
  * frame that decodes must be encoded again to bytes that decode to the same.
  */
-#include "shipper/codec.c"
-#include "shipper/frame.c"
+#include "shipper/wire/codec.c"
+#include "shipper/wire/frame.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,8 +2,8 @@
  * fuzz_gate: any bytes at all from a client of a tunnel, in pieces. In whatever pieces they come,
  * what passes is the same, and it is a run of what came: nothing is added, nothing overtakes.
  */
-#include "shipper/gate.c"
-#include "shipper/pgwire.c"
+#include "shipper/tunnel/gate.c"
+#include "shipper/replication/pgwire.c"
 
 #include <assert.h>
 #include <stdlib.h>

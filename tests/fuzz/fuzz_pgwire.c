@@ -2,7 +2,7 @@
  * fuzz_pgwire: any bytes at all from a client of the relay. The first byte chooses: a start-up
  * packet, messages, the inside of a copy message, or a command's text.
  */
-#include "shipper/pgwire.c"
+#include "shipper/replication/pgwire.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

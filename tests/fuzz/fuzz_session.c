@@ -11,9 +11,9 @@
  * to the window. As long as the disk is well, no far side makes it look ill, nor the receiver wait
  * for a flush that does not help.
  */
-#include "shipper/codec.h"
-#include "shipper/receiver.h"
-#include "shipper/sender.h"
+#include "shipper/wire/codec.h"
+#include "shipper/receiver/receiver.h"
+#include "shipper/sender/sender.h"
 
 #include "base/clock.h"
 #include "base/fail.h"

@@ -3,7 +3,7 @@
  * its content. What is kept lies below its member's folder, under a name that gives the path back,
  * with a mode that lets nobody else write it, nor read a key; it is listed as it came.
  */
-#include "agent/site.c"
+#include "agent/files/site_files.c"
 
 #include <assert.h>
 #include <ftw.h>

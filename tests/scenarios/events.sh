@@ -10,7 +10,7 @@ quiet() { [ "$(field "$1" '[.events[] | select(.id != "WF007" and .id != "WF008"
 again() { kill_agent "$1"; start_agent "$1"; expect 15 "[ \"\$(field $1 .pool)\" = demo ]"; }
 
 step "every id has its line in the manual"
-for id in $(grep -oE '"WF[0-9]{3}"' "$ROOT/agent/events.c" | tr -d '"'); do
+for id in $(grep -oE '"WF[0-9]{3}"' "$ROOT/agent/monitor/events.c" | tr -d '"'); do
     grep -q "^| $id " "$ROOT/README.md" || fail "$id is not in README.md"
 done
 

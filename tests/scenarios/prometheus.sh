@@ -30,7 +30,7 @@ step "the rules' own tests"
 cd "$ROOT/conf/prometheus" || exit 1
 out=$(promtool check config prometheus.yml 2>&1) || fail "$out"
 out=$(promtool test rules walferry.test.yml 2>&1) || fail "$out"
-for id in $(grep -oE '"WF[0-9]{3}"' "$ROOT/agent/events.c" | tr -d '"'); do
+for id in $(grep -oE '"WF[0-9]{3}"' "$ROOT/agent/monitor/events.c" | tr -d '"'); do
     grep -q "walferry_event_active{id=\"$id\"}" walferry.rules.yml && grep -q "id=\"$id\"" walferry.test.yml || fail "$id has no alert, or none that is tested"
 done
 for alert in $(sed -n 's/.*- alert: //p' walferry.rules.yml); do
@@ -44,7 +44,7 @@ for file in "$ROOT"/conf/grafana/*.json; do
 done
 for name in $(cat "$ROOT"/conf/grafana/*.json "$ROOT/conf/prometheus/walferry.rules.yml" | grep -oE 'walferry_[a-z_]+' | sed 's/_bucket$//' | sort -u); do
     case $name in walferry_) continue ;; esac # a pattern's beginning
-    grep -q "\"$name\"" "$ROOT/agent/metrics.c" || fail "no agent has $name"
+    grep -q "\"$name\"" "$ROOT/agent/web/metrics.c" || fail "no agent has $name"
 done
 
 start_pool

@@ -25,9 +25,9 @@
 
 #include "base/clock.h"
 #include "base/fail.h"
-#include "shipper/codec.h"
-#include "shipper/receiver.h"
-#include "shipper/sender.h"
+#include "shipper/wire/codec.h"
+#include "shipper/receiver/receiver.h"
+#include "shipper/sender/sender.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

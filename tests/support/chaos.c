@@ -9,10 +9,10 @@
  */
 #include "base/clock.h"
 #include "base/fail.h"
-#include "shipper/codec.h"
-#include "shipper/frame.h"
-#include "shipper/inlet.h"
-#include "shipper/window.h"
+#include "shipper/wire/codec.h"
+#include "shipper/wire/frame.h"
+#include "shipper/receiver/inlet.h"
+#include "shipper/wire/window.h"
 
 #include <fcntl.h>
 #include <poll.h>

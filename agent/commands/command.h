@@ -1,0 +1,59 @@
+/*
+ * command: what the command line is made of. A command is a row in main.c's table and a function in
+ * the file of its name; main has read the options, loaded the config and found out which member
+ * this is before it calls. An option is there only if the command's row takes it.
+ */
+#ifndef AGENT_COMMANDS_COMMAND_H
+#define AGENT_COMMANDS_COMMAND_H
+
+#include "config/config.h"
+
+#include <stdbool.h>
+
+struct options {
+    const char *config_file, *member, *from, *reason; /* NULL: not given */
+    const char *timeout;                     /* as written: a duration */
+    const char *rate, *map;                  /* of seed; NULL: not given */
+    bool json, yes, dry_run, force, watch, applied, replace, discard, pool, local, no_tunnel;
+    bool kept;   /* no option: what only the data here has is in escrow, a rejoin calls seed */
+    int watch_s; /* interval of --watch; default 1 */
+    const char *const *args;
+    int arg_count;
+};
+
+/* Each returns the exit code: 0 done, 1 failed or refused, 2 usage or config; check and validate
+ * have their own. */
+int command_agent(const struct config *config, const struct member *self,
+                  const struct options *options);
+int command_receive(const struct config *config, const struct member *self,
+                    const struct options *options);
+int command_fetch(const struct config *config, const struct member *self,
+                  const struct options *options);
+int command_status(const struct config *config, const struct member *self,
+                   const struct options *options);
+int command_check(const struct config *config, const struct member *self,
+                  const struct options *options);
+int command_config(const struct config *config, const struct member *self,
+                   const struct options *options);
+int command_files(const struct config *config, const struct member *self,
+                  const struct options *options);
+int command_sync(const struct config *config, const struct member *self,
+                 const struct options *options);
+int command_seed(const struct config *config, const struct member *self,
+                 const struct options *options);
+int command_set(const struct config *config, const struct member *self,
+                const struct options *options);
+int command_events(const struct config *config, const struct member *self,
+                   const struct options *options);
+int command_validate(const struct config *config, const struct member *self,
+                     const struct options *options);
+int command_gaps(const struct config *config, const struct member *self,
+                 const struct options *options);
+int command_failover(const struct config *config, const struct member *self,
+                     const struct options *options);
+int command_rejoin(const struct config *config, const struct member *self,
+                   const struct options *options);
+int command_lost(const struct config *config, const struct member *self,
+                 const struct options *options);
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * fetch: restore_command's program. In come PostgreSQL's %f and %p, out goes a whole segment or
+ * history file of the local spool, where PostgreSQL wants it (relative to its data directory, which
+ * is the current one), or nothing where the relay should be asked (restore_command.h). It works with the
+ * agent down. With --from, which rejoin gives to pg_rewind, what is not here is asked of that
+ * primary's PostgreSQL through the tunnel.
+ *
+ * Exit 0 or 1 and nothing else (restore_command.h). A file that is not there is asked for all the time: not
+ * a word of it.
+ */
+#include "commands/command.h"
+#include "jobs/primary.h"
+#include "commands/restore_command.h"
+
+#include "base/fail.h"
+#include "shipper/wal/spool.h"
+
+#include <stdio.h>
+
+int
+command_fetch(const struct config *config, const struct member *self, const struct options *options)
+{
+    PGconn *present;
+    int code;
+
+    if (options->from == NULL && restore_offered(self->run, self->spool, options->args[0]))
+        return 1;
+    code = spool_fetch(self->spool, options->args[0], options->args[1]);
+    if (code == ERR_AGAIN && options->from != NULL) {
+        code = present_connect(config, self, "postgres", &present);
+        if (code == 0) {
+            code = present_fetch(present, options->args[0], options->args[1]);
+            PQfinish(present);
+        }
+    }
+    if (code < 0 && code != ERR_AGAIN)
+        fprintf(stderr, "walferry fetch: %s\n", fail_message());
+    return code == 0 ? 0 : 1;
+}

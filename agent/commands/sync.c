@@ -1,0 +1,197 @@
+/*
+ * sync: wait until what was committed before now is durable on the other site (or applied there),
+ * on either end of a link. It asks the agent's status again and again: the age of what is durable
+ * is below the time that has passed since the start when, and only when, everything of before is.
+ *
+ * Where the primary's PostgreSQL is down there is no now: on its host, the agent ships what is
+ * left in pg_wal, and the end of that is waited for, until the server is back. A link that is not
+ * up now, or ends, has forgotten that it was asked: it is asked again.
+ */
+#include "commands/command.h"
+#include "control/control.h"
+#include "control/show.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/lsn.h"
+#include "base/text.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TURN_MS     100
+#define TELL_US     (1 * SECOND_US)
+#define DRAIN_US    (1 * SECOND_US)
+#define TIMEOUT_US  (60 * SECOND_US)
+#define TIMEOUT_MAX (7 * 86400 * SECOND_US)
+
+struct sync {
+    const char *what; /* "flushed" or "applied" */
+    const char *only; /* member that is meant; NULL: all */
+    int64_t began_us, asked_us;
+    json_t *report;
+    bool draining;
+    int64_t drain_us; /* asked for last */
+};
+
+static void
+keep(void *context, json_t *line)
+{
+    struct sync *s = context;
+
+    if (json_object_get(line, "pool") == NULL) /* not the last line, "done" */
+        return;
+    json_decref(s->report);
+    s->report = json_incref(line);
+}
+
+static bool
+postgres_is(const json_t *report, const char *state)
+{
+    return strcmp(show_word(json_object_get(report, "postgres"), "state", ""), state) == 0;
+}
+
+/* Is all of before there? For a dead server: all that it left. */
+static bool
+is_level(const struct sync *s, const json_t *stream)
+{
+    const json_t *position = json_object_get(stream, s->what);
+    const json_t *lag = json_object_get(position, "lag_seconds");
+    lsn_t end, here;
+
+    if (s->draining)
+        return lsn_parse(show_word(stream, "drained", ""), &end) &&
+               lsn_parse(show_word(position, "lsn", ""), &here) && here >= end;
+    return json_is_number(lag) &&
+           json_number_value(lag) * (double)SECOND_US < (double)(s->asked_us - s->began_us);
+}
+
+static void
+tell(const struct sync *s, const json_t *stream, const char *peer)
+{
+    const json_t *position = json_object_get(stream, s->what);
+    const json_t *shipping = json_object_get(stream, "shipping");
+    const char *why = show_word(shipping, "reason", show_word(stream, "reason", NULL));
+    char behind[32], lag[32], level[32];
+
+    printf("%s: %s behind, as of %s ago", peer,
+           show_bytes(json_object_get(position, "behind_bytes"), behind, sizeof behind),
+           show_seconds(json_object_get(position, "lag_seconds"), lag, sizeof lag));
+    if (json_is_number(json_object_get(shipping, "level_in_seconds")))
+        printf(", level in %s",
+               show_seconds(json_object_get(shipping, "level_in_seconds"), level, sizeof level));
+    printf("%s%s\n", why != NULL ? ": " : "", why != NULL ? why : "");
+    fflush(stdout);
+}
+
+/* How many streams of this member are not level yet; each of them told when `told`. */
+static int
+count_late(const struct sync *s, bool told, int *ret_streams)
+{
+    const json_t *links = json_object_get(s->report, "links"), *link;
+    const json_t *receiving = json_object_get(s->report, "receiving");
+    int late = 0;
+    size_t i;
+
+    *ret_streams = 0;
+    json_array_foreach (links, i, link) {
+        const char *to = show_word(link, "to", "");
+
+        if (s->only != NULL && strcmp(s->only, to) != 0)
+            continue;
+        ++*ret_streams;
+        late += !is_level(s, link);
+        if (told && !is_level(s, link))
+            tell(s, link, to);
+    }
+    if (json_is_object(receiving) &&
+        (s->only == NULL || strcmp(s->only, show_word(s->report, "member", "")) == 0)) {
+        ++*ret_streams;
+        late += !is_level(s, receiving);
+        if (told && !is_level(s, receiving))
+            tell(s, receiving, show_word(s->report, "member", "here"));
+    }
+    return late;
+}
+
+/* For as long as the server is down. */
+static int
+ask_drain(struct sync *s, const struct member *self)
+{
+    if (s->draining && postgres_is(s->report, "up"))
+        s->draining = false;
+    if (!s->draining && (!postgres_is(s->report, "down") ||
+                         json_array_size(json_object_get(s->report, "links")) == 0))
+        return 0;
+    if (s->draining && s->asked_us - s->drain_us < DRAIN_US)
+        return 0;
+    if (!s->draining)
+        printf("the PostgreSQL of %s is down: what it left in pg_wal is shipped\n", self->name);
+    fflush(stdout);
+    s->draining = true;
+    s->drain_us = s->asked_us;
+    return control_ask(self->run, json_pack("{s:s}", "command", "drain"), show_line, NULL);
+}
+
+static int
+ask(struct sync *s, const struct config *config, const struct member *self)
+{
+    int code;
+
+    s->asked_us = clock_us();
+    code = control_ask(self->run, json_pack("{s:s}", "command", "status"), keep, s);
+    if (code == 0)
+        code = ask_drain(s, self);
+    if (code < 0)
+        fprintf(stderr,
+                "walferry sync: %s; is the agent of %s running? (systemctl start walferry@%s)\n",
+                fail_message(), self->name, config->name);
+    return code;
+}
+
+int
+command_sync(const struct config *config, const struct member *self, const struct options *options)
+{
+    struct sync s = {.what = options->applied ? "applied" : "flushed",
+                     .only = options->arg_count > 0 ? options->args[0] : NULL,
+                     .began_us = clock_us()};
+    int64_t timeout_us = TIMEOUT_US, told_us = s.began_us;
+    char took[32];
+    int code, late, streams = 0;
+
+    if (options->timeout != NULL &&
+        text_take_duration(options->timeout, TIMEOUT_MAX, &timeout_us) < 0) {
+        fprintf(stderr, "walferry sync: --timeout: %s; allowed: 1s to 7d, as in 30s, 10min\n",
+                fail_message());
+        return 2;
+    }
+    if (s.only != NULL && config_member(config, s.only) == NULL) {
+        fprintf(stderr, "walferry sync: %s has no member %s\n", config->file, s.only);
+        return 2;
+    }
+    for (;;) {
+        bool told = clock_us() - told_us >= TELL_US;
+
+        code = ask(&s, config, self);
+        late = code == 0 ? count_late(&s, told, &streams) : 0;
+        if (code != 0 || late == 0 || clock_us() - s.began_us >= timeout_us)
+            break;
+        told_us = told ? clock_us() : told_us;
+        poll(NULL, 0, TURN_MS);
+    }
+    text_duration(took, sizeof took, clock_us() - s.began_us);
+    if (code == 0 && streams == 0)
+        fprintf(stderr, "walferry sync: %s ships nothing to %s: see walferry status\n", self->name,
+                s.only != NULL ? s.only : "another member");
+    else if (code == 0 && late > 0) {
+        count_late(&s, true, &streams);
+        fprintf(stderr,
+                "walferry sync: not everything of before is %s on the other site after %s\n",
+                options->applied ? "applied" : "durable", took);
+    } else if (code == 0)
+        printf("everything of before is %s on the other site, after %s\n",
+               options->applied ? "applied" : "durable", took);
+    json_decref(s.report);
+    return code == 0 && late == 0 && streams > 0 ? 0 : 1;
+}

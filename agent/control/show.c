@@ -1,0 +1,121 @@
+#include "control/show.h"
+
+#include "base/clock.h"
+#include "base/text.h"
+
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+const char *
+show_word(const json_t *json, const char *key, const char *missing)
+{
+    const char *text = json_string_value(json_object_get(json, key));
+
+    return text != NULL ? text : missing;
+}
+
+const char *
+show_seconds(const json_t *value, char *out, size_t size)
+{
+    if (!json_is_number(value))
+        snprintf(out, size, "unknown");
+    else
+        text_duration(out, size, (int64_t)(json_number_value(value) * (double)SECOND_US));
+    return out;
+}
+
+const char *
+show_bytes(const json_t *value, char *out, size_t size)
+{
+    if (!json_is_number(value) || json_number_value(value) < 0)
+        snprintf(out, size, "unknown");
+    else
+        text_bytes(out, size, (uint64_t)json_number_value(value));
+    return out;
+}
+
+void
+show_line(void *context, json_t *line)
+{
+    const char *text = show_word(line, "text", NULL);
+
+    (void)context;
+    if (text != NULL)
+        printf("%s\n", text);
+    fflush(stdout);
+}
+
+/* What diff prints, made safe for a terminal. */
+static void
+pass_on(int fd)
+{
+    FILE *in = fdopen(fd, "r");
+    char *line = NULL;
+    size_t size = 0;
+    ssize_t length;
+
+    while (in != NULL && (length = getline(&line, &size, in)) > 0)
+        fwrite(text_make_safe(line, (size_t)length), 1, (size_t)length, stdout);
+    fflush(stdout);
+    free(line);
+    if (in != NULL)
+        fclose(in);
+    else
+        close(fd);
+}
+
+static pid_t
+start_diff(const char *file, const char *label, int *ret_to, int *ret_from)
+{
+    const char *const argv[] = {"diff", "-uN", "--label", file, "--label",
+                                label,  "--",  file,      "-",  NULL};
+    int to[2], from[2];
+    pid_t child;
+
+    if (pipe2(to, O_CLOEXEC) < 0)
+        return -1;
+    if (pipe2(from, O_CLOEXEC) < 0) {
+        close(to[0]);
+        close(to[1]);
+        return -1;
+    }
+    child = fork();
+    if (child == 0) {
+        dup2(to[0], STDIN_FILENO);
+        dup2(from[1], STDOUT_FILENO);
+        execvp(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    close(to[0]);
+    close(from[1]);
+    *ret_to = to[1];
+    *ret_from = from[0];
+    return child;
+}
+
+int
+show_diff(const char *file, const char *label, const char *text, size_t length)
+{
+    int status = -1, to, from;
+    pid_t child;
+
+    fflush(stdout);
+    child = start_diff(file, label, &to, &from);
+    if (child > 0) {
+        if (write(to, text, length) < 0)
+            perror("walferry: diff does not read");
+        close(to);
+        pass_on(from);
+    }
+    if (child < 0 || waitpid(child, &status, 0) < 0 || !WIFEXITED(status) ||
+        WEXITSTATUS(status) > 1) {
+        fprintf(stderr, "walferry: cannot run diff (package diffutils)\n");
+        return 2;
+    }
+    return WEXITSTATUS(status);
+}

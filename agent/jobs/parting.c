@@ -1,0 +1,376 @@
+/* See parting.h. */
+#include "jobs/parting.h"
+
+#include "jobs/losses.h"
+#include "jobs/primary.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/fail.h"
+#include "base/text.h"
+#include "shipper/wal/pgwal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SEGMENTS_MAX 100000 /* of one fork */
+
+/* ---- what is here ---- */
+
+static bool
+says(const char *line, const char *key, const char **ret_value)
+{
+    size_t length = strlen(key);
+
+    if (strncmp(line, key, length) != 0 || line[length] != ':')
+        return false;
+    *ret_value = line + length + 1 + strspn(line + length + 1, " ");
+    return true;
+}
+
+static void
+reaches(struct control_file *c, const char *value)
+{
+    lsn_t lsn;
+
+    if (lsn_parse(value, &lsn) && lsn > c->reached)
+        c->reached = lsn;
+}
+
+static void
+take_control(void *context, const char *line)
+{
+    struct control_file *c = context;
+    const char *value;
+
+    if (says(line, "Database system identifier", &value))
+        c->system_identifier = strtoull(value, NULL, 10);
+    else if (says(line, "Database cluster state", &value))
+        c->shut_down = strncmp(value, "shut down", 9) == 0;
+    else if (says(line, "Bytes per WAL segment", &value))
+        c->segment_bytes = (uint32_t)strtoul(value, NULL, 10);
+    else if (says(line, "Latest checkpoint location", &value) ||
+             says(line, "Minimum recovery ending location", &value))
+        reaches(c, value);
+    else if (says(line, "Latest checkpoint's TimeLineID", &value))
+        c->timeline = (timeline_t)strtoul(value, NULL, 10);
+    else if (says(line, "Min recovery ending loc's timeline", &value))
+        c->recovery_timeline = (timeline_t)strtoul(value, NULL, 10);
+    else if (says(line, "Latest checkpoint's NextXID", &value))
+        c->next_xid = (uint32_t)strtoul(value + strcspn(value, ":") + 1, NULL, 10);
+    else if (says(line, "Latest checkpoint's full_page_writes", &value))
+        c->full_page_writes = strncmp(value, "on", 2) == 0;
+    else if (says(line, "wal_log_hints setting", &value))
+        c->hints = strncmp(value, "on", 2) == 0;
+    else if (says(line, "Data page checksum version", &value))
+        c->checksums = value[0] != '0';
+}
+
+int
+parting_control(struct parting *p)
+{
+    const char *const argv[] = {"pg_controldata", p->job->self->pgdata, NULL};
+    struct control_file c = {0};
+    int code = job_run(p->job, argv, take_control, &c);
+
+    if (code < 0)
+        return code;
+    if (c.recovery_timeline > c.timeline)
+        c.timeline = c.recovery_timeline;
+    if (c.system_identifier == 0 || c.timeline == 0 || !segment_bytes_valid(c.segment_bytes))
+        return fail(ERR_LOCAL, "pg_controldata of %s says nothing that is understood",
+                    p->job->self->pgdata);
+    p->control = c;
+    return 0;
+}
+
+/* It is in pg_wal as long as its timeline is ours (pg_rewind takes it away). */
+int
+parting_own_history(struct parting *p, timeline_t timeline, const char *escrow)
+{
+    char path[512], name[HISTORY_NAME_SIZE];
+    const struct member *self = p->job->self;
+    const char *const places[] = {self->pgdata, self->spool, escrow};
+    ssize_t got = 0;
+
+    history_name(name, timeline);
+    for (size_t i = 0; timeline > 1 && i < sizeof places / sizeof *places; i++) {
+        int dir;
+
+        got = -1;
+        if (places[i] == NULL)
+            continue;
+        snprintf(path, sizeof path, "%s%s", places[i], i == 0 ? "/pg_wal" : "");
+        if (durable_dir(path, &dir) < 0)
+            continue;
+        got = durable_load(dir, name, p->own, sizeof p->own);
+        durable_close(dir);
+        if (got >= 0)
+            break;
+    }
+    if (got < 0)
+        return fail(ERR_LOCAL,
+                    "%s is neither in %s/pg_wal nor in %s: where it parted cannot be told", name,
+                    self->pgdata, self->spool);
+    p->our = (struct lineage){.timeline = timeline, .text = p->own, .length = (size_t)got};
+    return 0;
+}
+
+/* ---- what is there ---- */
+
+int
+parting_connect(struct parting *p)
+{
+    char one[8];
+
+    if (p->present != NULL && present_ask(p->present, "select 1", one, sizeof one) == 0)
+        return 0;
+    parting_release(p); /* a question to the DBA or a long step ago */
+    if (present_connect(p->job->config, p->job->self, "postgres", &p->present) == 0)
+        return 0;
+    return fail_in(ERR_PEER, "the PostgreSQL of %s is not reached through the tunnel", p->primary);
+}
+
+static int
+read_present(struct parting *p)
+{
+    char text[128], query[160], name[HISTORY_NAME_SIZE];
+    uint64_t identifier;
+    int code = parting_connect(p);
+
+    if (code == 0)
+        code = present_ask(p->present,
+                           "select case when pg_is_in_recovery() then '' else pg_walfile_name("
+                           "pg_current_wal_insert_lsn()) end",
+                           text, sizeof text);
+    if (code < 0)
+        return code;
+    if (text[0] == '\0')
+        return fail(ERR_PEER, "the PostgreSQL of %s is in recovery: it is no primary", p->primary);
+    text[8] = '\0';
+    p->their.timeline = (timeline_t)strtoul(text, NULL, 16);
+    code = present_ask(p->present, "select system_identifier from pg_control_system()", text,
+                       sizeof text);
+    if (code < 0)
+        return code;
+    identifier = strtoull(text, NULL, 10);
+    if (identifier != p->control.system_identifier)
+        return fail(ERR_CORRUPT,
+                    "%s is another database cluster: its system identifier is %" PRIu64
+                    ", that of %s is %" PRIu64,
+                    p->job->self->pgdata, p->control.system_identifier, p->primary, identifier);
+    history_name(name, p->their.timeline);
+    snprintf(query, sizeof query,
+             "select convert_from(pg_read_binary_file('pg_wal/%s'), 'SQL_ASCII')", name);
+    p->theirs[0] = '\0';
+    if (p->their.timeline > 1)
+        code = present_ask(p->present, query, p->theirs, sizeof p->theirs);
+    p->their.text = p->theirs;
+    p->their.length = strlen(p->theirs);
+    return code < 0 ? fail_in(code, "cannot read %s of %s", name, p->primary) : 0;
+}
+
+static int
+read_position(struct parting *p, lsn_t *ret_lsn)
+{
+    char text[LSN_TEXT_SIZE];
+    int code = present_ask(p->present, "select pg_current_wal_flush_lsn()", text, sizeof text);
+
+    if (code < 0)
+        return code;
+    return lsn_parse(text, ret_lsn) ? 0
+                                    : fail(ERR_PEER, "the position of %s is no LSN", p->primary);
+}
+
+int
+parting_look(struct parting *p, const char *escrow)
+{
+    int code = parting_control(p);
+
+    if (code == 0)
+        code = read_present(p);
+    if (code == 0)
+        code = parting_own_history(p, p->control.timeline, escrow);
+    if (code < 0)
+        return code;
+    if (!lineage_fork(&p->our, &p->their, &p->timeline, &p->fork))
+        return 0;
+    if (p->timeline == 0)
+        return fail(ERR_CORRUPT, "%s and %s have no timeline in common", p->job->self->name,
+                    p->primary);
+    return 1;
+}
+
+/* ---- the end of the WAL here ---- */
+
+static bool
+is_there(const struct parting *p, lsn_t start)
+{
+    char name[SEGMENT_NAME_SIZE], path[512];
+
+    segment_name(name, p->our.timeline, start, p->control.segment_bytes);
+    snprintf(path, sizeof path, "%s/pg_wal/%s", p->job->self->pgdata, name);
+    return access(path, F_OK) == 0;
+}
+
+/* The disk guard may have taken the beginning away: the first segment that is here. */
+static bool
+first_there(const struct parting *p, lsn_t *start)
+{
+    lsn_t from = *start;
+
+    for (int i = 0; i < SEGMENTS_MAX; i++, from += p->control.segment_bytes) {
+        if (!is_there(p, from))
+            continue;
+        *start = from;
+        return true;
+    }
+    return false;
+}
+
+/* No record begins behind the fork, or no segment is there: it may end before, unless the server
+ * has been further already. */
+static int
+end_before(struct parting *p, struct pgwal *wal, lsn_t start)
+{
+    uint32_t bytes = p->control.segment_bytes;
+    char why[FAIL_MESSAGE_MAX];
+    int code = ERR_LOCAL;
+
+    snprintf(why, sizeof why, "%s", fail_message());
+    while (code == ERR_LOCAL && start > bytes && is_there(p, start - bytes)) {
+        start -= bytes;
+        code = pgwal_end(wal, p->our.timeline, start, &p->end);
+    }
+    if (code < 0)
+        p->end = p->control.reached;
+    if (p->our.timeline == p->timeline && p->end >= p->control.reached && p->end <= p->fork)
+        return 0;
+    p->end = LSN_UNKNOWN;
+    return fail(ERR_LOCAL, "%s", why);
+}
+
+int
+parting_end(struct parting *p, bool beside)
+{
+    uint32_t bytes = p->control.segment_bytes;
+    const char *pgdata = p->job->self->pgdata;
+    lsn_t from = p->fork;
+    struct pgwal wal;
+    int code = beside ? pgwal_open_beside(&wal, pgdata, bytes) : pgwal_open(&wal, pgdata, bytes);
+
+    /* on a timeline of our own behind the fork: from where that begins */
+    for (timeline_t t = p->timeline; code == 0 && t != p->our.timeline;) {
+        history_switch_point(p->own, p->our.length, t, &from);
+        t = history_next(p->own, p->our.length, t, p->our.timeline);
+    }
+    from = segment_start(from, bytes);
+    (void)first_there(p, &from);
+    if (code == 0) {
+        code = pgwal_end(&wal, p->our.timeline, from, &p->end);
+        if (code == 0 && p->end == from && from > p->fork) /* behind a hole, and made ahead */
+            code = fail(ERR_LOCAL, "no WAL from the fork on is here any more");
+        if (code == ERR_LOCAL)
+            code = end_before(p, &wal, from);
+    }
+    pgwal_close(&wal);
+    return code;
+}
+
+bool
+parting_goes_on(const struct parting *p)
+{
+    return p->end > p->fork || p->our.timeline != p->timeline;
+}
+
+int
+parting_judge(struct parting *p, bool beside)
+{
+    int code = parting_look(p, NULL);
+    bool one_timeline = code == 0;
+
+    if (one_timeline) {
+        p->timeline = p->our.timeline;
+        code = read_position(p, &p->fork);
+    }
+    if (code >= 0)
+        code = parting_end(p, beside);
+    if (code == 0 && one_timeline && p->end > p->fork) /* it went on, and so did we */
+        code = read_position(p, &p->fork);
+    return code < 0 ? code : parting_goes_on(p);
+}
+
+/* ---- what it has committed ---- */
+
+static json_t *
+begin_receipt(const struct parting *p)
+{
+    char fork[LSN_TEXT_SIZE], end[LSN_TEXT_SIZE], when[40];
+
+    snprintf(fork, sizeof fork, LSN_FORMAT, LSN_ARGS(p->fork));
+    snprintf(end, sizeof end, LSN_FORMAT, LSN_ARGS(p->end));
+    return json_pack("{s:s s:s s:s s:I s:s s:s}", "primary", p->primary, "former",
+                     p->job->self->name, "listed_at", text_time(when, sizeof when, clock_wall_us()),
+                     "timeline", (json_int_t)p->timeline, "fork", fork, "end", end);
+}
+
+json_t *
+parting_receipt(struct parting *p)
+{
+    struct losses l = {.job = p->job,
+                       .lineage = p->our,
+                       .segment_bytes = p->control.segment_bytes,
+                       .next_xid = p->control.next_xid,
+                       .fork = p->fork,
+                       .end = p->end};
+    json_t *receipt = begin_receipt(p), *list = NULL;
+    int code = 0;
+
+    if (parting_connect(p) == 0)
+        l.present = p->present;
+    else
+        job_say(p->job, "tables are told by their files: %s", fail_message());
+    if (parting_goes_on(p))
+        code = losses_list(&l, &list);
+    else
+        list =
+            json_pack("{s:i s:i s:[] s:[]}", "transactions", 0, "waiting", 0, "listed", "tables");
+    json_object_set_new(receipt, "exact", json_boolean(code == 0 && l.why[0] == '\0'));
+    if (code == 0)
+        json_object_update(receipt, list);
+    if (code < 0 || l.why[0] != '\0')
+        json_object_set_new(receipt, "why_not_exact",
+                            json_string(code < 0 ? fail_message() : l.why));
+    json_decref(list);
+    return receipt;
+}
+
+const char *
+parting_words(const json_t *receipt, char *out, size_t size)
+{
+    const json_t *transactions = json_object_get(receipt, "transactions");
+    const char *why = json_string_value(json_object_get(receipt, "why_not_exact"));
+    json_int_t count = json_integer_value(transactions),
+               waiting = json_integer_value(json_object_get(receipt, "waiting"));
+    char more[64] = "";
+
+    if (waiting > 0)
+        snprintf(more, sizeof more, " and %" JSON_INTEGER_FORMAT " prepared", waiting);
+    if (transactions == NULL)
+        snprintf(out, size, "what, is not known: %s", why != NULL ? why : "");
+    else
+        snprintf(out, size, "%s %" JSON_INTEGER_FORMAT " transaction%s%s%s%s",
+                 why != NULL ? "at least" : "exactly", count, count == 1 ? "" : "s", more,
+                 why != NULL ? ": " : "", why != NULL ? why : "");
+    return out;
+}
+
+void
+parting_release(struct parting *p)
+{
+    PQfinish(p->present);
+    p->present = NULL;
+}

@@ -1,0 +1,158 @@
+/* See primary.h. */
+#include "jobs/primary.h"
+
+#include "base/durable.h"
+#include "base/fail.h"
+#include "base/text.h"
+#include "shipper/wal/spool.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FETCH_BYTES (4u << 20)
+
+const char *
+present_conninfo(const struct config *config, const struct member *self, const char *database,
+                 char *out, size_t size)
+{
+    snprintf(out, size, "host=%s/tunnel port=5432 user=%s dbname=%s application_name=walferry",
+             self->run, config->tunnel_user, database);
+    return out;
+}
+
+static int
+refuse(const PGconn *connection)
+{
+    char text[512];
+    const char *message = PQerrorMessage(connection);
+
+    return fail(ERR_PEER, "%s", text_escape(text, sizeof text, message, strcspn(message, "\n")));
+}
+
+static int
+connect_as(const struct config *config, const struct member *self, const char *database,
+           bool replicates, PGconn **ret_connection)
+{
+    char directory[128], role[ROLE_NAME_SIZE];
+    const char *const keys[] = {
+        "host",        "port", "user", "dbname", "connect_timeout", "options", "application_name",
+        "replication", NULL};
+    const char *const values[] = {
+        directory,
+        "5432",
+        replicates ? role : config->tunnel_user,
+        database,
+        "15",
+        "-c search_path=pg_catalog -c statement_timeout=0 -c lock_timeout=0",
+        "walferry",
+        replicates ? "true" : "false",
+        NULL};
+    PGconn *connection;
+    int code;
+
+    config_role(role, self);
+    snprintf(directory, sizeof directory, "%s/tunnel", self->run);
+    connection = PQconnectdbParams(keys, values, 0);
+    if (PQstatus(connection) == CONNECTION_OK) {
+        *ret_connection = connection;
+        return 0;
+    }
+    code = refuse(connection);
+    PQfinish(connection);
+    return code;
+}
+
+int
+present_connect(const struct config *config, const struct member *self, const char *database,
+                PGconn **ret_connection)
+{
+    return connect_as(config, self, database, false, ret_connection);
+}
+
+int
+present_ask(PGconn *connection, const char *query, char *out, size_t size)
+{
+    PGresult *result = PQexec(connection, query);
+    int code = 0;
+
+    out[0] = '\0';
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) > 0)
+        snprintf(out, size, "%s", PQgetvalue(result, 0, 0));
+    else if (PQresultStatus(result) != PGRES_TUPLES_OK &&
+             PQresultStatus(result) != PGRES_COMMAND_OK)
+        code = refuse(connection);
+    PQclear(result);
+    return code;
+}
+
+int
+present_checkpoint(const struct config *config, const struct member *self)
+{
+    PGconn *connection;
+    PGresult *result;
+    int code = connect_as(config, self, "postgres", true, &connection);
+
+    if (code < 0)
+        return code;
+    result = PQexec(connection, PQserverVersion(connection) >= 150000
+                                    ? "BASE_BACKUP (LABEL 'walferry rejoin', CHECKPOINT 'fast', "
+                                      "WAIT false, MANIFEST 'no')"
+                                    : "BASE_BACKUP LABEL 'walferry rejoin' FAST NOWAIT");
+    if (PQresultStatus(result) != PGRES_TUPLES_OK && PQresultStatus(result) != PGRES_COPY_OUT)
+        code = refuse(connection);
+    PQclear(result);
+    PQfinish(connection);
+    return code < 0 ? fail_in(code, "no checkpoint there") : 0;
+}
+
+/* 1 a piece was written, 0 the file ends here, ERR_AGAIN there is no such file. */
+static int
+fetch_piece(PGconn *connection, const char *name, uint64_t at, int fd)
+{
+    char query[200];
+    PGresult *result;
+    int code, length;
+
+    snprintf(query, sizeof query, "select pg_read_binary_file('pg_wal/%s', %" PRIu64 ", %u, true)",
+             name, at, FETCH_BYTES);
+    result = PQexecParams(connection, query, 0, NULL, NULL, NULL, NULL, 1);
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
+        code = refuse(connection);
+    } else if (PQgetisnull(result, 0, 0)) {
+        code = ERR_AGAIN;
+    } else {
+        length = PQgetlength(result, 0, 0);
+        code = length > 0;
+        if (durable_write(fd, PQgetvalue(result, 0, 0), (size_t)length, at) < 0)
+            code = fail_sys(ERR_LOCAL, "cannot write what came of %s", name);
+    }
+    PQclear(result);
+    return code;
+}
+
+int
+present_fetch(PGconn *connection, const char *name, const char *target)
+{
+    char temporary[1024];
+    uint64_t at = 0;
+    int fd, code;
+
+    snprintf(temporary, sizeof temporary, "%s.walferry", target);
+    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fail_sys(ERR_LOCAL, "cannot make %s", temporary);
+    while ((code = fetch_piece(connection, name, at, fd)) > 0)
+        at += FETCH_BYTES;
+    if (code == 0 && (fchmod(fd, spool_target_mode(target)) < 0 || durable_data(fd) < 0))
+        code = fail_sys(ERR_LOCAL, "cannot flush %s", temporary);
+    close(fd);
+    if (code == 0 && rename(temporary, target) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot finish %s", target);
+    if (code < 0)
+        unlink(temporary);
+    return code;
+}

@@ -1,0 +1,869 @@
+/*
+ * rejoin: a former primary, or any member that parted from the pool's history, becomes a standby of
+ * the present primary.
+ *
+ * Where it parted is computed from the two history files. Then a journal of steps, each of which
+ * may be killed and done again:
+ *
+ *   stop     PostgreSQL here is stopped
+ *   keep     all WAL from the fork on, the histories and the settings go into escrow
+ *   list     the transactions that are lost go into the receipt (walferry lost)
+ *   recover  crash recovery in single-user mode, nobody can connect; its end is kept, too
+ *   rewind   pg_rewind through the tunnel, right after a checkpoint of the present primary
+ *   follow   the settings come back, ours are added, standby.signal
+ *   start    PostgreSQL starts and follows
+ *
+ * Where pg_rewind cannot work, and with --replace, the last four are one: walferry seed.
+ *
+ * From "stop" to "follow" the data directory's mode keeps PostgreSQL from starting on it: what
+ * would be committed there is in no list, and later it is neither the old nor the new one. Where it
+ * is found open in between, the rejoin begins anew: somebody may have written. Nothing that was
+ * committed is gone after a rejoin: it is kept.
+ */
+#include "commands/command.h"
+#include "control/control.h"
+#include "jobs/datadir.h"
+#include "jobs/escrow.h"
+#include "jobs/follow.h"
+#include "shipper/wal/hold.h"
+#include "jobs/job.h"
+#include "jobs/parting.h"
+#include "postgres/postgres.h"
+#include "jobs/primary.h"
+#include "pool/loss_report.h"
+#include "jobs/settings.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/fail.h"
+#include "base/text.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOOK_MS  200
+#define SETTINGS "postgresql.auto.conf"
+
+enum step { STEP_STOP, STEP_KEEP, STEP_LIST, STEP_RECOVER, STEP_REWIND, STEP_FOLLOW, STEP_START };
+#define STEPS (STEP_START + 1)
+
+struct rejoin {
+    struct job job;
+    struct parting p;
+    /* what the journal holds, beside the primary and where it parted */
+    enum step step;
+    json_int_t epoch;
+    char escrow[400];
+    bool parted; /* our WAL goes on behind the fork */
+    bool reseed; /* a new copy is made, nothing is rewound */
+    const struct options *options;
+};
+
+/* ---- what pg_rewind takes ---- */
+
+/* pg_rewind gives up at a directory that it may not read, as lost+found where a file system is
+ * mounted. */
+static int
+check_readable(const char *path)
+{
+    char at[PATH_MAX];
+    DIR *dir = opendir(path);
+    const struct dirent *e;
+    struct stat about;
+    int code = 0;
+
+    while (dir != NULL && code == 0 && (e = readdir(dir)) != NULL)
+        if (fstatat(dirfd(dir), e->d_name, &about, 0) == 0 && S_ISDIR(about.st_mode) &&
+            faccessat(dirfd(dir), e->d_name, R_OK | X_OK, AT_EACCESS) < 0)
+            code = fail(ERR_USAGE,
+                        "refused: %s/%s cannot be read, and pg_rewind reads all directories; let "
+                        "the owner of the data directory read it, or remove it",
+                        realpath(path, at) != NULL ? at : path, e->d_name);
+    if (dir != NULL)
+        closedir(dir);
+    return code;
+}
+
+static int
+check_directories(const struct rejoin *r)
+{
+    const char *pgdata = r->job.self->pgdata;
+    char spaces[300], path[600];
+    DIR *dir;
+    const struct dirent *e;
+    int code = check_readable(pgdata);
+
+    snprintf(path, sizeof path, "%s/pg_wal", pgdata);
+    if (code == 0)
+        code = check_readable(path);
+    snprintf(spaces, sizeof spaces, "%s/pg_tblspc", pgdata);
+    dir = opendir(spaces);
+    while (dir != NULL && code == 0 && (e = readdir(dir)) != NULL) {
+        snprintf(path, sizeof path, "%s/%s", spaces, e->d_name);
+        if (e->d_name[0] != '.')
+            code = check_readable(path);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return code;
+}
+
+/* Told before anything is touched: what the way back would stop at, when PostgreSQL is down. */
+static int
+check_place(const struct rejoin *r)
+{
+    struct datadir d;
+    int code;
+
+    if (r->reseed) {
+        code = datadir_init(&d, r->job.self->pgdata);
+        return code < 0 ? fail_in(code, "refused: no new copy can be made here") : 0;
+    }
+    code = settings_refuse_links(r->job.self->pgdata);
+    return code == 0 ? check_directories(r) : code;
+}
+
+/* What pg_rewind needs; told before anything is touched. */
+static int
+check_rewind(struct rejoin *r)
+{
+    char text[64];
+    int code;
+
+    if (!r->p.control.checksums && !r->p.control.hints)
+        return fail(ERR_LOCAL,
+                    "%s has neither data checksums nor wal_log_hints: it cannot be rewound",
+                    r->job.self->pgdata);
+    if (r->p.our.timeline ==
+        r->p.their.timeline) /* one number, two timelines: no tool tells them */
+        return fail(ERR_LOCAL,
+                    "%s and %s are on two timelines of one number, %u: it cannot be "
+                    "rewound",
+                    r->job.self->name, r->p.primary, r->p.their.timeline);
+    if (!r->p.control.full_page_writes)
+        return fail(ERR_LOCAL, "full_page_writes was off here: it cannot be rewound");
+    code = present_ask(r->p.present, "show full_page_writes", text, sizeof text);
+    if (code == 0 && strcmp(text, "on") != 0)
+        return fail(ERR_LOCAL, "full_page_writes is off on %s: nothing can be rewound to it",
+                    r->p.primary);
+    return code;
+}
+
+/* ---- journal ---- */
+
+static int
+save(struct rejoin *r)
+{
+    char fork[LSN_TEXT_SIZE], end[LSN_TEXT_SIZE];
+    json_t *journal;
+    int code;
+
+    snprintf(fork, sizeof fork, LSN_FORMAT, LSN_ARGS(r->p.fork));
+    snprintf(end, sizeof end, LSN_FORMAT, LSN_ARGS(r->p.end));
+    journal = json_pack("{s:i s:s s:I s:I s:I s:I s:s s:s s:s s:b s:b}", "step", (int)r->step,
+                        "primary", r->p.primary, "epoch", r->epoch, "timeline",
+                        (json_int_t)r->p.timeline, "our_timeline", (json_int_t)r->p.our.timeline,
+                        "their_timeline", (json_int_t)r->p.their.timeline, "fork", fork, "end", end,
+                        "escrow", r->escrow, "parted", r->parted, "reseed", r->reseed);
+    code = job_save(&r->job, journal);
+    json_decref(journal);
+    return code;
+}
+
+static int
+load(struct rejoin *r)
+{
+    const char *primary, *fork, *end, *escrow;
+    json_int_t timeline, our_timeline, their_timeline;
+    json_t *journal;
+    int code = job_load(&r->job, &journal), step, parted, reseed;
+
+    if (code < 0)
+        return code;
+    if (json_unpack(journal, "{s:i s:s s:I s:I s:I s:I s:s s:s s:s s:b s:b}", "step", &step,
+                    "primary", &primary, "epoch", &r->epoch, "timeline", &timeline, "our_timeline",
+                    &our_timeline, "their_timeline", &their_timeline, "fork", &fork, "end", &end,
+                    "escrow", &escrow, "parted", &parted, "reseed", &reseed) < 0 ||
+        step < STEP_STOP || step > STEP_START || !lsn_parse(fork, &r->p.fork) ||
+        !lsn_parse(end, &r->p.end)) {
+        json_decref(journal);
+        return fail(ERR_CORRUPT, "%s/rejoin.job is not one of walferry's; move it away",
+                    r->job.self->spool);
+    }
+    snprintf(r->p.primary, sizeof r->p.primary, "%s", primary);
+    snprintf(r->escrow, sizeof r->escrow, "%s", escrow);
+    r->step = (enum step)step;
+    r->p.timeline = (timeline_t)timeline;
+    r->p.their.timeline = (timeline_t)their_timeline;
+    r->parted = parted != 0;
+    r->reseed = reseed != 0;
+    json_decref(journal);
+    r->p.our.timeline = (timeline_t)our_timeline;
+    return r->step > STEP_REWIND
+               ? 0
+               : parting_own_history(&r->p, r->p.our.timeline, r->escrow); /* or it is gone */
+}
+
+/* ---- steps ---- */
+
+/*
+ * No PostgreSQL starts on a directory that others may enter. (A file that forbids it would not do:
+ * pg_rewind removes what its source has not, before it is done.) What is in it stays closed.
+ */
+static int
+forbid_start(const struct rejoin *r, bool forbid)
+{
+    const char *pgdata = r->job.self->pgdata;
+    struct stat about;
+    int dir, code = 0;
+
+    if (durable_dir(pgdata, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", pgdata);
+    if (fstat(dir, &about) < 0 ||
+        fchmod(dir, forbid ? about.st_mode | S_IXOTH : about.st_mode & ~(mode_t)S_IXOTH) < 0 ||
+        durable_sync_dir(dir) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot change the mode of %s", pgdata);
+    durable_close(dir);
+    return code;
+}
+
+static bool
+is_closed(const struct rejoin *r)
+{
+    struct stat about;
+
+    return stat(r->job.self->pgdata, &about) == 0 && (about.st_mode & S_IXOTH) != 0;
+}
+
+static int
+step_stop(struct rejoin *r)
+{
+    int code;
+
+    if (job_postgres_runs(&r->job) > 0)
+        job_say(&r->job, "stopping PostgreSQL here");
+    code = job_stop_postgres(&r->job);
+    if (code == 0)
+        code = forbid_start(r, true);
+    if (code == 0 && job_postgres_runs(&r->job) != 0)
+        code = fail(ERR_LOCAL, "PostgreSQL was started again in this moment: run this again");
+    return code;
+}
+
+/* pg_wal is what counts; what the disk guard took out of it lies in the outbox, and is put back. */
+static int
+keep_wal(struct rejoin *r)
+{
+    const struct member *m = r->job.self;
+    int segments =
+            escrow_keep(r->escrow, m->pgdata, r->p.control.segment_bytes, r->p.fork, r->p.end),
+        more = 0;
+
+    if (segments >= 0)
+        more = escrow_add(r->escrow, m->outbox, r->p.control.segment_bytes, r->p.fork, r->p.end);
+    if (more > 0 && escrow_return(r->escrow, m->pgdata) < 0) /* the disk may be full */
+        job_say(&r->job, "what is kept of the outbox %s is not put back: %s", m->outbox,
+                fail_message());
+    return more < 0 ? more : segments + more;
+}
+
+static int
+step_keep(struct rejoin *r)
+{
+    char fork[64];
+    int code = parting_end(&r->p, false), segments = 0;
+
+    if (code < 0)
+        return code;
+    r->parted = parting_goes_on(&r->p);
+    snprintf(fork, sizeof fork, "timeline %u at " LSN_FORMAT, r->p.timeline, LSN_ARGS(r->p.fork));
+    if (!r->parted) {
+        job_say(&r->job, "nothing parted: the WAL here ends at " LSN_FORMAT ", the pool left %s",
+                LSN_ARGS(r->p.end), fork);
+    } else {
+        segments = keep_wal(r);
+        if (segments < 0)
+            return segments;
+        job_say(&r->job, "kept: %d segment%s from %s to " LSN_FORMAT " in %s", segments,
+                segments == 1 ? "" : "s", fork, LSN_ARGS(r->p.end), r->escrow);
+    }
+    code = escrow_keep_settings(r->escrow, r->job.self->pgdata);
+    return code;
+}
+
+static int
+step_list(struct rejoin *r)
+{
+    json_t *receipt = parting_receipt(&r->p);
+    bool known = json_object_get(receipt, "transactions") != NULL;
+    char words[256];
+    int code;
+
+    /* the WAL is kept: a rejoin does not fail because it cannot be read */
+    job_say(&r->job, "lost: %s; %s%s", parting_words(receipt, words, sizeof words),
+            known ? "see walferry lost" : "its WAL is kept in ", known ? "" : r->escrow);
+    json_object_set_new(receipt, "epoch", json_integer(r->epoch));
+    json_object_set_new(receipt, "escrow", json_string(r->escrow));
+    code = receipt_save(r->job.self->spool, receipt);
+    json_decref(receipt);
+    return code;
+}
+
+/* The configuration that the server here was started with, wherever it lies. (The server tells it
+ * in postmaster.opts, which pg_rewind removes: it is kept with the settings.) */
+static void
+find_config(const struct rejoin *r, char *out, size_t size)
+{
+    char text[4096] = "", *from, *end;
+    int dir;
+
+    snprintf(out, size, "%s/postgresql.conf", r->job.self->pgdata);
+    if (durable_dir(r->job.self->pgdata, &dir) < 0)
+        return;
+    if (durable_load(dir, "postmaster.opts", text, sizeof text) < 0)
+        text[0] = '\0';
+    durable_close(dir);
+    if ((from = strstr(text, "config_file=")) != NULL)
+        from += strlen("config_file=");
+    else if ((from = strstr(text, "\"-D\" \"")) != NULL)
+        from += strlen("\"-D\" \"");
+    if (from == NULL || (end = strchr(from, '"')) == NULL)
+        return;
+    *end = '\0';
+    snprintf(out, size, "%s%s", from,
+             strstr(from, ".conf") != NULL && from[-1] == '=' ? "" : "/postgresql.conf");
+}
+
+/*
+ * What single-user recovery and pg_rewind read on top of the server's own configuration: no WAL is
+ * removed, and what is no longer here comes from escrow, the spool, or the present primary. It goes
+ * into postgresql.auto.conf, which is read last, until "follow" puts that back. In PostgreSQL 13
+ * pg_rewind takes the configuration that is in the data directory: one is put there, too.
+ */
+static int
+write_overrides(const struct rejoin *r, char *ret_config, size_t size)
+{
+    const struct member *m = r->job.self;
+    char program[256], text[65536], include[600];
+    struct identity identity;
+    ssize_t got;
+    int dir, code = job_program(program, sizeof program);
+
+    if (code == 0)
+        code = escrow_return_settings(r->escrow, m->pgdata);
+    if (code == 0)
+        code = postgres_read_control(m->pgdata, &identity);
+    if (code < 0)
+        return code;
+    find_config(r, ret_config, size);
+    if (durable_dir(m->pgdata, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", m->pgdata);
+    got = durable_load(dir, SETTINGS, text, sizeof text - 2048);
+    if (got < 0 && errno == ENOENT)
+        got = 0;
+    if (got >= 0)
+        snprintf(text + got, sizeof text - (size_t)got,
+                 "%s" JOB_OVERRIDES "\n"
+                 "listen_addresses = ''\nunix_socket_directories = ''\n" /* no server, no clients */
+                 "restore_command = 'cp \"%s/%%f\" \"%%p\" 2>/dev/null || \"%s\" fetch --config "
+                 "\"%s\" --member %s --from %s \"%%f\" \"%%p\" || exit 1'\n"
+                 "wal_keep_size = '1000TB'\n"
+                 "max_slot_wal_keep_size = -1\n",
+                 got > 0 ? "\n" : "", r->escrow, program, r->job.config->file, m->name,
+                 r->p.primary);
+    snprintf(include, sizeof include, "include '%s'\n", ret_config);
+    if (got < 0 || durable_replace(dir, SETTINGS, text, strlen(text)) < 0 ||
+        (identity.postgres_major < 14 && strncmp(ret_config, m->pgdata, strlen(m->pgdata)) != 0 &&
+         durable_replace(dir, "postgresql.conf", include, strlen(include)) < 0))
+        code = fail_sys(ERR_LOCAL, "cannot write the settings in %s", m->pgdata);
+    durable_close(dir);
+    return code < 0 ? code : identity.postgres_major;
+}
+
+static int
+remove_file(const struct rejoin *r, const char *name)
+{
+    int dir, code = 0;
+
+    if (durable_dir(r->job.self->pgdata, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", r->job.self->pgdata);
+    if (durable_remove(dir, name) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot remove %s/%s", r->job.self->pgdata, name);
+    durable_close(dir);
+    return code;
+}
+
+/* pg_rewind would do it, too, but with a configuration that it finds in the data directory only. */
+static int
+step_recover(struct rejoin *r)
+{
+    char config[512], option[600];
+    const char *const argv[] = {"postgres", "--single", "-D",        r->job.self->pgdata,
+                                "-c",       option,     "template1", NULL};
+    int code = parting_control(&r->p);
+
+    if (code < 0 || !r->parted || r->reseed)
+        return code;
+    if (!r->p.control.shut_down) {
+        code = write_overrides(r, config, sizeof config);
+        if (code < 0)
+            return code;
+        snprintf(option, sizeof option, "config_file=%s", config);
+        job_say(&r->job, "crash recovery, in single-user mode");
+        if (remove_file(r, "standby.signal") < 0 || remove_file(r, "recovery.signal") < 0 ||
+            forbid_start(r, false) < 0)
+            return ERR_LOCAL;
+        code = job_run(&r->job, argv, NULL, NULL);
+        if (forbid_start(r, true) < 0)
+            return ERR_LOCAL;
+        if (code == 0)
+            code = parting_control(&r->p);
+        if (code == 0 && !r->p.control.shut_down)
+            code = fail(ERR_LOCAL, "it did not end in a clean state");
+        if (code == 0)
+            code = parting_end(&r->p, false);
+        if (code < 0)
+            return fail_in(code, "crash recovery failed");
+    }
+    if (code == 0)
+        code = escrow_keep(r->escrow, r->job.self->pgdata, r->p.control.segment_bytes, r->p.fork,
+                           r->p.end);
+    return code < 0 ? code : 0;
+}
+
+struct rewinding {
+    struct job *job;
+    bool not_required;
+};
+
+static void
+take_rewind(void *context, const char *line)
+{
+    struct rewinding *w = context;
+    unsigned long done_kb, all_kb;
+
+    if (strstr(line, "no rewind required") != NULL)
+        w->not_required = true;
+    if (sscanf(line, "%lu/%lu kB", &done_kb, &all_kb) != 2)
+        return;
+    job_progress(w->job, "rewinding", (uint64_t)done_kb << 10, (uint64_t)all_kb << 10);
+}
+
+static int
+run_rewind(struct rejoin *r)
+{
+    char conninfo[400], source[512], config[512] = "", option[600];
+    const char *const argv[] = {"pg_rewind",
+                                "-D",
+                                r->job.self->pgdata,
+                                source,
+                                "--progress",
+                                "--restore-target-wal",
+                                "--no-ensure-shutdown",
+                                option,
+                                NULL};
+    struct rewinding w = {.job = &r->job};
+    int code;
+
+    snprintf(source, sizeof source, "--source-server=%s",
+             present_conninfo(r->job.config, r->job.self, "postgres", conninfo, sizeof conninfo));
+    code = write_overrides(r, config, sizeof config);
+    snprintf(option, sizeof option, "--config-file=%s", config);
+    if (code > 0 && code < 14)
+        snprintf(option, sizeof option, "--progress");
+    if (code > 0)
+        code = job_run(&r->job, argv, take_rewind, &w);
+    if (code == 0 && w.not_required)
+        code = fail(ERR_PEER, "pg_rewind says that no rewind is required, but the WAL here goes on "
+                              "behind the fork");
+    return code;
+}
+
+static int
+step_rewind(struct rejoin *r)
+{
+    const char *const sync[] = {"initdb", "--sync-only", "-D", r->job.self->pgdata, NULL};
+    int code = r->parted ? parting_control(&r->p) : 0;
+
+    if (code < 0 || !r->parted || r->reseed)
+        return code;
+    if (r->p.control.recovery_timeline == r->p.their.timeline) /* killed when it was done */
+        return job_run(&r->job, sync, NULL, NULL);
+    code = parting_connect(&r->p);
+    if (code == 0)
+        code = escrow_return(r->escrow, r->job.self->pgdata);
+    if (code >= 0) /* pg_rewind believes its control file, which is behind after a promotion */
+        code = present_checkpoint(r->job.config, r->job.self);
+    if (code == 0)
+        code = run_rewind(r);
+    return code;
+}
+
+struct spool_word {
+    lsn_t flushed;
+    char why[256];
+};
+
+static void
+take_spool(void *context, json_t *line)
+{
+    struct spool_word *w = context;
+    const char *why = json_string_value(json_object_get(line, "text"));
+    const char *flushed =
+        json_string_value(json_object_get(json_object_get(line, "spool"), "flushed"));
+
+    if (flushed == NULL || !lsn_parse(flushed, &w->flushed))
+        w->flushed = LSN_UNKNOWN;
+    snprintf(w->why, sizeof w->why, "%s", why != NULL ? why : "");
+}
+
+/* What the spool holds from an earlier life may end before the WAL that the present primary keeps
+ * for us begins: nothing would ever come behind it. */
+static int
+ready_spool(struct rejoin *r)
+{
+    struct spool_word w = {.flushed = LSN_UNKNOWN};
+    char slot[SLOT_NAME_SIZE], query[200], text[32];
+    lsn_t restart;
+    int code = parting_connect(&r->p);
+
+    config_slot_name(slot, r->job.self->name);
+    snprintf(query, sizeof query,
+             "select restart_lsn from pg_replication_slots where slot_name = '%s'", slot);
+    if (code == 0)
+        code = present_ask(r->p.present, query, text, sizeof text);
+    if (code == 0)
+        code =
+            control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), take_spool, &w);
+    if (code < 0 || !lsn_parse(text, &restart) || w.flushed == LSN_UNKNOWN || w.flushed >= restart)
+        return code < 0 ? code : 0;
+    job_say(&r->job,
+            "the spool ends at " LSN_FORMAT ", %s has WAL from " LSN_FORMAT
+            " on: the spool begins anew",
+            LSN_ARGS(w.flushed), r->p.primary, LSN_ARGS(restart));
+    code =
+        control_ask(r->job.self->run, json_pack("{s:s}", "command", "renew_spool"), take_spool, &w);
+    return code > 0 ? fail(ERR_LOCAL, "the spool does not begin anew: %s", w.why) : code;
+}
+
+static int
+step_follow(struct rejoin *r)
+{
+    int code = r->parted ? escrow_return_settings(r->escrow, r->job.self->pgdata) : 0;
+
+    if (code < 0 || r->reseed) /* seed takes them from there */
+        return code;
+    code = ready_spool(r);
+    if (code == 0)
+        code = job_write_settings(&r->job, r->job.self->pgdata);
+    return code < 0 ? code : forbid_start(r, false);
+}
+
+static void
+keep_status(void *context, json_t *line)
+{
+    json_t **status = context;
+
+    json_decref(*status);
+    *status = json_incref(line);
+}
+
+static bool
+seed_runs(const struct rejoin *r)
+{
+    return faccessat(r->job.dir, "seed.job", F_OK, 0) == 0;
+}
+
+/* We were killed when seed was done: what is here is its copy, the old one is closed. */
+static bool
+copy_is_made(const struct rejoin *r)
+{
+    char path[300];
+
+    snprintf(path, sizeof path, "%s/standby.signal", r->job.self->pgdata);
+    return !seed_runs(r) && !is_closed(r) && access(path, F_OK) == 0;
+}
+
+/* Instead of the rewind: seed has a journal of its own, and keeps what is here until it is done. */
+static int
+make_copy(struct rejoin *r)
+{
+    struct options seed = *r->options;
+
+    seed.replace = seed.yes = true;
+    /* nobody has written there since all was kept; --force would give up its own copy, too */
+    seed.force = seed.kept = is_closed(r);
+    job_close(&r->job); /* it takes the lock */
+    if (command_seed(r->job.config, r->job.self, &seed) != 0)
+        return fail(ERR_PEER, "there is no new copy yet: run this again");
+    return job_open(&r->job, "rejoin", r->job.config, r->job.self);
+}
+
+/* A standby that was not rewound has the slots of its time as primary: they would keep WAL. */
+static void
+drop_slots(struct rejoin *r)
+{
+    PGconn *here = PQconnectdb(r->job.self->postgres);
+    char text[64];
+
+    if (PQstatus(here) != CONNECTION_OK ||
+        present_ask(here,
+                    "select count(pg_drop_replication_slot(slot_name)) from pg_replication_slots "
+                    "where slot_name like 'walferry\\_%' and not active",
+                    text, sizeof text) < 0)
+        job_say(&r->job, "the slots of %s as a primary are not dropped: %s", r->job.self->name,
+                PQerrorMessage(here));
+    PQfinish(here);
+}
+
+static int
+step_start(struct rejoin *r)
+{
+    struct follow f;
+    int code = r->reseed && !copy_is_made(r) ? make_copy(r) : job_start_postgres(&r->job);
+
+    follow_begin(&f, &r->job, clock_us());
+    while (code == 0) {
+        json_t *status = NULL;
+
+        code = control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), keep_status,
+                           &status);
+        if (code != 0)
+            code = fail_in(ERR_PEER, "PostgreSQL was started, but the agent does not answer");
+        else if (follow_streams(status)) /* what it lacks comes while it is in use */
+            code = 1;
+        else
+            code = follow_look(&f, status, clock_us());
+        json_decref(status);
+        if (code == 0)
+            usleep(LOOK_MS * 1000);
+    }
+    if (code < 0)
+        return code;
+    drop_slots(r);
+    return 0;
+}
+
+/* ---- the command ---- */
+
+static void
+take_epoch(void *context, json_t *line)
+{
+    struct rejoin *r = context;
+    const json_t *epoch = json_object_get(line, "epoch");
+    const char *member = json_string_value(json_object_get(epoch, "member"));
+
+    if (member == NULL)
+        return;
+    snprintf(r->p.primary, sizeof r->p.primary, "%s", member);
+    r->epoch = json_integer_value(json_object_get(epoch, "number"));
+}
+
+/* Who is the primary, where did we part, can it be done: nothing is changed. */
+static int
+look(struct rejoin *r)
+{
+    const struct member *self = r->job.self;
+    int code;
+
+    if (control_ask(self->run, json_pack("{s:s}", "command", "status"), take_epoch, r) < 0)
+        return fail_in(ERR_PEER, "the agent of %s has to run (systemctl start walferry@%s)",
+                       self->name, r->job.config->name);
+    if (r->p.primary[0] == '\0')
+        return fail(ERR_PEER, "no primary is known here yet: see walferry status");
+    if (strcmp(r->p.primary, self->name) == 0)
+        return fail(ERR_USAGE,
+                    "refused: as far as is known here %s is the primary itself, of epoch "
+                    "%" JSON_INTEGER_FORMAT
+                    "; if another member was promoted, let their agents meet "
+                    "(walferry status) and run this again",
+                    self->name, r->epoch);
+    code = parting_look(&r->p, r->escrow);
+    if (code < 0)
+        return code;
+    if (code == 0) {
+        if (r->step == STEP_START && hold_end(r->job.dir) == 0) /* an earlier one is done */
+            (void)!job_forget(&r->job);
+        return fail(
+            ERR_USAGE,
+            "refused: %s is on the timeline %u of %s, it has not parted from it; if it does "
+            "not follow, see walferry status",
+            self->name, r->p.their.timeline, r->p.primary);
+    }
+    return escrow_path(self->spool, r->p.control.system_identifier, r->p.timeline, r->p.fork,
+                       r->escrow, sizeof r->escrow);
+}
+
+/* 0: go on, and the journal is on disk; else the exit code. */
+static int
+begin(struct rejoin *r)
+{
+    char question[512];
+    int code;
+
+    job_say(&r->job,
+            "%s parted from %s, the primary of epoch %" JSON_INTEGER_FORMAT
+            ", on timeline %u at " LSN_FORMAT,
+            r->job.self->name, r->p.primary, r->epoch, r->p.timeline, LSN_ARGS(r->p.fork));
+    r->reseed = r->options->replace;
+    if (!r->reseed && check_rewind(r) < 0) {
+        job_say(&r->job, "%s; a new copy is made instead", fail_message());
+        r->reseed = true;
+    }
+    if (check_place(r) < 0) {
+        fprintf(stderr, "walferry rejoin: %s\n", fail_message());
+        return 1;
+    }
+    if (r->options->dry_run) {
+        job_say(
+            &r->job,
+            "would do: stop PostgreSQL here%s; keep all WAL behind the fork in %s; list what is "
+            "lost; %s %s; start as its standby. Nothing was changed",
+            job_postgres_runs(&r->job) > 0 ? "" : " (it is down)", r->escrow,
+            r->reseed ? "make a new copy of" : "rewind to", r->p.primary);
+        return -1;
+    }
+    snprintf(question, sizeof question,
+             "What was committed here behind the fork is kept and listed, then undone%s, and %s "
+             "follows %s.",
+             r->reseed ? ", a new copy is made" : "", r->job.self->name, r->p.primary);
+    code = job_consent(&r->job, r->options->yes, question);
+    if (code != 0)
+        return code;
+    r->step = STEP_STOP;
+    if (save(r) == 0)
+        return 0;
+    fprintf(stderr, "walferry rejoin: %s\n", fail_message());
+    return 1;
+}
+
+static int
+go_on(struct rejoin *r)
+{
+    static const struct {
+        const char *name;
+        int (*run)(struct rejoin *r);
+    } steps[STEPS] = {
+        [STEP_STOP] = {"stop", step_stop},       [STEP_KEEP] = {"keep", step_keep},
+        [STEP_LIST] = {"list", step_list},       [STEP_RECOVER] = {"recover", step_recover},
+        [STEP_REWIND] = {"rewind", step_rewind}, [STEP_FOLLOW] = {"follow", step_follow},
+        [STEP_START] = {"start", step_start},
+    };
+    int64_t begun_us = clock_us(), since_us = begun_us;
+    char took[32], parts[256] = "";
+
+    int code = hold_resume(r->job.dir, 1); /* the way back needs WAL from before the fork */
+
+    while (code == 0) {
+        size_t used = strlen(parts);
+
+        code = steps[r->step].run(r);
+        if (code < 0)
+            return code;
+        snprintf(parts + used, sizeof parts - used, "%s%s %s", used > 0 ? ", " : "",
+                 steps[r->step].name, text_duration(took, sizeof took, clock_us() - since_us));
+        since_us = clock_us();
+        if (r->step == STEP_START)
+            break;
+        r->step++;
+        code = save(r);
+        if (code == 0)
+            code = hold_set(r->job.dir, 1);
+    }
+    if (code < 0)
+        return code;
+    job_say(&r->job, "done: %s follows %s; it took %s: %s", r->job.self->name, r->p.primary,
+            text_duration(took, sizeof took, clock_us() - begun_us), parts);
+    return hold_end(r->job.dir) < 0 ? ERR_LOCAL : job_forget(&r->job);
+}
+
+static int
+fell_short(const struct rejoin *r)
+{
+    fprintf(stderr, "walferry rejoin: %s\n", fail_message());
+    if (r->step > STEP_STOP && r->step < STEP_RECOVER)
+        fprintf(stderr,
+                "Run this again when that is mended. PostgreSQL does not start here before "
+                "that; to give the rejoin up instead: chmod o-x %s\n",
+                r->job.self->pgdata);
+    if (r->step == STEP_RECOVER || r->step == STEP_REWIND)
+        fprintf(stderr, "Run this again when that is mended. If it cannot be: walferry rejoin "
+                        "--replace makes a new copy; what was lost is listed and kept.\n");
+    return 1;
+}
+
+/* A rejoin that was interrupted. 0: go on; ERR_AGAIN: it is void, begin anew. */
+static int
+resume(struct rejoin *r)
+{
+    json_int_t epoch = r->epoch;
+    char primary[MEMBER_NAME_SIZE];
+    bool open, copying = r->reseed && r->step == STEP_START; /* there may be no directory */
+    int code = copying ? 0 : parting_control(&r->p);
+
+    snprintf(primary, sizeof primary, "%s", r->p.primary);
+    job_say(&r->job, "going on with the rejoin to %s at step %d of %d", primary, (int)r->step + 1,
+            STEPS);
+    if (code == 0 &&
+        control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), take_epoch, r) < 0)
+        code = fail_in(ERR_PEER, "the agent of %s has to run", r->job.self->name);
+    if (code < 0)
+        return code;
+    if (r->options->replace && r->step < STEP_FOLLOW)
+        r->reseed = true;
+    open = r->step > STEP_STOP && r->step <= STEP_REWIND && !is_closed(r);
+    if (r->epoch == epoch && !open)
+        return 0;
+    if (r->epoch != epoch && r->reseed && r->step >= STEP_REWIND &&
+        strcmp(r->p.primary, r->job.self->name) != 0)
+        return 0; /* seed looks whose copy it has */
+    if (open || r->step != STEP_REWIND) {
+        job_say(&r->job, "%s: beginning anew",
+                open ? "PostgreSQL may have run here since" : "there is another primary now");
+        if (r->parted && r->step >= STEP_RECOVER && r->step <= STEP_FOLLOW && !r->options->dry_run)
+            code = escrow_return_settings(r->escrow, r->job.self->pgdata);
+        return code < 0 ? code : ERR_AGAIN;
+    }
+    return fail(
+        ERR_PEER,
+        "%s became the primary while this was half rewound to %s: walferry rejoin --replace "
+        "makes a new copy; what was lost is listed and kept",
+        r->p.primary, primary);
+}
+
+int
+command_rejoin(const struct config *config, const struct member *self,
+               const struct options *options)
+{
+    static struct rejoin r; /* large */
+    int code, refused = 0;
+
+    if (config_check_local(config, self, stderr) < 0)
+        return 2;
+    setenv("TZ", "UTC", 1); /* pg_waldump prints local time */
+    r.options = options;
+    r.p.job = &r.job;
+    code = job_open(&r.job, "rejoin", config, self);
+    if (code == 0)
+        code = load(&r);
+    if (code == 0)
+        code = resume(&r);
+    if (code == ERR_AGAIN) {
+        code = look(&r);
+        if (code == 0)
+            refused = begin(&r);
+    }
+    if (code == 0 && refused == 0 && !options->dry_run)
+        code = go_on(&r);
+    parting_release(&r.p);
+    job_close(&r.job);
+    return code < 0 ? fell_short(&r) : refused > 0 ? refused : 0;
+}

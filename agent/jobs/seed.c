@@ -1,0 +1,985 @@
+/*
+ * seed: this host's first copy of the database, or a new one.
+ *
+ * pg_basebackup runs here, through the tunnel, without WAL: the spool has it, from the slot, which
+ * is there before the copy begins, and a hold keeps all of it until the new standby follows. (Where
+ * the primary's archive takes nothing the copy has WAL: without, it would wait for the archive.)
+ * The copy is made and verified beside the data directory; then PostgreSQL is stopped, the two
+ * change places, and it is started as a standby of the local relay. What was there stays beside
+ * until the new one follows.
+ *
+ * The journal has the step that is being done. Killed while it copies, the same command starts
+ * clean; killed later, it goes on. Nothing that is half made is ever where it could be started.
+ */
+#include "commands/command.h"
+#include "control/control.h"
+#include "jobs/datadir.h"
+#include "jobs/follow.h"
+#include "shipper/wal/hold.h"
+#include "jobs/job.h"
+#include "jobs/parting.h"
+#include "pool/loss_report.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/text.h"
+#include "shipper/sender/rate.h"
+
+#include <inttypes.h>
+#include <libpq-fe.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REACH_US      (30 * SECOND_US) /* for the agent's link and tunnel */
+#define RENEW_US      (60 * SECOND_US) /* the hold */
+#define SLOT_US       (20 * SECOND_US) /* for the primary's agent to make it */
+#define TURN_MS       250
+#define PROBE         "5" /* seconds of a copy that a dry run times */
+#define RATE_KB_LEAST 32  /* of pg_basebackup */
+
+enum step { STEP_COPY, STEP_VERIFY, STEP_SETTINGS, STEP_SWAP, STEP_START, STEP_FOLLOW, STEP_CLEAN };
+
+#define STEPS (STEP_CLEAN + 1)
+
+static const char *const step_name[STEPS] = {"copy",  "verify", "settings", "swap",
+                                             "start", "follow", "clean"};
+
+struct seed {
+    struct job job;
+    const struct options *options;
+    struct datadir d;
+    struct parting p; /* and the connection to the primary */
+    char conninfo[256];
+    char *from;         /* the primary: p's name of it */
+    json_int_t epoch;   /* ... and its epoch */
+    json_t *receipt;    /* of what --discard destroys; NULL: nothing */
+    bool shown;         /* ... was told */
+    bool archive_stuck; /* of the primary's PostgreSQL: a backup without WAL would wait for it */
+    bool size_known;
+    uint64_t base_bytes, whole_bytes;
+    enum step step; /* that is being done */
+    lsn_t hold;
+    int64_t renewed_us, step_us[STEPS], started_us;
+    /* of pg_basebackup's progress */
+    uint64_t done_bytes, total_bytes, first_bytes;
+    int64_t first_us, last_us;
+};
+
+/* ---- what the agent knows ---- */
+
+static void
+keep_line(void *context, json_t *line)
+{
+    json_t **kept = context;
+
+    json_decref(*kept);
+    *kept = json_incref(line);
+}
+
+static int
+ask_agent(const struct seed *s, json_t **ret_status)
+{
+    json_t *status = NULL;
+    int code =
+        control_ask(s->job.self->run, json_pack("{s:s}", "command", "status"), keep_line, &status);
+
+    if (code == 0 && status == NULL)
+        code = fail(ERR_PEER, "the agent says nothing");
+    if (code != 0) {
+        json_decref(status);
+        return fail_in(ERR_PEER, "start the agent of %s first (systemctl start walferry@%s)",
+                       s->job.self->name, s->job.config->name);
+    }
+    *ret_status = status;
+    return 0;
+}
+
+static const json_t *
+at(const json_t *json, const char *a, const char *b, const char *c)
+{
+    json = json_object_get(json, a);
+    json = b != NULL ? json_object_get(json, b) : json;
+    return c != NULL ? json_object_get(json, c) : json;
+}
+
+static const char *
+text_at(const json_t *json, const char *a, const char *b)
+{
+    const char *text = json_string_value(at(json, a, b, NULL));
+
+    return text != NULL ? text : "";
+}
+
+static void
+rest(void)
+{
+    poll(NULL, 0, TURN_MS);
+}
+
+/* Only a standby, or a member that has no PostgreSQL yet, on a link that is up. */
+static int
+check_role(const struct seed *s, const json_t *status)
+{
+    const char *role = text_at(status, "role", NULL);
+    const struct member *m = s->job.self;
+
+    if (strcmp(role, "primary") == 0 || strcmp(role, "promoting") == 0)
+        return fail(ERR_USAGE,
+                    "refused: %s is %s, its data is the pool's; a copy is made on another member",
+                    m->name, strcmp(role, "primary") == 0 ? "the primary" : "becoming the primary");
+    if (json_is_string(at(status, "spool", "error", NULL)))
+        return fail(ERR_USAGE, "refused: the spool takes no WAL: %s",
+                    text_at(status, "spool", "error"));
+    return 0;
+}
+
+/* Wait until the agent receives: what the primary writes from now on has to get here. */
+static int
+wait_for_link(struct seed *s)
+{
+    int64_t until_us = clock_us() + REACH_US;
+    bool said = false;
+
+    for (;;) {
+        json_t *status;
+        int code = ask_agent(s, &status);
+        bool up;
+
+        if (code < 0)
+            return code;
+        code = check_role(s, status);
+        up = strcmp(text_at(status, "receiving", "state"), "up") == 0;
+        snprintf(s->from, MEMBER_NAME_SIZE, "%s", text_at(status, "epoch", "member"));
+        s->epoch = json_integer_value(at(status, "epoch", "number", NULL));
+        if (code == 0 && !up && clock_us() >= until_us)
+            code = fail(ERR_PEER, "no WAL comes from the primary: %s",
+                        json_is_string(at(status, "receiving", "reason", NULL))
+                            ? text_at(status, "receiving", "reason")
+                            : "is its agent running, and may it log in here by SSH?");
+        json_decref(status);
+        if (code < 0 || up)
+            return code;
+        if (!said)
+            job_say(&s->job, "waiting for the link from the primary");
+        said = true;
+        rest();
+    }
+}
+
+/* ---- what the primary knows ---- */
+
+static int
+reach_primary(struct seed *s)
+{
+    int64_t until_us = clock_us() + REACH_US;
+
+    snprintf(s->conninfo, sizeof s->conninfo,
+             "host=%s/tunnel port=5432 user=%s connect_timeout=10 "
+             "application_name=walferry_seed",
+             s->job.self->run, s->job.config->tunnel_user);
+    for (;;) {
+        int code = parting_connect(&s->p);
+
+        if (code == 0 || clock_us() >= until_us)
+            return code;
+        rest();
+    }
+}
+
+/* One query with at most one argument; NULL after an error, which is in fail_message. */
+static PGresult *
+ask_primary(const struct seed *s, const char *query, const char *argument)
+{
+    PGresult *r =
+        PQexecParams(s->p.present, query, argument != NULL, NULL, &argument, NULL, NULL, 0);
+    char shown[512];
+    const char *why;
+
+    if (PQresultStatus(r) == PGRES_TUPLES_OK)
+        return r;
+    why = PQresultErrorMessage(r);
+    if (*why == '\0')
+        why = PQerrorMessage(s->p.present);
+    fail(ERR_PEER, "the primary refuses: %s",
+         text_escape(shown, sizeof shown, why, strcspn(why, "\n")));
+    PQclear(r);
+    return NULL;
+}
+
+/* It keeps the WAL for us from before the copy begins. The primary's agent makes it, and makes one
+ * that has lost its WAL again. */
+static int
+ready_slot(struct seed *s, lsn_t *ret_restart)
+{
+    int64_t until_us = clock_us() + SLOT_US;
+    char slot[SLOT_NAME_SIZE];
+
+    config_slot_name(slot, s->job.self->name);
+    for (;;) {
+        PGresult *r = ask_primary(s,
+                                  "select coalesce(restart_lsn::text, '') "
+                                  "from pg_catalog.pg_replication_slots where slot_name = $1 "
+                                  "and wal_status <> 'lost'",
+                                  slot);
+        bool good = PQntuples(r) == 1 && lsn_parse(PQgetvalue(r, 0, 0), ret_restart);
+
+        if (r == NULL)
+            return ERR_PEER;
+        PQclear(r);
+        if (good)
+            return 0;
+        if (clock_us() >= until_us)
+            return fail(ERR_PEER,
+                        "%s has no slot %s that keeps WAL for this member, and its agent makes "
+                        "none: walferry status there tells why",
+                        s->from, slot);
+        poll(NULL, 0, 200);
+    }
+}
+
+static void
+read_version(void *context, const char *line)
+{
+    int *major = context;
+
+    if (*major == 0)
+        sscanf(line, "pg_basebackup (PostgreSQL) %d", major);
+}
+
+static int
+check_primary(struct seed *s)
+{
+    const char *const argv[] = {"pg_basebackup", "--version", NULL};
+    PGresult *r = ask_primary(s,
+                              "select pg_catalog.pg_is_in_recovery()::text, "
+                              "pg_catalog.current_setting('server_version_num'), "
+                              "(pg_catalog.current_setting('archive_mode') <> 'off' and "
+                              "(last_failed_time > coalesce(last_archived_time, '-infinity') or "
+                              "pg_catalog.current_setting('archive_command') = '' and "
+                              "coalesce(pg_catalog.current_setting('archive_library', true), '') "
+                              "= ''))::text from pg_catalog.pg_stat_archiver",
+                              NULL);
+    int ours = 0, theirs, code;
+
+    if (r == NULL)
+        return ERR_PEER;
+    theirs = atoi(PQgetvalue(r, 0, 1)) / 10000;
+    code = strcmp(PQgetvalue(r, 0, 0), "false") == 0
+               ? 0
+               : fail(ERR_PEER, "the PostgreSQL of %s is in recovery, it is no primary", s->from);
+    s->archive_stuck = strcmp(PQgetvalue(r, 0, 2), "true") == 0;
+    PQclear(r);
+    if (code == 0)
+        code = job_run(&s->job, argv, read_version, &ours);
+    if (code == 0 && ours != theirs)
+        code = fail(ERR_USAGE,
+                    "refused: %s has PostgreSQL %d, %s here has %d; install %d and set bindir",
+                    s->from, theirs, s->job.self->bindir, ours, theirs);
+    return code;
+}
+
+/* Sizes, and where the tablespaces go. Sizes need pg_monitor: without it they are unknown. */
+static int
+place_tablespaces(struct seed *s)
+{
+    PGresult *r = ask_primary(
+        s,
+        "select oid, pg_catalog.pg_tablespace_location(oid), pg_catalog.pg_tablespace_size(oid) "
+        "from pg_catalog.pg_tablespace",
+        NULL);
+    int code = 0;
+
+    s->size_known = r != NULL;
+    if (r == NULL)
+        r = ask_primary(s,
+                        "select oid, pg_catalog.pg_tablespace_location(oid), 0 "
+                        "from pg_catalog.pg_tablespace",
+                        NULL);
+    if (r == NULL)
+        return ERR_PEER;
+    for (int i = 0; i < PQntuples(r) && code == 0; i++) {
+        const char *from = PQgetvalue(r, i, 1);
+        uint64_t bytes = strtoull(PQgetvalue(r, i, 2), NULL, 10);
+
+        s->whole_bytes += bytes;
+        if (from[0] == '/')
+            code = datadir_place(&s->d, PQgetvalue(r, i, 0), from, bytes, s->options->map);
+        else
+            s->base_bytes += bytes;
+    }
+    PQclear(r);
+    return code;
+}
+
+static int
+primary_position(const struct seed *s, lsn_t *ret_lsn)
+{
+    PGresult *r = ask_primary(s, "select pg_catalog.pg_current_wal_flush_lsn()::text", NULL);
+    int code = 0;
+
+    if (r == NULL)
+        return ERR_PEER;
+    if (!lsn_parse(PQgetvalue(r, 0, 0), ret_lsn))
+        code = fail(ERR_PEER, "the primary's position is no LSN");
+    PQclear(r);
+    return code;
+}
+
+/* What the spool holds has to reach up to what the primary still has, or WAL would be missing. */
+static int
+ready_spool(struct seed *s, lsn_t restart)
+{
+    json_t *status, *line = NULL;
+    lsn_t end = LSN_UNKNOWN;
+    int code = ask_agent(s, &status);
+
+    if (code < 0)
+        return code;
+    lsn_parse(text_at(status, "spool", "flushed"), &end);
+    json_decref(status);
+    if (end == LSN_UNKNOWN || end >= restart)
+        return 0;
+    job_say(&s->job,
+            "the spool ends at " LSN_FORMAT ", %s has WAL from " LSN_FORMAT
+            " on: the spool begins anew",
+            LSN_ARGS(end), s->from, LSN_ARGS(restart));
+    code = control_ask(s->job.self->run, json_pack("{s:s}", "command", "renew_spool"), keep_line,
+                       &line);
+    if (code > 0)
+        code = fail(ERR_LOCAL, "%s", text_at(line, "text", NULL));
+    json_decref(line);
+    return code < 0 ? code : wait_for_link(s);
+}
+
+static int
+renew_hold(struct seed *s)
+{
+    int64_t now_us = clock_us();
+
+    if (s->hold == LSN_UNKNOWN || /* a dry run needs nothing */
+        (s->renewed_us != 0 && now_us - s->renewed_us < RENEW_US))
+        return 0;
+    s->renewed_us = now_us;
+    return hold_set(s->job.dir, s->hold);
+}
+
+/* From here on nothing that the copy needs is removed anywhere. */
+static int
+ready_wal(struct seed *s)
+{
+    lsn_t restart;
+    int code = ready_slot(s, &restart);
+
+    if (code == 0)
+        code = primary_position(s, &s->hold);
+    if (code == 0)
+        code = renew_hold(s);
+    return code == 0 ? ready_spool(s, restart) : code;
+}
+
+/* ---- the journal ---- */
+
+static int
+save_step(struct seed *s)
+{
+    char hold[LSN_TEXT_SIZE];
+    json_t *spaces = json_array();
+    json_t *journal;
+    int code;
+
+    snprintf(hold, sizeof hold, LSN_FORMAT, LSN_ARGS(s->hold));
+    for (size_t i = 0; i < s->d.tablespaces; i++)
+        json_array_append_new(spaces, json_pack("{s:s s:s}", "oid", s->d.tablespace[i].oid, "at",
+                                                s->d.tablespace[i].at));
+    journal = json_pack("{s:s s:s s:s s:I s:s s:o}", "step", step_name[s->step], "pgdata", s->d.at,
+                        "from", s->from, "epoch", s->epoch, "hold", hold, "tablespaces", spaces);
+    code = job_save(&s->job, journal);
+    json_decref(journal);
+    return code;
+}
+
+static int
+load_spaces(struct seed *s, const json_t *spaces)
+{
+    const json_t *one;
+    size_t i;
+
+    if (json_array_size(spaces) > TABLESPACES_MAX)
+        return ERR_CORRUPT;
+    json_array_foreach (spaces, i, one) {
+        struct tablespace *t = &s->d.tablespace[i];
+
+        snprintf(t->oid, sizeof t->oid, "%s", text_at(one, "oid", NULL));
+        snprintf(t->at, sizeof t->at, "%s", text_at(one, "at", NULL));
+    }
+    s->d.tablespaces = json_array_size(spaces);
+    return 0;
+}
+
+/* STEP_COPY when there is nothing to go on with. */
+static int
+load_step(struct seed *s)
+{
+    json_t *journal = NULL;
+    enum step step = STEP_COPY;
+    int code = job_load(&s->job, &journal);
+
+    if (code == ERR_AGAIN)
+        return 0;
+    if (code < 0)
+        return code;
+    while (step < STEPS && strcmp(text_at(journal, "step", NULL), step_name[step]) != 0)
+        step++;
+    if (step == STEPS)
+        code = fail(ERR_CORRUPT, "%s/seed.job names no step; move it away", s->job.self->spool);
+    else if (step != STEP_COPY)
+        code = datadir_init(&s->d, text_at(journal, "pgdata", NULL));
+    if (code == 0 && step != STEP_COPY &&
+        (load_spaces(s, json_object_get(journal, "tablespaces")) < 0 ||
+         !lsn_parse(text_at(journal, "hold", NULL), &s->hold)))
+        code = fail(ERR_CORRUPT, "%s/seed.job is damaged; move it away", s->job.self->spool);
+    snprintf(s->from, MEMBER_NAME_SIZE, "%s", text_at(journal, "from", NULL));
+    s->epoch = json_integer_value(at(journal, "epoch", NULL, NULL));
+    json_decref(journal);
+    s->step = step;
+    return code;
+}
+
+/* ---- the copy ---- */
+
+static void
+take_progress(void *context, const char *line)
+{
+    struct seed *s = context;
+    uint64_t done_kb, total_kb, before;
+
+    if (sscanf(line, "%" SCNu64 "/%" SCNu64 " kB", &done_kb, &total_kb) != 2) {
+        /* such as WAL that is not archived: in any language, a minute after all is copied */
+        if (strstr(line, "WARNING") != NULL ||
+            (s->last_us != 0 && clock_us() - s->last_us > 30 * SECOND_US))
+            job_say(&s->job, "%s", line);
+        return;
+    }
+    before = s->done_bytes;
+    s->done_bytes = done_kb << 10;
+    s->total_bytes = total_kb << 10;
+    s->last_us = clock_us();
+    if (s->first_us == 0) {
+        s->first_us = s->last_us;
+        s->first_bytes = s->done_bytes;
+    }
+    job_progress(&s->job, "copying", s->done_bytes, s->total_bytes);
+    if (s->done_bytes > before)
+        (void)!renew_hold(s); /* if it cannot be, the day has long to pass */
+}
+
+#define BACKUP_ARGS_MAX (24 + 2 * TABLESPACES_MAX)
+
+struct backup {
+    const char *argv[BACKUP_ARGS_MAX];
+    size_t args;
+    char mapping[TABLESPACES_MAX][640];
+    char rate[24];
+};
+
+static void
+add(struct backup *b, const char *argument)
+{
+    b->argv[b->args++] = argument;
+}
+
+static int
+run_backup(struct seed *s, bool probe)
+{
+    struct backup *b = calloc(1, sizeof *b);
+    struct rate_plan plan;
+    char program[sizeof s->job.self->bindir + 16], role[ROLE_NAME_SIZE];
+    int64_t begun_us = clock_us();
+    int code;
+
+    if (b == NULL)
+        return fail(ERR_LOCAL, "out of memory");
+    snprintf(program, sizeof program, "%s/pg_basebackup", s->job.self->bindir);
+    if (probe) {
+        add(b, "/usr/bin/timeout");
+        add(b, "--signal=KILL");
+        add(b, PROBE);
+    }
+    add(b, program);
+    config_role(role, s->job.self);
+    add(b, "-d");
+    add(b, s->conninfo);
+    add(b, "-U"); /* before the other user */
+    add(b, role);
+    add(b, "-D");
+    add(b, s->d.fresh);
+    for (const char *const *a =
+             (const char *const[]){"-X", s->archive_stuck ? "fetch" : "none", "-c", "fast", "-P",
+                                   "-l", "walferry seed", NULL};
+         *a != NULL; a++)
+        add(b, *a);
+    for (size_t i = 0; i < s->d.tablespaces; i++) {
+        snprintf(b->mapping[i], sizeof b->mapping[i], "%s=%s/walferry-new", s->d.tablespace[i].from,
+                 s->d.tablespace[i].at);
+        add(b, "-T");
+        add(b, b->mapping[i]);
+    }
+    if (s->options->rate != NULL && rate_parse(&plan, s->options->rate) == 0) {
+        uint64_t kb = plan.otherwise / 1024;
+
+        snprintf(b->rate, sizeof b->rate, "%" PRIu64, kb < RATE_KB_LEAST ? RATE_KB_LEAST : kb);
+        add(b, "-r");
+        add(b, b->rate);
+    }
+    s->first_us = 0;
+    code = job_run(&s->job, b->argv, take_progress, s);
+    if (code == 0) {
+        s->last_us = clock_us();
+        s->done_bytes = s->total_bytes;
+        s->job.shown_us = 0; /* the last line is always shown */
+        job_progress(&s->job, "copying", s->done_bytes, s->total_bytes);
+    }
+    if (s->done_bytes == s->first_bytes && s->first_us != 0) { /* over within a second */
+        s->first_us = begun_us;
+        s->first_bytes = 0;
+    }
+    free(b);
+    return code;
+}
+
+static int
+step_copy(struct seed *s)
+{
+    int code = datadir_begin(&s->d);
+
+    if (code == 0 && s->archive_stuck)
+        job_say(&s->job, "the WAL archive of %s takes nothing: the copy brings WAL of its own",
+                s->from);
+    return code == 0 ? run_backup(s, false) : code;
+}
+
+static int
+step_verify(struct seed *s)
+{
+    const char *const argv[] = {"pg_verifybackup", "-n", "-q", s->d.fresh, NULL};
+
+    job_say(&s->job, "verifying the copy against its manifest");
+    return job_run(&s->job, argv, NULL, NULL);
+}
+
+static int
+step_settings(struct seed *s)
+{
+    int code = datadir_keep_settings(&s->d);
+
+    return code == 0 ? job_write_settings(&s->job, s->d.fresh) : code;
+}
+
+/* ---- what only the data here has ---- */
+
+static int
+refuse_own(const struct seed *s, const char *what)
+{
+    return fail(ERR_USAGE,
+                "refused: %s. walferry rejoin keeps and lists what only this side has, then "
+                "follows %s; with --discard the new copy destroys it, --dry-run --discard shows it",
+                what, s->from);
+}
+
+static bool
+has_to_be_nothing(const struct seed *s)
+{
+    return datadir_occupied(&s->d) && !s->options->discard && !s->options->kept;
+}
+
+/*
+ * WAL here that the primary has not may hold commits that nobody else has: the signal file of a
+ * standby is no proof, anybody may have put it there. Without that file one timeline is none.
+ */
+static int
+check_own(struct seed *s, bool beside)
+{
+    char what[FAIL_MESSAGE_MAX];
+    int code = parting_judge(&s->p, beside);
+
+    if (code < 0)
+        snprintf(what, sizeof what, "whether %s has commits of its own cannot be told (%s)",
+                 s->d.at, fail_message());
+    else if (code == 1)
+        snprintf(what, sizeof what,
+                 "%s has WAL of its own, from timeline %u at " LSN_FORMAT " on up to " LSN_FORMAT,
+                 s->d.at, s->p.timeline, LSN_ARGS(s->p.fork), LSN_ARGS(s->p.end));
+    else if (!datadir_standby(&s->d) && s->p.our.timeline == s->p.their.timeline)
+        snprintf(what, sizeof what,
+                 "%s is no standby's (there is no standby.signal in it), a former primary's may "
+                 "have commits that nobody else has",
+                 s->d.at);
+    else
+        return 0;
+    return refuse_own(s, what);
+}
+
+/* --discard: what is told is destroyed, the DBA has been shown it. */
+static void
+show_own(struct seed *s)
+{
+    char words[256];
+    int code = parting_judge(&s->p, true);
+
+    s->shown = true;
+    if (code <= 0) {
+        job_say(&s->job, "what only %s has, and is destroyed: %s", s->d.at,
+                code == 0 ? "no WAL of its own is in it" : fail_message());
+        return;
+    }
+    s->receipt = parting_receipt(&s->p);
+    job_say(&s->job, "only here, and destroyed for good: %s",
+            parting_words(s->receipt, words, sizeof words));
+    receipt_print_tables(json_object_get(s->receipt, "tables"), "    ");
+    json_object_set_new(s->receipt, "epoch", json_integer(s->epoch));
+}
+
+/* Before it is too late, also by a command that only goes on: what --discard destroys was shown,
+ * and has its receipt. */
+static int
+discard_own(struct seed *s)
+{
+    int code = 0;
+
+    if (!datadir_occupied(&s->d) || s->options->kept || s->shown)
+        return 0;
+    show_own(s);
+    if (job_consent(&s->job, s->options->yes, "Destroy it?") != 0)
+        return fail(ERR_LOCAL, "%s stays as it is", s->d.at);
+    if (s->receipt != NULL)
+        code = receipt_save(s->job.self->spool, s->receipt);
+    return code;
+}
+
+/* What was right when the copy began may not be any more. 0; ERR_AGAIN: the copy is of no use. */
+static int
+check_copy(const struct seed *s)
+{
+    json_t *status;
+    int code = ask_agent(s, &status);
+
+    if (code < 0)
+        return code;
+    code = check_role(s, status);
+    if (code == 0 && (strcmp(text_at(status, "epoch", "member"), s->from) != 0 ||
+                      json_integer_value(at(status, "epoch", "number", NULL)) != s->epoch))
+        code = fail(ERR_AGAIN, "the copy is of %s, and %s became the primary since", s->from,
+                    text_at(status, "epoch", "member"));
+    json_decref(status);
+    return code;
+}
+
+static int
+step_swap(struct seed *s)
+{
+    bool runs = job_postgres_runs(&s->job) == 1;
+    char why[FAIL_MESSAGE_MAX];
+    int code = 0;
+
+    if (!datadir_swapped(&s->d) && !datadir_moved(&s->d)) {
+        code = check_copy(s);
+        if (code == 0)
+            code = job_stop_postgres(&s->job);
+        if (code == 0)
+            code = check_copy(s);
+        if (code == 0 && s->options->discard)
+            code = discard_own(s);
+        else if (code == 0 && has_to_be_nothing(s))
+            code = check_own(s, false);
+        if (code < 0 && runs) { /* promoted in this moment */
+            snprintf(why, sizeof why, "%s", fail_message());
+            (void)!job_start_postgres(&s->job);
+            fail(code, "%s", why);
+        }
+    }
+    return code == 0 ? datadir_swap(&s->d) : code;
+}
+
+static int
+step_start(struct seed *s)
+{
+    job_say(&s->job, "starting PostgreSQL");
+    return job_start_postgres(&s->job);
+}
+
+static int
+step_follow(struct seed *s)
+{
+    struct follow f;
+    int64_t moved_us = clock_us();
+    int code = 0;
+
+    follow_begin(&f, &s->job, moved_us);
+    while (code == 0) {
+        json_t *status = NULL;
+
+        rest();
+        (void)!ask_agent(s, &status); /* it may be started again */
+        code = follow_look(&f, status, clock_us());
+        json_decref(status);
+        if (f.moved_us != moved_us)
+            (void)!renew_hold(s);
+        moved_us = f.moved_us;
+    }
+    return code < 0 ? code : 0;
+}
+
+static int
+step_clean(struct seed *s)
+{
+    int code = hold_end(s->job.dir); /* the new one follows, whatever becomes of the old one */
+
+    return code == 0 ? datadir_remove_old(&s->d) : code;
+}
+
+/* ---- together ---- */
+
+static int
+prepare(struct seed *s)
+{
+    int code = wait_for_link(s);
+
+    if (code == 0)
+        code = datadir_init(&s->d, s->job.self->pgdata);
+    if (code == 0 && datadir_occupied(&s->d) && !s->options->replace)
+        code = fail(
+            ERR_USAGE,
+            "refused: %s is not empty. walferry seed --replace makes the copy beside it, and keeps it "
+            "until the new one follows",
+            s->d.at);
+    else if (code == 0 && datadir_wal_elsewhere(&s->d) && !s->options->force)
+        code = fail(ERR_USAGE,
+                    "refused: %s/pg_wal is a link, in the new copy the WAL would lie in the data "
+                    "directory. With --force it does, and can be moved when PostgreSQL is down",
+                    s->d.at);
+    if (code == 0)
+        code = reach_primary(s);
+    if (code == 0)
+        code = check_primary(s);
+    if (code == 0 && has_to_be_nothing(s))
+        code = check_own(s, true);
+    if (code == 0)
+        code = place_tablespaces(s);
+    if (code == 0)
+        code = datadir_clear(&s->d);
+    if (code == 0 && s->size_known)
+        code = datadir_room(&s->d, s->base_bytes);
+    return code;
+}
+
+static void
+tell_plan(struct seed *s)
+{
+    char bytes[24], room[24];
+    uint64_t free_bytes;
+
+    if (datadir_free(&s->d, &free_bytes) < 0)
+        snprintf(room, sizeof room, "unknown");
+    else
+        text_bytes(room, sizeof room, free_bytes);
+    if (s->size_known)
+        job_say(&s->job, "%s of %s go to %s; free there: %s",
+                text_bytes(bytes, sizeof bytes, s->whole_bytes), s->from, s->d.at, room);
+    else
+        job_say(
+            &s->job,
+            "the copy of %s goes to %s; free there: %s; its size is unknown: grant pg_monitor to %s on %s",
+            s->from, s->d.at, room, s->job.config->tunnel_user, s->from);
+    if (s->options->discard && datadir_occupied(&s->d))
+        show_own(s);
+    if (datadir_wal_elsewhere(&s->d))
+        job_say(&s->job, "pg_wal, a link now, will lie in the data directory");
+    for (size_t i = 0; i < s->d.tablespaces; i++)
+        job_say(&s->job, "tablespace %s goes to %s", s->d.tablespace[i].from,
+                s->d.tablespace[i].at);
+}
+
+static double
+measured_rate(const struct seed *s)
+{
+    int64_t took_us = s->last_us - s->first_us;
+
+    return took_us > 0
+               ? (double)(s->done_bytes - s->first_bytes) * (double)SECOND_US / (double)took_us
+               : 0;
+}
+
+/* A few seconds of a real copy: what the line, both disks and this data give together. */
+static int
+dry_run(struct seed *s)
+{
+    char rate[24], time[32];
+    int code = datadir_begin(&s->d);
+
+    tell_plan(s);
+    if (code < 0)
+        return code;
+    (void)!run_backup(s, true); /* ended by the clock */
+    code = datadir_discard(&s->d);
+    if (measured_rate(s) > 0)
+        job_say(
+            &s->job,
+            "at the measured rate of %s/s: about %s, and the time to replay what is written meanwhile",
+            text_bytes(rate, sizeof rate, (uint64_t)measured_rate(s)),
+            text_duration(
+                time, sizeof time,
+                (int64_t)((double)s->total_bytes / measured_rate(s) * (double)SECOND_US)));
+    else
+        job_say(&s->job, "the rate is unknown: nothing came in " PROBE " s");
+    job_say(&s->job, "nothing was changed");
+    return code;
+}
+
+static int
+run_steps(struct seed *s)
+{
+    static int (*const run[STEPS])(struct seed *) = {
+        step_copy, step_verify, step_settings, step_swap, step_start, step_follow, step_clean};
+
+    for (; s->step < STEPS; s->step++) {
+        int64_t begun_us = clock_us();
+        int code = save_step(s);
+
+        if (code == 0)
+            code = run[s->step](s);
+        if (code < 0 && (s->step <= STEP_VERIFY || code == ERR_AGAIN)) {
+            char why[FAIL_MESSAGE_MAX];
+
+            snprintf(why, sizeof why, "%s", fail_message());
+            s->step = STEP_COPY; /* a copy that is not as it should be is of no use */
+            (void)!save_step(s);
+            (void)!datadir_discard(&s->d); /* nor is it to take the room */
+            return fail(code, "what was here is untouched, the same command begins again: %s", why);
+        }
+        if (code < 0)
+            return fail_in(code, "step %s, where the same command goes on%s", step_name[s->step],
+                           s->step > STEP_SWAP ? " (with --force this copy is given up)" : "");
+        s->step_us[s->step] = clock_us() - begun_us;
+        if (s->step < STEP_FOLLOW && (code = hold_set(s->job.dir, s->hold)) < 0)
+            return code;
+    }
+    return job_forget(&s->job);
+}
+
+static void
+tell_end(struct seed *s)
+{
+    char whole[32], part[STEPS][32], rate[24];
+
+    for (int i = 0; i < STEPS; i++)
+        text_duration(part[i], sizeof part[i], s->step_us[i]);
+    job_say(&s->job, "done: %s follows %s", s->job.self->name, s->from);
+    job_say(&s->job,
+            "it took %s: copy %s (%s/s), verify %s, swap %s, start %s, until it followed %s",
+            text_duration(whole, sizeof whole, clock_us() - s->started_us), part[STEP_COPY],
+            text_bytes(rate, sizeof rate, (uint64_t)measured_rate(s)), part[STEP_VERIFY],
+            part[STEP_SWAP], part[STEP_START], part[STEP_FOLLOW]);
+}
+
+/* 0, the exit code of a refusal, or an error. */
+static int
+begin(struct seed *s)
+{
+    int code = prepare(s);
+
+    if (code < 0)
+        return code;
+    if (s->options->dry_run)
+        return dry_run(s);
+    tell_plan(s);
+    if (datadir_occupied(&s->d)) {
+        job_say(&s->job,
+                "%s stays beside as %s until the new one follows; then it is removed. "
+                "PostgreSQL here is stopped when the copy is ready",
+                s->d.at, s->d.old);
+        code = job_consent(&s->job, s->options->yes, "Replace it?");
+        if (code != 0)
+            return code;
+    }
+    if (s->receipt != NULL)
+        code = receipt_save(s->job.self->spool, s->receipt);
+    if (code == 0)
+        code = ready_wal(s);
+    parting_release(&s->p);
+    return code;
+}
+
+/* A copy that is not in its place yet. Given up for a day it may have lost the hold on the WAL that
+ * it needs; one of an earlier primary may have what the present one never had. ERR_AGAIN: begin
+ * again. */
+static int
+judge_copy(const struct seed *s)
+{
+    if (s->step == STEP_COPY || s->step > STEP_SWAP || datadir_swapped(&s->d) ||
+        datadir_moved(&s->d))
+        return 0;
+    if (hold_from(s->job.dir, clock_wall_us()) > s->hold)
+        return fail(ERR_AGAIN, "the copy from before is too old, its WAL is not held any more");
+    return check_copy(s);
+}
+
+static int
+seed(struct seed *s)
+{
+    int code = load_step(s);
+
+    s->started_us = clock_us();
+    if (code == 0)
+        code = judge_copy(s);
+    if (code == 0 && s->step > STEP_SWAP && s->options->force)
+        code = fail(ERR_AGAIN, "the copy from before is given up (--force)");
+    if (code == ERR_AGAIN) {
+        job_say(&s->job, "%s: beginning again", fail_message());
+        s->step = STEP_COPY;
+        code = 0;
+    }
+    if (code == 0 && s->step != STEP_COPY)
+        job_say(&s->job, "%s at step %s", s->options->dry_run ? "would go on" : "going on",
+                step_name[s->step]);
+    else if (code == 0)
+        code = begin(s);
+    if (code != 0 || s->options->dry_run)
+        return code;
+    if (s->step < STEP_CLEAN)
+        code = hold_resume(s->job.dir, s->hold);
+    if (code == 0)
+        code = run_steps(s);
+    if (code == 0)
+        tell_end(s);
+    return code;
+}
+
+int
+command_seed(const struct config *config, const struct member *self, const struct options *options)
+{
+    static struct seed s; /* large */
+    struct rate_plan plan;
+    int code;
+
+    if (options->rate != NULL && (rate_parse(&plan, options->rate) < 0 || plan.spans > 0)) {
+        fprintf(stderr, "walferry seed: --rate: bytes per second as in 20MB\n");
+        return 2;
+    }
+    if (config_check_local(config, self, stderr) < 0)
+        return 2;
+    s.options = options;
+    s.p.job = &s.job;
+    s.from = s.p.primary;
+    setenv("TZ", "UTC", 1); /* pg_waldump prints local time */
+    code = job_open(&s.job, "seed", config, self);
+    if (code == 0)
+        code = seed(&s);
+    if (code < 0)
+        fprintf(stderr, "walferry seed: %s\n", fail_message());
+    parting_release(&s.p);
+    json_decref(s.receipt);
+    job_close(&s.job);
+    return code < 0 ? 1 : code;
+}

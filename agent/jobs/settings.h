@@ -1,0 +1,25 @@
+/*
+ * settings: the files of a data directory that are its host's own, and their way into another one.
+ *
+ * pg_basebackup and pg_rewind bring the primary's. This host's are, at the top and below it but
+ * never in PostgreSQL's own directories (base, global, pg_wal ...):
+ *
+ *   *.conf *.crt *.key *.pem *.crl *.p12, postmaster.opts   by their names
+ *   what one of the *.conf names                            include 'tuning', @users
+ *   links, as links                                         what lies elsewhere stays there
+ *
+ * Modes stay. A file over SETTINGS_BYTES_MAX is none.
+ */
+#ifndef AGENT_JOBS_SETTINGS_H
+#define AGENT_JOBS_SETTINGS_H
+
+#define SETTINGS_BYTES_MAX (1u << 20) /* of one file */
+
+/* Make the settings in the directory `to` those of `from`: what is one by its name and not in
+ * `from` is removed. May be repeated. ERR_LOCAL. */
+int settings_copy(const char *from, const char *to);
+
+/* pg_rewind gives up at a link that is a file on the other side. ERR_USAGE names the first one. */
+int settings_refuse_links(const char *pgdata);
+
+#endif

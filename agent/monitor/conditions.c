@@ -1,0 +1,420 @@
+/* See conditions.h. */
+#include "daemon/agent.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/fail.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROLE_NEWS_US    (10 * SECOND_US)
+#define RIVAL_NEWS_US   (30 * SECOND_US)
+#define CLOCK_OFFSET_US (2 * SECOND_US)
+
+/* ---- rates ---- */
+
+static void
+look_at_disk(struct disk *d, int dir, int64_t now_us)
+{
+    d->known = dir >= 0 && durable_free(dir, &d->free_bytes) == 0;
+    if (d->known)
+        trend_add(&d->trend, now_us, d->free_bytes);
+}
+
+static void
+look_at_disks(struct agent *a, int64_t now_us)
+{
+    char path[sizeof a->self->pgdata + 8];
+    int dir = -1;
+
+    look_at_disk(&a->figures.spool, a->spool.dir, now_us);
+    snprintf(path, sizeof path, "%s/pg_wal", a->self->pgdata);
+    if (durable_dir(path, &dir) < 0)
+        dir = -1;
+    look_at_disk(&a->figures.pg_wal, dir, now_us);
+    durable_close(dir);
+}
+
+static void
+look_at_wal(struct agent *a, int64_t now_us)
+{
+    struct figures *f = &a->figures;
+    lsn_t primary = agent_primary_stands(a, now_us);
+
+    if (primary != LSN_UNKNOWN)
+        trend_add(&f->produced, now_us, primary);
+    if (a->role == ROLE_PRIMARY) {
+        for (size_t i = 0; i < a->links; i++)
+            if (a->link[i].state == LINK_SHIPPING && a->link[i].sender.far_known)
+                trend_add(&f->shipped[i], now_us, a->link[i].sender.far.flushed);
+    } else if (receiver_live(&a->receiver) && !spool_empty(&a->spool)) {
+        trend_add(&f->shipped[0], now_us, a->spool.flushed);
+    }
+}
+
+/* Promoting is on the way to a role, not one; what was before this life is no change. Of a role
+ * that is over nothing is known any more when it comes again. */
+static void
+look_at_role(struct agent *a, int64_t now_us)
+{
+    struct figures *f = &a->figures;
+
+    if ((enum role)f->role == a->role || a->role == ROLE_UNKNOWN || a->role == ROLE_PROMOTING)
+        return;
+    if (f->role != ROLE_UNKNOWN) {
+        f->role_before = f->role;
+        f->role_changed_us = now_us;
+    }
+    if (f->role == ROLE_PRIMARY)
+        for (size_t i = 0; i < a->links; i++)
+            sender_forget(&a->link[i].sender);
+    if (f->role == ROLE_STANDBY && !receiver_live(&a->receiver)) /* else it tells of now */
+        receiver_forget(&a->receiver);
+    f->role = a->role;
+    trend_clear(&f->produced);
+    for (size_t i = 0; i < MEMBERS_MAX; i++)
+        trend_clear(&f->shipped[i]);
+}
+
+/* ---- state of shipping ---- */
+
+void
+figures_link(const struct agent *a, size_t i, int64_t now_us, struct shipping *ret_shipping)
+{
+    const struct link *l = &a->link[i];
+    struct shipping_facts f = {.up = l->state == LINK_SHIPPING,
+                               .started = l->sender.far_known ||
+                                          l->sender.flushed.covered.lsn != LSN_UNKNOWN,
+                               .reason = l->reason[0] != '\0' ? l->reason : l->source_reason,
+                               .primary = agent_primary_stands(a, now_us),
+                               .flushed = l->sender.far.flushed,
+                               .produced = &a->figures.produced,
+                               .shipped = &a->figures.shipped[i]};
+
+    f.lag_known = lag_age(&l->sender.flushed, now_us, &f.lag_us);
+    shipping_judge(&f, now_us, ret_shipping);
+}
+
+void
+figures_receiving(const struct agent *a, int64_t now_us, struct shipping *ret_shipping)
+{
+    const struct receiver *r = &a->receiver;
+    int64_t primary_us;
+    bool clock_known = receiver_primary_us(r, now_us, &primary_us);
+    struct shipping_facts f = {.up = receiver_live(r),
+                               .started = r->flushed.covered.lsn != LSN_UNKNOWN,
+                               .reason = agent_receiving_reason(a),
+                               .primary = agent_primary_stands(a, now_us),
+                               .flushed = a->spool.flushed,
+                               .produced = &a->figures.produced,
+                               .shipped = &a->figures.shipped[0]};
+
+    f.lag_known = clock_known && lag_age(&r->flushed, primary_us, &f.lag_us);
+    shipping_judge(&f, now_us, ret_shipping);
+}
+
+bool
+figures_slot(const struct agent *a, size_t i, uint64_t *ret_retained, bool *ret_lost)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+
+    for (size_t k = 0; s != NULL && !s->in_recovery && k < s->slots; k++) {
+        if (strcmp(s->slot[k].name, a->slot_name[i]) != 0)
+            continue;
+        *ret_lost = s->slot[k].lost;
+        *ret_retained = s->slot[k].restart_lsn != LSN_UNKNOWN && s->flush > s->slot[k].restart_lsn
+                            ? s->flush - s->slot[k].restart_lsn
+                            : 0;
+        return s->slot[k].lost || s->slot[k].restart_lsn != LSN_UNKNOWN;
+    }
+    return false;
+}
+
+/* ---- conditions ---- */
+
+/* It holds; of several links each adds its sentence, as far as there is room. */
+static void hold(struct event_condition *c, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void
+hold(struct event_condition *c, const char *format, ...)
+{
+    size_t used = c->holds ? strlen(c->text) : 0;
+    va_list args;
+
+    if (c->holds && used + 3 < sizeof c->text)
+        used += (size_t)snprintf(c->text + used, sizeof c->text - used, "; ");
+    c->holds = true;
+    va_start(args, format);
+    vsnprintf(c->text + used, sizeof c->text - used, format, args);
+    va_end(args);
+}
+
+/* What nobody knows is as old as this agent, or its role. */
+static void
+judge_age(const struct agent *a, struct event_condition *c, const char *what, bool known,
+          int64_t age_us, int64_t limit_us, int64_t now_us)
+{
+    char age[32], limit[32];
+
+    if (!known)
+        age_us =
+            now_us - (a->figures.role_changed_us != 0 ? a->figures.role_changed_us : a->started_us);
+    if (age_us < limit_us)
+        return;
+    text_duration(limit, sizeof limit, limit_us);
+    text_duration(age, sizeof age, age_us);
+    if (known)
+        hold(c, "%s %s behind (limit %s)", what, age, limit);
+    else
+        hold(c, "%s behind by an unknown time, since %s at least", what, age);
+}
+
+static void
+judge_offset(struct event_condition *c, const char *member, const struct clock_offset *o,
+             int64_t now_us)
+{
+    int64_t apart_us = o->wall_offset_us < 0 ? -o->wall_offset_us : o->wall_offset_us;
+    char apart[32];
+
+    if (agent_offset_known(o, now_us) && apart_us >= CLOCK_OFFSET_US)
+        hold(c, "the clock of %s is %s %s ours", member,
+             text_duration(apart, sizeof apart, apart_us),
+             o->wall_offset_us > 0 ? "ahead of" : "behind");
+}
+
+static void
+judge_link(const struct agent *a, size_t i, struct event_condition c[EVENTS], int64_t now_us)
+{
+    const struct link *l = &a->link[i];
+    const struct config *limits = a->config;
+    char what[80], bytes[24], limit[24];
+    uint64_t retained;
+    int64_t age_us = 0;
+    bool lost, known = lag_age(&l->sender.flushed, now_us, &age_us);
+
+    snprintf(what, sizeof what, "what %s has on disk is", l->member);
+    judge_age(a, &c[EVENT_SHIP_LATE], what, known, age_us, limits->ship_warning_us, now_us);
+    snprintf(what, sizeof what, "what PostgreSQL of %s shows is", l->member);
+    known = lag_age(&l->sender.applied, now_us, &age_us);
+    judge_age(a, &c[EVENT_APPLY_LATE], what, known, age_us, limits->apply_warning_us, now_us);
+    if (l->state != LINK_SHIPPING)
+        hold(&c[EVENT_LINK_DOWN], "the link to %s: %.190s", l->member,
+             l->reason[0] != '\0' ? l->reason : "connecting");
+    else if (l->sender.far_digest != a->config->digest)
+        hold(&c[EVENT_CONFIG_DIFFERS], "the pool's file of %s is another one", l->member);
+    if (l->state == LINK_SHIPPING)
+        judge_offset(&c[EVENT_CLOCKS_DIFFER], l->member, &l->sender.offset, now_us);
+    if (!figures_slot(a, i, &retained, &lost))
+        return;
+    if (lost)
+        hold(&c[EVENT_SLOT_RETAINS], "slot %s has lost WAL that %s needs", a->slot_name[i],
+             l->member);
+    else if (retained >= limits->slot_warning_bytes)
+        hold(&c[EVENT_SLOT_RETAINS], "slot %s keeps %s of WAL (limit %s)", a->slot_name[i],
+             text_bytes(bytes, sizeof bytes, retained),
+             text_bytes(limit, sizeof limit, limits->slot_warning_bytes));
+}
+
+static void
+judge_receiving(const struct agent *a, struct event_condition c[EVENTS], int64_t now_us)
+{
+    const struct receiver *r = &a->receiver;
+    const char *reason = agent_receiving_reason(a);
+    int64_t primary_us, age_us = 0;
+    bool clock_known = receiver_primary_us(r, now_us, &primary_us), known;
+
+    known = clock_known && lag_age(&r->flushed, primary_us, &age_us);
+    judge_age(a, &c[EVENT_SHIP_LATE], "what is on disk here is", known, age_us,
+              a->config->ship_warning_us, now_us);
+    known = clock_known && lag_age(&r->applied, primary_us, &age_us);
+    judge_age(a, &c[EVENT_APPLY_LATE], "what PostgreSQL here shows is", known, age_us,
+              a->config->apply_warning_us, now_us);
+    if (!receiver_live(r))
+        hold(&c[EVENT_LINK_DOWN], "the link from %s: %.150s",
+             r->from[0] != '\0' ? r->from : "the primary",
+             reason[0] != '\0' ? reason : "it was not here yet");
+    else if (r->far_digest != a->config->digest)
+        hold(&c[EVENT_CONFIG_DIFFERS], "the pool's file of %s is another one", r->from);
+    if (receiver_live(r))
+        judge_offset(&c[EVENT_CLOCKS_DIFFER], r->from, &r->offset, now_us);
+}
+
+static void
+judge_disk(const struct agent *a, struct event_condition *c, const struct disk *d,
+           const char *where, int64_t now_us)
+{
+    char bytes[24], left[32], limit[32];
+    uint64_t segment_bytes = agent_identity(a)->segment_bytes;
+    int64_t full_us;
+
+    if (d->known && trend_full_us(&d->trend, segment_bytes, now_us, &full_us) &&
+        full_us < a->config->disk_warning_us)
+        hold(c, "%s has %s left and is full in %s at this rate (limit %s)", where,
+             text_bytes(bytes, sizeof bytes, d->free_bytes),
+             text_duration(left, sizeof left, full_us),
+             text_duration(limit, sizeof limit, a->config->disk_warning_us));
+}
+
+static void
+judge_member(const struct agent *a, struct event_condition c[EVENTS], int64_t now_us)
+{
+    const struct figures *f = &a->figures;
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+
+    if (postgres_state(a->postgres) != POSTGRES_UP && a->role != ROLE_FENCED)
+        hold(&c[EVENT_POSTGRES_AWAY], "PostgreSQL here: %.180s", postgres_reason(a->postgres));
+    if (a->alarm[0] != '\0')
+        hold(&c[EVENT_ALARM], "%.230s", a->alarm);
+    if (a->inlet.rival_us != 0 && now_us - a->inlet.rival_us < RIVAL_NEWS_US)
+        hold(&c[EVENT_RIVAL],
+             "another agent with the key of %s wants the place of its living session; sshd's log "
+             "tells from where",
+             a->receiver.from);
+    if (a->spool_error[0] != '\0')
+        hold(&c[EVENT_SPOOL_REFUSES], "%.230s", a->spool_error);
+    judge_disk(a, &c[EVENT_SPOOL_FILLING], &f->spool, "the spool's file system", now_us);
+    judge_disk(a, &c[EVENT_PG_WAL_FILLING], &f->pg_wal, "the file system of pg_wal", now_us);
+    if (f->role_changed_us != 0 && now_us - f->role_changed_us < ROLE_NEWS_US)
+        hold(&c[EVENT_ROLE_CHANGED], "%s was %s and is %s", a->self->name,
+             role_name((enum role)f->role_before), role_name((enum role)f->role));
+    for (size_t i = 0; i < a->gaps.count; i++) {
+        const struct gap *gap = &a->gaps.gap[i];
+        char bytes[24];
+
+        if (gap->state != GAP_GIVEN_UP)
+            hold(&c[EVENT_GAP], "%s lacks WAL from " LSN_FORMAT " to " LSN_FORMAT " (%s): %s",
+                 gap->member, LSN_ARGS(gap->start), LSN_ARGS(gap->end),
+                 text_bytes(bytes, sizeof bytes, gap->end - gap->start),
+                 gap_state_name(gap->state));
+    }
+    if (a->config->synchronous && a->role == ROLE_PRIMARY &&
+        postgres_state(a->postgres) == POSTGRES_UP && s != NULL && !s->in_recovery &&
+        s->synchronous_standby_names[0] == '\0')
+        hold(&c[EVENT_NOT_SYNCHRONOUS],
+             "synchronous = on, but commits do not wait for the other site");
+}
+
+static void
+judge_guard(const struct agent *a, struct event_condition c[EVENTS], int64_t now_us)
+{
+    const struct guard *g = &a->guard;
+    const struct outbox *o = &a->outbox;
+    char kept[24], left[24];
+
+    if (o->filling || !spool_empty(&o->spool))
+        hold(&c[EVENT_OUTBOX], "%s are in %s, not at the other site%s%.100s",
+             text_bytes(kept, sizeof kept, o->spool.available - o->spool.start), o->path,
+             o->full               ? "; it is full"
+             : o->error[0] != '\0' ? ": "
+                                   : "",
+             o->error);
+    if (g->released_us != 0 && now_us - g->released_us < ROLE_NEWS_US)
+        hold(&c[EVENT_RELEASED], "%s", g->release_text);
+    if (g->step == GUARD_HOLD)
+        hold(&c[EVENT_HELD], "slots keep %s, pg_wal has %s left%s%s%s",
+             text_bytes(kept, sizeof kept, g->facts.retained),
+             text_bytes(left, sizeof left, g->facts.free_bytes),
+             a->config->on_full_hold ? " and on_full = hold: make room" : "",
+             g->kept_text[0] != '\0' ? "; " : "", g->kept_text);
+}
+
+static void
+say(struct agent *a, const struct event_entry *entry)
+{
+    const struct event_kind *kind = event_kind(entry->id);
+    char lasted[32];
+
+    if (entry->raised)
+        log_warning("%s %s: %s", kind->id, kind->name, entry->text);
+    else
+        log_info("%s %s is over after %s", kind->id, kind->name,
+                 text_duration(lasted, sizeof lasted, entry->lasted_us));
+    runner_put(&a->figures.runner, entry, role_name(a->role));
+}
+
+void
+figures_look(struct agent *a, int64_t now_us, int64_t wall_us)
+{
+    struct event_condition c[EVENTS] = {0};
+    const struct event_entry *entry;
+
+    look_at_disks(a, now_us);
+    look_at_role(a, now_us);
+    look_at_wal(a, now_us);
+    judge_member(a, c, now_us);
+    if (a->role == ROLE_PRIMARY)
+        for (size_t i = 0; i < a->links; i++)
+            judge_link(a, i, c, now_us);
+    if (a->role == ROLE_PRIMARY)
+        judge_guard(a, c, now_us);
+    else if (a->role == ROLE_STANDBY)
+        judge_receiving(a, c, now_us);
+    for (enum event_id id = 0; id < EVENTS; id++)
+        if (events_step(&a->figures.events, id, &c[id], now_us, wall_us, &entry) > 0)
+            say(a, entry);
+}
+
+/* ---- life ---- */
+
+int
+figures_open(struct agent *a)
+{
+    char *text = malloc(EVENT_FILE_BYTES);
+
+    if (text == NULL)
+        return fail(ERR_LOCAL, "out of memory");
+    if (durable_load(a->spool.dir, EVENT_FILE, text, EVENT_FILE_BYTES) >= 0)
+        events_load(&a->figures.events, text);
+    else if (errno != ENOENT)
+        log_warning("cannot read %s/%s: %s; the history of events begins anew", a->spool.path,
+                    EVENT_FILE, strerror(errno));
+    free(text);
+    return runner_init(&a->figures.runner, a->config->event_command, a->config->name, a->self->name,
+                       a->self->site);
+}
+
+static void
+job_save(void *context)
+{
+    struct figures_file *file = context;
+
+    file->error = durable_replace(file->dir, EVENT_FILE, file->text, file->length) < 0 ? errno : 0;
+}
+
+bool
+figures_save(struct agent *a, struct worker *worker)
+{
+    struct figures *f = &a->figures;
+
+    if (f->file.error != 0 && !f->file_failed)
+        log_warning("cannot write %s/%s: %s; tried again once a second", a->spool.path, EVENT_FILE,
+                    strerror(f->file.error));
+    f->file_failed = f->file.error != 0;
+    if (!f->events.unsaved && !f->file_failed)
+        return false;
+    f->file.dir = a->spool.dir;
+    f->file.length = events_save(&f->events, f->file.text);
+    f->events.unsaved = false;
+    worker_submit(worker, job_save, &f->file);
+    return true;
+}
+
+void
+figures_close(struct agent *a)
+{
+    struct figures *f = &a->figures;
+
+    runner_release(&f->runner);
+    if (a->spool.dir >= 0 && f->events.unsaved) {
+        f->file.dir = a->spool.dir;
+        f->file.length = events_save(&f->events, f->file.text);
+        job_save(&f->file);
+    }
+}

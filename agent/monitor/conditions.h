@@ -1,0 +1,61 @@
+/*
+ * figures: once a second the agent looks at its own figures: rates of WAL and of disks, and whether
+ * there is something a DBA wants to know (events.h). What is asked between two looks (the state of
+ * shipping) is worked out from the figures of that moment.
+ */
+#ifndef AGENT_MONITOR_CONDITIONS_H
+#define AGENT_MONITOR_CONDITIONS_H
+
+#include "config/config.h"
+#include "monitor/events.h"
+#include "monitor/event_command.h"
+#include "monitor/progress.h"
+
+struct agent; /* agent.h */
+
+/* What a file system has left. */
+struct disk {
+    bool known;
+    uint64_t free_bytes;
+    struct trend trend;
+};
+
+/* The history of events on its way to disk. */
+struct figures_file {
+    int dir, error;
+    size_t length;
+    char text[EVENT_FILE_BYTES];
+};
+
+struct figures {
+    struct trend produced; /* where the primary stands */
+    struct trend
+        shipped[MEMBERS_MAX]; /* where the far side of each link stands; [0] on a standby */
+    struct disk spool, pg_wal;
+    int role, role_before;   /* enum role; the last settled ones */
+    int64_t role_changed_us; /* 0: not in this life */
+    struct events events;
+    struct figures_file file;
+    bool file_failed; /* said already */
+    struct runner runner;
+};
+
+/* Take what is on disk, start what runs commands. 0 or ERR_LOCAL. */
+int figures_open(struct agent *a);
+void figures_close(struct agent *a);
+
+/* The once-a-second look. */
+void figures_look(struct agent *a, int64_t now_us, int64_t wall_us);
+
+/* Give the history of events to an idle worker, if it is newer than its file. True: it has a job.
+ */
+bool figures_save(struct agent *a, struct worker *worker);
+
+/* The state of shipping, of link i on a primary, of what comes in on a standby. */
+void figures_link(const struct agent *a, size_t i, int64_t now_us, struct shipping *ret_shipping);
+void figures_receiving(const struct agent *a, int64_t now_us, struct shipping *ret_shipping);
+
+/* WAL that the slot of link i keeps on the primary. False: there is no slot, or none is known. */
+bool figures_slot(const struct agent *a, size_t i, uint64_t *ret_retained, bool *ret_lost);
+
+#endif

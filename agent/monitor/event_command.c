@@ -1,0 +1,125 @@
+/* See event_command.h. */
+#include "monitor/event_command.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+int
+runner_init(struct runner *r, const char *command, const char *pool, const char *member,
+            const char *site)
+{
+    *r = (struct runner){
+        .command = command, .stop_fd = -1, .pool = pool, .member = member, .site = site};
+    if (command[0] == '\0')
+        return 0;
+    r->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r->stop_fd < 0)
+        return fail_sys(ERR_LOCAL, "cannot make an eventfd");
+    return worker_init(&r->worker);
+}
+
+void
+runner_release(struct runner *r)
+{
+    uint64_t one = 1;
+
+    if (!r->worker.started)
+        return;
+    if (write(r->stop_fd, &one, sizeof one) < 0)
+        log_warning("the event command cannot be ended: %s", strerror(errno));
+    worker_release(&r->worker);
+    close(r->stop_fd);
+}
+
+/* ---- in the worker's thread ---- */
+
+static void
+job_command(void *context)
+{
+    struct runner_job *j = context;
+    char *argv[] = {(char *)(uintptr_t)j->command, NULL}, *environment[RUNNER_FACTS + 1] = {NULL};
+
+    for (size_t i = 0; i < RUNNER_FACTS; i++)
+        environment[i] = j->fact[i];
+    j->spawn.argv = argv;
+    j->spawn.environment = environment;
+    spawn_run(&j->spawn);
+}
+
+/* ---- in the loop ---- */
+
+static void
+put_facts(const struct runner *r, const struct event_entry *e, const char *role,
+          struct runner_job *j)
+{
+    const struct event_kind *kind = event_kind(e->id);
+    char when[40];
+    size_t n = 0;
+
+#define FACT(name, ...) snprintf(j->fact[n++], sizeof j->fact[0], name "=" __VA_ARGS__)
+    FACT("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    FACT("WALFERRY_EVENT_ID", "%s", kind->id);
+    FACT("WALFERRY_EVENT_NAME", "%s", kind->name);
+    FACT("WALFERRY_EVENT_STATE", "%s", e->raised ? "raised" : "cleared");
+    FACT("WALFERRY_EVENT_SEVERITY", "%s", kind->severity);
+    FACT("WALFERRY_EVENT_TEXT", "%s", e->text);
+    FACT("WALFERRY_EVENT_TIME", "%s", text_time(when, sizeof when, e->wall_us));
+    FACT("WALFERRY_POOL", "%s", r->pool);
+    FACT("WALFERRY_MEMBER", "%s", r->member);
+    FACT("WALFERRY_SITE", "%s", r->site);
+    FACT("WALFERRY_ROLE", "%s", role);
+#undef FACT
+}
+
+void
+runner_put(struct runner *r, const struct event_entry *entry, const char *role)
+{
+    if (r->command[0] == '\0')
+        return;
+    if (r->count == RUNNER_QUEUE_MAX) {
+        log_warning("event_command is not run for %s: %d events wait for it already",
+                    event_kind(entry->id)->id, RUNNER_QUEUE_MAX);
+        return;
+    }
+    r->queue[r->count].entry = *entry;
+    snprintf(r->queue[r->count].role, sizeof r->queue[0].role, "%s", role);
+    r->count++;
+}
+
+static void
+say_result(const struct runner_job *j)
+{
+    char why[80];
+
+    if (!spawn_good(&j->spawn, why, sizeof why) && !j->spawn.stopped)
+        log_warning("event_command %s %s", j->command, why);
+}
+
+void
+runner_watch(const struct runner *r, struct loop *l)
+{
+    loop_watch(l, worker_fd(&r->worker), POLLIN);
+}
+
+void
+runner_run(struct runner *r)
+{
+    if (worker_done(&r->worker))
+        say_result(&r->job);
+    if (r->count == 0 || worker_busy(&r->worker))
+        return;
+    r->job = (struct runner_job){.command = r->command,
+                                 .spawn = {.stop_fd = r->stop_fd, .limit_us = RUNNER_LIMIT_US}};
+    put_facts(r, &r->queue[0].entry, r->queue[0].role, &r->job);
+    r->count--;
+    memmove(r->queue, r->queue + 1, r->count * sizeof r->queue[0]);
+    worker_submit(&r->worker, job_command, &r->job);
+}

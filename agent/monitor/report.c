@@ -1,0 +1,477 @@
+/*
+ * report: everything this agent knows, as one JSON object; `walferry status` prints it. What is not
+ * known is null, never 0. Times are seconds with fractions, sizes bytes, LSNs PostgreSQL's text.
+ */
+#include "daemon/agent.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A PING goes out each second: of a line that takes none, nobody knows the round trip. */
+#define OFFSET_KEEP_US (3 * SECOND_US)
+
+static json_t *
+lsn_json(lsn_t lsn)
+{
+    char text[LSN_TEXT_SIZE];
+
+    if (lsn == LSN_UNKNOWN)
+        return json_null();
+    snprintf(text, sizeof text, LSN_FORMAT, LSN_ARGS(lsn));
+    return json_string(text);
+}
+
+static json_t *
+seconds_json(bool known, int64_t us)
+{
+    return known ? json_real((double)us / (double)SECOND_US) : json_null();
+}
+
+static json_t *
+text_json(const char *text)
+{
+    return text[0] != '\0' ? json_string(text) : json_null();
+}
+
+/* One of received, flushed, applied: where it is, how far behind in bytes and in seconds. */
+static json_t *
+position_json(lsn_t position, lsn_t primary, const struct lag *lag, bool clock_known,
+              int64_t primary_us)
+{
+    int64_t age_us = 0;
+    bool known = clock_known && lag_age(lag, primary_us, &age_us);
+    char when[40];
+    json_t *behind = json_null();
+
+    if (position != LSN_UNKNOWN && primary != LSN_UNKNOWN)
+        behind = json_integer(primary > position ? (json_int_t)(primary - position) : 0);
+    return json_pack("{s:o s:o s:o s:o}", "lsn", lsn_json(position), "behind_bytes", behind,
+                     "lag_seconds", seconds_json(known, age_us), "as_of",
+                     lag->covered.lsn != LSN_UNKNOWN
+                         ? json_string(text_time(when, sizeof when, lag->covered.wall_us))
+                         : json_null());
+}
+
+static const char *
+postgres_state_name(enum postgres_state state)
+{
+    static const char *const name[] = {"unknown", "down", "starting", "stopping", "up"};
+
+    return name[state];
+}
+
+static json_t *
+postgres_json(const struct agent *a)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    json_t *json = json_pack(
+        "{s:s s:o s:i}", "state", postgres_state_name(postgres_state(a->postgres)), "reason",
+        text_json(postgres_reason(a->postgres)), "major", agent_identity(a)->postgres_major);
+
+    if (s == NULL)
+        return json;
+    json_object_set_new(json, "in_recovery", json_boolean(s->in_recovery));
+    json_object_set_new(json, "timeline", json_integer(s->timeline));
+    json_object_set_new(json, "insert", lsn_json(s->insert));
+    json_object_set_new(json, "flush", lsn_json(s->flush));
+    json_object_set_new(json, "replay", lsn_json(s->replay));
+    json_object_set_new(json, "replay_paused", json_boolean(s->replay_paused));
+    json_object_set_new(json, "synchronous_standby_names",
+                        json_string(s->synchronous_standby_names));
+    return json;
+}
+
+static const char *
+link_state_name(enum link_state state)
+{
+    static const char *const name[] = {"stopped", "down", "connecting", "greeting", "up"};
+
+    return name[state];
+}
+
+bool
+agent_offset_known(const struct clock_offset *o, int64_t now_us)
+{
+    return o->count > 0 && now_us - o->last_us < OFFSET_KEEP_US;
+}
+
+static json_t *
+round_trip_json(const struct clock_offset *o, int64_t now_us)
+{
+    return seconds_json(agent_offset_known(o, now_us), o->round_trip_us);
+}
+
+/* zstd's level now; 0 none. */
+static json_t *
+level_json(const struct pack *p)
+{
+    int level = p->compression == COMPRESSION_AUTO ? adapt_level(&p->adapt) : p->compression;
+
+    return json_integer(level == CODEC_NONE ? 0 : level);
+}
+
+static json_t *
+limit_json(const struct rate *r)
+{
+    char text[RATE_TEXT_MAX];
+
+    return json_string(rate_text(&r->plan, text, sizeof text));
+}
+
+static json_t *
+clock_offset_json(const struct clock_offset *o, int64_t now_us)
+{
+    return seconds_json(agent_offset_known(o, now_us), o->wall_offset_us);
+}
+
+static json_t *
+rate_json(bool known, double per_second)
+{
+    return known ? json_integer((json_int_t)per_second) : json_null();
+}
+
+static json_t *
+shipping_json(const struct shipping *s)
+{
+    return json_pack("{s:s s:o s:o s:o s:o}", "state", shipping_name(s->state), "reason",
+                     text_json(s->reason), "produced_bytes_per_second",
+                     rate_json(s->produced_known, s->produced), "shipped_bytes_per_second",
+                     rate_json(s->shipped_known, s->shipped), "level_in_seconds",
+                     seconds_json(s->level_known, s->level_us));
+}
+
+static json_t *
+slot_json(const struct agent *a, size_t i)
+{
+    uint64_t retained;
+    bool lost;
+
+    if (!figures_slot(a, i, &retained, &lost))
+        return json_null();
+    return json_pack("{s:s s:o s:b}", "name", a->slot_name[i], "retained_bytes",
+                     lost ? json_null() : json_integer((json_int_t)retained), "lost", lost);
+}
+
+static json_t *
+link_json(const struct agent *a, size_t i, int64_t now_us)
+{
+    const struct link *l = &a->link[i];
+    const struct sender *s = &l->sender;
+    const struct postgres_sample *sample = postgres_sample(a->postgres);
+    bool fresh =
+        sample != NULL && !sample->in_recovery && now_us - sample->mono_us < AGENT_FRESH_US;
+    lsn_t primary = fresh ? sample->flush : LSN_UNKNOWN;
+    struct shipping shipping;
+    json_t *json = json_pack(
+        "{s:s s:s s:o s:o s:o s:o s:o s:b}", "to", l->member, "state", link_state_name(l->state),
+        "since_seconds", seconds_json(true, now_us - l->since_us), "reason", text_json(l->reason),
+        "source_reason", text_json(l->source_reason), "round_trip_seconds",
+        round_trip_json(&s->offset, now_us), "clock_offset_seconds",
+        clock_offset_json(&s->offset, now_us), "standby_connected", s->far.standby_connected);
+
+    figures_link(a, i, now_us, &shipping);
+    json_object_set_new(json, "shipping", shipping_json(&shipping));
+    json_object_set_new(json, "slot", slot_json(a, i));
+    json_object_set_new(json, "heard_seconds_ago",
+                        seconds_json(s->seen_us != 0, now_us - s->seen_us));
+    json_object_set_new(json, "sent", lsn_json(l->state == LINK_SHIPPING ? s->sent : LSN_UNKNOWN));
+    json_object_set_new(json, "received",
+                        position_json(s->far.received, primary, &s->received, true, now_us));
+    json_object_set_new(json, "flushed",
+                        position_json(s->far.flushed, primary, &s->flushed, true, now_us));
+    json_object_set_new(json, "applied",
+                        position_json(s->far.applied, primary, &s->applied, true, now_us));
+    json_object_set_new(json, "drained", lsn_json(l->drain.done));
+    json_object_set_new(json, "wal_bytes", json_integer((json_int_t)s->wal_bytes));
+    json_object_set_new(json, "wire_bytes", json_integer((json_int_t)s->wire_bytes));
+    json_object_set_new(json, "lanes", json_integer(lanes_up(&l->lanes)));
+    json_object_set_new(json, "compression_level", level_json(&l->pack));
+    json_object_set_new(json, "rate_limit", limit_json(&l->rate));
+    json_object_set_new(json, "rate_limits", json_boolean(l->rate_limits));
+    json_object_set_new(json, "set_at_run_time", json_boolean(a->shipping_set));
+    json_object_set_new(json, "connections_lost", json_integer((json_int_t)l->ended));
+    json_object_set_new(
+        json, "config_differs",
+        json_boolean(l->state == LINK_SHIPPING && s->far_digest != a->config->digest));
+    return json;
+}
+
+const char *
+agent_receiving_reason(const struct agent *a)
+{
+    const struct receiver *r = &a->receiver;
+
+    if (a->inlet.reason[0] != '\0' || !receiver_live(r))
+        return a->inlet.reason;
+    switch (r->postgres) {
+    case PONG_POSTGRES_UNKNOWN:
+    case PONG_POSTGRES_ANSWERS:
+        break;
+    case PONG_POSTGRES_SILENT:
+        return "the PostgreSQL of the primary does not answer its agent; look at its log there";
+    case PONG_POSTGRES_DEAD:
+        return "the PostgreSQL of the primary is down; start it there, or run walferry failover here";
+    }
+    return r->waits;
+}
+
+static json_t *
+disk_json(const struct disk *d, uint64_t segment_bytes, int64_t now_us)
+{
+    int64_t full_us = 0;
+    bool known = d->known && trend_full_us(&d->trend, segment_bytes, now_us, &full_us);
+
+    return json_pack("{s:o s:o}", "free_bytes",
+                     d->known ? json_integer((json_int_t)d->free_bytes) : json_null(),
+                     "seconds_to_full", seconds_json(known, full_us));
+}
+
+lsn_t
+agent_primary_stands(const struct agent *a, int64_t now_us)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    const struct receiver *r = &a->receiver;
+    int64_t fresh_us = AGENT_FRESH_US + r->offset.round_trip_us, primary_us;
+
+    if (a->role == ROLE_PRIMARY)
+        return s != NULL && !s->in_recovery && now_us - s->mono_us < AGENT_FRESH_US ? s->flush
+                                                                                    : LSN_UNKNOWN;
+    if (fresh_us > AGENT_NEWS_US)
+        fresh_us = AGENT_NEWS_US;
+    if (!receiver_primary_us(r, now_us, &primary_us) || primary_us - r->stamped.mono_us >= fresh_us)
+        return LSN_UNKNOWN;
+    return r->stamped.lsn;
+}
+
+static json_t *
+receiving_json(const struct agent *a, int64_t now_us)
+{
+    const struct receiver *r = &a->receiver;
+    int64_t primary_us = 0;
+    bool clock_known = receiver_primary_us(r, now_us, &primary_us);
+    bool live = receiver_live(r);
+    lsn_t primary = agent_primary_stands(a, now_us);
+    struct relay_standby standby;
+    struct shipping shipping;
+    json_t *json;
+
+    relay_standby(&a->relay, &standby);
+    json =
+        json_pack("{s:o s:s s:o s:o s:o s:b}", "from", text_json(r->from), "state",
+                  live ? "up" : "down", "reason", text_json(agent_receiving_reason(a)),
+                  "round_trip_seconds", round_trip_json(&r->offset, now_us), "clock_offset_seconds",
+                  clock_offset_json(&r->offset, now_us), "standby_connected", standby.connected);
+    figures_receiving(a, now_us, &shipping);
+    json_object_set_new(json, "shipping", shipping_json(&shipping));
+    json_object_set_new(json, "since_seconds",
+                        seconds_json(a->inlet.since_us != 0, now_us - a->inlet.since_us));
+    json_object_set_new(json, "heard_seconds_ago",
+                        seconds_json(r->heard_us != 0, now_us - r->heard_us));
+    json_object_set_new(json, "primary", lsn_json(r->stamped.lsn));
+    json_object_set_new(
+        json, "received",
+        position_json(a->spool.written, primary, &r->received, clock_known, primary_us));
+    json_object_set_new(
+        json, "flushed",
+        position_json(a->spool.flushed, primary, &r->flushed, clock_known, primary_us));
+    json_object_set_new(
+        json, "applied",
+        position_json(agent_applied(a), primary, &r->applied, clock_known, primary_us));
+    json_object_set_new(json, "wal_bytes", json_integer((json_int_t)r->wal_bytes));
+    json_object_set_new(json, "wire_bytes", json_integer((json_int_t)r->wire_bytes));
+    json_object_set_new(json, "lanes", json_integer(inlet_lanes(&a->inlet)));
+    json_object_set_new(json, "connections_lost", json_integer((json_int_t)a->inlet.ended));
+    json_object_set_new(json, "config_differs",
+                        json_boolean(live && r->far_digest != a->config->digest));
+    return json;
+}
+
+/* Who else reads from the relay: named, and no more than that. */
+static json_t *
+relay_json(const struct agent *a, int64_t now_us)
+{
+    struct relay_guest guest[RELAY_CLIENTS_MAX];
+    size_t count = relay_guests(&a->relay, guest);
+    json_t *guests = json_array();
+    lsn_t end;
+
+    supply_newest(&a->relay.supply, &end);
+    for (size_t i = 0; i < count; i++) {
+        const struct relay_guest *g = &guest[i];
+        bool known = g->flushed != LSN_UNKNOWN;
+
+        json_array_append_new(
+            guests,
+            json_pack(
+                "{s:s s:o s:b s:b s:i s:o s:o s:o s:o s:o}", "application", g->application_name,
+                "process", g->pid != 0 ? json_integer(g->pid) : json_null(), "afar", g->afar,
+                "streams", g->streams, "timeline", (int)g->timeline, "sent", lsn_json(g->sent),
+                "flushed", lsn_json(g->flushed), "applied", lsn_json(g->applied), "behind_bytes",
+                known ? json_integer((json_int_t)(g->flushed < end ? end - g->flushed : 0))
+                      : json_null(),
+                "since_seconds", seconds_json(true, now_us - g->since_us)));
+    }
+    return json_pack("{s:i s:i s:o}", "guests_max", (int)a->relay.guests, "guest_count", (int)count,
+                     "guests", guests);
+}
+
+static json_t *
+spool_json(const struct agent *a, int64_t now_us)
+{
+    const struct spool *s = &a->spool;
+    json_t *json = json_pack("{s:s s:i s:o s:o s:o s:o s:o}", "path", s->path, "timeline",
+                             (int)s->timeline, "start", lsn_json(s->start), "received",
+                             lsn_json(s->written), "flushed", lsn_json(s->flushed), "available",
+                             lsn_json(s->available), "error", text_json(a->spool_error));
+    json_t *disk = disk_json(&a->figures.spool, agent_identity(a)->segment_bytes, now_us);
+
+    json_object_update(json, disk);
+    json_decref(disk);
+    return json;
+}
+
+/* Of the guard, on a primary: see disk_guard.h. */
+static json_t *
+guard_json(const struct agent *a)
+{
+    const struct guard_facts *f = &a->guard.facts;
+
+    return json_pack(
+        "{s:s s:i s:I s:o s:o s:o}", "step", guard_name(a->guard.step), "step_number",
+        (int)a->guard.step, "retained_bytes", (json_int_t)f->retained, "reserve_bytes",
+        f->disk_known
+            ? json_integer((json_int_t)reserve_bytes(&a->config->pg_wal_reserve, f->disk_bytes))
+            : json_null(),
+        "released", a->guard.released_us != 0 ? json_string(a->guard.release_text) : json_null(),
+        "kept", text_json(a->guard.kept_text));
+}
+
+static json_t *
+outbox_json(const struct agent *a)
+{
+    const struct outbox *o = &a->outbox;
+    const struct spool *s = &o->spool;
+
+    return json_pack("{s:s s:b s:b s:o s:o s:o s:I s:o}", "path", o->path, "filling", o->filling,
+                     "full", o->full, "start", lsn_json(s->start), "flushed", lsn_json(s->flushed),
+                     "end", lsn_json(s->available), "bytes", (json_int_t)(s->available - s->start),
+                     "error", text_json(o->error));
+}
+
+/* What a disaster now could cost: the smallest of the links' lags on the primary, ours on a
+ * standby. */
+static json_t *
+exposure_json(const struct agent *a, int64_t now_us)
+{
+    int64_t best_us = 0, age_us, primary_us;
+    bool known = false;
+
+    if (a->role == ROLE_PRIMARY) {
+        for (size_t i = 0; i < a->links; i++) {
+            if (!lag_age(&a->link[i].sender.flushed, now_us, &age_us) ||
+                (known && age_us >= best_us))
+                continue;
+            best_us = age_us;
+            known = true;
+        }
+    } else if (a->role == ROLE_STANDBY && receiver_primary_us(&a->receiver, now_us, &primary_us)) {
+        known = lag_age(&a->receiver.flushed, primary_us, &best_us);
+    }
+    return seconds_json(known, best_us);
+}
+
+/* Has its PostgreSQL told over this link what it has applied? Then it is a standby, whatever it
+ * was. */
+static bool
+follows_us(const struct agent *a, const struct member *m)
+{
+    for (size_t i = 0; i < a->links; i++) {
+        const struct link *l = &a->link[i];
+
+        if (strcmp(l->member, m->name) == 0)
+            return l->state == LINK_SHIPPING && (l->sender.far.standby_connected ||
+                                                 l->sender.applied.covered.mono_us >= l->since_us);
+    }
+    return false;
+}
+
+/* What this agent can say of a member: its own role, and who is the primary. */
+static json_t *
+members_json(const struct agent *a)
+{
+    json_t *members = json_array();
+
+    for (size_t i = 0; i < a->config->members; i++) {
+        const struct member *m = &a->config->member[i];
+        const char *role = m == a->self                                 ? role_name(a->role)
+                           : a->pool.epoch.number == 0                  ? "unknown"
+                           : strcmp(m->name, a->pool.epoch.member) == 0 ? "primary"
+                           : pool_was_primary(&a->pool, m->name) && !follows_us(a, m)
+                               ? "former primary"
+                               : "standby";
+
+        json_array_append_new(
+            members, json_pack("{s:s s:s s:s}", "name", m->name, "site", m->site, "role", role));
+    }
+    return members;
+}
+
+json_t *
+agent_report(const struct agent *a, int64_t now_us)
+{
+    const struct epoch_origin origin = pool_origin(&a->pool);
+    char system_identifier[24];
+    json_t *links = json_array();
+    json_t *json;
+
+    snprintf(system_identifier, sizeof system_identifier, "%llu",
+             (unsigned long long)agent_identity(a)->system_identifier);
+    for (size_t i = 0; i < a->links; i++)
+        if (a->role != ROLE_STANDBY && a->role != ROLE_UNKNOWN)
+            json_array_append_new(links, link_json(a, i, now_us));
+    json = json_pack("{s:s s:s s:s s:s s:s s:s s:i s:o}", "version", WALFERRY_VERSION, "pool",
+                     a->config->name, "member", a->self->name, "site", a->self->site, "role",
+                     role_name(a->role), "system_identifier", system_identifier, "timeline",
+                     (int)a->pool.timeline, "alarm", text_json(a->alarm));
+    json_object_set_new(json, "epoch",
+                        json_pack("{s:I s:o s:i s:o}", "number", (json_int_t)a->pool.epoch.number,
+                                  "member", text_json(a->pool.epoch.member), "timeline",
+                                  (int)origin.timeline, "fork", lsn_json(origin.fork)));
+    json_object_set_new(json, "failover_step", json_integer(a->pool.step));
+    json_object_set_new(json, "members", members_json(a));
+    json_object_set_new(json, "exposure_seconds", exposure_json(a, now_us));
+    json_object_set_new(
+        json, "limits",
+        json_pack("{s:o s:o s:o s:o}", "exposure_warning_seconds",
+                  seconds_json(true, a->config->exposure_warning_us), "exposure_critical_seconds",
+                  seconds_json(true, a->config->exposure_critical_us), "apply_warning_seconds",
+                  seconds_json(true, a->config->apply_warning_us), "apply_critical_seconds",
+                  seconds_json(true, a->config->apply_critical_us)));
+    json_object_set_new(json, "site_files_differ", json_integer((json_int_t)a->site.differ));
+    json_object_set_new(json, "postgres", postgres_json(a));
+    json_object_set_new(json, "pg_wal",
+                        disk_json(&a->figures.pg_wal, agent_identity(a)->segment_bytes, now_us));
+    if (a->role == ROLE_PRIMARY)
+        json_object_set_new(json, "guard", guard_json(a));
+    json_object_set_new(json, "outbox", outbox_json(a));
+    json_object_set_new(json, "events", events_json(&a->figures.events));
+    json_object_set_new(json, "recent_events", events_recent_json(&a->figures.events));
+    json_object_set_new(json, "links", links);
+    json_object_set_new(json, "gaps", ladder_report(a));
+    json_object_set_new(json, "receiving",
+                        a->role == ROLE_PRIMARY ||
+                                (a->role == ROLE_FENCED && !receiver_live(&a->receiver))
+                            ? json_null()
+                            : receiving_json(a, now_us));
+    json_object_set_new(json, "spool", spool_json(a, now_us));
+    json_object_set_new(json, "relay", relay_json(a, now_us));
+    json_object_set_new(json, "tunnel",
+                        json_pack("{s:i s:I s:I}", "streams", (int)tunnel_streams(&a->tunnel),
+                                  "opened", (json_int_t)a->tunnel.opened, "bytes",
+                                  (json_int_t)tunnel_bytes(&a->tunnel)));
+    return json;
+}

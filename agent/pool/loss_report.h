@@ -1,0 +1,34 @@
+/*
+ * receipt: what a failover has cost, one file for each that was written, none ever replaced.
+ *
+ * <spool>/lost/<epoch>[-<timeline>-<fork>]-<time>.json. A failover writes one when it begins, with
+ * what is known then ("at most"); the rejoin of the member that lost has its own, with the exact
+ * list, and so has a member that was promoted by hand in the same epoch: it parted at another
+ * place. They lie on two hosts: `walferry lost` puts together what belongs together. What is
+ * "listed" one by one may be long and is in a file of its own, .list: an agent reads little of it.
+ *
+ *   {"epoch": 2, "primary": "dc2-a", "former": "dc1-a" or null, "began": "2026-...",
+ *    "at_most": "...", "exact": false}
+ *   ... and when "exact" is true or "why_not_exact" says why it is not: "timeline", "fork", "end",
+ *   "escrow", and what losses.h lists
+ */
+#ifndef AGENT_POOL_LOSS_REPORT_H
+#define AGENT_POOL_LOSS_REPORT_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#define RECEIPTS_MAX      64           /* that are shown: the newest */
+#define RECEIPT_FAR_BYTES (128u << 10) /* of lists that an agent tells a command on another host   \
+                                        */
+
+int receipt_save(const char *spool, const json_t *receipt); /* ERR_LOCAL */
+
+/* All of them, by epoch and time, oldest first: a new array, empty if there is none. Lists of list_bytes
+ * together are in it, the newest first; a longer one stays out. ERR_LOCAL. */
+int receipt_load(const char *spool, uint64_t list_bytes, json_t **ret_receipts);
+
+/* The "tables" of one, a line each to standard output: "    chat.public.message: 2 inserted". */
+void receipt_print_tables(const json_t *tables, const char *before);
+
+#endif

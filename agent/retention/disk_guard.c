@@ -1,0 +1,813 @@
+/* See disk_guard.h. */
+#include "daemon/agent.h"
+#include "retention/backfill.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOOK_US         (200 * MILLISECOND_US)
+#define RISE_US         (500 * MILLISECOND_US) /* between two steps: each is seen to be taken */
+#define CALM_US         (10 * SECOND_US)
+#define SOON_US         (60 * SECOND_US)  /* until pg_wal is full: begin with what costs nothing */
+#define NOW_US          (180 * SECOND_US) /* ... a checkpoint still fits in: let a slot go */
+#define WORTH_US        (180 * SECOND_US) /* what that gives has to last */
+#define WORTH_SEGMENTS  2
+#define YOUNG_US        (5 * SECOND_US) /* a link whose rate nobody knows yet */
+#define LAST_SEGMENTS   4               /* as good as full */
+#define RELEASE_US      (5 * SECOND_US)  /* between two slots: what the first one freed shows */
+#define CHECKPOINT_US   (30 * SECOND_US) /* only a checkpoint removes WAL */
+#define ARCHIVE_US      (5 * SECOND_US)  /* between two looks at what waits for archive_command */
+#define ADVANCE_US      SECOND_US        /* PostgreSQL takes one command at a time */
+#define FOLLOW_SEGMENTS 4
+#define RELEASE_WHY     "pg_wal had less than its reserve: the slot was let go"
+#define VISIT_US        (5 * SECOND_US)
+
+/* ---- the step ---- */
+
+const char *
+guard_name(enum guard_step step)
+{
+    static const char *const name[] = {"watch", "squeeze", "outbox", "release", "hold"};
+
+    return name[step];
+}
+
+static bool
+is_low(const struct guard_facts *f, const struct reserve *r)
+{
+    return f->disk_known && f->free_bytes < reserve_bytes(r, f->disk_bytes);
+}
+
+/* For how long so many bytes are enough at this rate: not as long as `us`? */
+static bool
+ends_within(uint64_t bytes, double per_second, int64_t us)
+{
+    return per_second > 0 && (double)bytes / per_second * (double)SECOND_US < (double)us;
+}
+
+static bool
+is_nearly_full(const struct guard_facts *f, uint64_t reserve)
+{
+    if (f->free_bytes < LAST_SEGMENTS * (uint64_t)f->segment_bytes)
+        return true;
+    if (!f->rates_known)
+        return f->free_bytes < reserve / 4;
+    return ends_within(f->free_bytes, f->shrinks, NOW_US);
+}
+
+/* Does it help to let the slot go? When it is WAL that fills the disk, for good. */
+static bool
+is_worth_it(const struct guard_facts *f)
+{
+    return f->freed >= WORTH_SEGMENTS * (uint64_t)f->segment_bytes &&
+           f->freed >= f->free_bytes / 2 &&
+           !(f->rates_known && ends_within(f->freed, f->others, WORTH_US));
+}
+
+/* What the figures of this moment ask for. */
+static enum guard_step
+judge(const struct guard_facts *f, const struct guard_limits *l)
+{
+    uint64_t reserve = reserve_bytes(&l->reserve, f->disk_bytes);
+    bool low = is_low(f, &l->reserve);
+    bool close =
+        f->disk_known && (f->free_bytes < 2 * reserve ||
+                          (f->rates_known && ends_within(f->free_bytes, f->shrinks, SOON_US)));
+    bool heavy = f->retained >= 2 * (uint64_t)f->segment_bytes;
+    /* an outbox that takes it may be faster than the disk fills */
+    bool relieved = f->gains || (f->outbox_takes && f->free_bytes >= reserve / 2);
+
+    if (low && is_worth_it(f) && !relieved) {
+        if (l->hold || f->kept)
+            return GUARD_HOLD;
+        if (is_nearly_full(f, reserve))
+            return GUARD_RELEASE;
+    }
+    if (f->outbox_used ||
+        (f->outbox_possible && heavy && (f->retained >= l->retain_max_bytes || close)))
+        return GUARD_OUTBOX;
+    if (heavy && (f->retained >= l->retain_max_bytes / 2 || close))
+        return GUARD_SQUEEZE;
+    return GUARD_WATCH;
+}
+
+bool
+guard_step(struct guard *g, const struct guard_facts *f, const struct guard_limits *l,
+           int64_t now_us)
+{
+    enum guard_step asked = judge(f, l), next = g->step;
+
+    if (asked >= g->step)
+        g->calm_us = 0;
+    else if (g->calm_us == 0)
+        g->calm_us = now_us;
+    if (asked > g->step && now_us - g->since_us >= RISE_US) {
+        next = g->step + 1;
+        if (next == GUARD_OUTBOX && !f->outbox_possible && !f->outbox_used)
+            next = asked; /* there is none to try */
+        if (next == GUARD_RELEASE)
+            next = asked;
+    } else if (g->calm_us != 0 && (now_us - g->calm_us >= CALM_US ||
+                                   (g->step == GUARD_HOLD && asked == GUARD_RELEASE))) {
+        next = asked; /* at once when only what kept it, too, is gone */
+    }
+    if (next == g->step)
+        return false;
+    g->step = next;
+    g->since_us = now_us;
+    g->calm_us = 0;
+    return true;
+}
+
+bool
+guard_releases(const struct guard *g)
+{
+    return g->step == GUARD_RELEASE && g->calm_us == 0;
+}
+
+/* ---- what it looks at ---- */
+
+static const struct postgres_slot *
+slot_of(const struct postgres_sample *s, const char *name)
+{
+    for (size_t k = 0; k < s->slots; k++)
+        if (strcmp(s->slot[k].name, name) == 0)
+            return &s->slot[k];
+    return NULL;
+}
+
+static bool
+keeps_wal(const struct postgres_slot *slot)
+{
+    return !slot->lost && slot->restart_lsn != LSN_UNKNOWN;
+}
+
+/* The lowest position that a link's slot keeps; LSN_UNKNOWN: none does. */
+static lsn_t
+oldest_need(const struct agent *a, const struct postgres_sample *s)
+{
+    lsn_t oldest = LSN_UNKNOWN;
+
+    for (size_t i = 0; i < a->links; i++) {
+        const struct postgres_slot *slot = slot_of(s, a->slot_name[i]);
+
+        if (slot != NULL && keeps_wal(slot) &&
+            (oldest == LSN_UNKNOWN || slot->restart_lsn < oldest))
+            oldest = slot->restart_lsn;
+    }
+    return oldest;
+}
+
+/* What dropping this slot would let PostgreSQL remove, if nothing else keeps it. */
+static uint64_t
+freed_by(const struct postgres_slot *slot, const struct postgres_sample *s, uint32_t segment_bytes)
+{
+    lsn_t from = segment_start(slot->restart_lsn, segment_bytes);
+    lsn_t to = segment_start(s->redo, segment_bytes);
+
+    return keeps_wal(slot) && to > from ? to - from : 0;
+}
+
+/* The slot of ours to let go; NULL: none keeps what PostgreSQL itself does not need. */
+static const struct postgres_slot *
+worst_slot(const struct postgres_sample *s, uint32_t segment_bytes)
+{
+    const struct postgres_slot *worst = NULL;
+
+    for (size_t k = 0; k < s->slots; k++)
+        if (freed_by(&s->slot[k], s, segment_bytes) > 0 &&
+            (worst == NULL || s->slot[k].restart_lsn < worst->restart_lsn))
+            worst = &s->slot[k];
+    return worst;
+}
+
+/* The segments from `from` to `to` that wait for archive_command: PostgreSQL keeps each of them. */
+static uint64_t
+waiting_bytes(const char *pgdata, uint32_t segment_bytes, lsn_t from, lsn_t to)
+{
+    char path[512];
+    uint64_t bytes = 0;
+    struct dirent *entry;
+    DIR *dir;
+
+    snprintf(path, sizeof path, "%s/pg_wal/archive_status", pgdata);
+    dir = opendir(path);
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        char *end = strstr(entry->d_name, ".ready");
+        timeline_t timeline;
+        lsn_t start;
+
+        if (end == NULL)
+            continue;
+        *end = '\0';
+        if (segment_parse(entry->d_name, segment_bytes, &timeline, &start) && start >= from &&
+            start < to)
+            bytes += segment_bytes;
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return bytes;
+}
+
+/* How much of what lies between is at `lsn` or behind it. */
+static uint64_t
+from_on(lsn_t lsn, lsn_t from, lsn_t to)
+{
+    return lsn >= to ? 0 : to - (lsn > from ? lsn : from);
+}
+
+/* pg_wal is low: who else keeps what the worst slot keeps? Nothing is let go for less than a
+ * quarter of what it would lose. */
+static void
+look_besides(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+{
+    struct guard *g = &a->guard;
+    uint32_t segment_bytes = g->facts.segment_bytes;
+    const struct postgres_slot *worst = worst_slot(s, segment_bytes);
+    lsn_t from, to = segment_start(s->redo, segment_bytes);
+    uint64_t slot, keep, most;
+    char text[sizeof g->kept_text];
+
+    if (worst == NULL)
+        return;
+    from = segment_start(worst->restart_lsn, segment_bytes);
+    slot = s->other_slot[0] != '\0' ? from_on(segment_start(s->other_lsn, segment_bytes), from, to)
+                                    : 0;
+    keep = from_on(s->flush > s->wal_keep_bytes ? s->flush - s->wal_keep_bytes : 0, from, to);
+    if (g->archive_us == 0 || now_us - g->archive_us >= ARCHIVE_US || s->redo != g->archive_redo) {
+        g->archive_bytes =
+            s->archiving ? waiting_bytes(a->self->pgdata, segment_bytes, from, to) : 0;
+        g->archive_us = now_us;
+        g->archive_redo = s->redo;
+    }
+    most = slot > keep ? slot : keep;
+    if (g->archive_bytes > most && most < to - from) /* the slot may have moved on since */
+        most = g->archive_bytes;
+    if (most <= (to - from) / 4 * 3)
+        return;
+    g->facts.kept = true;
+    g->kept_us = now_us;
+    if (most == slot)
+        snprintf(text, sizeof text,
+                 "pg_wal is kept by slot %s as well, so nothing is let go: let its reader go on, "
+                 "or drop it (pg_drop_replication_slot)",
+                 s->other_slot);
+    else if (most == keep)
+        snprintf(text, sizeof text,
+                 "pg_wal is kept by wal_keep_size as well, so nothing is let go: lower it and "
+                 "reload");
+    else
+        snprintf(text, sizeof text,
+                 "pg_wal is kept by archive_command as well (see pg_stat_archiver), so nothing is "
+                 "let go: mend it");
+    if (strcmp(g->kept_text, text) != 0)
+        log_warning("guard: %s", text);
+    memcpy(g->kept_text, text, sizeof text);
+}
+
+/* Commits wait for a link: what is in the outbox would never confirm them. */
+static bool
+synchronous(const struct agent *a, const struct postgres_sample *s)
+{
+    return a->config->synchronous || strstr(s->synchronous_standby_names, "walferry_") != NULL;
+}
+
+/* Is the link of this slot on the way to be level? One that is up for a moment may be. */
+static bool
+link_gains(const struct agent *a, const char *slot, int64_t now_us)
+{
+    for (size_t i = 0; i < a->links; i++)
+        if (strcmp(a->slot_name[i], slot) == 0)
+            return (a->link[i].state == LINK_SHIPPING && now_us - a->link[i].since_us < YOUNG_US) ||
+                   trend_outruns(&a->figures.shipped[i], &a->figures.produced, now_us);
+    return false;
+}
+
+/* The last seconds tell of a disk that fills quickly, the last minute of one that does so in steps.
+ */
+static void
+look_at_rates(const struct agent *a, struct guard_facts *f, int64_t now_us)
+{
+    static const int64_t window_us[] = {10 * SECOND_US, 60 * SECOND_US};
+
+    for (size_t i = 0; i < sizeof window_us / sizeof *window_us; i++) {
+        double grows, made, others;
+
+        if (!trend_rate(&a->figures.pg_wal.trend, window_us[i], now_us, &grows) ||
+            !trend_rate(&a->figures.produced, window_us[i], now_us, &made))
+            continue;
+        others = -grows - made;
+        if (!f->rates_known || -grows > f->shrinks)
+            f->shrinks = -grows;
+        if (!f->rates_known || others < f->others)
+            f->others = others;
+        f->rates_known = true;
+    }
+}
+
+static void
+look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+{
+    struct guard_facts *f = &a->guard.facts;
+    const struct outbox *o = &a->outbox;
+    const struct postgres_slot *worst;
+    lsn_t oldest = oldest_need(a, s);
+    char path[sizeof a->self->pgdata + 8];
+    int dir = -1;
+    bool low;
+
+    *f = (struct guard_facts){.segment_bytes = agent_identity(a)->segment_bytes};
+    for (size_t k = 0; k < s->slots; k++) {
+        const struct postgres_slot *slot = &s->slot[k];
+        uint64_t retained =
+            keeps_wal(slot) && s->flush > slot->restart_lsn ? s->flush - slot->restart_lsn : 0;
+
+        if (retained > f->retained)
+            f->retained = retained;
+    }
+    worst = worst_slot(s, f->segment_bytes);
+    if (worst != NULL) {
+        f->freed = freed_by(worst, s, f->segment_bytes);
+        f->gains = worst->active && link_gains(a, worst->name, now_us);
+    }
+    snprintf(path, sizeof path, "%s/pg_wal", a->self->pgdata);
+    f->disk_known =
+        durable_dir(path, &dir) == 0 && durable_room(dir, &f->disk_bytes, &f->free_bytes) == 0;
+    durable_close(dir);
+    low = is_low(f, &a->config->pg_wal_reserve);
+    if (low)
+        look_besides(a, s, now_us);
+    if (!f->kept && a->guard.kept_text[0] != '\0') {
+        a->guard.kept_text[0] = '\0';
+        if (low)
+            a->guard.checkpoint_us = 0; /* one removes what that kept */
+    }
+    look_at_rates(a, f, now_us);
+    f->outbox_used = o->filling || !spool_empty(&o->spool);
+    f->outbox_takes = outbox_receives(o) && o->error[0] == '\0';
+    f->outbox_possible = !synchronous(a, s) && oldest != LSN_UNKNOWN &&
+                         (spool_empty(&o->spool) || o->spool.available >= oldest);
+}
+
+/* ---- hands ---- */
+
+static void
+squeeze(struct agent *a, bool on)
+{
+    struct link_settings settings = a->shipping;
+
+    if (on) {
+        settings.lanes = WINDOW_LANES;
+        settings.compression = COMPRESSION_AUTO; /* as strong as the line needs it */
+    }
+    for (size_t i = 0; i < a->links; i++)
+        link_set(&a->link[i], &settings);
+}
+
+static timeline_t
+timeline_at(const struct agent *a, lsn_t lsn)
+{
+    timeline_t last = a->pool.timeline;
+    lsn_t end;
+
+    if (a->history_timeline != last)
+        return last;
+    for (timeline_t t = history_next(a->history, a->history_bytes, 0, last); t < last;
+         t = history_next(a->history, a->history_bytes, t, last))
+        if (history_switch_point(a->history, a->history_bytes, t, &end) && lsn < end)
+            return t;
+    return last;
+}
+
+/* All far sides follow by no more than what is on its way on a fast, long line. */
+static bool
+links_follow(const struct agent *a, const struct postgres_sample *s)
+{
+    uint64_t way = FOLLOW_SEGMENTS * (uint64_t)a->guard.facts.segment_bytes;
+
+    for (size_t i = 0; i < a->links; i++)
+        if (a->link[i].state != LINK_SHIPPING || a->link[i].sender.far.flushed + way < s->flush)
+            return false;
+    return true;
+}
+
+/* All links are past the outbox's end: it would only follow them. */
+static bool
+links_ahead(const struct agent *a)
+{
+    for (size_t i = 0; i < a->links; i++) {
+        const struct link *l = &a->link[i];
+
+        if (l->state != LINK_SHIPPING || l->source != l->from_server ||
+            !source_streaming(l->source) || source_next_lsn(l->source) < a->outbox.spool.available)
+            return false;
+    }
+    return true;
+}
+
+/* What every link's far side has on disk. */
+static lsn_t
+shipped(const struct agent *a)
+{
+    lsn_t least = a->links > 0 ? UINT64_MAX : 0;
+
+    for (size_t i = 0; i < a->links; i++) {
+        const struct sender *s = &a->link[i].sender;
+        lsn_t flushed = s->far_known && s->far_compared ? s->far.flushed : 0;
+
+        if (flushed < least)
+            least = flushed;
+    }
+    return least;
+}
+
+/* With the history that says whose WAL it is. */
+static void
+begin_outbox(struct agent *a, lsn_t from)
+{
+    struct outbox *o = &a->outbox;
+
+    if (a->history_bytes > 0 && o->spool.dir >= 0 &&
+        spool_put_history(&o->spool, a->history_timeline, a->history, a->history_bytes) < 0)
+        log_warning("outbox: %s", fail_message());
+    else
+        outbox_fill(o, agent_identity(a), timeline_at(a, from), from);
+}
+
+static void
+run_outbox(struct agent *a, const struct postgres_sample *s)
+{
+    const struct guard_facts *f = &a->guard.facts;
+    struct outbox *o = &a->outbox;
+    lsn_t oldest = oldest_need(a, s);
+
+    o->bytes_max = a->config->outbox_max_bytes;
+    o->reserve = a->config->pg_wal_reserve;
+    if (o->filling && (links_follow(a, s) || !f->outbox_possible))
+        outbox_stop(o);
+    else if (!o->filling && a->guard.step >= GUARD_OUTBOX && a->guard.calm_us == 0 &&
+             f->outbox_possible && !links_follow(a, s) &&
+             (spool_empty(&o->spool) || !links_ahead(a)))
+        begin_outbox(a, oldest);
+    outbox_prune(o, shipped(a));
+}
+
+/* A slot that is not in use goes to where the outbox has it: a segment's start, whose file
+ * PostgreSQL then still has when the outbox is opened after a crash. */
+static bool
+advance_slots(struct agent *a, const struct postgres_sample *s)
+{
+    const struct spool *o = &a->outbox.spool;
+    lsn_t target = spool_empty(o) ? 0 : segment_start(o->flushed - 1, o->identity.segment_bytes);
+
+    for (size_t i = 0; i < a->links; i++) {
+        const struct postgres_slot *slot = slot_of(s, a->slot_name[i]);
+        char argument[100];
+
+        if (slot == NULL || !keeps_wal(slot) || slot->active || slot->restart_lsn < o->start ||
+            slot->restart_lsn >= target || synchronous(a, s))
+            continue;
+        snprintf(argument, sizeof argument, "'%s', '" LSN_FORMAT "'", slot->name, LSN_ARGS(target));
+        return postgres_ask(a->postgres, POSTGRES_ADVANCE_SLOT, argument);
+    }
+    return false;
+}
+
+static struct link *
+link_of(struct agent *a, const char *slot)
+{
+    for (size_t i = 0; i < a->links; i++)
+        if (strcmp(a->slot_name[i], slot) == 0)
+            return &a->link[i];
+    return NULL;
+}
+
+/* The member that a slot is for; its name is the slot's when it is none of the file's. */
+static const char *
+member_of(const struct agent *a, const char *slot)
+{
+    char name[SLOT_NAME_SIZE];
+
+    for (size_t i = 0; i < a->config->members; i++) {
+        config_slot_name(name, a->config->member[i].name);
+        if (strcmp(name, slot) == 0)
+            return a->config->member[i].name;
+    }
+    return slot;
+}
+
+/* From where on the far side has no other place to get it from than pg_wal. */
+static lsn_t
+lost_from(struct agent *a, const struct postgres_slot *slot)
+{
+    const struct spool *o = &a->outbox.spool;
+    const struct link *l = link_of(a, slot->name);
+    lsn_t from = slot->restart_lsn;
+
+    if (l != NULL && l->sender.far.flushed > from)
+        from = l->sender.far.flushed;
+    if (!spool_empty(o) && from >= o->start && from < o->flushed)
+        from = o->flushed;
+    return from;
+}
+
+/* The gap on disk, then the slot away. keep_slots makes it anew, from the last checkpoint on. */
+static void
+release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+{
+    struct guard *g = &a->guard;
+    uint32_t segment_bytes = g->facts.segment_bytes;
+    const struct postgres_slot *worst = worst_slot(s, segment_bytes);
+    char bytes[24];
+    lsn_t from, end;
+
+    if (g->dropped_us != 0 && now_us - g->dropped_us < RELEASE_US)
+        return;
+    if (worst == NULL || g->facts.kept)
+        return;
+    /* what else kept it does so no more: a checkpoint may be enough */
+    if (g->kept_us != 0 && now_us - g->kept_us < CHECKPOINT_US && g->checkpoint.conn != NULL)
+        return;
+    if (worst->active) { /* a link that loses: next time it is free */
+        struct link *l = link_of(a, worst->name);
+
+        if (l != NULL)
+            link_rest(l, now_us + RELEASE_US);
+        return;
+    }
+    from = lost_from(a, worst);
+    end = segment_start(s->redo, segment_bytes);
+    if (from < end && (ladder_open_gap(a, member_of(a, worst->name), timeline_at(a, from), from,
+                                       end, RELEASE_WHY) == NULL ||
+                       gaps_save(&a->gaps, a->spool.dir) < 0))
+        return; /* not without its record */
+    if (!postgres_ask(a->postgres, POSTGRES_DROP_SLOT, worst->name))
+        return;
+    snprintf(g->released, sizeof g->released, "%s", worst->name);
+    g->dropped_us = now_us;
+    g->dropped_lsn = worst->restart_lsn;
+    snprintf(g->release_text, sizeof g->release_text,
+             "pg_wal had %s left: slot %s is let go, %s lacks WAL from " LSN_FORMAT
+             " to " LSN_FORMAT,
+             text_bytes(bytes, sizeof bytes, g->facts.free_bytes), worst->name,
+             member_of(a, worst->name), LSN_ARGS(from), LSN_ARGS(end));
+}
+
+/* A release of an earlier life: killed behind its record, it may still have an end. */
+static void
+resume_release(struct agent *a)
+{
+    struct guard *g = &a->guard;
+    const struct spool *o = &a->outbox.spool;
+
+    if (g->resumed)
+        return;
+    g->resumed = true;
+    for (size_t i = 0; i < a->gaps.count; i++) {
+        const struct gap *gap = &a->gaps.gap[i];
+        bool held = !spool_empty(o) && gap->end >= o->start && gap->end < o->available;
+
+        if (strcmp(gap->why, RELEASE_WHY) != 0 || held) /* the slot has moved on with it */
+            continue;
+        config_slot_name(g->released, gap->member);
+        g->dropped_us = 0;
+        g->dropped_lsn = gap->end;
+        snprintf(g->release_text, sizeof g->release_text,
+                 "slot %s was let go before this start, %s lacks WAL from " LSN_FORMAT, g->released,
+                 gap->member, LSN_ARGS(gap->start));
+    }
+}
+
+/* The server has taken the drop; false: not yet, or it has refused it. */
+static bool
+is_gone(struct guard *g, const struct postgres_slot *slot, int64_t now_us)
+{
+    if (g->released_us != 0 && g->released_us >= g->dropped_us)
+        return true;
+    if (slot != NULL && slot->restart_lsn != LSN_UNKNOWN && slot->restart_lsn <= g->dropped_lsn) {
+        if (now_us - g->dropped_us >= RELEASE_US)
+            g->released[0] = '\0';
+        return false;
+    }
+    g->released_us = now_us;
+    g->checkpoint_us = 0; /* one removes what was freed */
+    log_warning("guard: %s", g->release_text);
+    return true;
+}
+
+/* The slot is there again: what was made between its record and that is gone, too. */
+static void
+finish_release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+{
+    struct guard *g = &a->guard;
+    const struct postgres_slot *slot = slot_of(s, g->released);
+    struct gap *gap;
+    lsn_t end;
+
+    if (g->released[0] == '\0' || s->mono_us <= g->dropped_us || !is_gone(g, slot, now_us) ||
+        slot == NULL || slot->restart_lsn == LSN_UNKNOWN)
+        return;
+    end = segment_start(slot->restart_lsn, g->facts.segment_bytes);
+    gap = gap_behind(&a->gaps, member_of(a, slot->name), 0);
+    while (gap != NULL && gap->end < end) {
+        struct gap *next = gap_behind(&a->gaps, gap->member, gap->end);
+
+        if (next == NULL) {
+            ladder_open_gap(a, gap->member, gap->timeline, gap->end, end, gap->why);
+            break;
+        }
+        gap = next;
+    }
+    g->released[0] = '\0';
+}
+
+/* ---- feedback ---- */
+
+static void
+end_visit(struct guard *g)
+{
+    source_free(g->visitor);
+    g->visitor = NULL;
+}
+
+/* A physical slot keeps the xmin that was said last until a walsender of its is told of none. */
+static void
+visit(struct agent *a, const struct postgres_sample *s, const char *slot, int64_t now_us)
+{
+    struct guard *g = &a->guard;
+    const struct identity *identity = agent_identity(a);
+
+    g->visitor = source_new(a->conninfo, "walferry_feedback", slot, NULL);
+    if (g->visitor == NULL ||
+        source_start(g->visitor, identity, s->timeline,
+                     segment_start(s->flush, identity->segment_bytes), now_us) < 0) {
+        end_visit(g);
+        return;
+    }
+    source_withdraw(g->visitor);
+    snprintf(g->visited, sizeof g->visited, "%s", slot);
+    g->visit_us = now_us;
+    log_info("slot %s: its standby is away, it holds back vacuum no longer", slot);
+}
+
+static void
+run_visit(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+{
+    static const struct source_position nothing;
+    struct guard *g = &a->guard;
+    const struct postgres_slot *slot = slot_of(s, g->visited);
+
+    if (source_run(g->visitor, &a->loop, now_us) < 0 ||
+        source_report(g->visitor, &nothing, now_us) < 0 || slot == NULL || !slot->feedback ||
+        now_us - g->visit_us >= VISIT_US)
+        end_visit(g);
+}
+
+static void
+watch_feedback(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+{
+    struct guard *g = &a->guard;
+
+    for (size_t k = 0; k < s->slots; k++) {
+        const struct postgres_slot *slot = &s->slot[k];
+        const struct link *l = link_of(a, slot->name);
+        bool serves = l != NULL && l->source == l->from_server && source_streaming(l->source);
+
+        if (strcmp(g->slot[k].name, slot->name) != 0 || !slot->feedback ||
+            (serves && (l->sender.far.xmin | l->sender.far.catalog_xmin) != 0)) {
+            snprintf(g->slot[k].name, sizeof g->slot[k].name, "%s", slot->name);
+            g->slot[k].fed_us = now_us;
+        }
+        if (now_us - g->slot[k].fed_us < a->config->feedback_keep_us)
+            continue;
+        if (serves)
+            source_withdraw(l->source);
+        else if (g->visitor == NULL && !slot->active)
+            visit(a, s, slot->name, now_us);
+    }
+}
+
+void
+guard_ship(struct agent *a)
+{
+    squeeze(a, a->guard.step != GUARD_WATCH);
+}
+
+/* ---- life ---- */
+
+void
+guard_close(struct agent *a)
+{
+    end_visit(&a->guard);
+    checkpoint_close(&a->guard.checkpoint);
+}
+
+void
+guard_watch(const struct agent *a, struct loop *l)
+{
+    if (a->role == ROLE_PRIMARY)
+        loop_due(l, a->guard.due_us);
+    checkpoint_watch(&a->guard.checkpoint, l);
+    if (a->guard.visitor != NULL)
+        source_watch(a->guard.visitor, l, false);
+}
+
+static void
+act(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+{
+    struct guard *g = &a->guard;
+    const struct guard_facts *f = &g->facts;
+    bool low = f->disk_known &&
+               f->free_bytes < 2 * reserve_bytes(&a->config->pg_wal_reserve, f->disk_bytes);
+
+    bool ours = g->checked_timeline == a->pool.timeline; /* what is in the outbox */
+
+    if (ours)
+        run_outbox(a, s);
+    resume_release(a);
+    finish_release(a, s, now_us);
+    if (ours && now_us - g->advanced_us >= ADVANCE_US && advance_slots(a, s))
+        g->advanced_us = now_us; /* one command at a time: the next ones' turn */
+    if (low && g->step >= GUARD_OUTBOX && g->checkpoint.conn == NULL &&
+        (g->checkpoint_us == 0 || now_us - g->checkpoint_us >= CHECKPOINT_US)) {
+        checkpoint_ask(&g->checkpoint, a->conninfo, now_us);
+        g->checkpoint_us = now_us;
+    }
+    if (guard_releases(g))
+        release(a, s, now_us);
+}
+
+/* Another member is the primary: what is in the outbox stays there until this one is it again. */
+static void
+rest(struct agent *a)
+{
+    struct guard *g = &a->guard;
+
+    outbox_stop(&a->outbox);
+    end_visit(g);
+    if (g->step != GUARD_WATCH)
+        squeeze(a, false);
+    g->step = GUARD_WATCH;
+    g->released[0] = g->kept_text[0] = '\0';
+    g->checked_timeline = 0;
+}
+
+/* An outbox of an earlier life as the primary may hold what the pool has never heard of. */
+static void
+check_outbox(struct agent *a)
+{
+    timeline_t timeline = a->pool.timeline;
+
+    if (a->guard.checked_timeline == timeline || a->history_timeline != timeline || timeline == 0)
+        return;
+    if (spool_check_history(&a->outbox.spool, timeline, a->history, a->history_bytes) == 0 ||
+        outbox_set_aside(&a->outbox, fail_message()) == 0)
+        a->guard.checked_timeline = timeline;
+}
+
+void
+guard_run(struct agent *a, int64_t now_us)
+{
+    struct guard *g = &a->guard;
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+    struct guard_limits limits = {.retain_max_bytes = a->config->slot_retain_max_bytes,
+                                  .reserve = a->config->pg_wal_reserve,
+                                  .hold = a->config->on_full_hold};
+    bool up = postgres_state(a->postgres) == POSTGRES_UP;
+    enum guard_step before = g->step;
+
+    for (size_t i = 0; i < a->links;
+         i++) /* a dead server's outbox grows no more, nor one that fails */
+        a->link[i].store[LINK_OUTBOX].grows =
+            a->outbox.filling && !a->outbox.full && a->outbox.error[0] == '\0' && up;
+    checkpoint_run(&g->checkpoint, &a->loop, now_us);
+    if (a->role != ROLE_PRIMARY) {
+        rest(a);
+        return;
+    }
+    check_outbox(a);
+    if (s == NULL || s->in_recovery)
+        return;
+    if (g->visitor != NULL)
+        run_visit(a, s, now_us);
+    if (now_us < g->due_us)
+        return;
+    g->due_us = now_us + LOOK_US;
+    if (!up || a->failover.phase != FAILOVER_IDLE)
+        return;
+    look(a, s, now_us);
+    if (guard_step(g, &g->facts, &limits, now_us)) {
+        log_info("guard: %s", guard_name(g->step));
+        if ((before == GUARD_WATCH) != (g->step == GUARD_WATCH))
+            squeeze(a, g->step != GUARD_WATCH);
+    }
+    act(a, s, now_us);
+    watch_feedback(a, s, now_us);
+}

@@ -1,0 +1,110 @@
+/*
+ * guard: keeps the WAL that slots retain from filling the primary's disk.
+ *
+ * In come, a few times a second, what the slots keep and what pg_wal's file system has left; out
+ * goes one step, each behind the one before it:
+ *   watch    nothing is wrong
+ *   squeeze  every lane, and compression as strong as the line asks for
+ *   outbox   WAL goes into the outbox, and the slots move on; see outbox.h
+ *   release  pg_wal has less than its reserve and is full within minutes: the slot that keeps it
+ *            is let go, and what the far side will lack is a gap on disk (gap.h) before that
+ *   hold     less than its reserve, but on_full = hold, or something else keeps that WAL as well (a
+ *            slot of somebody else, archive_command, wal_keep_size): nothing is let go
+ * A step is left a while after its reason is gone; the outbox when it is empty.
+ *
+ * A slot costs the far side a new copy, so it goes as late as is safe, and only if that helps: what
+ * it keeps is much against what is left, and not gone again within minutes if it is something else
+ * that fills the disk. A link that is read, and faster than WAL is made, never loses its slot.
+ *
+ * Apart from that, hot standby feedback of a standby that is away (which its slot remembers) is
+ * withdrawn after feedback_keep, so that vacuum is not held back.
+ */
+#ifndef AGENT_RETENTION_DISK_GUARD_H
+#define AGENT_RETENTION_DISK_GUARD_H
+
+#include "postgres/checkpoint.h"
+#include "postgres/postgres.h"
+#include "config/reserve.h"
+
+#include "shipper/replication/source.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct agent; /* agent.h */
+
+enum guard_step {
+    GUARD_WATCH,
+    GUARD_SQUEEZE,
+    GUARD_OUTBOX,
+    GUARD_RELEASE,
+    GUARD_HOLD,
+};
+
+struct guard_limits {
+    uint64_t retain_max_bytes;
+    struct reserve reserve;
+    bool hold;
+};
+
+struct guard_facts {
+    uint32_t segment_bytes;
+    uint64_t retained; /* by the slot that keeps most */
+    uint64_t freed;    /* what pg_wal could be without, were it not for a slot */
+    bool kept;         /* something else keeps it, too: to let the slot go is no help */
+    bool gains;        /* that slot is read, and moves on faster than WAL is made */
+    bool disk_known;
+    uint64_t disk_bytes, free_bytes;
+    bool rates_known;     /* bytes per second, of the last seconds or the last minute: */
+    double shrinks;       /* ... how fast pg_wal's file system fills, by the faster one */
+    double others;        /* ... what of it is no WAL, by the slower one */
+    bool outbox_possible; /* no link is synchronous, and it ends where a slot begins or later */
+    bool outbox_takes;    /* it is filled right now */
+    bool outbox_used;     /* there is something in it, or it is filled */
+};
+
+struct guard {
+    /* of the step function alone */
+    enum guard_step step;
+    int64_t since_us; /* in this step */
+    int64_t calm_us;  /* since then a lower one would do; 0: it would not */
+    /* the agent's hands */
+    int64_t due_us, advanced_us; /* to look again; when a slot was moved on last */
+    struct guard_facts facts;
+    char released[64];      /* the slot that was let go last; until it is there again its WAL is not
+                               kept */
+    bool resumed;           /* what an earlier life has released was looked up */
+    int64_t dropped_us;     /* when it was asked for */
+    lsn_t dropped_lsn;      /* the slot was there */
+    int64_t released_us;    /* since then it is gone; 0: none in this life */
+    char release_text[200]; /* what that lost */
+    char kept_text[200];    /* what else keeps pg_wal, and the next step; "" : nothing does */
+    int64_t kept_us;        /* when it did last; 0: never */
+    int64_t archive_us;     /* when archive_status was listed; 0: never */
+    lsn_t archive_redo;     /* up to there */
+    uint64_t archive_bytes; /* what waited for archive_command then */
+    struct checkpoint checkpoint;
+    int64_t checkpoint_us;       /* when the last one was asked for; 0: one is due */
+    timeline_t checked_timeline; /* the outbox belongs to its history */
+    struct {
+        char name[64];
+        int64_t fed_us; /* when feedback was alive, or there was none */
+    } slot[POSTGRES_SLOTS_MAX];
+    struct source *visitor; /* tells a slot that there is no feedback */
+    char visited[64];
+    int64_t visit_us;
+};
+
+/* True when the step is another one now. Pure. */
+bool guard_step(struct guard *g, const struct guard_facts *f, const struct guard_limits *l,
+                int64_t now_us);
+bool guard_releases(const struct guard *g); /* a slot may be let go: not when room is there again */
+const char *guard_name(enum guard_step step);
+
+/* The agent's settings of shipping are other ones: to the links, as this step has it. */
+void guard_ship(struct agent *a);
+void guard_close(struct agent *a);
+void guard_watch(const struct agent *a, struct loop *l);
+void guard_run(struct agent *a, int64_t now_us);
+
+#endif

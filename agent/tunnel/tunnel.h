@@ -1,0 +1,67 @@
+/*
+ * tunnel: sockets in the run directory that lead to another member, each client over a stream
+ * (stream.h) of its own.
+ *
+ *   <run>/tunnel/.s.PGSQL.5432         the current primary's PostgreSQL: SQL for the role
+ *                                      tunnel_user, replication for the agents' role
+ *   <run>/far/<member>/control         that member's agent, for the commands it answers from afar
+ *   <run>/far/<member>/.s.PGSQL.5432   that member's relay: its spool
+ *
+ * All 0600, peer uid ours or root. A client is bound to its stream within TUNNEL_WAIT_US or told
+ * why not, in the words of the service (ErrorResponse, or a line of JSON). Where this member
+ * receives the link of the far one it asks over that link and the far agent dials; else it dials
+ * itself. At most TUNNEL_STREAMS_MAX streams, TUNNEL_FAR_MAX of them for clients of other members;
+ * one is dialled at a time, for PostgreSQL and relays with the member's tunnel_identity. A stream
+ * whose key is bound with --no-tunnel leads to the agent only, and may change nothing there.
+ *
+ * The far end of `postgres` has a gate (gate.h): encryption is declined twice (SSH does that),
+ * cancel requests are dropped, and only those two roles pass, if PostgreSQL says that they can
+ * become nothing worse: no superuser, nor a member of one; with SQL no role that replicates, for
+ * that could make slots. A standby passes the stream on through its own tunnel.
+ */
+#ifndef AGENT_TUNNEL_TUNNEL_H
+#define AGENT_TUNNEL_TUNNEL_H
+
+#include "base/workers.h"
+#include "base/unix_socket.h"
+#include "base/loop.h"
+#include "config/config.h"
+#include "shipper/wire/frame.h"
+
+#include <stdbool.h>
+
+#define TUNNEL_STREAMS_MAX 16
+#define TUNNEL_FAR_MAX     (TUNNEL_STREAMS_MAX / 2)
+#define TUNNEL_WAIT_US     (10 * SECOND_US)
+#define TUNNEL_DOORS_MAX   (1 + 2 * (MEMBERS_MAX - 1))
+
+struct agent;
+struct passage; /* tunnel.c */
+
+struct door {
+    int fd;
+    char path[LOCAL_PATH_SIZE];
+    enum tunnel_service service;
+    const struct member *member; /* NULL: whoever is the primary */
+};
+
+struct tunnel {
+    struct door door[TUNNEL_DOORS_MAX];
+    size_t doors;
+    struct passage *passage[TUNNEL_STREAMS_MAX];
+    struct crew crew;
+    struct passage *asking; /* whose role PostgreSQL is asked about; NULL: nobody's */
+    uint64_t opened;        /* streams so far */
+    uint64_t bytes;         /* that went through those that ended */
+};
+
+int tunnel_open(struct agent *a); /* ERR_LOCAL, ERR_USAGE */
+void tunnel_close(struct agent *a);
+void tunnel_watch(const struct tunnel *t, struct loop *l);
+void tunnel_run(struct agent *a, int64_t now_us);
+
+/* Streams that are open now, and the bytes of all so far, both ways, before compression. */
+unsigned tunnel_streams(const struct tunnel *t);
+uint64_t tunnel_bytes(const struct tunnel *t);
+
+#endif

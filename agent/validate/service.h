@@ -1,0 +1,49 @@
+/*
+ * examiner: `walferry validate --local --json` on this host, for those who ask over the control
+ * socket, from here or from afar.
+ *
+ * It looks at files, keys, disks and databases, which blocks: so it is a process of its own,
+ * started by a worker thread (posix_spawn, as in event_command.h) that reads what it prints, at most
+ * EXAMINER_BYTES_MAX, and kills it after EXAMINER_LIMIT_US. One at a time: who asks meanwhile gets
+ * the same answer.
+ */
+#ifndef AGENT_VALIDATE_SERVICE_H
+#define AGENT_VALIDATE_SERVICE_H
+
+#include "config/config.h"
+#include "control/control.h"
+#include "base/spawn.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/loop.h"
+#include "base/worker.h"
+
+#define EXAMINER_LIMIT_US  (60 * SECOND_US)
+#define EXAMINER_BYTES_MAX (512u << 10)
+
+struct examination {
+    const struct config *config;
+    const struct member *self;
+    struct spawn spawn;
+    char output[EXAMINER_BYTES_MAX];
+    size_t bytes;
+    char error[FAIL_MESSAGE_MAX]; /* "" : output is whole */
+};
+
+struct examiner {
+    struct worker worker;
+    int stop_fd;
+    struct examination *job;
+    uint64_t client[CONTROL_CLIENTS_MAX]; /* who waits */
+    size_t clients;
+};
+
+int examiner_init(struct examiner *e, const struct config *config, const struct member *self);
+void examiner_release(struct examiner *e); /* ends the one that runs; accepts a zeroed struct */
+
+void examiner_ask(struct examiner *e, struct control *c, uint64_t client);
+void examiner_watch(const struct examiner *e, struct loop *l);
+void examiner_run(struct examiner *e, struct control *c); /* answers those who wait */
+
+#endif

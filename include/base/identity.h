@@ -1,0 +1,25 @@
+/*
+ * identity: what must be equal at both ends before one byte of WAL is believed.
+ */
+#ifndef BASE_IDENTITY_H
+#define BASE_IDENTITY_H
+
+#include "base/lsn.h"
+
+#include <stdint.h>
+
+#define MEMBER_NAME_SIZE 32 /* [a-z][a-z0-9-]{0,30} and a 0 */
+
+struct identity {
+    uint64_t system_identifier; /* pg_control; 0 is unknown */
+    uint32_t segment_bytes;     /* wal_segment_size */
+    uint16_t postgres_major;    /* 13 to 17 */
+};
+
+/* (number, member): who became primary, and how many changes there have been. */
+struct epoch {
+    uint64_t number; /* 0: nothing known yet */
+    char member[MEMBER_NAME_SIZE];
+};
+
+#endif

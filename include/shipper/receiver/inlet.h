@@ -1,0 +1,97 @@
+/*
+ * inlet: where sshd's sessions enter the agent, and the I/O half of the receiver.
+ *
+ * `walferry receive`, started by sshd, connects to <run>/inlet and hands over its descriptors 0
+ * and 1 (inlet_hand_over, SCM_RIGHTS); from then on the agent reads sshd's pipe itself. Exactly two
+ * descriptors are taken, from our own user or root; they are set CLOEXEC and non-blocking. At most
+ * INLET_SESSIONS_MAX sessions; HELLO within 10 s; HELLO's member must be the one that the key is
+ * bound to (--from). What the key may not do (--no-tunnel) comes along and is the agent's to judge.
+ * One session at a time feeds the receiver, over one SSH connection or several (lanes: they join by
+ * themselves). While anything may come of it only another dial of the same start of its agent
+ * takes its place, told by the incarnation, which nobody else can know: any other that says it is
+ * that member is a rival, and refused. The session ends with its last lane, and a lane when all
+ * whole frames that came over it were taken, at the spool's pace. One that would be replaced is
+ * given 2 s for that.
+ *
+ * The inlet judges nothing about the pool: inlet_greeting gives the session that said HELLO, and
+ * the agent answers with inlet_accept or inlet_refuse.
+ */
+#ifndef SHIPPER_RECEIVER_INLET_H
+#define SHIPPER_RECEIVER_INLET_H
+
+#include "base/buf.h"
+#include "base/fail.h"
+#include "base/unix_socket.h"
+#include "base/loop.h"
+#include "shipper/receiver/receiver.h"
+
+#define INLET_SESSIONS_MAX 64
+#define INLET_IN_BYTES     (512u << 10)
+#define INLET_OUT_BYTES    (64u << 10)
+
+struct session; /* inlet.c */
+
+struct inlet {
+    int fd; /* listening */
+    char path[LOCAL_PATH_SIZE];
+    struct session *session[INLET_SESSIONS_MAX];
+    bool full;            /* the last one that came found no place */
+    struct session *live; /* the lane that answers for the session; NULL: none */
+    struct receiver *receiver;
+    int64_t since_us;  /* up since, or down since; 0: never was up */
+    int64_t rival_us;  /* when one was last refused; 0: not since the session came */
+    int64_t rival_told_us;
+    uint64_t ended;    /* sessions that ended after they were accepted */
+    bool refuted;      /* the last one brought what does not continue the spool */
+    char reason[1024]; /* why the last live session ended or the last HELLO was refused; "" while
+                          one lives */
+    char goodbye[FAIL_MESSAGE_MAX]; /* the living session's, on one lane of several: the others end
+                                       by themselves */
+};
+
+int inlet_open(struct inlet *i, const char *run, struct receiver *receiver); /* ERR_LOCAL */
+void inlet_close(struct inlet *i);
+
+void inlet_watch(const struct inlet *i, struct loop *l);
+/* Go on. 0, or the error of the spool that ended the live session: ERR_LOCAL or ERR_CORRUPT (the
+ * far side was told, the log is the caller's); errors of a peer only end that peer's session. */
+int inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us);
+
+/* A session that said HELLO and waits for the answer; false when there is none. */
+bool inlet_greeting(struct inlet *i, int64_t now_us, struct session **ret_session,
+                    const struct hello **ret_hello);
+int inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn_t wanted,
+                 uint64_t config_digest, int64_t now_us);
+bool inlet_no_tunnel(const struct session *s); /* its key is bound with --no-tunnel */
+void inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind,
+                  const struct epoch_origin *origin, const char *reason);
+
+/* A connection that began with TUNNEL, taken out of the inlet: its descriptors and what came behind
+ * the TUNNEL are the caller's from now on. False when there is none. */
+struct handed {
+    int fd;                      /* to `walferry receive`; closing it ends that process */
+    int in, out;                 /* sshd's pipes, non-blocking */
+    char from[MEMBER_NAME_SIZE]; /* what the key is bound to */
+    bool no_tunnel;              /* ... and may not do */
+    struct buf input, output;
+};
+bool inlet_stream(struct inlet *i, struct handed *ret_handed, struct tunnel_request *ret_request);
+
+/* End the living session, all lanes of it, telling why. */
+void inlet_end(struct inlet *i, const char *reason);
+
+unsigned inlet_lanes(const struct inlet *i); /* of the living session */
+bool inlet_behind(const struct inlet *i);    /* what it brought waits here to be taken */
+
+/* Write what is waiting now (after receiver_report and the like). */
+void inlet_push(struct inlet *i);
+
+/*
+ * The client's half, in the process that sshd started: hand descriptors 0 and 1 to the agent of
+ * `run` and wait until it lets go. `from` and `no_tunnel` are what the key is bound to. 0; ERR_PEER
+ * when no agent listens there (nothing was handed over: the caller still can answer on descriptor
+ * 1).
+ */
+int inlet_hand_over(const char *run, const char *from, bool no_tunnel);
+
+#endif

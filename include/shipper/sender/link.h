@@ -1,0 +1,149 @@
+/*
+ * link: one ordered stream of WAL from this member to another: source -> sender -> lanes, acks
+ * back.
+ *
+ * The I/O half of the sender. It dials (after 0.1 s doubling to at most 3 s, jittered), greets,
+ * starts the source where the far side says, and moves bytes while there is room; a full queue
+ * stops the source. It holds a walsender only while the link lives. A peer is dead after 5 s with
+ * neither a frame nor TCP progress, or 15 s without a frame. State changes are logged once,
+ * attempts are not; nor are sessions that the far side ends because of what it holds, again and
+ * again: a fork is tried every 10 s and told once a minute.
+ */
+#ifndef SHIPPER_SENDER_LINK_H
+#define SHIPPER_SENDER_LINK_H
+
+#include "base/histogram.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/worker.h"
+#include "shipper/sender/lanes.h"
+#include "shipper/sender/compress.h"
+#include "shipper/wal/pgwal.h"
+#include "shipper/sender/rate.h"
+#include "shipper/sender/sender.h"
+#include "shipper/replication/source.h"
+#include "shipper/wal/spool.h"
+
+#define LINK_REASON_MAX 1024
+
+enum link_state {
+    LINK_STOPPED,  /* the agent does not want it: see reason */
+    LINK_WAITING,  /* for the next attempt */
+    LINK_DIALING,  /* SSH is getting up */
+    LINK_GREETING, /* HELLO is out */
+    LINK_SHIPPING, /* accepted */
+};
+
+enum link_end {
+    LINK_END_STOPPED, /* the agent wanted it */
+    LINK_END_SILENT,  /* nothing heard and nothing taken */
+    LINK_END_REFUSED, /* the far side said so */
+    LINK_END_LOST,    /* the connection broke */
+    LINK_ENDS
+};
+
+enum drain_state { DRAIN_NONE, DRAIN_LOOKING, DRAIN_SHIPPING };
+
+/* The rest of a dead server's log: where it ends is looked up by a worker, then it is read and
+ * sent. */
+struct drain {
+    enum drain_state state;
+    struct worker worker;
+    struct pgwal wal;
+    const char *pgdata;
+    timeline_t timeline;
+    lsn_t from, end;
+    int code; /* of the look-up */
+    char reason[256];
+    lsn_t done; /* all of this session is handed over up to here; LSN_UNKNOWN: not drained */
+};
+
+/* How to ship; of the config, changed at run time by `walferry set`. */
+struct link_settings {
+    unsigned lanes;  /* 0: as many as the distance needs */
+    int compression; /* zstd level, CODEC_NONE, COMPRESSION_AUTO */
+    struct rate_plan rate_limit;
+};
+
+/* Where WAL may be beside the server: the outbox, and what the ladder got of a gap. */
+enum link_store_kind { LINK_OUTBOX, LINK_GAP, LINK_STORES };
+
+struct link_store {
+    const struct spool *spool; /* borrowed; NULL: there is none */
+    struct source *source;
+    bool grows; /* at its end more comes: do not go to the server yet */
+};
+
+/* What the server has no longer, found when the far side needed it: it is not asked for it again
+ * until the agent clears this. */
+struct hole {
+    bool known;
+    timeline_t timeline;
+    lsn_t start, end;
+};
+
+struct link {
+    char member[MEMBER_NAME_SIZE]; /* the far one */
+    const char *pgdata;            /* borrowed */
+    enum link_state state;
+    int64_t since_us;             /* in this state */
+    char reason[LINK_REASON_MAX]; /* why it does not ship; "" when it does */
+    struct lanes lanes;
+    struct sender sender;
+    struct pack pack;
+    struct rate rate;
+    uint64_t handed;       /* of sender.handed, what the rate has counted */
+    bool rate_limits;      /* frames wait for the rate limit, not for the line */
+    struct codec *codec;   /* borrowed */
+    struct source *source; /* the one in use of those below */
+    struct source *from_server;
+    struct link_store store[LINK_STORES];
+    bool source_allowed; /* the agent lets go of a stopping server by clearing it */
+    bool exact; /* ... and sets this when commits, or a stopping server, wait for each byte */
+    char source_reason[LINK_REASON_MAX]; /* why no WAL comes though the link is up; "" when it does
+                                          */
+    char told[LINK_REASON_MAX];          /* ... as the far side has heard it */
+    struct hole hole;
+    bool streamed; /* WAL came in this session; see run_source */
+    int64_t source_due_us;
+    int64_t due_us, backoff_us;
+    bool more; /* WAL may be waiting inside libpq, where poll does not see it */
+    uint64_t incarnation;
+    uint64_t ended; /* connections that ended after they were accepted, and why */
+    uint64_t ended_for[LINK_ENDS];
+    enum link_end end; /* what it will have been, if it ends now */
+    bool futile;       /* the last one was ended over there before it had compared what is held */
+    struct log_memory said; /* of such ends */
+    lsn_t mark; /* one piece of WAL at a time is watched on its way; LSN_UNKNOWN: none */
+    int64_t mark_us;
+    struct histogram commit_wait; /* from its arrival here until the far side's ACK as flushed */
+    struct drain drain;
+    struct identity identity;
+};
+
+/* All strings borrowed for life; conninfo is the server to stream from, slot also its
+ * application_name */
+int link_init(struct link *l, const char *member, const struct lane_target *target,
+              const struct link_settings *settings, struct crew *crew, struct shelf *shelf,
+              const char *conninfo, const char *slot, const char *pgdata, struct codec *codec);
+/*
+ * WAL that the server may have no longer, with a relay at conninfo: the link ships from there while
+ * its next byte is inside, and from the server otherwise. The change is exact to the byte, in the
+ * midst of a session. While a store is not empty the server is not told of positions inside it:
+ * its slot may have moved past them. Both borrowed for life. Before the first link_run.
+ */
+int link_store(struct link *l, enum link_store_kind kind, const struct spool *spool,
+               const char *conninfo);
+/* Ship what the dead server has left, as if the far side had asked; nothing when it is shipped. */
+void link_drain(struct link *l);
+void link_set(struct link *l, const struct link_settings *settings);
+/* Let go of the server, and leave it alone until then: somebody wants its slot. */
+void link_rest(struct link *l, int64_t until_us);
+void link_release(struct link *l);
+
+/* hello NULL: the agent does not want it now, stop_reason says why. */
+void link_run(struct link *l, const struct loop *loop, const struct hello *hello,
+              const char *stop_reason, int64_t now_us, int64_t wall_us);
+void link_watch(const struct link *l, struct loop *loop);
+
+#endif

@@ -1,0 +1,220 @@
+/*
+ * spool: the WAL segments a receiving agent holds, under PostgreSQL's own file names.
+ *
+ * In come bytes of WAL at an LSN of a timeline, and history files; out go bytes for the relay and
+ * whole files for restore_command. What it promises: nothing counts as flushed before fdatasync
+ * said so; the spool is contiguous at every instant; bytes that come again are compared; what does
+ * not continue our own history is refused by name and changes nothing on disk; kill it anywhere
+ * and spool_open finds its place from what is on disk.
+ *
+ * Files, flat in one directory (0700, files 0600):
+ *   TTTTTTTTXXXXXXXXYYYYYYYY           a complete, flushed segment
+ *   TTTTTTTTXXXXXXXXYYYYYYYY.partial   the growing one; its size is the truth of what was written
+ *   TTTTTTTTXXXXXXXXYYYYYYYY.damaged   a partial one whose flush failed: its pages may never reach
+ * the disk, so its bytes go into a new file before it is used again TTTTTTTTXXXXXXXXYYYYYYYY.new a
+ * copy under way; removed when one is found at the start TTTTTTTT.history timeline history files
+ *   identity                           "system_identifier N\nsegment_bytes N\npostgres_major N\n"
+ *   position                           "boot ID\ntimeline N\nflushed X/X\n": at most a second old;
+ *                                      boot is "-" while the tail is not known good
+ *   lock                               flock, held while the spool is open
+ * Other files there (pool.state, ...) are not the spool's business.
+ *
+ * Positions, all on `timeline`:  start <= flushed <= written, and flushed <= available <= written.
+ *   start      the first byte held without a hole up to here (older timelines included)
+ *   written    received: in the file, maybe only in the page cache
+ *   flushed    on stable storage: what may be acknowledged
+ *   available  what may be served: written in this life, or known good from before. After a crash
+ *              of the machine (boot ID differs) bytes above the recorded position may be torn:
+ *              they are not served until they were received again, or spool_trust_tail.
+ *
+ * Resume: spool_resume gives the start of the segment that the last byte to be served lies in; from
+ * there spool_append compares what comes with what is there: a difference below `available` is
+ * refused (ERR_CORRUPT, named segment and offset), one above it is a torn tail and is replaced. So
+ * a server that was put back to an older state is found out, also where `available` is a segment's
+ * border. Only a recovery lets `written` and `available` go back; `flushed` never does.
+ *
+ * A flush is three calls so that a worker thread can do the blocking one:
+ *   spool_flush_begin  borrows the file and notes how far it was written (false: nothing to do,
+ *                      or one is under way); the file stays open until the end. A new timeline's
+ *                      first file, which spool_append waits for, is made in the same way.
+ *   spool_flush_run    fdatasync, and once a second the position file; touches only struct flush
+ *   spool_flush_end    takes the result: flushed moves, a full segment gets its name. ERR_LOCAL
+ *                      when it failed: that file is never flushed again, nothing above `flushed`
+ *                      is served; spool_recover_begin makes a flush that puts its flushed bytes
+ *                      into a new one, and the rest is received again.
+ * Removing is three calls, too, for another worker: both may be out at the same time.
+ *
+ * Errors: ERR_LOCAL disk (space, permission, I/O); ERR_CORRUPT as above; ERR_PEER a hole or an
+ * unknown timeline (the sender is wrong, we are not). Messages name the file.
+ */
+#ifndef SHIPPER_WAL_SPOOL_H
+#define SHIPPER_WAL_SPOOL_H
+
+#include "base/fail.h"
+#include "base/lsn.h"
+#include "base/identity.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct spool {
+    char path[256];
+    int dir, lock;
+    struct identity identity; /* zero until adopted */
+    timeline_t timeline;      /* of the positions; 0: empty */
+    lsn_t start, written, flushed, available;
+    bool damaged;  /* a flush failed: spool_recover_begin before anything is accepted */
+    bool clearing; /* a struct prune is out that removes all: nothing is accepted, or flushed */
+    timeline_t next_timeline; /* its first file is to be made, from what lies before next_fork: then
+                               * it is the spool's; 0: none */
+    /* private below */
+    int fd;         /* the growing segment, -1 when none */
+    lsn_t fd_start; /* its first LSN */
+    bool fd_new;    /* its directory entry is not durable yet */
+    int retired_fd; /* a full segment that waits for its flush, -1 when none */
+    lsn_t retired_start;
+    bool retired_new;
+    bool flushing;      /* a struct flush is out */
+    bool flush_retired; /* ... and it is of the retired one (which may still have been growing then)
+                         */
+    lsn_t next_fork;
+    bool pruning;      /* a struct prune is out */
+    int64_t oldest_us; /* wall clock: the oldest file is of then, or younger; 0: unknown */
+    lsn_t recorded;    /* what the position file says */
+    int64_t recorded_us;
+    char boot_id[40];
+    int read_fd; /* the file last read from, kept open for the relay; -1 when none */
+    timeline_t read_timeline;
+    lsn_t read_start;
+};
+
+enum flush_kind { FLUSH_DATA, FLUSH_SWITCH, FLUSH_RECOVER };
+
+struct flush {
+    enum flush_kind kind;
+    int fd, dir; /* fd -1: nothing to flush, only the position is due, or it is another kind */
+    lsn_t upto;
+    bool sync_dir;      /* the file is new: its name has to survive, too */
+    char from[40];      /* the file's name now */
+    char to[40];        /* a full segment gets its name; "" : it is not full */
+    char position[128]; /* what to write into the position file, "" : nothing now */
+    struct spool as;    /* how it was at the begin: the other kinds' to find their files by */
+    int made_fd;        /* ... and what they have made: the first bytes of its segment */
+    uint64_t made_bytes;
+    int code; /* 0, or why it failed */
+    char reason[FAIL_MESSAGE_MAX];
+    int64_t took_us; /* the caller's to measure */
+};
+
+struct prune {
+    struct spool as; /* how it was at the begin; its start moves with what is removed */
+    lsn_t needed_from;
+    int64_t until_us; /* wall clock: what is younger stays */
+    bool all;
+    int removed;
+    int code;
+    char reason[FAIL_MESSAGE_MAX];
+};
+
+/*
+ * Lock and scan. ERR_LOCAL: cannot be opened, or another process holds the lock (said so, with the
+ * path); ERR_CORRUPT: what is there contradicts itself (a hole, two sizes of segments, a bad file).
+ */
+int spool_open(struct spool *s, const char *path);
+void spool_close(struct spool *s); /* accepts a zeroed struct */
+bool spool_empty(const struct spool *s);
+
+/* Bind to a cluster: written on first use, compared ever after (ERR_CORRUPT names both values). */
+int spool_adopt(struct spool *s, const struct identity *identity);
+
+/* Where the sender shall start: a segment's first byte, below `available` but where nothing of our
+ * timeline is held before that. Only when not empty. */
+void spool_resume(const struct spool *s, timeline_t *ret_timeline, lsn_t *ret_lsn);
+
+/* The first position of an empty spool: a segment's start. */
+int spool_begin(struct spool *s, timeline_t timeline, lsn_t lsn);
+
+/*
+ * Would WAL of a server now on `timeline`, whose history is `text`, continue what we hold? 0, or
+ * ERR_CORRUPT "forked at X before our flushed Y", "behind ours", "history differs". Changes
+ * nothing.
+ */
+int spool_check_history(const struct spool *s, timeline_t timeline, const char *text,
+                        size_t length);
+
+/* Keep a history file; the same bytes again are fine, others are refused (ERR_CORRUPT). */
+int spool_put_history(struct spool *s, timeline_t timeline, const char *text, size_t length);
+
+/* Text of a history file into out (HISTORY_BYTES_MAX and a 0); its length, or ERR_AGAIN if absent.
+ */
+int spool_history(const struct spool *s, timeline_t timeline, char *out, size_t size);
+
+/*
+ * WAL bytes. Must start at most at `available` (a hole is refused); below it they are compared.
+ * A higher timeline must be a child whose history is here, beginning at the switch point's segment
+ * start or later in it: what the old timeline held of that segment, up to the switch point, is
+ * compared and copied to the new one. While a full segment waits for its flush a second one may
+ * fill; then, and when the old timeline is not flushed up to the switch point or the new one's file
+ * not made, ERR_AGAIN: flush and come again with the same bytes.
+ */
+int spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n,
+                 int64_t now_us);
+
+bool spool_flush_begin(struct spool *s, struct flush *f, int64_t now_us);
+void spool_flush_run(struct flush *f);
+int spool_flush_end(struct spool *s, const struct flush *f);
+bool spool_recover_begin(struct spool *s, struct flush *f); /* false: nothing is damaged */
+int spool_recover(struct spool *s); /* all of it at once; 0 when it may be used again */
+
+/* Accept all that is in the file (a failover has nobody who could send it again): flush it, then
+ * available = flushed = written. Not while a flush is under way; repairs a failed one first. */
+int spool_trust_tail(struct spool *s);
+
+/*
+ * Up to n bytes of `timeline` at lsn, never past `available` nor past the timeline's switch point,
+ * nor past a segment's end. Count; 0 at the end of what is there for now; ERR_AGAIN when that
+ * position is older than what is held (58P01 for the asker).
+ */
+int spool_read(struct spool *s, timeline_t timeline, lsn_t lsn, void *out, size_t n);
+
+/* Where `timeline` ends: true and the LSN if it is an ancestor of the spool's timeline. */
+bool spool_switch_point(const struct spool *s, timeline_t timeline, lsn_t *ret_end,
+                        timeline_t *ret_next);
+
+/* The first LSN a reader of `timeline` can ask for; false when none is held. */
+bool spool_first(const struct spool *s, timeline_t timeline, lsn_t *ret_first);
+
+/*
+ * Remove segments that end before `needed_from` and are older than keep_us (by the file's time),
+ * oldest first and a few per call: who has all below a border compares the segment before it, and
+ * this spool, too. False: there is nothing to remove now, or it is being done; nothing was looked
+ * at on disk. The count of removed files is in struct prune.
+ */
+bool spool_prune_begin(struct spool *s, struct prune *p, lsn_t needed_from, int64_t keep_us,
+                       int64_t wall_us);
+
+/*
+ * Remove all WAL, oldest first, also what is not flushed: the spool is empty then and begins anew,
+ * of the same cluster; histories stay. For a new copy, which needs nothing of it, and for an outbox
+ * that is shipped. False: a flush or a struct prune is out. After an error it is not empty: clear
+ * it again.
+ */
+bool spool_clear_begin(struct spool *s, struct prune *p);
+
+void spool_prune_run(struct prune *p);                       /* touches only struct prune */
+int spool_prune_end(struct spool *s, const struct prune *p); /* 0 or ERR_LOCAL */
+
+/*
+ * restore_command: copy a whole segment or history file `name` of the spool at `path` to
+ * `target` (written beside it, renamed). Needs no lock and no agent. 0; ERR_AGAIN not
+ * here (no message worth a log line); ERR_USAGE a name that is neither; ERR_LOCAL.
+ */
+int spool_fetch(const char *path, const char *name, const char *target);
+
+/* The mode of what is put there: 0640 in a directory that its group may read, as in a data directory
+ * made with --allow-group-access, else 0600. */
+mode_t spool_target_mode(const char *target);
+
+#endif

@@ -1,0 +1,29 @@
+/*
+ * lineage: the timelines that lead to a server's present one, and where two servers part.
+ *
+ * Computed from the two history files alone (src/backend/access/transam/timeline.c; pg_rewind's
+ * findCommonAncestorTimeline does the same): never from what a control file says of the last
+ * checkpoint, which is behind after a promotion.
+ */
+#ifndef SHIPPER_WAL_TIMELINE_H
+#define SHIPPER_WAL_TIMELINE_H
+
+#include "base/lsn.h"
+
+struct lineage {
+    timeline_t timeline; /* the present one */
+    const char *text;    /* its history file, borrowed; "" on the first timeline */
+    size_t length;
+};
+
+/*
+ * Where `ours` and `theirs` part: the timeline both have and the LSN up to which they are the same.
+ * False when ours ends in the middle of theirs' or the other way round: same timeline, no fork.
+ */
+bool lineage_fork(const struct lineage *ours, const struct lineage *theirs,
+                  timeline_t *ret_timeline, lsn_t *ret_fork);
+
+/* The timeline that the byte at lsn was written on. */
+timeline_t lineage_at(const struct lineage *l, lsn_t lsn);
+
+#endif

@@ -1,0 +1,718 @@
+/*
+ * See inlet.h. A session's life: connected -> handed (descriptors are here) -> greeted (HELLO is
+ * here, the agent judges) -> live, or refused: then what is in `out` is still written before it
+ * ends.
+ */
+#include "shipper/receiver/inlet.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/unix_socket.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define GREETING_US     (10 * SECOND_US)
+#define LEAVING_US      (2 * SECOND_US)
+#define REST_US         (2 * SECOND_US)
+#define PIPE_BYTES      (1 << 20)
+#define FRAMES_PER_TURN 64
+#define DIALS_MAX       4096 /* of one start of an agent, between two that came here */
+#define RIVAL_TOLD_US   (60 * SECOND_US)
+
+/* What `walferry receive` says: the member that the key is bound to, with zeros behind it, and one
+ * more if it is bound with --no-tunnel. */
+#define WORD_BYTES (MEMBER_NAME_SIZE + 1)
+
+enum session_state {
+    SESSION_CONNECTED,
+    SESSION_HANDED,
+    SESSION_GREETED,
+    SESSION_STREAM, /* TUNNEL is here, the agent takes it in this turn */
+    SESSION_LIVE,
+    SESSION_LEAVING
+};
+
+struct session {
+    enum session_state state;
+    int fd;      /* to `walferry receive`; closing it ends that process */
+    int in, out; /* sshd's pipes */
+    char from[MEMBER_NAME_SIZE];
+    bool no_tunnel;
+    struct buf input, output;
+    struct hello hello; /* points into input while GREETED */
+    size_t hello_bytes;
+    uint64_t incarnation;
+    int64_t due_us;
+    bool stalled; /* the spool waits for a flush: read no further */
+    bool ended;   /* nothing more comes; what is here is still taken */
+    bool mute;    /* nobody reads what is said here */
+};
+
+int
+inlet_open(struct inlet *i, const char *run, struct receiver *receiver)
+{
+    *i = (struct inlet){.fd = -1, .receiver = receiver};
+    i->rival_told_us = -RIVAL_TOLD_US;
+    snprintf(i->reason, sizeof i->reason, "no agent of another site has connected yet");
+    snprintf(i->path, sizeof i->path, "%s/inlet", run);
+    return local_listen(i->path, 16, &i->fd);
+}
+
+static void
+close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static void
+free_session(struct inlet *i, struct session *s)
+{
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        if (i->session[n] == s)
+            i->session[n] = NULL;
+    close_fd(&s->fd);
+    close_fd(&s->in);
+    close_fd(&s->out);
+    buf_release(&s->input);
+    buf_release(&s->output);
+    free(s);
+}
+
+/* Another lane of the living session than s, or NULL. */
+static struct session *
+sibling(const struct inlet *i, const struct session *s)
+{
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        if (i->session[n] != NULL && i->session[n] != s && i->session[n]->state == SESSION_LIVE)
+            return i->session[n];
+    return NULL;
+}
+
+static void
+answer_on(struct inlet *i, struct session *s)
+{
+    i->live = s;
+    receiver_lane(i->receiver, &s->output);
+}
+
+/* One lane of several ended: what was not delivered comes again over another one. */
+static void
+lose_lane(struct inlet *i, struct session *s)
+{
+    log_info("link from %s: a lane ended", s->from);
+    if (i->live == s)
+        answer_on(i, sibling(i, s));
+    free_session(i, s);
+}
+
+void
+inlet_close(struct inlet *i)
+{
+    if (i->live != NULL)
+        receiver_close(i->receiver);
+    i->live = NULL;
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        if (i->session[n] != NULL)
+            free_session(i, i->session[n]);
+    if (i->path[0] != '\0' && i->fd >= 0)
+        unlink(i->path);
+    close_fd(&i->fd);
+}
+
+static void
+accept_sessions(struct inlet *i, int64_t now_us)
+{
+    int fd;
+
+    while ((fd = accept4(i->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
+        struct session *s = NULL;
+        size_t n = 0;
+
+        while (n < INLET_SESSIONS_MAX && i->session[n] != NULL)
+            n++;
+        if (n == INLET_SESSIONS_MAX && !i->full)
+            log_warning("inlet: all %d places are taken, more sessions are turned away",
+                        INLET_SESSIONS_MAX);
+        i->full = n == INLET_SESSIONS_MAX;
+        if (n < INLET_SESSIONS_MAX && local_peer_is_ours(fd))
+            s = malloc(sizeof *s);
+        if (s == NULL) {
+            close(fd);
+            continue;
+        }
+        *s = (struct session){.fd = fd, .in = -1, .out = -1, .due_us = now_us + GREETING_US};
+        i->session[n] = s;
+    }
+}
+
+/* Exactly two descriptors and a name; whatever else came along is closed. */
+static int
+take_descriptors(struct session *s)
+{
+    union {
+        struct cmsghdr header; /* aligns the bytes */
+        char bytes[CMSG_SPACE(sizeof(int) * 8)];
+    } control;
+    char word[WORD_BYTES];
+    struct iovec io = {.iov_base = word, .iov_len = sizeof word};
+    struct msghdr m = {.msg_iov = &io,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof control.bytes};
+    ssize_t got = recvmsg(s->fd, &m, MSG_CMSG_CLOEXEC);
+    int fds[8];
+    size_t count = 0;
+
+    if (got < 0)
+        return errno == EAGAIN || errno == EINTR ? ERR_AGAIN
+                                                 : fail_sys(ERR_PEER, "walferry receive is gone");
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c != NULL; c = CMSG_NXTHDR(&m, c)) {
+        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t k = 0; k < n && count < 8; k++)
+            memcpy(&fds[count++], CMSG_DATA(c) + k * sizeof(int), sizeof(int));
+    }
+    if (got == 0 && count == 0) { /* it only asked whether an agent listens */
+        s->state = SESSION_LEAVING;
+        return fail(ERR_PEER, "left");
+    }
+    if (got < MEMBER_NAME_SIZE || count != 2 || word[MEMBER_NAME_SIZE - 1] != '\0' ||
+        (m.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0) {
+        for (size_t k = 0; k < count; k++)
+            close(fds[k]);
+        return fail(ERR_PEER, "a process that is no walferry receive connected to the inlet");
+    }
+    memcpy(s->from, word, sizeof s->from);
+    s->no_tunnel = got == WORD_BYTES;
+    s->in = fds[0];
+    s->out = fds[1];
+    if (fcntl(s->in, F_SETFL, O_NONBLOCK) < 0 || fcntl(s->out, F_SETFL, O_NONBLOCK) < 0)
+        return fail_sys(ERR_PEER, "the session's descriptors cannot be used");
+    fcntl(s->in, F_SETPIPE_SZ, PIPE_BYTES); /* fewer wake-ups; no loss where it is refused */
+    if (buf_init(&s->input, INLET_IN_BYTES) < 0 || buf_init(&s->output, INLET_OUT_BYTES) < 0)
+        return ERR_LOCAL;
+    s->state = SESSION_HANDED;
+    return 0;
+}
+
+static int
+read_input(struct session *s)
+{
+    size_t room = buf_room(&s->input);
+    uint8_t *at;
+    ssize_t got;
+
+    if (room < INLET_IN_BYTES / 4)
+        return 0;
+    at = buf_reserve(&s->input, room);
+    got = read(s->in, at, room);
+    if (got > 0)
+        buf_commit(&s->input, (size_t)got);
+    if (got == 0)
+        return fail(ERR_PEER, "the SSH session from %s ended", s->from);
+    if (got < 0 && errno != EAGAIN && errno != EINTR)
+        return fail_sys(ERR_PEER, "cannot read from the SSH session of %s", s->from);
+    return 0;
+}
+
+/* Does what came wait for us, or we for the line? In the pipe, `least` bytes are something. */
+static bool
+has_more(const struct session *s, int least)
+{
+    struct frame f;
+    int unread = 0;
+
+    return s->stalled || frame_next(&s->input, &f) == 1 ||
+           (!s->ended && ioctl(s->in, FIONREAD, &unread) == 0 && unread >= least);
+}
+
+bool
+inlet_behind(const struct inlet *i)
+{
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        if (i->session[n] != NULL && i->session[n]->state == SESSION_LIVE &&
+            has_more(i->session[n], 1))
+            return true;
+    return false;
+}
+
+static int
+write_output(struct session *s)
+{
+    while (buf_used(&s->output) > 0) {
+        ssize_t put = write(s->out, buf_data(&s->output), buf_used(&s->output));
+
+        if (put < 0 && (errno == EAGAIN || errno == EINTR))
+            return 0;
+        if (put < 0)
+            return fail_sys(ERR_PEER, "cannot write to the SSH session of %s", s->from);
+        buf_consume(&s->output, (size_t)put);
+    }
+    return 0;
+}
+
+static int
+take_hello(struct session *s, int64_t now_us)
+{
+    struct frame f;
+    int got = frame_next(&s->input, &f);
+
+    if (got <= 0)
+        return got;
+    if (f.type == FRAME_TUNNEL) {
+        s->state = SESSION_STREAM;
+        return 0;
+    }
+    if (f.type != FRAME_HELLO)
+        return fail(ERR_PEER, "a session must begin with HELLO");
+    s->hello = f.hello;
+    s->hello_bytes = f.bytes;
+    s->state = SESSION_GREETED;
+    s->due_us = now_us + REST_US;
+    return 0;
+}
+
+static int
+take_frames(struct inlet *i, struct session *s, int64_t now_us, int64_t wall_us)
+{
+    struct frame f;
+    int got = 0, code = receiver_go_on(i->receiver, now_us);
+
+    for (int n = 0; code == 0 && n < FRAMES_PER_TURN && (got = frame_next(&s->input, &f)) == 1;
+         n++) {
+        code = receiver_frame(i->receiver, &f, now_us, wall_us);
+        if (code == ERR_PEER && f.type == FRAME_GOODBYE) { /* other lanes are behind this one */
+            snprintf(i->goodbye, sizeof i->goodbye, "%s", fail_message());
+            s->ended = s->mute = true;
+            code = 0;
+        }
+        if (code < 0)
+            break;
+        buf_consume(&s->input, f.bytes);
+        code = receiver_go_on(i->receiver, now_us);
+    }
+    s->stalled = code == ERR_AGAIN;
+    if (s->stalled)
+        return 0;
+    return code < 0 ? code : got < 0 ? got : 0;
+}
+
+/*
+ * sshd's end is no end of what it has brought: the pipe may hold a megabyte that the far host, when
+ * it is lost, sends never again. It is taken to the last whole frame, at the spool's pace, also
+ * when nobody reads our answers any more.
+ */
+static int
+run_lane(struct inlet *i, struct session *s, const struct loop *l, int64_t now_us, int64_t wall_us)
+{
+    int code;
+
+    if (!s->ended && loop_ready(l, s->in) != 0 && read_input(s) < 0)
+        s->ended = s->mute = true;
+    code = take_frames(i, s, now_us, wall_us);
+    i->receiver->busy |= has_more(s, PIPE_BYTES / 4);
+    if (code == 0 && s == i->live)
+        code = receiver_tick(i->receiver, now_us);
+    if (!s->mute && write_output(s) < 0)
+        s->mute = true;
+    for (size_t n = 0; n < INLET_SESSIONS_MAX && i->live->mute; n++)
+        if (i->session[n] != NULL && i->session[n]->state == SESSION_LIVE && !i->session[n]->mute)
+            answer_on(i, i->session[n]);
+    return code;
+}
+
+static bool
+is_over(const struct session *s)
+{
+    struct frame f;
+
+    return s->state == SESSION_LIVE && s->ended && !s->stalled && frame_next(&s->input, &f) != 1;
+}
+
+static int
+run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t now_us,
+            int64_t wall_us)
+{
+    int code = 0;
+
+    switch (s->state) {
+    case SESSION_CONNECTED:
+        if (loop_ready(l, s->fd) != 0)
+            code = take_descriptors(s);
+        if (code == ERR_AGAIN)
+            code = 0;
+        break;
+    case SESSION_HANDED:
+        code = read_input(s);
+        if (code == 0)
+            code = take_hello(s, now_us);
+        break;
+    case SESSION_GREETED:
+    case SESSION_STREAM:
+        return 0;
+    case SESSION_LIVE:
+        return run_lane(i, s, l, now_us, wall_us);
+    case SESSION_LEAVING:
+        break;
+    }
+    if (code == 0 && s->out >= 0)
+        code = write_output(s);
+    if (code == 0 && s->state == SESSION_LEAVING && buf_used(&s->output) == 0)
+        return fail(ERR_PEER, "left");
+    if (code == 0 && now_us >= s->due_us)
+        return fail(ERR_PEER, "no HELLO from %s within 10 s",
+                    s->from[0] != '\0' ? s->from : "a session");
+    return code;
+}
+
+/* One after another that brought what does not continue the spool is told when it does. */
+static void
+tell_up(struct inlet *i)
+{
+    i->refuted = false;
+    log_info("link from %s: up, %s", i->live->from,
+             spool_empty(i->receiver->spool) ? "the spool is fresh" : "going on");
+}
+
+int
+inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us)
+{
+    char why[FAIL_MESSAGE_MAX];
+    int result = 0;
+
+    if (loop_ready(l, i->fd) != 0)
+        accept_sessions(i, now_us);
+    i->receiver->busy = false;
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++) {
+        struct session *s = i->session[n];
+        int code = s == NULL ? 0 : run_session(i, s, l, now_us, wall_us);
+
+        if (code == 0 && s != NULL && is_over(s)) {
+            if (sibling(i, s) != NULL) {
+                lose_lane(i, s);
+                continue;
+            }
+            code = fail(ERR_PEER, "the SSH session from %s ended", s->from);
+        }
+        if (code == 0)
+            continue;
+        if (s->state == SESSION_LIVE) {
+            if (code == ERR_PEER && i->goodbye[0] != '\0')
+                fail(code, "%s", i->goodbye);
+            if (code != ERR_PEER) {
+                result = code;
+                snprintf(why, sizeof why, "%s", fail_message());
+            } else {
+                log_warning("link from %s: %s", s->from, fail_message());
+            }
+            i->refuted |= code == ERR_CORRUPT;
+            inlet_end(i, fail_message());
+            continue;
+        }
+        if (s->state != SESSION_LEAVING)
+            log_warning("inlet: %s", fail_message());
+        free_session(i, s);
+    }
+    if (i->refuted && i->live != NULL && i->receiver->compared >= i->receiver->spool->flushed)
+        tell_up(i);
+    return result < 0 ? fail(result, "%s", why) : 0; /* other lanes have ended since */
+}
+
+static void
+leave(struct session *s)
+{
+    s->state = SESSION_LEAVING;
+    s->due_us = clock_us() + LEAVING_US;
+    write_output(s); /* what it cannot write now it tries again until due */
+}
+
+/* A lane of the living session needs no judgement: that one was judged. */
+static bool
+joins(struct inlet *i, struct session *s)
+{
+    struct frame accepted = {.type = FRAME_ACCEPT};
+    struct epoch_origin none = {0};
+
+    if (i->live == NULL || strcmp(i->live->from, s->from) != 0 ||
+        i->live->incarnation != s->hello.incarnation) {
+        frame_put_refuse(&s->output, REFUSE_RETRY, &none, "the session of this lane is over");
+        leave(s);
+        return true;
+    }
+    s->incarnation = s->hello.incarnation;
+    buf_consume(&s->input, s->hello_bytes);
+    s->state = SESSION_LIVE;
+    s->due_us = NEVER_US;
+    frame_put(&s->output, &accepted);
+    return true;
+}
+
+/* The session that s would take the place of may be the last to bring what it has brought. */
+static bool
+waits_for_rest(const struct inlet *i, const struct session *s, int64_t now_us)
+{
+    return i->live != NULL && strcmp(i->live->from, s->from) == 0 && s->hello.lane == 0 &&
+           s->hello.incarnation > i->live->incarnation && now_us < s->due_us && inlet_behind(i);
+}
+
+/* A living session is its agent's: a dial of the same start of it knows the incarnation. */
+static bool
+is_rival(const struct inlet *i, const struct session *s)
+{
+    if (i->live == NULL || strcmp(i->live->from, s->from) != 0 ||
+        s->hello.incarnation - i->live->incarnation - 1 < DIALS_MAX)
+        return false;
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        if (i->session[n] != NULL && i->session[n]->state == SESSION_LIVE && !i->session[n]->ended)
+            return true;
+    return false; /* its SSH has ended: nothing more comes */
+}
+
+/* A lane that waits for our disk is not read: its SSH may have ended long ago. */
+static bool
+is_stalled(const struct inlet *i)
+{
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        if (i->session[n] != NULL && i->session[n]->state == SESSION_LIVE && i->session[n]->stalled)
+            return true;
+    return false;
+}
+
+static void
+refuse_rival(struct inlet *i, struct session *s, int64_t now_us)
+{
+    struct epoch_origin none = {0};
+
+    if (is_stalled(i)) {
+        inlet_refuse(i, s, REFUSE_RETRY, &none,
+                     "the disk here is slow, and what the last session has brought goes first");
+        return;
+    }
+    if (now_us - i->rival_told_us >= RIVAL_TOLD_US) {
+        log_warning("link from %s: another agent with its key is refused while the session lives: "
+                    "is there a second one, or was the key copied? sshd's log tells from where",
+                    s->from);
+        i->rival_told_us = now_us;
+    }
+    i->rival_us = now_us;
+    inlet_refuse(i, s, REFUSE_RETRY, &none,
+                 "the session of another start of this member's agent lives here: it is over 5 s "
+                 "after nothing more is heard of it");
+}
+
+bool
+inlet_greeting(struct inlet *i, int64_t now_us, struct session **ret_session,
+               const struct hello **ret_hello)
+{
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++) {
+        struct session *s = i->session[n];
+
+        if (s == NULL || s->state != SESSION_GREETED || waits_for_rest(i, s, now_us))
+            continue;
+        if (s->hello.lane != 0 && s->hello.lane != HELLO_KNOCKS && joins(i, s))
+            continue;
+        if (strcmp(s->hello.from, s->from) != 0) {
+            char reason[256];
+            struct epoch_origin none = {0};
+
+            snprintf(
+                reason, sizeof reason,
+                "HELLO says %s, but the key is bound to --from %s: correct authorized_keys on this host, or "
+                "the identity of that member",
+                s->hello.from, s->from);
+            inlet_refuse(i, s, REFUSE_OPERATOR, &none, reason);
+            continue;
+        }
+        if (s->hello.lane == 0 && is_rival(i, s)) {
+            refuse_rival(i, s, now_us);
+            continue;
+        }
+        *ret_session = s;
+        *ret_hello = &s->hello;
+        return true;
+    }
+    return false;
+}
+
+bool
+inlet_stream(struct inlet *i, struct handed *ret_handed, struct tunnel_request *ret_request)
+{
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++) {
+        struct session *s = i->session[n];
+        struct frame f;
+
+        if (s == NULL || s->state != SESSION_STREAM || frame_next(&s->input, &f) != 1)
+            continue;
+        *ret_request = f.tunnel;
+        ret_request->reason = "";
+        buf_consume(&s->input, f.bytes);
+        *ret_handed = (struct handed){.fd = s->fd,
+                                      .in = s->in,
+                                      .out = s->out,
+                                      .no_tunnel = s->no_tunnel,
+                                      .input = s->input,
+                                      .output = s->output};
+        memcpy(ret_handed->from, s->from, sizeof s->from);
+        i->session[n] = NULL;
+        free(s);
+        return true;
+    }
+    return false;
+}
+
+bool
+inlet_no_tunnel(const struct session *s)
+{
+    return s->no_tunnel;
+}
+
+void
+inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind,
+             const struct epoch_origin *origin, const char *reason)
+{
+    if (i->live == NULL && s->hello.lane != HELLO_KNOCKS) {
+        if (strcmp(i->reason, reason) != 0)
+            log_warning("link from %s refused: %s", s->from, reason);
+        snprintf(i->reason, sizeof i->reason, "%s", reason);
+    }
+    frame_put_refuse(&s->output, kind, origin, reason);
+    leave(s);
+}
+
+int
+inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn_t wanted,
+             uint64_t config_digest, int64_t now_us)
+{
+    int code;
+
+    assert(s->state == SESSION_GREETED);
+    if (i->live != NULL)
+        inlet_end(i, "a newer session takes its place");
+    code = receiver_accept(i->receiver, &s->output, &s->hello, wanted_timeline, wanted,
+                           config_digest, now_us);
+    if (code < 0)
+        return code;
+    s->incarnation = s->hello.incarnation;
+    buf_consume(&s->input, s->hello_bytes);
+    s->state = SESSION_LIVE;
+    s->due_us = NEVER_US;
+    i->live = s;
+    i->since_us = now_us;
+    i->rival_us = 0;
+    i->reason[0] = i->goodbye[0] = '\0';
+    if (!i->refuted)
+        tell_up(i);
+    return 0;
+}
+
+void
+inlet_end(struct inlet *i, const char *reason)
+{
+    struct session *s = i->live;
+
+    if (s == NULL)
+        return;
+    snprintf(i->reason, sizeof i->reason, "%s", reason);
+    frame_put_goodbye(&s->output, reason);
+    i->live = NULL;
+    i->since_us = clock_us();
+    i->ended++;
+    receiver_close(i->receiver);
+    leave(s);
+    while ((s = sibling(i, NULL)) != NULL)
+        leave(s);
+}
+
+unsigned
+inlet_lanes(const struct inlet *i)
+{
+    unsigned count = 0;
+
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        count += i->session[n] != NULL && i->session[n]->state == SESSION_LIVE;
+    return count;
+}
+
+void
+inlet_push(struct inlet *i)
+{
+    if (i->live != NULL && !i->live->mute)
+        write_output(i->live); /* an error shows up again in inlet_run */
+}
+
+void
+inlet_watch(const struct inlet *i, struct loop *l)
+{
+    struct frame f;
+
+    loop_watch(l, i->fd, POLLIN);
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++) {
+        const struct session *s = i->session[n];
+
+        if (s == NULL)
+            continue;
+        if (s->state == SESSION_CONNECTED)
+            loop_watch(l, s->fd, POLLIN);
+        if (s->state == SESSION_HANDED || (s->state == SESSION_LIVE && !s->stalled && !s->ended))
+            loop_watch(l, s->in, POLLIN);
+        if (s->state == SESSION_LIVE && !s->stalled && frame_next(&s->input, &f) != 0)
+            loop_due(l, 0); /* more frames than one turn takes */
+        if (s->out >= 0 && buf_used(&s->output) > 0 && !s->mute)
+            loop_watch(l, s->out, POLLOUT);
+        if (s->state != SESSION_LIVE)
+            loop_due(l, s->due_us);
+    }
+    if (i->live != NULL)
+        loop_due(l, receiver_due_us(i->receiver));
+}
+
+int
+inlet_hand_over(const char *run, const char *from, bool no_tunnel)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int) * 2)];
+    } control = {0};
+    char word[WORD_BYTES] = "", path[128], byte;
+    struct iovec io = {.iov_base = word, .iov_len = MEMBER_NAME_SIZE + no_tunnel};
+    struct msghdr m = {.msg_iov = &io,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof control.bytes};
+    const int fds[2] = {STDIN_FILENO, STDOUT_FILENO};
+    int code, fd;
+
+    snprintf(word, MEMBER_NAME_SIZE, "%s", from);
+    snprintf(path, sizeof path, "%s/inlet", run);
+    code = local_connect(path, &fd);
+    if (code < 0)
+        return code;
+    control.header = (struct cmsghdr){
+        .cmsg_len = CMSG_LEN(sizeof fds), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(&control.header), fds, sizeof fds);
+    if (sendmsg(fd, &m, MSG_NOSIGNAL) < 0) {
+        code = fail_sys(ERR_PEER, "the agent on %s does not take the session", path);
+        close(fd);
+        return code;
+    }
+    close(STDIN_FILENO);
+    close(STDOUT_FILENO);
+    while (read(fd, &byte, 1) > 0 || errno == EINTR)
+        errno = 0;
+    close(fd);
+    return 0;
+}

@@ -1,0 +1,498 @@
+/* See receiver.h. */
+#include "shipper/receiver/receiver.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/text.h"
+#include "shipper/wire/codec.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define PING_US      SECOND_US
+#define HOLD_US      MILLISECOND_US
+#define HOLD_LONG_US (5 * MILLISECOND_US) /* a little WAL, that nobody waits for */
+#define LITTLE_BYTES (256u << 10)
+#define DEAD_US      (5 * SECOND_US)
+
+void
+receiver_init(struct receiver *r, struct spool *spool, struct codec *codec, uint8_t *scratch)
+{
+    *r = (struct receiver){.spool = spool, .codec = codec, .scratch = scratch};
+}
+
+int
+receiver_judge(const struct receiver *r, const struct hello *hello)
+{
+    const struct identity *ours = &r->spool->identity;
+
+    if (ours->system_identifier != 0 &&
+        ours->system_identifier != hello->identity.system_identifier)
+        return fail(
+            ERR_CORRUPT,
+            "another database cluster: its system identifier is %llu, this spool holds %llu; check that "
+            "both members of the pool are copies of one cluster, and that pgdata and spool are the right ones",
+            (unsigned long long)hello->identity.system_identifier,
+            (unsigned long long)ours->system_identifier);
+    if (ours->system_identifier != 0 && ours->segment_bytes != hello->identity.segment_bytes)
+        return fail(ERR_CORRUPT,
+                    "its wal_segment_size is %u bytes, this spool holds segments of %u",
+                    hello->identity.segment_bytes, ours->segment_bytes);
+    if (hello->timeline > 1 &&
+        !history_valid(hello->history, hello->history_bytes, hello->timeline))
+        return fail(ERR_PEER, "the history of timeline %u that came is no history file",
+                    hello->timeline);
+    if (r->spool->damaged)
+        return fail(ERR_LOCAL, "the spool %s could not be flushed and is not repaired yet",
+                    r->spool->path);
+    return spool_check_history(r->spool, hello->timeline, hello->history, hello->history_bytes);
+}
+
+/* Is lsn on the lineage of the primary that says HELLO? Elsewhere nobody has what is asked for. */
+static bool
+has_wal(const struct hello *hello, timeline_t timeline, lsn_t lsn)
+{
+    lsn_t fork;
+
+    return timeline == hello->timeline ||
+           (history_switch_point(hello->history, hello->history_bytes, timeline, &fork) &&
+            lsn <= fork);
+}
+
+int
+receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
+                timeline_t wanted_timeline, lsn_t wanted, uint64_t config_digest, int64_t now_us)
+{
+    struct frame f = {.type = FRAME_ACCEPT, .accept = {.config_digest = config_digest}};
+    int code = spool_adopt(r->spool, &hello->identity);
+
+    if (code == 0 && hello->timeline > 1)
+        code = spool_put_history(r->spool, hello->timeline, hello->history, hello->history_bytes);
+    if (code < 0)
+        return code;
+    if (!spool_empty(r->spool)) {
+        spool_resume(r->spool, &f.accept.timeline, &f.accept.lsn);
+    } else if (wanted != LSN_UNKNOWN && has_wal(hello, wanted_timeline, wanted)) {
+        f.accept.timeline = wanted_timeline;
+        f.accept.lsn = segment_start(wanted, hello->identity.segment_bytes);
+        code = spool_begin(r->spool, wanted_timeline, f.accept.lsn);
+        if (code < 0)
+            return code;
+    }
+    code = frame_put(out, &f);
+    if (code < 0)
+        return code;
+    r->out = out;
+    order_clear(&r->order);
+    r->held_us = 0;
+    r->said_any = false;
+    r->compared = f.accept.lsn;
+    r->waits[0] = '\0';
+    r->drained = false;
+    r->commits_wait = true; /* until told else */
+    r->postgres = PONG_POSTGRES_UNKNOWN;
+    r->primary_timeline = hello->timeline;
+    r->far_digest = hello->config_digest;
+    if (strcmp(r->from, hello->from) != 0) { /* another primary's clock */
+        receiver_forget(r);
+        snprintf(r->from, sizeof r->from, "%s", hello->from);
+    }
+    offset_restart(&r->offset);
+    r->heard_us = r->opened_us = now_us;
+    receiver_ping(r, now_us);
+    return 0;
+}
+
+void
+receiver_forget(struct receiver *r)
+{
+    lag_restart(&r->received);
+    lag_restart(&r->flushed);
+    lag_restart(&r->applied);
+    r->stamped = (struct beacon){0};
+    r->offset = (struct clock_offset){0};
+    r->from[0] = '\0';
+}
+
+void
+receiver_close(struct receiver *r)
+{
+    r->out = NULL;
+    order_clear(&r->order);
+}
+
+void
+receiver_lane(struct receiver *r, struct buf *out)
+{
+    r->out = out;
+    r->said_any = false; /* the last ACK may be lost */
+}
+
+bool
+receiver_live(const struct receiver *r)
+{
+    return r->out != NULL;
+}
+
+static int
+take_wal(struct receiver *r, const struct frame *f, int64_t now_us)
+{
+    const void *bytes = f->wal.bytes;
+    int code;
+
+    if (f->wal.codec != 0) {
+        code = codec_decompress(r->codec, r->scratch, f->wal.decoded_bytes, f->wal.bytes,
+                                f->wal.length);
+        if (code < 0)
+            return code;
+        bytes = r->scratch;
+    }
+    if (spool_empty(r->spool)) {
+        code = spool_begin(r->spool, f->wal.timeline, f->wal.lsn);
+        if (code < 0)
+            return code;
+    }
+    code = spool_append(r->spool, f->wal.timeline, f->wal.lsn, bytes, f->wal.decoded_bytes, now_us);
+    if (code < 0)
+        return code;
+    r->compared = f->wal.lsn + f->wal.decoded_bytes;
+    r->wal_bytes += f->wal.decoded_bytes;
+    r->wire_bytes += f->bytes;
+    r->frames++;
+    return 0;
+}
+
+static void
+take_beacon(struct receiver *r, const struct beacon *b)
+{
+    r->stamped = *b;
+    lag_beacon(&r->received, b);
+    lag_beacon(&r->flushed, b);
+    lag_beacon(&r->applied, b);
+}
+
+static int
+take_ping(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wall_us)
+{
+    struct frame answer = {.type = FRAME_PONG,
+                           .pong = {.sent_us = f->ping.sent_us,
+                                    .mono_us = now_us,
+                                    .wall_us = wall_us,
+                                    .postgres = PONG_POSTGRES_UNKNOWN}};
+
+    frame_put(r->out, &answer);
+    return 0;
+}
+
+static int
+take_pong(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wall_us)
+{
+    if (f->pong.sent_us > now_us)
+        return fail(ERR_PEER, "a PONG answers a PING that was not sent yet");
+    if (offset_sample(&r->offset, f->pong.sent_us, f->pong.mono_us, f->pong.wall_us, now_us,
+                      wall_us)) {
+        lag_rebase(&r->received, f->pong.mono_us, f->pong.wall_us);
+        lag_rebase(&r->flushed, f->pong.mono_us, f->pong.wall_us);
+        lag_rebase(&r->applied, f->pong.mono_us, f->pong.wall_us);
+        r->stamped = (struct beacon){0};
+    }
+    r->postgres = f->pong.postgres;
+    r->postgres_us = f->pong.sent_us;
+    return 0;
+}
+
+/*
+ * Of a timeline that does not follow what is held here, nothing is kept: it is either a branch that
+ * died, which nobody needs, or, made since HELLO, the server's own.
+ */
+static int
+take_history(struct receiver *r, const struct frame *f)
+{
+    timeline_t timeline = f->history.timeline;
+    int code;
+
+    if (!history_valid(f->history.text, f->history.length, timeline))
+        return fail(ERR_PEER, "the history of timeline %u that came is no history file", timeline);
+    if (timeline > r->spool->timeline) {
+        code = spool_check_history(r->spool, timeline, f->history.text, f->history.length);
+        if (code < 0)
+            return code == ERR_CORRUPT && timeline < r->primary_timeline ? 0 : code;
+    }
+    return spool_put_history(r->spool, timeline, f->history.text, f->history.length);
+}
+
+static void
+take_drained(struct receiver *r, const struct frame *f)
+{
+    r->drained = true;
+    r->drained_done = f->drained.done;
+    r->drained_end = f->drained.end;
+    text_escape(r->drained_reason, sizeof r->drained_reason, f->drained.reason,
+                strlen(f->drained.reason));
+}
+
+static int
+take_numbered(struct receiver *r, const struct frame *f, int64_t now_us)
+{
+    int code = 0;
+
+    if (f->type == FRAME_WAL)
+        code = take_wal(r, f, now_us);
+    else if (f->type == FRAME_HISTORY)
+        code = take_history(r, f);
+    else
+        take_drained(r, f);
+    if (code == 0)
+        order_step(&r->order);
+    return code;
+}
+
+int
+receiver_go_on(struct receiver *r, int64_t now_us)
+{
+    struct buf held;
+    struct frame f;
+    int code = 0;
+
+    while (code == 0 && order_next(&r->order, &held)) {
+        code = frame_next(&held, &f);
+        if (code > 0)
+            code = take_numbered(r, &f, now_us);
+    }
+    if (code == ERR_AGAIN)
+        r->heard_us = now_us; /* we do not listen: our stall is not the line's silence */
+    return code;
+}
+
+int
+receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wall_us)
+{
+    char reason[FRAME_REASON_MAX];
+    int code;
+
+    r->heard_us = now_us;
+    if (frame_numbered(f->type) && f->number < r->order.next)
+        return 0; /* again, of a lane that died behind the delivery */
+    if (frame_numbered(f->type) && f->number > r->order.next)
+        return order_hold(&r->order, f->number, f->raw, f->bytes);
+    switch (f->type) {
+    case FRAME_WAL:
+    case FRAME_HISTORY:
+    case FRAME_DRAINED:
+        code = take_numbered(r, f, now_us);
+        if (code == 0)
+            code = receiver_go_on(r, now_us);
+        return code == ERR_AGAIN && r->order.next > f->number ? 0 : code;
+    case FRAME_BEACON:
+        take_beacon(r, &f->beacon.stamp);
+        r->commits_wait = f->beacon.commits_wait;
+        return 0;
+    case FRAME_PING:
+        return take_ping(r, f, now_us, wall_us);
+    case FRAME_PONG:
+        return take_pong(r, f, now_us, wall_us);
+    case FRAME_TUNNEL:
+        if (r->stream_refused != 0)
+            return 0; /* one at a time is told: the others' clients have their own deadline */
+        r->stream_refused = f->tunnel.number;
+        text_escape(r->stream_reason, sizeof r->stream_reason, f->tunnel.reason,
+                    strlen(f->tunnel.reason));
+        return 0;
+    case FRAME_FILE:
+        if (r->file != NULL)
+            r->file(r->file_context, f);
+        return 0;
+    case FRAME_GOODBYE:
+        return fail(
+            ERR_PEER, "%s ends the link: %s", r->from,
+            text_escape(reason, sizeof reason, f->goodbye.reason, strlen(f->goodbye.reason)));
+    case FRAME_WAITS:
+        text_escape(r->waits, sizeof r->waits, f->waits.reason, strlen(f->waits.reason));
+        return 0;
+    case FRAME_HELLO:
+    case FRAME_ACCEPT:
+    case FRAME_REFUSE:
+    case FRAME_ACK:
+    case FRAME_POOL:
+    case FRAME_DRAIN:
+    case FRAME_DATA:
+        break;
+    }
+    return fail(ERR_PEER, "a frame of type %d came from a sender", (int)f->type);
+}
+
+/* Nothing new that the next flush's ACK could not tell as well. */
+static bool
+may_wait(const struct receiver *r, const struct ack *a)
+{
+    struct ack rest = *a;
+
+    rest.received = r->said.received;
+    rest.compared = r->said.compared;
+    rest.next = r->said.next;
+    rest.received_beacon = r->said.received_beacon;
+    if (!r->commits_wait) {
+        rest.applied = r->said.applied;
+        rest.applied_beacon = r->said.applied_beacon;
+    }
+    return ack_equal(&rest, &r->said);
+}
+
+static int64_t
+hold_us(const struct receiver *r)
+{
+    bool little = r->wal_bytes - r->said_bytes < LITTLE_BYTES;
+
+    return little && !r->commits_wait ? HOLD_LONG_US : HOLD_US;
+}
+
+void
+receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catalog_xmin,
+                bool standby_connected, int64_t now_us)
+{
+    struct frame f = {.type = FRAME_ACK};
+    bool equal, busy_news;
+
+    if (r->compared >= r->spool->flushed) { /* else it may be other WAL that they are of */
+        lag_reach(&r->received, r->spool->available);
+        lag_reach(&r->flushed, r->spool->flushed);
+        lag_reach(&r->applied, applied);
+    }
+    f.ack = (struct ack){.timeline = r->spool->timeline,
+                         .received = r->spool->available, /* a torn tail is not received */
+                         .flushed = r->spool->flushed,
+                         .applied = applied,
+                         .compared = r->compared,
+                         .next = r->order.next,
+                         .xmin = xmin,
+                         .catalog_xmin = catalog_xmin,
+                         .standby_connected = standby_connected,
+                         .busy = r->busy};
+    if (r->offset.count > 0) { /* before the first PONG: is it still the clock that these are of? */
+        f.ack.received_beacon = r->received.covered;
+        f.ack.flushed_beacon = r->flushed.covered;
+        f.ack.applied_beacon = r->applied.covered;
+    }
+    equal = r->said_any && ack_equal(&f.ack, &r->said);
+    /* nothing may move for long while we are busy: with a PING it is told by itself */
+    busy_news = r->said_any && r->busy != r->said.busy && now_us == r->pinged_us;
+    if (equal)
+        r->held_us = 0;
+    if (r->out == NULL || (equal && !busy_news))
+        return;
+    if (r->said_any && !busy_news && r->spool->flushed < r->spool->available &&
+        may_wait(r, &f.ack)) {
+        if (r->held_us == 0)
+            r->held_us = now_us;
+        if (now_us - r->held_us < hold_us(r))
+            return;
+    }
+    r->held_us = 0;
+    if (frame_put(r->out, &f) < 0)
+        return; /* no room: said again as soon as there is */
+    r->said = f.ack;
+    r->said_bytes = r->wal_bytes;
+    r->said_any = true;
+}
+
+void
+receiver_ping(struct receiver *r, int64_t now_us)
+{
+    struct frame ping = {.type = FRAME_PING, .ping = {.sent_us = now_us}};
+
+    r->pinged_us = now_us;
+    if (r->out != NULL)
+        frame_put(r->out, &ping);
+}
+
+int
+receiver_tick(struct receiver *r, int64_t now_us)
+{
+    if (r->out == NULL)
+        return 0;
+    if (now_us - r->heard_us >= DEAD_US)
+        return fail(ERR_PEER, "nothing heard from %s for 5 s", r->from);
+    if (now_us - r->pinged_us >= PING_US)
+        receiver_ping(r, now_us);
+    return 0;
+}
+
+int64_t
+receiver_due_us(const struct receiver *r)
+{
+    int64_t due_us = r->pinged_us + PING_US;
+
+    if (r->out == NULL)
+        return NEVER_US;
+    if (r->heard_us + DEAD_US < due_us)
+        due_us = r->heard_us + DEAD_US;
+    if (r->held_us != 0 && r->held_us + hold_us(r) < due_us)
+        due_us = r->held_us + hold_us(r);
+    return due_us;
+}
+
+int
+receiver_file(struct receiver *r, const struct frame *f)
+{
+    if (r->out == NULL)
+        return fail(ERR_PEER, "there is no session");
+    return frame_put(r->out, f);
+}
+
+int
+receiver_ask_drain(struct receiver *r)
+{
+    struct frame f = {.type = FRAME_DRAIN};
+
+    if (r->out == NULL)
+        return fail(ERR_PEER, "there is no link to ask on");
+    r->drained = false;
+    return frame_put(r->out, &f);
+}
+
+int
+receiver_ask_stream(struct receiver *r, const struct tunnel_request *request)
+{
+    struct frame f = {.type = FRAME_TUNNEL, .tunnel = *request};
+
+    if (r->out == NULL)
+        return fail(ERR_PEER, "there is no link to ask on");
+    return frame_put(r->out, &f);
+}
+
+int
+receiver_tell_pool(struct receiver *r, const struct epoch_origin *origin)
+{
+    struct frame f = {.type = FRAME_POOL, .pool = *origin};
+
+    if (r->out == NULL)
+        return fail(ERR_PEER, "there is no link to tell it on");
+    return frame_put(r->out, &f);
+}
+
+bool
+receiver_primary_us(const struct receiver *r, int64_t now_us, int64_t *ret_us)
+{
+    *ret_us = now_us + r->offset.offset_us;
+    return r->offset.known;
+}
+
+void
+receiver_remember(struct receiver *r, const struct lag_record *record, int64_t now_us)
+{
+    r->offset =
+        (struct clock_offset){.known = true, .offset_us = record->offset_us, .at_us = now_us};
+    snprintf(r->from, sizeof r->from, "%s", record->primary);
+    r->flushed.covered = record->flushed;
+    r->applied.covered = record->applied;
+    r->received.covered = record->flushed;
+}
+
+void
+receiver_record(const struct receiver *r, struct lag_record *ret_record)
+{
+    *ret_record = (struct lag_record){.flushed = r->flushed.covered,
+                                      .applied = r->applied.covered,
+                                      .offset_us = r->offset.offset_us};
+    snprintf(ret_record->primary, sizeof ret_record->primary, "%s", r->from);
+}

@@ -1,0 +1,796 @@
+/*
+ * source: a walsender's stream by libpq, one small state machine. Nothing here blocks.
+ *
+ *   CONNECTING -> IDENTIFY -> SIZE -> (READ_SLOT -> (MAKE_SLOT -> (READ_SLOT)))
+ *                                       -> HISTORY* -> START -> (MAKE_SLOT -> START) -> STREAMING
+ *                                             ^                     |
+ *                                             +---- TIMELINE_END ---+
+ *
+ * In comes what walsender says; out go items of WAL and history. It promises that positions it
+ * reports never go back, that an item's bytes stay until the next call, and that what came before
+ * a connection broke is given away before the error. It refuses a server of another cluster,
+ * another segment size, or one that no longer has the WAL asked for: in words.
+ */
+#include "shipper/replication/source.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "shipper/wire/frame.h"
+#include "shipper/wal/pgwal.h"
+
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PROVEN_US         SECOND_US       /* a walsender without the WAL ends at once */
+#define ANSWER_US         (5 * SECOND_US) /* for the connection, and for each command */
+#define FEEDBACK_US       (10 * SECOND_US)
+#define POSTGRES_EPOCH_US INT64_C(946684800000000) /* 2000-01-01 in Unix time */
+#define XLOGDATA_HEADER   25
+
+enum source_state {
+    SOURCE_IDLE,
+    SOURCE_CONNECTING,
+    SOURCE_IDENTIFY,
+    SOURCE_SIZE,
+    SOURCE_READ_SLOT,
+    SOURCE_MAKE_SLOT,
+    SOURCE_HISTORY_OF,
+    SOURCE_START,
+    SOURCE_STREAMING,
+    SOURCE_TIMELINE_END,
+};
+
+struct source {
+    char *conninfo;
+    char slot[64];
+    const char *pgdata;
+    PGconn *conn;
+    enum source_state state;
+    PostgresPollingStatusType polling;
+    struct identity expected;
+    int64_t due_us;             /* while it has to answer */
+    timeline_t server_timeline; /* the newest it knows */
+    timeline_t timeline;        /* being streamed, or to be */
+    timeline_t known_upto;      /* histories up to this one were given away */
+    lsn_t lsn;                  /* start, then the next byte expected */
+    lsn_t server_lsn;           /* all it had when it was asked */
+    bool fresh;                 /* started at 0: from the slot's need */
+    bool slot_made;             /* on this connection, or it was there meanwhile */
+    bool slot_missing;          /* START found none */
+    lsn_t gone_to;              /* see source_gone; LSN_UNKNOWN: nothing is */
+    bool heard; /* something came in the stream: the server has the WAL that was asked for */
+    int64_t streams_us; /* since then it streams */
+    bool write_pending;
+    bool broken;       /* no more comes or goes, but libpq may hold messages */
+    char *message;     /* of libpq, alive until the next source_next */
+    PGresult *result;  /* of the command that runs: the last one with something in it */
+    PGresult *history; /* to be given away, or given and alive until the next source_next */
+    bool history_given;
+    char sqlstate[6];
+    struct source_position said;
+    bool said_any;
+    int64_t said_us, feedback_us;
+    bool withdraw; /* feedback is due, even that there is none */
+};
+
+struct source *
+source_new(const char *conninfo, const char *application_name, const char *slot, const char *pgdata)
+{
+    struct source *s = calloc(1, sizeof *s);
+
+    if (s == NULL)
+        return NULL;
+    if (asprintf(&s->conninfo, "%s replication=true application_name=%s", conninfo,
+                 application_name) < 0) {
+        free(s);
+        return NULL;
+    }
+    snprintf(s->slot, sizeof s->slot, "%s", slot);
+    s->pgdata = pgdata;
+    return s;
+}
+
+void
+source_free(struct source *s)
+{
+    if (s == NULL)
+        return;
+    source_stop(s);
+    free(s->conninfo);
+    free(s);
+}
+
+static void
+free_item(struct source *s)
+{
+    if (s->message != NULL)
+        PQfreemem(s->message);
+    s->message = NULL;
+}
+
+void
+source_stop(struct source *s)
+{
+    free_item(s);
+    PQclear(s->history);
+    PQclear(s->result);
+    s->history = s->result = NULL;
+    s->history_given = s->broken = s->write_pending = false;
+    PQfinish(s->conn);
+    s->conn = NULL;
+    s->state = SOURCE_IDLE;
+}
+
+bool
+source_active(const struct source *s)
+{
+    return s->state != SOURCE_IDLE;
+}
+
+bool
+source_streaming(const struct source *s)
+{
+    return s->state == SOURCE_STREAMING;
+}
+
+lsn_t
+source_next_lsn(const struct source *s)
+{
+    return s->lsn;
+}
+
+bool
+source_gone(const struct source *s, timeline_t *ret_timeline, lsn_t *ret_from, lsn_t *ret_to)
+{
+    *ret_timeline = s->timeline;
+    *ret_from = s->lsn;
+    *ret_to = s->gone_to;
+    return s->gone_to != LSN_UNKNOWN;
+}
+
+const char *
+source_sqlstate(const struct source *s)
+{
+    return s->sqlstate;
+}
+
+/* libpq's message is several lines with a newline at the end; ours is one. */
+static const char *
+one_line(const char *message, char *out, size_t size)
+{
+    size_t length = strcspn(message, "\n");
+
+    return text_escape(out, size, message, length);
+}
+
+static int
+lost(const struct source *s, const char *doing)
+{
+    char text[300];
+
+    return fail(ERR_PEER, "PostgreSQL: %s: %s", doing,
+                one_line(PQerrorMessage(s->conn), text, sizeof text));
+}
+
+static int
+send_query(struct source *s, enum source_state state, const char *query)
+{
+    if (PQsendQuery(s->conn, query) != 1)
+        return lost(s, query);
+    s->state = state;
+    s->due_us = clock_us() + ANSWER_US;
+    s->write_pending = true;
+    return 0;
+}
+
+/* libpq would print a notice on stderr as it is. */
+static void
+take_notice(void *context, const PGresult *notice)
+{
+    const char *message = PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
+    char text[300];
+
+    (void)context;
+    if (message != NULL)
+        log_info("PostgreSQL: %s", one_line(message, text, sizeof text));
+}
+
+int
+source_start(struct source *s, const struct identity *expected, timeline_t timeline, lsn_t lsn,
+             int64_t now_us)
+{
+    source_stop(s);
+    s->expected = *expected;
+    s->timeline = s->known_upto = timeline;
+    s->lsn = lsn;
+    s->fresh = lsn == LSN_UNKNOWN;
+    s->sqlstate[0] = '\0';
+    s->gone_to = LSN_UNKNOWN;
+    s->said_any = s->heard = s->withdraw = s->slot_made = s->slot_missing = false;
+    s->said = (struct source_position){0};
+    s->due_us = now_us + ANSWER_US;
+    s->conn = PQconnectStart(s->conninfo);
+    if (s->conn == NULL)
+        return fail(ERR_LOCAL, "out of memory for a connection to PostgreSQL");
+    PQsetNoticeReceiver(s->conn, take_notice, NULL);
+    s->state = SOURCE_CONNECTING;
+    s->polling = PGRES_POLLING_WRITING;
+    if (PQstatus(s->conn) == CONNECTION_BAD)
+        return lost(s, "cannot connect");
+    return 0;
+}
+
+/* Which WAL is gone; false: none is, as far as pg_wal can be read. */
+static bool
+describe_gone(struct source *s, char *out, size_t size)
+{
+    lsn_t from = s->lsn, oldest = LSN_UNKNOWN;
+
+    if (s->pgdata != NULL &&
+        pgwal_oldest(s->pgdata, s->expected.segment_bytes, from, &oldest) == 0 && oldest <= from)
+        return false;
+    s->gone_to = oldest;
+    if (oldest != LSN_UNKNOWN)
+        snprintf(out, size, "WAL from " LSN_FORMAT " to " LSN_FORMAT " is gone", LSN_ARGS(from),
+                 LSN_ARGS(oldest));
+    else
+        snprintf(out, size, "WAL from " LSN_FORMAT " to the primary's oldest segment is gone",
+                 LSN_ARGS(from));
+    return true;
+}
+
+/* What an error of START_REPLICATION, or in the midst of the stream, means for a DBA. */
+static int
+explain(struct source *s, const char *text)
+{
+    char where[LSN_TEXT_SIZE], gone[120];
+    bool lacks = describe_gone(s, gone, sizeof gone);
+
+    snprintf(where, sizeof where, LSN_FORMAT, LSN_ARGS(s->lsn));
+    if (strcmp(s->sqlstate, "58P01") == 0 && lacks)
+        return fail(ERR_PEER, "%s (timeline %u): %s", gone, s->timeline, text);
+    if (strcmp(s->sqlstate, "55000") == 0 && s->slot[0] != '\0')
+        return fail(ERR_PEER,
+                    "the slot %s cannot be used, max_slot_wal_keep_size is the usual cause: %s; %s",
+                    s->slot, text, lacks ? gone : "no WAL is missing yet");
+    if (s->state == SOURCE_TIMELINE_END)
+        return fail(ERR_PEER, "PostgreSQL ended the stream at %s on timeline %u: %s", where,
+                    s->timeline, text);
+    return fail(ERR_PEER, "PostgreSQL refuses to stream from %s on timeline %u: %s", where,
+                s->timeline, text);
+}
+
+static int
+server_error(struct source *s, const PGresult *result)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *more = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
+    char primary[300], detail[300], text[640];
+
+    snprintf(s->sqlstate, sizeof s->sqlstate, "%s", sqlstate != NULL ? sqlstate : "");
+    one_line(message != NULL ? message : PQresultErrorMessage(result), primary, sizeof primary);
+    one_line(more != NULL ? more : "", detail, sizeof detail);
+    snprintf(text, sizeof text, "%s%s%s", primary, more != NULL ? "; " : "", detail);
+    if (s->state == SOURCE_START || s->state == SOURCE_TIMELINE_END)
+        return explain(s, text);
+    return fail(ERR_PEER, "PostgreSQL: %s", text);
+}
+
+static int
+take_identity(struct source *s, const PGresult *result)
+{
+    unsigned long long system_identifier;
+    const char *text;
+
+    if (PQntuples(result) != 1 || PQnfields(result) < 3)
+        return fail(ERR_PEER, "PostgreSQL answers IDENTIFY_SYSTEM with %d rows of %d fields",
+                    PQntuples(result), PQnfields(result));
+    text = PQgetvalue(result, 0, 0);
+    system_identifier = strtoull(text, NULL, 10);
+    if (s->expected.system_identifier != 0 && system_identifier != s->expected.system_identifier)
+        return fail(
+            ERR_PEER,
+            "another database cluster: PostgreSQL's system identifier is %llu, %llu is expected",
+            system_identifier, (unsigned long long)s->expected.system_identifier);
+    s->server_timeline = (timeline_t)strtoul(PQgetvalue(result, 0, 1), NULL, 10);
+    if (!lsn_parse(PQgetvalue(result, 0, 2), &s->server_lsn) || s->server_timeline == 0)
+        return fail(ERR_PEER, "PostgreSQL's answer to IDENTIFY_SYSTEM cannot be read");
+    if (s->timeline == 0)
+        s->timeline = s->known_upto = s->server_timeline;
+    if (s->timeline > s->server_timeline)
+        return fail(
+            ERR_PEER,
+            "the far side holds timeline %u, the PostgreSQL here is on the older timeline %u",
+            s->timeline, s->server_timeline);
+    return send_query(s, SOURCE_SIZE, "SHOW wal_segment_size");
+}
+
+static int
+send_start(struct source *s)
+{
+    char query[200], slot[80] = "";
+
+    if (s->slot[0] != '\0')
+        snprintf(slot, sizeof slot, "SLOT \"%s\" ", s->slot);
+    snprintf(query, sizeof query, "START_REPLICATION %s" LSN_FORMAT " TIMELINE %u", slot,
+             LSN_ARGS(s->lsn), s->timeline);
+    return send_query(s, SOURCE_START, query);
+}
+
+/* Histories first, then WAL: the far side must know where a timeline comes from. */
+static int
+next_history_or_start(struct source *s)
+{
+    char query[64];
+
+    if (s->known_upto >= s->server_timeline)
+        return send_start(s);
+    snprintf(query, sizeof query, "TIMELINE_HISTORY %u", ++s->known_upto);
+    return send_query(s, SOURCE_HISTORY_OF, query);
+}
+
+/* Nothing says where a fresh spool should begin: with the segment the server is at. */
+static void
+start_at_server(struct source *s)
+{
+    s->lsn = segment_start(s->server_lsn, s->expected.segment_bytes);
+    s->timeline = s->known_upto = s->server_timeline;
+}
+
+static bool
+can_read_slot(const struct source *s)
+{
+    return PQserverVersion(s->conn) >= 150000;
+}
+
+static int
+read_slot(struct source *s)
+{
+    char query[160];
+
+    snprintf(query, sizeof query, "READ_REPLICATION_SLOT \"%s\"", s->slot);
+    return send_query(s, SOURCE_READ_SLOT, query);
+}
+
+static int
+make_slot(struct source *s)
+{
+    char query[160];
+
+    snprintf(query, sizeof query, "CREATE_REPLICATION_SLOT \"%s\" PHYSICAL RESERVE_WAL", s->slot);
+    return send_query(s, SOURCE_MAKE_SLOT, query);
+}
+
+static int
+slot_is_made(struct source *s)
+{
+    s->slot_made = true;
+    if (s->fresh && can_read_slot(s))
+        return read_slot(s);
+    if (s->fresh)
+        start_at_server(s);
+    return next_history_or_start(s);
+}
+
+static int
+take_slot(struct source *s, const PGresult *result)
+{
+    bool known = PQntuples(result) == 1 && PQnfields(result) == 3;
+    lsn_t lsn;
+
+    if (known && PQgetisnull(result, 0, 0) && !s->slot_made)
+        return make_slot(s);
+    if (!s->fresh)
+        return next_history_or_start(s);
+    start_at_server(s);
+    if (known && !PQgetisnull(result, 0, 1) && lsn_parse(PQgetvalue(result, 0, 1), &lsn) &&
+        lsn != LSN_UNKNOWN) {
+        timeline_t timeline =
+            (timeline_t)strtoul(PQgetvalue(result, 0, 2), NULL, 10); /* null: "" */
+
+        s->lsn = segment_start(lsn, s->expected.segment_bytes);
+        if (timeline != 0 && timeline < s->server_timeline)
+            s->timeline = s->known_upto = timeline;
+    }
+    return next_history_or_start(s);
+}
+
+static int
+take_size(struct source *s, const PGresult *result)
+{
+    char *unit = NULL;
+    unsigned long long bytes;
+
+    if (PQntuples(result) != 1)
+        return fail(ERR_PEER, "PostgreSQL does not show wal_segment_size");
+    bytes = strtoull(PQgetvalue(result, 0, 0), &unit, 10);
+    bytes *= strcmp(unit, "GB") == 0 ? 1u << 30 : strcmp(unit, "MB") == 0 ? 1u << 20 : 1;
+    if (bytes > SEGMENT_BYTES_MAX || !segment_bytes_valid((uint32_t)bytes))
+        return fail(ERR_PEER, "PostgreSQL's wal_segment_size cannot be read: %.20s",
+                    PQgetvalue(result, 0, 0));
+    if (s->expected.segment_bytes == 0)
+        s->expected.segment_bytes = (uint32_t)bytes;
+    if (bytes != s->expected.segment_bytes)
+        return fail(ERR_PEER, "PostgreSQL's wal_segment_size is %s, %u bytes are expected",
+                    PQgetvalue(result, 0, 0), s->expected.segment_bytes);
+    if (s->slot[0] != '\0' && can_read_slot(s))
+        return read_slot(s);
+    if (s->fresh)
+        start_at_server(s);
+    return next_history_or_start(s);
+}
+
+/* A walsender that has sent all to its end closes the stream, then the connection. */
+static int
+shut_down(const struct source *s)
+{
+    return fail(ERR_PEER,
+                "PostgreSQL ended the stream at " LSN_FORMAT " on timeline %u: it shuts down",
+                LSN_ARGS(s->lsn), s->timeline);
+}
+
+/* After a timeline's end: (next timeline, its start). */
+static int
+take_timeline_end(struct source *s, const PGresult *result)
+{
+    lsn_t start;
+    timeline_t next;
+
+    if (result == NULL || PQntuples(result) != 1 || PQnfields(result) != 2 ||
+        !lsn_parse(PQgetvalue(result, 0, 1), &start))
+        return shut_down(s);
+    next = (timeline_t)strtoul(PQgetvalue(result, 0, 0), NULL, 10);
+    if (next <= s->timeline)
+        return fail(ERR_PEER, "PostgreSQL says that timeline %u follows %u", next, s->timeline);
+    s->timeline = next;
+    s->lsn = segment_start(start, s->expected.segment_bytes);
+    if (next > s->server_timeline)
+        s->server_timeline = next; /* made since IDENTIFY_SYSTEM */
+    return next_history_or_start(s);
+}
+
+/* A command has given all its results; `result` is the last one with something in it, or NULL. */
+static int
+command_over(struct source *s, PGresult *result)
+{
+    switch (s->state) {
+    case SOURCE_IDENTIFY:
+        return take_identity(s, result);
+    case SOURCE_SIZE:
+        return take_size(s, result);
+    case SOURCE_READ_SLOT:
+        return take_slot(s, result);
+    case SOURCE_MAKE_SLOT:
+        return slot_is_made(s);
+    case SOURCE_HISTORY_OF:
+        /* an unrelated timeline may have no file: it is no ancestor then, nobody needs it */
+        if (result == NULL || PQntuples(result) != 1 || PQnfields(result) != 2)
+            return next_history_or_start(s);
+        s->history = result; /* given away by source_next, which then goes on */
+        return 0;
+    case SOURCE_START:
+        if (s->slot_missing && !s->slot_made)
+            return make_slot(s);
+        return take_timeline_end(s, result);
+    case SOURCE_TIMELINE_END:
+        return take_timeline_end(s, result);
+    case SOURCE_IDLE:
+    case SOURCE_CONNECTING:
+    case SOURCE_STREAMING:
+        break;
+    }
+    return 0;
+}
+
+/* An error that is none for us: there is no slot yet (before 15 nobody can look first), or somebody
+ * has made it meanwhile, or a timeline has no file. */
+static bool
+error_is_fine(struct source *s, const PGresult *result)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    if (sqlstate == NULL)
+        return false;
+    s->slot_missing = s->state == SOURCE_START && s->slot[0] != '\0' && !s->slot_made &&
+                      strcmp(sqlstate, "42704") == 0;
+    return s->slot_missing || (s->state == SOURCE_MAKE_SLOT && strcmp(sqlstate, "42710") == 0) ||
+           (s->state == SOURCE_HISTORY_OF && strcmp(sqlstate, "58P01") == 0);
+}
+
+/* Everything that has come for a command, without waiting. */
+static int
+take_results(struct source *s)
+{
+    while (s->state != SOURCE_STREAMING && s->history == NULL && !PQisBusy(s->conn)) {
+        PGresult *result = PQgetResult(s->conn);
+        int code = 0;
+
+        if (result == NULL) {
+            result = s->result;
+            s->result = NULL;
+            if (result == NULL && (s->state == SOURCE_IDENTIFY || s->state == SOURCE_SIZE ||
+                                   s->state == SOURCE_READ_SLOT))
+                return lost(s, "no answer");
+            code = command_over(s, result);
+            if (result != s->history)
+                PQclear(result);
+        } else if (PQresultStatus(result) == PGRES_COPY_BOTH) {
+            PQclear(result);
+            s->state = SOURCE_STREAMING;
+            s->said_us = 0;
+            s->streams_us = clock_us();
+        } else if (PQresultStatus(result) == PGRES_FATAL_ERROR) {
+            code = error_is_fine(s, result) ? 0 : server_error(s, result);
+            PQclear(result);
+        } else if (PQresultStatus(result) == PGRES_TUPLES_OK) {
+            PQclear(s->result);
+            s->result = result;
+        } else {
+            PQclear(result);
+        }
+        if (code < 0)
+            return code;
+    }
+    return 0;
+}
+
+/* In the midst of the stream, libpq may still hold WAL: it goes first, source_next says the rest.
+ */
+static int
+broke(struct source *s)
+{
+    s->broken = s->state == SOURCE_STREAMING;
+    if (s->broken)
+        return 0;
+    return s->state == SOURCE_TIMELINE_END ? shut_down(s) : lost(s, "the connection broke");
+}
+
+static int
+flush(struct source *s)
+{
+    int left = PQflush(s->conn);
+
+    s->write_pending = left > 0;
+    return left < 0 ? broke(s) : 0;
+}
+
+static int
+go_on_connecting(struct source *s)
+{
+    s->polling = PQconnectPoll(s->conn);
+    if (s->polling == PGRES_POLLING_FAILED)
+        return lost(s, "cannot connect");
+    if (s->polling != PGRES_POLLING_OK)
+        return 0;
+    if (PQsetnonblocking(s->conn, 1) < 0)
+        return lost(s, "cannot make the connection non-blocking");
+    return send_query(s, SOURCE_IDENTIFY, "IDENTIFY_SYSTEM");
+}
+
+/* Not while a history waits to be taken: how long that takes is up to the far side. */
+static bool
+waits_for_answer(const struct source *s)
+{
+    return s->state != SOURCE_IDLE && s->state != SOURCE_STREAMING && s->history == NULL;
+}
+
+int
+source_run(struct source *s, const struct loop *l, int64_t now_us)
+{
+    short ready;
+
+    if (s->state == SOURCE_IDLE || s->broken)
+        return 0;
+    ready = loop_ready(l, PQsocket(s->conn));
+    if (waits_for_answer(s) && now_us >= s->due_us)
+        return fail(ERR_PEER, "PostgreSQL does not answer the request for WAL within %d s",
+                    (int)(ANSWER_US / SECOND_US));
+    if (s->state == SOURCE_CONNECTING) {
+        int code = ready != 0 ? go_on_connecting(s) : 0; /* not watched yet: in the next turn */
+
+        if (code < 0 || s->state == SOURCE_CONNECTING)
+            return code;
+    }
+    if (((ready & (POLLIN | POLLHUP | POLLERR)) != 0 || PQstatus(s->conn) == CONNECTION_BAD) &&
+        PQconsumeInput(s->conn) != 1)
+        return broke(s);
+    if (s->write_pending && flush(s) < 0)
+        return ERR_PEER;
+    return take_results(s);
+}
+
+static int
+take_wal(struct source *s, int length, struct source_item *ret_item)
+{
+    struct reader r;
+    lsn_t lsn, wal_end;
+
+    reader_init(&r, s->message, (size_t)length);
+    reader_u8(&r);
+    lsn = reader_u64(&r);
+    wal_end = reader_u64(&r);
+    reader_u64(&r);
+    if (r.failed || r.left == 0 || r.left > FRAME_WAL_MAX)
+        return fail(ERR_PEER,
+                    "PostgreSQL sends WAL in a message of %d bytes: one of at most %u is expected, "
+                    "of a server with WAL blocks of 8 kB",
+                    length, FRAME_WAL_MAX + XLOGDATA_HEADER);
+    if (lsn != s->lsn)
+        return fail(ERR_PEER, "PostgreSQL sends WAL from " LSN_FORMAT ", " LSN_FORMAT " is next",
+                    LSN_ARGS(lsn), LSN_ARGS(s->lsn));
+    *ret_item = (struct source_item){.kind = SOURCE_WAL,
+                                     .timeline = s->timeline,
+                                     .lsn = lsn,
+                                     .wal_end = wal_end,
+                                     .bytes = s->message + XLOGDATA_HEADER,
+                                     .length = r.left};
+    s->lsn += r.left;
+    return 1;
+}
+
+/* The stream of a timeline is over: say so, too, and wait for what comes next. */
+static int
+end_of_copy(struct source *s)
+{
+    PQputCopyEnd(s->conn,
+                 NULL); /* refused by libpq when an error ended the stream: the result tells */
+    s->write_pending = PQflush(s->conn) > 0;
+    s->state = SOURCE_TIMELINE_END;
+    s->broken = false; /* why it broke may be in that result */
+    s->due_us = clock_us() + ANSWER_US;
+    return take_results(s);
+}
+
+static int
+next_message(struct source *s, struct source_item *ret_item)
+{
+    for (;;) {
+        int length = PQgetCopyData(s->conn, &s->message, 1);
+
+        if (length == 0)
+            return s->broken ? lost(s, "the stream broke") : 0;
+        if (length == -1)
+            return end_of_copy(s);
+        if (length < 0)
+            return lost(s, "the stream broke");
+        s->heard = true;
+        if (s->message[0] == 'w')
+            return take_wal(s, length, ret_item);
+        if (s->message[0] == 'k' && length >= 18 && s->message[17] != 0)
+            s->said_us = 0; /* a reply is wanted: the next source_report says it */
+        free_item(s);
+    }
+}
+
+int
+source_next(struct source *s, struct source_item *ret_item)
+{
+    int got = 0;
+
+    free_item(s);
+    if (s->history_given) {
+        PQclear(s->history);
+        s->history = NULL;
+        s->history_given = false;
+        got = next_history_or_start(s);
+    }
+    if (got == 0 && s->state == SOURCE_STREAMING)
+        got = next_message(s, ret_item);
+    if (got != 0 || s->history == NULL)
+        return got;
+    *ret_item = (struct source_item){.kind = SOURCE_HISTORY,
+                                     .timeline = s->known_upto,
+                                     .bytes = PQgetvalue(s->history, 0, 1),
+                                     .length = (size_t)PQgetlength(s->history, 0, 1)};
+    s->history_given = true;
+    return 1;
+}
+
+static lsn_t
+later(lsn_t a, lsn_t b)
+{
+    return a > b ? a : b;
+}
+
+/* What may be said of p: never less than before, and nothing that this server does not have, or has
+ * no longer. Its slot would follow, and WAL that is still to come would not be kept. */
+static lsn_t
+sayable(const struct source *s, bool proven, lsn_t p, lsn_t said)
+{
+    lsn_t most = later(s->server_lsn, s->lsn);
+
+    if (!proven)
+        return said;
+    return later(p < most ? p : most, said);
+}
+
+static int
+put(struct source *s, struct buf *b)
+{
+    if (PQputCopyData(s->conn, (const char *)buf_data(b), (int)buf_used(b)) < 0 &&
+        PQstatus(s->conn) == CONNECTION_BAD)
+        return broke(s);
+    return 0; /* refused when the server has ended the stream: what it said is read next */
+}
+
+int
+source_report(struct source *s, const struct source_position *p, int64_t now_us)
+{
+    uint8_t bytes[64];
+    struct buf b = {.bytes = bytes, .size = sizeof bytes};
+    bool proven = s->heard || now_us - s->streams_us >= PROVEN_US;
+    struct source_position next = {.write = sayable(s, proven, p->write, s->said.write),
+                                   .flush = sayable(s, proven, p->flush, s->said.flush),
+                                   .apply = sayable(s, proven, p->apply, s->said.apply),
+                                   .xmin = p->xmin,
+                                   .catalog_xmin = p->catalog_xmin};
+    uint64_t stamp = (uint64_t)(clock_wall_us() - POSTGRES_EPOCH_US);
+    bool moved = !s->said_any || next.write != s->said.write || next.flush != s->said.flush ||
+                 next.apply != s->said.apply;
+    bool feedback = s->withdraw || next.xmin != s->said.xmin ||
+                    next.catalog_xmin != s->said.catalog_xmin ||
+                    (next.xmin != 0 && now_us - s->feedback_us >= FEEDBACK_US);
+
+    if (s->state != SOURCE_STREAMING || s->broken)
+        return 0;
+    if (moved || now_us - s->said_us >= SOURCE_REPORT_US) {
+        buf_put_u8(&b, 'r');
+        buf_put_u64(&b, next.write);
+        buf_put_u64(&b, next.flush);
+        buf_put_u64(&b, next.apply);
+        buf_put_u64(&b, stamp);
+        buf_put_u8(&b, 0);
+        if (put(s, &b) < 0)
+            return ERR_PEER;
+        s->said_us = now_us;
+        s->said_any = true;
+    }
+    if (feedback) {
+        buf_clear(&b);
+        buf_put_u8(&b, 'h');
+        buf_put_u64(&b, stamp);
+        buf_put_u32(&b, (uint32_t)next.xmin);
+        buf_put_u32(&b, (uint32_t)(next.xmin >> 32));
+        buf_put_u32(&b, (uint32_t)next.catalog_xmin);
+        buf_put_u32(&b, (uint32_t)(next.catalog_xmin >> 32));
+        if (put(s, &b) < 0)
+            return ERR_PEER;
+        s->feedback_us = now_us;
+        s->withdraw = false;
+    }
+    s->said = next;
+    return flush(s);
+}
+
+void
+source_withdraw(struct source *s)
+{
+    s->withdraw = true;
+}
+
+void
+source_watch(const struct source *s, struct loop *l, bool want_input)
+{
+    short events = 0;
+
+    if (s->state == SOURCE_IDLE)
+        return;
+    if (s->broken) { /* its hangup would wake poll for nothing, what is left has no descriptor */
+        loop_due(l, want_input ? 0 : NEVER_US);
+        return;
+    }
+    if (s->state == SOURCE_CONNECTING)
+        events = s->polling == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+    else
+        events = (short)((want_input || s->state != SOURCE_STREAMING ? POLLIN : 0) |
+                         (s->write_pending ? POLLOUT : 0));
+    loop_watch(l, PQsocket(s->conn), events);
+    if (waits_for_answer(s))
+        loop_due(l, s->due_us);
+}

@@ -1,0 +1,782 @@
+/* See link.h. One switch over the state; link_set_state is its only writer. */
+#include "shipper/sender/link.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BACKOFF_MIN_US (100 * MILLISECOND_US)
+#define BACKOFF_MAX_US (3 * SECOND_US)
+#define FUTILE_US      (10 * SECOND_US)
+#define SILENT_US                                                                                  \
+    (15 * SECOND_US) /* whatever is taken: a proxy takes bytes for a host that is gone */
+#define DEAD_US         (5 * SECOND_US)
+#define SOURCE_RETRY_US SECOND_US
+#define BEHIND_SEGMENTS 4
+#define BACKLOG_BYTES   (4u << 20) /* more than we hold in our hands */
+#define ITEMS_PER_TURN  32 /* 4 MB: other rooms of the loop have their turn, too */
+#define ANSWER_FRAMES   1  /* DRAINED: its place in the window is kept as long as a drain goes on */
+
+int
+link_init(struct link *l, const char *member, const struct lane_target *target,
+          const struct link_settings *settings, struct crew *crew, struct shelf *shelf,
+          const char *conninfo, const char *slot, const char *pgdata, struct codec *codec)
+{
+    int code;
+
+    *l = (struct link){.state = LINK_STOPPED,
+                       .since_us = clock_us(),
+                       .pgdata = pgdata,
+                       .codec = codec,
+                       .source_allowed = true,
+                       .backoff_us = BACKOFF_MIN_US};
+    snprintf(l->member, sizeof l->member, "%s", member);
+    snprintf(l->reason, sizeof l->reason, "not started");
+    sender_init(&l->sender, codec);
+    l->source = l->from_server = source_new(conninfo, slot, slot, pgdata);
+    if (l->source == NULL)
+        return fail(ERR_LOCAL, "out of memory for a link");
+    code = pack_init(&l->pack, crew, shelf, settings->compression);
+    if (code == 0)
+        code = lanes_init(&l->lanes, target, l->member, settings->lanes);
+    if (code < 0)
+        return code;
+    link_set(l, settings);
+    return worker_init(&l->drain.worker);
+}
+
+int
+link_store(struct link *l, enum link_store_kind kind, const struct spool *spool,
+           const char *conninfo)
+{
+    static const char *const name[LINK_STORES] = {"walferry_outbox", "walferry_gap"};
+    struct source *source = source_new(conninfo, name[kind], "", NULL);
+
+    if (source == NULL)
+        return fail(ERR_LOCAL, "out of memory for a link");
+    l->store[kind] = (struct link_store){.spool = spool, .source = source};
+    return 0;
+}
+
+void
+link_set(struct link *l, const struct link_settings *settings)
+{
+    l->lanes.number = settings->lanes;
+    if (l->state == LINK_SHIPPING)
+        l->lanes.wanted = settings->lanes > 1 ? settings->lanes : 1;
+    l->pack.compression = settings->compression;
+    l->rate.plan = settings->rate_limit;
+    l->rate.planned_us = 0;
+}
+
+void
+link_rest(struct link *l, int64_t until_us)
+{
+    source_stop(l->from_server);
+    l->source_due_us = until_us;
+}
+
+void
+link_release(struct link *l)
+{
+    sender_close(&l->sender);
+    pack_release(&l->pack);
+    lanes_release(&l->lanes);
+    source_free(l->from_server);
+    for (int i = 0; i < LINK_STORES; i++)
+        source_free(l->store[i].source);
+    worker_release(&l->drain.worker);
+    if (l->drain.state == DRAIN_SHIPPING)
+        pgwal_close(&l->drain.wal);
+    *l = (struct link){0};
+}
+
+static void
+stop_drain(struct link *l)
+{
+    if (l->drain.state == DRAIN_SHIPPING)
+        pgwal_close(&l->drain.wal);
+    if (l->drain.state != DRAIN_LOOKING) /* a worker at work ends first: see run_drain */
+        l->drain.state = DRAIN_NONE;
+}
+
+/* Ended over there for the WAL that it began with. */
+static bool
+is_futile(const struct link *l)
+{
+    return l->state == LINK_SHIPPING && l->end == LINK_END_REFUSED && l->streamed &&
+           !l->sender.far_compared;
+}
+
+/* It ships, and would not be ended for what was compared: a next end is a new one. */
+static void
+tell_up(struct link *l)
+{
+    l->futile = false;
+    l->said = (struct log_memory){0};
+    l->backoff_us = BACKOFF_MIN_US;
+    log_info("link to %s: up, shipping from " LSN_FORMAT " on timeline %u", l->member,
+             LSN_ARGS(l->sender.resume_lsn), l->sender.resume_timeline);
+}
+
+static void
+link_set_state(struct link *l, enum link_state state, const char *reason, int64_t now_us)
+{
+    bool news = strcmp(l->reason, reason) != 0;
+
+    if (state <= LINK_WAITING) {
+        l->futile |= is_futile(l);
+        if (l->state == LINK_SHIPPING) {
+            l->ended++;
+            l->ended_for[state == LINK_STOPPED ? LINK_END_STOPPED : l->end]++;
+        }
+        l->end = LINK_END_LOST;
+        l->mark = LSN_UNKNOWN;
+        source_stop(l->source);
+        sender_close(&l->sender);
+        lanes_end(&l->lanes);
+        pack_reset(&l->pack);
+        stop_drain(l);
+        l->more = false;
+        l->hole.known = false;
+        l->told[0] = '\0';
+        l->streamed = false;
+        l->drain.done = LSN_UNKNOWN;
+    }
+    if (state == LINK_SHIPPING) {
+        l->source_due_us = now_us;
+        if (!l->futile)
+            tell_up(l);
+    } else if (state <= LINK_WAITING && news &&
+               (!l->futile || log_news(&l->said, reason, now_us))) {
+        log_warning("link to %s: %s", l->member, reason);
+    }
+    if (state != LINK_DIALING && state != LINK_GREETING) /* attempts keep the last reason in view */
+        snprintf(l->reason, sizeof l->reason, "%s", reason);
+    if (l->state != state)
+        l->since_us = now_us;
+    l->state = state;
+}
+
+static void
+drop(struct link *l, int64_t now_us)
+{
+    int64_t jitter_us = random() % (l->backoff_us / 2 + 1);
+
+    l->due_us = now_us + l->backoff_us - l->backoff_us / 4 + jitter_us;
+    l->backoff_us = l->backoff_us * 2 < BACKOFF_MAX_US ? l->backoff_us * 2 : BACKOFF_MAX_US;
+    if (l->sender.refused && l->sender.refusal != REFUSE_RETRY)
+        l->due_us = now_us + BACKOFF_MAX_US; /* a human has to do something: no hurry */
+    if (l->futile && is_futile(l))
+        l->due_us = now_us + FUTILE_US; /* and the same segment would be sent for nothing again */
+    link_set_state(l, LINK_WAITING, fail_message(), now_us);
+}
+
+static int
+dial(struct link *l, const struct loop *loop, const struct hello *hello, int64_t now_us)
+{
+    struct lane *lane = &l->lanes.lane[0];
+    int code = lane_run(lane, loop, now_us);
+    struct hello ours = *hello;
+
+    if (code < 0)
+        return code;
+    if (lane->state != LANE_UP)
+        return 0;
+    snprintf(ours.to, sizeof ours.to, "%s", l->member);
+    ours.incarnation = hello->incarnation + ++l->incarnation;
+    l->identity = hello->identity;
+    code = sender_open(&l->sender, &lane->out, &ours, now_us);
+    if (code < 0)
+        return code;
+    lanes_begin(&l->lanes, &ours, now_us);
+    link_set_state(l, LINK_GREETING, "", now_us);
+    return lane_run(lane, loop, now_us);
+}
+
+static int
+foreign_greeting(const struct link *l)
+{
+    const struct buf *in = &l->lanes.lane[0].in;
+    size_t length = buf_used(in) < 120 ? buf_used(in) : 120;
+    char shown[200];
+
+    while (length > 0 && strchr("\r\n", buf_data(in)[length - 1]) != NULL)
+        length--;
+    text_escape(shown, sizeof shown, buf_data(in), length);
+    return fail(
+        ERR_PEER,
+        "the far host printed \"%s\" instead of walferry's greeting: its login shell or a start-up file "
+        "(.bashrc, motd) prints, or the key is not bound to walferry receive in authorized_keys",
+        shown);
+}
+
+static int
+take_frames(struct link *l, struct lane *lane, int64_t now_us, int64_t wall_us)
+{
+    struct frame f;
+    int got, code;
+
+    while ((got = frame_next(&lane->in, &f)) == 1) {
+        code = sender_frame(&l->sender, &f, now_us, wall_us);
+        if (code < 0) {
+            if (f.type == FRAME_REFUSE || f.type == FRAME_GOODBYE)
+                l->end = LINK_END_REFUSED;
+            return code;
+        }
+        buf_consume(&lane->in, f.bytes);
+        if (l->state == LINK_GREETING && l->sender.state == SENDER_ACCEPTED)
+            link_set_state(l, LINK_SHIPPING, "", now_us);
+    }
+    if (got < 0 && l->state == LINK_GREETING)
+        return foreign_greeting(l);
+    return got;
+}
+
+/* What this link adds to a commit that waits for it. */
+static void
+watch_piece(struct link *l, int64_t now_us)
+{
+    if (l->mark != LSN_UNKNOWN && l->sender.far.flushed >= l->mark) {
+        histogram_add(&l->commit_wait, now_us - l->mark_us);
+        l->mark = LSN_UNKNOWN;
+    }
+    if (l->mark == LSN_UNKNOWN && l->sender.sent > l->sender.far.flushed) {
+        l->mark = l->sender.sent;
+        l->mark_us = now_us;
+    }
+}
+
+static void
+set_source_reason(struct link *l, const char *reason)
+{
+    if (strcmp(l->source_reason, reason) == 0)
+        return;
+    snprintf(l->source_reason, sizeof l->source_reason, "%s", reason);
+    if (reason[0] != '\0')
+        log_warning("link to %s: no WAL to ship: %s", l->member, reason);
+    else
+        log_info("link to %s: WAL flows again", l->member);
+}
+
+/*
+ * The far side ends on a segment's border, wants the segment before it for comparison only, and
+ * that is here no more: nothing is lacking, it goes on at the border. A server that was put back
+ * would have that segment: its slot, put back with it, keeps all since then.
+ */
+static bool
+skip_comparison(struct link *l)
+{
+    struct sender *s = &l->sender;
+    lsn_t border = s->resume_lsn + l->identity.segment_bytes;
+
+    if (s->sent != s->resume_lsn || s->far_has != border)
+        return false;
+    log_warning("link to %s: PostgreSQL has the WAL before " LSN_FORMAT
+                " no longer, so it is not compared with what is there",
+                l->member, LSN_ARGS(border));
+    s->sent = border;
+    return true;
+}
+
+/* A source that fails is no reason to drop the link: the far side hears that we live. */
+static void
+source_failed(struct link *l, int64_t now_us)
+{
+    struct hole hole = {0};
+
+    /* not before the far side has said what it has */
+    hole.known = (l->sender.far_has != LSN_UNKNOWN || l->sender.resume_lsn == LSN_UNKNOWN) &&
+                 source_gone(l->source, &hole.timeline, &hole.start, &hole.end);
+    source_stop(l->source);
+    l->source_due_us = now_us + SOURCE_RETRY_US;
+    if (hole.known && skip_comparison(l)) {
+        l->source_due_us = now_us;
+        return;
+    }
+    set_source_reason(l, fail_message());
+    l->hole = hole;
+}
+
+/* All that is packed already, and one item more, of any kind, have their place in the window. */
+static bool
+wants(const struct link *l)
+{
+    return pack_wants(&l->pack) &&
+           sender_wants(&l->sender, pack_frames(&l->pack) + PACK_ITEM_FRAMES);
+}
+
+/* All WAL that was taken so far, into the sender: what comes next has to follow it. */
+static int
+pack_all(struct link *l)
+{
+    pack_rest(&l->pack, false);
+    return pack_collect(&l->pack, &l->sender, true);
+}
+
+static int
+take_wal(struct link *l, int64_t now_us)
+{
+    struct source_item item;
+    int got = 0, code;
+
+    l->more = false;
+    for (int i = 0; wants(l); i++) {
+        if (i == ITEMS_PER_TURN) {
+            l->more = true;
+            return 0;
+        }
+        got = source_next(l->source, &item);
+        if (got < 0)
+            source_failed(l, now_us);
+        if (got <= 0)
+            return 0;
+        if (item.kind == SOURCE_HISTORY) {
+            code = pack_all(l);
+            if (code == 0)
+                code = sender_history(&l->sender, item.timeline, item.bytes, item.length);
+        } else {
+            set_source_reason(l, "");
+            l->streamed = true;
+            code = 0;
+            pack_wal(&l->pack, item.timeline, item.lsn, item.bytes, item.length);
+        }
+        if (code < 0)
+            return code;
+    }
+    l->more = source_active(l->source); /* stopped by a full queue: more may wait inside libpq */
+    return 0;
+}
+
+/* Where the byte at lsn comes from: a store as far as it goes. */
+static struct source *
+source_of(const struct link *l, lsn_t lsn, uint64_t behind_bytes)
+{
+    for (int i = 0; i < LINK_STORES; i++) {
+        const struct spool *s = l->store[i].spool;
+
+        if (s == NULL || spool_empty(s) || lsn < s->start || l->sender.sent_timeline > s->timeline)
+            continue;
+        if (lsn + behind_bytes < s->available ||
+            (lsn == s->available && l->store[i].grows && behind_bytes == 0))
+            return l->store[i].source;
+    }
+    return l->from_server;
+}
+
+/* From the byte that is next in the sender, which has all that was taken before. */
+static void
+start_source(struct link *l, int64_t now_us)
+{
+    l->source = source_of(l, l->sender.sent, 0);
+    if (source_start(l->source, &l->identity, l->sender.sent_timeline, l->sender.sent, now_us) < 0)
+        source_failed(l, now_us);
+    else
+        l->source_due_us = now_us;
+}
+
+/* Into the outbox, or out of it, where the next byte is. A link that follows the server has no use
+ * for what the outbox takes for another one. */
+static int
+change_source(struct link *l, int64_t now_us)
+{
+    bool serves = l->source == l->from_server;
+    uint64_t behind_bytes = serves ? BEHIND_SEGMENTS * (uint64_t)l->identity.segment_bytes : 0;
+    lsn_t next = source_next_lsn(l->source);
+    int code;
+
+    if (!source_streaming(l->source) || source_of(l, next, behind_bytes) == l->source)
+        return 0;
+    source_stop(l->source);
+    code = pack_all(l);
+    if (code < 0)
+        return code;
+    start_source(l, now_us);
+    log_info("link to %s: goes on from %s at " LSN_FORMAT, l->member,
+             l->source == l->from_server                 ? "the server"
+             : l->source == l->store[LINK_OUTBOX].source ? "the outbox"
+                                                         : "what was got of a gap",
+             LSN_ARGS(l->sender.sent));
+    return 0;
+}
+
+/* Does a store hold anything behind lsn? */
+static bool
+in_store(const struct link *l, lsn_t lsn)
+{
+    for (int i = 0; i < LINK_STORES; i++)
+        if (l->store[i].spool != NULL && !spool_empty(l->store[i].spool) &&
+            lsn < l->store[i].spool->available)
+            return true;
+    return false;
+}
+
+/* What PostgreSQL is told to be flushed: its slot keeps the segment that the far side compares when
+ * it comes back, unless somebody waits for the last byte. */
+static lsn_t
+slot_needs(const struct link *l, lsn_t flushed)
+{
+    bool border = flushed == segment_start(flushed, l->identity.segment_bytes);
+
+    return border && flushed != LSN_UNKNOWN && !l->exact ? flushed - 1 : flushed;
+}
+
+static int
+run_source(struct link *l, const struct loop *loop, int64_t now_us)
+{
+    const struct ack *far = &l->sender.far;
+    struct source_position position = {.xmin = far->xmin, .catalog_xmin = far->catalog_xmin};
+    int code;
+
+    l->more = false; /* of a source that is not read there is no more */
+    /* a server that was put back to an older state has other bytes behind it: a commit of its must
+     * not be confirmed by what its predecessor had shipped */
+    if (l->sender.far_compared) {
+        position.write = far->received;
+        position.flush = slot_needs(l, far->flushed);
+        position.apply = far->applied;
+    }
+    if (in_store(l, far->flushed))
+        position.flush = LSN_UNKNOWN; /* the slot may be past it: it must not go back */
+    if ((!l->source_allowed && l->source == l->from_server) || l->drain.state != DRAIN_NONE) {
+        source_stop(l->source);
+        return 0;
+    }
+    if (!source_active(l->source)) {
+        if (now_us < l->source_due_us || l->hole.known)
+            return 0;
+        /* a server that comes back may have been put back: only a new session compares its WAL */
+        if (l->streamed && l->sender.postgres == PONG_POSTGRES_ANSWERS)
+            return fail(ERR_PEER, "PostgreSQL was away: its WAL is compared anew");
+        if (l->streamed) {
+            l->source_due_us = now_us + SOURCE_RETRY_US / 10;
+            return 0;
+        }
+        start_source(l, now_us);
+    }
+    code = change_source(l, now_us);
+    if (code < 0)
+        return code;
+    if (source_run(l->source, loop, now_us) < 0 ||
+        source_report(l->source, &position, now_us) < 0) {
+        source_failed(l, now_us);
+        return 0;
+    }
+    /* walsender begins to stream before it looks whether it has the WAL */
+    if (source_streaming(l->source) && now_us - l->source_due_us >= SOURCE_RETRY_US)
+        set_source_reason(l, "");
+    return take_wal(l, now_us);
+}
+
+void
+link_drain(struct link *l)
+{
+    if (l->state == LINK_SHIPPING && l->drain.state == DRAIN_NONE && l->drain.done == LSN_UNKNOWN)
+        l->sender.drain_asked = true;
+}
+
+static void
+look_up_end(void *job)
+{
+    struct drain *d = job;
+
+    d->code = pgwal_end(&d->wal, d->timeline, d->from, &d->end);
+    if (d->code < 0)
+        snprintf(d->reason, sizeof d->reason, "%s", fail_message());
+}
+
+static int
+not_drained(struct link *l, const char *reason)
+{
+    l->drain.state = DRAIN_NONE;
+    log_warning("link to %s: cannot ship the rest of pg_wal: %s", l->member, reason);
+    return sender_drained(&l->sender, false, 0, LSN_UNKNOWN, reason);
+}
+
+static int
+begin_drain(struct link *l)
+{
+    struct drain *d = &l->drain;
+    int code = pack_all(l);
+    uint8_t byte;
+
+    if (code < 0)
+        return code;
+    if (l->sender.sent == LSN_UNKNOWN)
+        return not_drained(l, "nothing was shipped yet, so it is not known from where on");
+    if (pgwal_open(&d->wal, l->pgdata, l->identity.segment_bytes) < 0)
+        return not_drained(l, fail_message());
+    d->timeline = l->sender.sent_timeline;
+    if (pgwal_read(&d->wal, d->timeline, l->sender.sent, &byte, 1) < 0)
+        skip_comparison(l);
+    d->from = segment_start(l->sender.sent, l->identity.segment_bytes);
+    d->state = DRAIN_LOOKING;
+    worker_submit(&d->worker, look_up_end, d);
+    return 0;
+}
+
+static int
+ship_rest(struct link *l)
+{
+    struct drain *d = &l->drain;
+    static _Thread_local uint8_t chunk[FRAME_WAL_MAX];
+
+    while (l->sender.sent < d->end && sender_wants(&l->sender, 1 + ANSWER_FRAMES)) {
+        lsn_t left = d->end - l->sender.sent;
+        int got = pgwal_read(&d->wal, d->timeline, l->sender.sent, chunk,
+                             wal_piece(l->sender.sent, left, sizeof chunk));
+        int code;
+
+        if (got <= 0) {
+            pgwal_close(&d->wal);
+            return not_drained(l, got < 0 ? fail_message() : "pg_wal ends before its end");
+        }
+        code = sender_wal(&l->sender, d->timeline, l->sender.sent, chunk, (size_t)got);
+        if (code < 0)
+            return code;
+    }
+    if (l->sender.sent < d->end)
+        return 0;
+    pgwal_close(&d->wal);
+    if (pgwal_postmaster_alive(l->pgdata) != 0)
+        return not_drained(l, "its PostgreSQL was started again meanwhile");
+    d->state = DRAIN_NONE;
+    d->done = d->end;
+    log_info("link to %s: the rest of the dead server's WAL is sent, up to " LSN_FORMAT, l->member,
+             LSN_ARGS(l->sender.sent));
+    return sender_drained(&l->sender, true, d->timeline, d->end, "");
+}
+
+/* What pg_wal may have no longer goes first. */
+static bool
+ships_store(const struct link *l)
+{
+    return l->source != l->from_server && source_active(l->source);
+}
+
+static int
+run_drain(struct link *l)
+{
+    struct drain *d = &l->drain;
+
+    if (d->state == DRAIN_LOOKING && worker_done(&d->worker)) {
+        if (l->state != LINK_SHIPPING || d->code < 0) {
+            pgwal_close(&d->wal);
+            d->state = DRAIN_NONE;
+            return l->state != LINK_SHIPPING ? 0 : not_drained(l, d->reason);
+        }
+        d->state = DRAIN_SHIPPING;
+    }
+    if (l->state != LINK_SHIPPING)
+        return 0;
+    if (l->sender.drain_asked && d->state == DRAIN_NONE && !ships_store(l) &&
+        window_fits(&l->sender.window, pack_frames(&l->pack) + ANSWER_FRAMES)) {
+        l->sender.drain_asked = false;
+        return begin_drain(l);
+    }
+    return d->state == DRAIN_SHIPPING ? ship_rest(l) : 0;
+}
+
+static int
+check_alive(struct link *l, int64_t now_us)
+{
+    int64_t progress_us, heard_us = l->sender.heard_us;
+
+    if (now_us - heard_us < SECOND_US)
+        return 0;
+    progress_us = lanes_progress_us(&l->lanes);
+    if (progress_us > heard_us)
+        heard_us = progress_us;
+
+    if (now_us - l->sender.heard_us < SILENT_US && now_us - heard_us < DEAD_US)
+        return 0;
+    l->end = LINK_END_SILENT;
+    if (now_us - l->sender.heard_us >= SILENT_US)
+        return fail(ERR_PEER, "nothing heard for 15 s: the line or the far agent is gone");
+    return fail(ERR_PEER,
+                "nothing heard and nothing taken for 5 s: the line or the far host is gone");
+}
+
+/* All lanes of the session: in with what came, out with what waits. */
+static int
+run_lanes(struct link *l, const struct loop *loop, int64_t now_us, int64_t wall_us)
+{
+    for (unsigned i = 0; i < WINDOW_LANES; i++) {
+        struct lane *lane = &l->lanes.lane[i];
+        char why[FAIL_MESSAGE_MAX];
+        int ended, code;
+
+        if (l->lanes.slot[i].use != LANE_IN_SESSION)
+            continue;
+        ended = lane_run(lane, loop, now_us);
+        snprintf(why, sizeof why, "%s", ended < 0 ? fail_message() : "");
+        code = take_frames(l, lane, now_us, wall_us); /* a last word may explain why it ended */
+        if (code < 0)
+            return code;
+        if (ended < 0) {
+            fail(ended, "%s", why);
+            if (!lanes_lost(&l->lanes, &l->sender, i, now_us))
+                return ended;
+        }
+    }
+    return 0;
+}
+
+static void
+write_out(struct link *l, const struct loop *loop, int64_t now_us)
+{
+    sender_hand_out(&l->sender);
+    /* SSH adds about 60 bytes to each packet of at most 32 KB */
+    rate_used(&l->rate, (l->sender.handed - l->handed) * 1002 / 1000);
+    l->handed = l->sender.handed;
+    l->rate_limits = l->sender.allowance <= 0 && l->sender.window.ready > 0;
+    for (unsigned i = 0; i < WINDOW_LANES; i++)
+        if (l->lanes.slot[i].use == LANE_IN_SESSION && buf_used(&l->lanes.lane[i].out) > 0)
+            lane_run(&l->lanes.lane[i], loop, now_us); /* an error shows up again in run_lanes */
+}
+
+/* What limits the link now; lanes that are still to come change that, and a fixed level tells
+ * nothing of others. */
+static void
+look(struct link *l, int64_t now_us)
+{
+    const struct sender *s = &l->sender;
+    struct adapt_facts facts = {.frames_wait = s->window.ready >= WINDOW_READY_BYTES / 2,
+                                .wal_waits = !pack_wants(&l->pack),
+                                .far_busy = s->far.busy,
+                                .wal_packed = l->pack.wal_out,
+                                .wire_packed = l->pack.wire_out,
+                                .wire_taken = l->pack.wire_out - s->window.bytes};
+
+    facts.backlog = l->more || facts.frames_wait || s->stamped.lsn > s->sent + BACKLOG_BYTES;
+    if (lanes_joining(&l->lanes) || l->pack.compression != COMPRESSION_AUTO)
+        adapt_rest(&l->pack.adapt);
+    else
+        adapt_look(&l->pack.adapt, &facts, now_us);
+}
+
+static int
+run_pack(struct link *l, int64_t now_us)
+{
+    if (!l->more)
+        pack_rest(&l->pack, l->sender.window.ready > 0);
+    look(l, now_us);
+    return pack_collect(&l->pack, &l->sender, false);
+}
+
+/* The far side has a DBA, too. */
+static void
+tell_reason(struct link *l)
+{
+    struct frame f = {.type = FRAME_WAITS, .waits = {.reason = l->source_reason}};
+
+    if (strcmp(l->told, l->source_reason) != 0 && frame_put(l->sender.out, &f) == 0)
+        snprintf(l->told, sizeof l->told, "%s", l->source_reason);
+}
+
+static int
+ship(struct link *l, const struct loop *loop, int64_t now_us, int64_t wall_us)
+{
+    int code;
+
+    l->sender.allowance = rate_allowance(&l->rate, now_us, wall_us);
+    code = run_lanes(l, loop, now_us, wall_us);
+    if (code == 0 && l->state == LINK_SHIPPING)
+        lanes_run(&l->lanes, &l->sender, loop, now_us);
+    if (code == 0)
+        code = sender_tick(&l->sender, now_us);
+    if (code == 0)
+        code = check_alive(l, now_us);
+    if (code == 0 && l->state == LINK_SHIPPING)
+        code = run_source(l, loop, now_us);
+    if (code == 0 && l->state == LINK_SHIPPING)
+        code = run_pack(l, now_us);
+    watch_piece(l, now_us);
+    if (l->futile && l->state == LINK_SHIPPING && l->sender.far_compared)
+        tell_up(l);
+    if (code == 0)
+        code = run_drain(l);
+    if (code == 0 && l->state == LINK_SHIPPING)
+        tell_reason(l);
+    if (code == 0)
+        write_out(l, loop, now_us); /* at once, not in the next turn */
+    return code;
+}
+
+void
+link_run(struct link *l, const struct loop *loop, const struct hello *hello,
+         const char *stop_reason, int64_t now_us, int64_t wall_us)
+{
+    int code = 0;
+
+    if (hello == NULL) {
+        if (l->state == LINK_SHIPPING && frame_put_goodbye(l->sender.out, stop_reason) == 0)
+            write_out(l, loop, now_us); /* best effort: the far side also notices by itself */
+        if (l->state != LINK_STOPPED || strcmp(l->reason, stop_reason) != 0)
+            link_set_state(l, LINK_STOPPED, stop_reason, now_us);
+        run_drain(l);
+        return;
+    }
+    switch (l->state) {
+    case LINK_STOPPED:
+        l->due_us = now_us;
+        link_set_state(l, LINK_WAITING, "starting", now_us);
+        break;
+    case LINK_WAITING:
+        if (now_us < l->due_us)
+            break;
+        code = lane_open(&l->lanes.lane[0], now_us);
+        if (code == 0)
+            link_set_state(l, LINK_DIALING, "", now_us);
+        break;
+    case LINK_DIALING:
+        code = dial(l, loop, hello, now_us);
+        break;
+    case LINK_GREETING:
+    case LINK_SHIPPING:
+        code = ship(l, loop, now_us, wall_us);
+        break;
+    }
+    if (code < 0)
+        drop(l, now_us);
+}
+
+void
+link_watch(const struct link *l, struct loop *loop)
+{
+    if (l->drain.state == DRAIN_LOOKING)
+        loop_watch(loop, worker_fd(&l->drain.worker), POLLIN);
+    switch (l->state) {
+    case LINK_STOPPED:
+        return;
+    case LINK_WAITING:
+        loop_due(loop, l->due_us);
+        return;
+    case LINK_DIALING:
+        lane_watch(&l->lanes.lane[0], loop);
+        return;
+    case LINK_GREETING:
+        lane_watch(&l->lanes.lane[0], loop);
+        loop_due(loop, sender_due_us(&l->sender));
+        return;
+    case LINK_SHIPPING:
+        break;
+    }
+    lanes_watch(&l->lanes, loop);
+    loop_due(loop, sender_due_us(&l->sender));
+    if (source_active(l->source)) {
+        source_watch(l->source, loop, wants(l));
+        loop_due(loop, clock_us() + SOURCE_REPORT_US);
+    } else if (l->source_allowed && !l->hole.known && l->drain.state == DRAIN_NONE) {
+        loop_due(loop, l->source_due_us);
+    }
+    if ((l->more || l->drain.state == DRAIN_SHIPPING) && wants(l))
+        loop_due(loop, 0);
+    if (l->rate_limits)
+        loop_due(loop, rate_due_us(&l->rate));
+}
