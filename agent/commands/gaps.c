@@ -1,5 +1,5 @@
 /*
- * gaps: `walferry gaps`, the open gaps as this host's agent has them, what each rung of the ladder
+ * gaps: `walferry gaps`, the open gaps as this host's agent has them, what each rung of the backfill
  * answered, and what the next step costs; `fill` asks every rung again, with --yes for more than
  * fetch_limit, too; `give-up` says that nothing is to be got any more, and why.
  *

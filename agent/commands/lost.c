@@ -5,7 +5,7 @@
  */
 #include "commands/command.h"
 #include "control/control.h"
-#include "pool/loss_report.h"
+#include "pool/receipt.h"
 #include "jobs/waldump.h"
 
 #include "base/fail.h"

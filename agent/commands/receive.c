@@ -40,7 +40,7 @@ agent_gone(const char *run)
         int fd;
 
         snprintf(path, sizeof path, "%s/inlet", run);
-        if (local_connect(path, &fd) < 0)
+        if (unix_socket_connect(path, &fd) < 0)
             return true;
         close(fd);
         usleep(50000);

@@ -99,7 +99,7 @@ has_room(const char *spool, const char *name)
 bool
 restore_offered(const char *run, const char *spool, const char *name)
 {
-    char offer[LOCAL_PATH_SIZE];
+    char offer[UNIX_SOCKET_PATH_SIZE];
     char last[SEGMENT_NAME_SIZE + 1] = ""; /* the name, and how often it was asked for */
     bool offered;
     int fd;

@@ -431,7 +431,7 @@ static int
 ask(const struct member *self, const struct member *member, const char *what, const char *text,
     struct answer *a)
 {
-    char path[LOCAL_PATH_SIZE];
+    char path[UNIX_SOCKET_PATH_SIZE];
     int code;
 
     *a = (struct answer){.member = member->name};

@@ -25,7 +25,7 @@ control_open(struct control *c, const char *run)
     for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
         c->client[i].fd = -1;
     snprintf(c->path, sizeof c->path, "%s/control", run);
-    return local_listen(c->path, 16, &c->fd);
+    return unix_socket_listen(c->path, 16, &c->fd);
 }
 
 static void
@@ -76,7 +76,7 @@ accept_clients(struct control *c, int64_t now_us)
     int fd;
 
     while ((fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
-        if (local_peer_is_ours(fd))
+        if (unix_socket_peer_is_ours(fd))
             take_client(c, fd, now_us);
         else
             close(fd);
@@ -332,12 +332,12 @@ control_ask_within(const char *run, int seconds, json_t *request,
                    void (*each)(void *context, json_t *line), void *context)
 {
     const struct timeval limit = {.tv_sec = seconds};
-    char path[LOCAL_PATH_SIZE];
+    char path[UNIX_SOCKET_PATH_SIZE];
     FILE *stream = NULL;
     int code, fd;
 
     snprintf(path, sizeof path, "%s/control", run);
-    code = local_connect(path, &fd);
+    code = unix_socket_connect(path, &fd);
     if (code < 0) {
         json_decref(request);
         return code;

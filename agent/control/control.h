@@ -32,7 +32,7 @@ struct control_client {
 
 struct control {
     int fd;
-    char path[LOCAL_PATH_SIZE];
+    char path[UNIX_SOCKET_PATH_SIZE];
     struct control_client client[CONTROL_CLIENTS_MAX];
     uint64_t next_id;
 };

@@ -5,7 +5,7 @@
 #include "daemon/agent.h"
 #include "commands/command.h"
 #include "jobs/escrow.h"
-#include "pool/loss_report.h"
+#include "pool/receipt.h"
 #include "shipper/wal/hold.h"
 #include "config/pool_file.h"
 #include "control/show.h"
@@ -374,7 +374,7 @@ stamp_beacon(struct agent *a)
 
 /* WAL that nobody makes PostgreSQL write out would be exposure, for as long as it lies there. */
 static void
-stir(struct agent *a)
+force_flush(struct agent *a)
 {
     const struct postgres_sample *s = postgres_sample(a->postgres);
     bool ships = false;
@@ -390,7 +390,7 @@ stir(struct agent *a)
         a->stuck_us = s->mono_us;
     } else if (s->mono_us - a->stuck_us >= STUCK_US) {
         a->stuck_us = s->mono_us;
-        postgres_stir(a->postgres);
+        postgres_force_flush(a->postgres);
     }
 }
 
@@ -777,12 +777,12 @@ save_lag(struct agent *a)
     char boot_id[BOOT_ID_SIZE];
     struct note *n = a->note;
 
-    worker_done(&a->scribe);
-    if (worker_busy(&a->scribe) || figures_save(a, &a->scribe))
+    worker_done(&a->state_writer);
+    if (worker_busy(&a->state_writer) || conditions_save(a, &a->state_writer))
         return;
     if (clock_us() >= a->escrow_due_us) {
         a->escrow_due_us = clock_us() + ESCROW_US;
-        worker_submit(&a->scribe, job_escrow, &a->self);
+        worker_submit(&a->state_writer, job_escrow, &a->self);
         return;
     }
     if (a->role == ROLE_PRIMARY && a->links > 0) {
@@ -798,7 +798,7 @@ save_lag(struct agent *a)
     n->dir = a->spool.dir;
     snprintf(n->name, sizeof n->name, "%s", LAG_FILE);
     n->length = lag_record_save(&record, boot_id, n->text);
-    worker_submit(&a->scribe, job_note, n);
+    worker_submit(&a->state_writer, job_note, n);
 }
 
 static void
@@ -912,7 +912,7 @@ keep_slots(struct agent *a)
             postgres_ask(a->postgres, POSTGRES_MAKE_SLOT, a->slot_name[i])) {
             log_info("slot %s is made for the link to %s", a->slot_name[i], a->link[i].member);
             if (strcmp(a->guard.released, a->slot_name[i]) != 0) /* it has its own record */
-                ladder_slot_gone(a, i);
+                backfill_slot_gone(a, i);
             return; /* one command at a time */
         }
         if (k < s->slots && s->slot[k].lost && !s->slot[k].active &&
@@ -957,7 +957,7 @@ keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
     if (a->role == ROLE_PRIMARY && identity->system_identifier != 0 && a->alarm[0] == '\0' &&
         spool_adopt(&a->spool, identity) < 0)
         log_warning("%s", fail_message());
-    figures_look(a, now_us, wall_us);
+    conditions_look(a, now_us, wall_us);
     save_lag(a);
     prune(a, wall_us);
     send_files(a);
@@ -968,7 +968,7 @@ keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
         keep_slots(a);
         keep_settings(a);
     }
-    ladder_keep(a, now_us);
+    backfill_keep(a, now_us);
 }
 
 static void
@@ -981,7 +981,7 @@ run_postgres(struct agent *a, int64_t now_us)
     state = postgres_state(a->postgres);
     if (state == POSTGRES_UP) {
         stamp_beacon(a);
-        stir(a);
+        force_flush(a);
     }
     if (state == before)
         return;
@@ -1014,7 +1014,7 @@ set_shipping(struct agent *a, uint64_t client, const json_t *request)
         control_done(&a->control, client, 1);
         return;
     }
-    guard_ship(a);
+    disk_guard_ship(a);
     a->shipping_set = true;
     log_info("%s is %s until the next start: walferry set", key, value);
     control_text(&a->control, client,
@@ -1074,7 +1074,7 @@ answer_requests(struct agent *a, int64_t now_us)
         } else if (command != NULL && strcmp(command, "set") == 0) {
             set_shipping(a, client, request);
         } else if (command != NULL && strcmp(command, "gaps") == 0) {
-            ladder_request(a, client, request);
+            backfill_request(a, client, request);
         } else if (command != NULL && strcmp(command, "lost") == 0) {
             tell_losses(a, client);
         } else if (command != NULL && strcmp(command, "config") == 0) {
@@ -1086,7 +1086,7 @@ answer_requests(struct agent *a, int64_t now_us)
         } else if (command != NULL && strcmp(command, "renew_spool") == 0) {
             a->renewing = client;
         } else if (command != NULL && strcmp(command, "validate") == 0) {
-            examiner_ask(&a->examiner, &a->control, client);
+            validate_service_ask(&a->validate_service, &a->control, client);
         } else if (command != NULL && strcmp(command, "failover") == 0) {
             failover_request(a, client, request, now_us);
         } else {
@@ -1124,13 +1124,13 @@ open_links(struct agent *a)
         if (m == a->self || strcmp(m->site, a->self->site) == 0)
             continue;
         config_slot_name(a->slot_name[count], m->name);
-        code = link_init(&a->link[count], m->name, &m->target, &a->shipping, &a->crew, &a->shelf,
+        code = link_init(&a->link[count], m->name, &m->target, &a->shipping, &a->workers, &a->frame_cache,
                          a->conninfo, a->slot_name[count], a->self->pgdata, a->codec);
         if (code == 0)
             code = link_store(&a->link[count], LINK_OUTBOX, &a->outbox.spool, a->outbox.conninfo);
         if (code == 0)
-            code = link_store(&a->link[count], LINK_GAP, &a->ladder.store.spool,
-                              a->ladder.store.conninfo);
+            code = link_store(&a->link[count], LINK_GAP, &a->backfill.store.spool,
+                              a->backfill.store.conninfo);
         if (code < 0)
             return code;
         a->link[count].sender.file = site_take;
@@ -1185,7 +1185,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
         return fail_sys(ERR_LOCAL, "no random number");
     a->spool.dir = a->spool.lock = a->inlet.fd = a->relay.fd = a->control.fd = -1;
     a->outbox.spool.dir = a->outbox.spool.lock = a->outbox.relay.fd = -1;
-    a->ladder.store.spool.dir = a->ladder.store.spool.lock = a->ladder.store.relay.fd = -1;
+    a->backfill.store.spool.dir = a->backfill.store.spool.lock = a->backfill.store.relay.fd = -1;
     a->codec = calloc(1, sizeof *a->codec);
     a->note = calloc(1, sizeof *a->note);
     a->scratch = malloc(FRAME_WAL_MAX);
@@ -1212,7 +1212,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     if (code == 0)
         code = worker_init(&a->pruner);
     if (code == 0)
-        code = worker_init(&a->scribe);
+        code = worker_init(&a->state_writer);
     if (code == 0)
         code = relay_open(&a->relay, self->run, &a->spool, self->pgdata, config->relay_guests);
     if (code == 0)
@@ -1222,15 +1222,15 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     if (code == 0)
         code = control_open(&a->control, self->run);
     if (code == 0)
-        code = examiner_init(&a->examiner, a->config, a->self);
+        code = validate_service_init(&a->validate_service, a->config, a->self);
     if (code == 0)
-        code = crew_init(&a->crew, 0);
+        code = workers_init(&a->workers, 0);
     a->shipping = config->shipping;
     if (code == 0)
         code = outbox_open(&a->outbox, "outbox", self->outbox, self->run, self->postgres,
                            self->pgdata);
     if (code == 0)
-        code = ladder_open(a);
+        code = backfill_open(a);
     if (code == 0)
         code = site_init(&a->site, config, self);
     a->receiver.file = site_take;
@@ -1238,7 +1238,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     if (code == 0)
         code = open_links(a);
     if (code == 0)
-        code = figures_open(a);
+        code = conditions_open(a);
     if (code == 0)
         code = tunnel_open(a);
     if (code == 0)
@@ -1264,20 +1264,20 @@ agent_close(struct agent *a)
     tunnel_close(a);
     for (size_t i = 0; i < a->links; i++)
         link_release(&a->link[i]);
-    crew_release(&a->crew);
-    shelf_release(&a->shelf);
-    examiner_release(&a->examiner);
+    workers_release(&a->workers);
+    frame_cache_release(&a->frame_cache);
+    validate_service_release(&a->validate_service);
     control_close(&a->control);
     http_close(&a->http);
     inlet_close(&a->inlet);
     relay_close(&a->relay);
-    ladder_close(a);
+    backfill_close(a);
     outbox_close(&a->outbox);
-    guard_close(a);
+    disk_guard_close(a);
     worker_release(&a->flusher);
     worker_release(&a->pruner);
-    worker_release(&a->scribe);
-    figures_close(a);
+    worker_release(&a->state_writer);
+    conditions_close(a);
     site_release(&a->site);
     spool_close(&a->spool);
     postgres_free(a->postgres);
@@ -1327,16 +1327,16 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     loop_watch(&a->loop, signals, POLLIN);
     loop_watch(&a->loop, worker_fd(&a->flusher), POLLIN);
     loop_watch(&a->loop, worker_fd(&a->pruner), POLLIN);
-    loop_watch(&a->loop, crew_fd(&a->crew), POLLIN);
-    runner_watch(&a->figures.runner, &a->loop);
-    examiner_watch(&a->examiner, &a->loop);
+    loop_watch(&a->loop, workers_fd(&a->workers), POLLIN);
+    event_command_watch(&a->conditions.event_command, &a->loop);
+    validate_service_watch(&a->validate_service, &a->loop);
     site_watch(&a->site, &a->loop);
     postgres_watch(a->postgres, &a->loop);
     inlet_watch(&a->inlet, &a->loop);
     relay_watch(&a->relay, &a->loop, now_us);
     outbox_watch(&a->outbox, &a->loop, now_us);
-    ladder_watch(a, &a->loop, now_us);
-    guard_watch(a, &a->loop);
+    backfill_watch(a, &a->loop, now_us);
+    disk_guard_watch(a, &a->loop);
     control_watch(&a->control, &a->loop);
     http_watch(&a->http, &a->loop);
     for (size_t i = 0; i < a->links; i++)
@@ -1366,22 +1366,22 @@ agent_loop(struct agent *a, int signals)
             return 0;
         now_us = clock_us();
         wall_us = clock_wall_us();
-        if (loop_ready(&a->loop, crew_fd(&a->crew)) != 0)
-            crew_clear(&a->crew);
+        if (loop_ready(&a->loop, workers_fd(&a->workers)) != 0)
+            workers_clear(&a->workers);
         run_postgres(a, now_us);
         judge(a, wall_us);
         run_receiving(a, now_us, wall_us);
-        guard_run(a, now_us);
+        disk_guard_run(a, now_us);
         outbox_run(&a->outbox, &a->loop, now_us);
-        ladder_run(a, now_us);
+        backfill_run(a, now_us);
         run_links(a, now_us, wall_us);
         tunnel_run(a, now_us);
         control_run(&a->control, &a->loop, now_us);
         answer_requests(a, now_us);
         http_run(&a->http, &a->loop, now_us);
         failover_run(a, now_us);
-        runner_run(&a->figures.runner);
-        examiner_run(&a->examiner, &a->control);
+        event_command_run(&a->conditions.event_command);
+        validate_service_run(&a->validate_service, &a->control);
         site_run(&a->site, now_us);
         if (now_us >= house_us) {
             keep_house(a, now_us, wall_us);

@@ -100,10 +100,10 @@ struct agent {
     struct spool spool;
     struct flush flush;
     struct prune pruning;
-    struct worker flusher, pruner, scribe;
+    struct worker flusher, pruner, state_writer;
     int64_t escrow_due_us; /* to look for what is too old */
-    struct crew crew;
-    struct shelf shelf;
+    struct workers workers;
+    struct frame_cache frame_cache;
     struct note *note;
     struct codec *codec;
     uint8_t *scratch;
@@ -128,14 +128,14 @@ struct agent {
     timeline_t history_timeline;
     struct hello hello;
     struct control control;
-    struct examiner examiner;
+    struct validate_service validate_service;
     struct http http;
     struct histogram flush_took;
     struct failover failover;
-    struct figures figures;
-    struct guard guard;
+    struct conditions conditions;
+    struct disk_guard guard;
     struct gaps gaps; /* WAL that other members lack */
-    struct ladder ladder;
+    struct backfill backfill;
     struct tunnel tunnel;
     struct site site;
 };

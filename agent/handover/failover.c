@@ -10,7 +10,7 @@
  */
 #include "daemon/agent.h"
 #include "commands/command.h"
-#include "pool/loss_report.h"
+#include "pool/receipt.h"
 #include "control/show.h"
 
 #include "base/clock.h"

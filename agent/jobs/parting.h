@@ -58,7 +58,7 @@ bool parting_goes_on(const struct parting *p);
 /* All of it: 1: there is WAL here that the primary has not, 0: there is none. */
 int parting_judge(struct parting *p, bool beside);
 
-/* What was committed here behind the fork, as a receipt (loss_report.h) without epoch and escrow; a new
+/* What was committed here behind the fork, as a receipt (receipt.h) without epoch and escrow; a new
  * reference. */
 json_t *parting_receipt(struct parting *p);
 

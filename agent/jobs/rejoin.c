@@ -30,7 +30,7 @@
 #include "jobs/parting.h"
 #include "postgres/postgres.h"
 #include "jobs/primary.h"
-#include "pool/loss_report.h"
+#include "pool/receipt.h"
 #include "jobs/settings.h"
 
 #include "base/clock.h"

@@ -18,7 +18,7 @@
 #include "shipper/wal/hold.h"
 #include "jobs/job.h"
 #include "jobs/parting.h"
-#include "pool/loss_report.h"
+#include "pool/receipt.h"
 
 #include "base/clock.h"
 #include "base/fail.h"

@@ -33,18 +33,18 @@ look_at_disks(struct agent *a, int64_t now_us)
     char path[sizeof a->self->pgdata + 8];
     int dir = -1;
 
-    look_at_disk(&a->figures.spool, a->spool.dir, now_us);
+    look_at_disk(&a->conditions.spool, a->spool.dir, now_us);
     snprintf(path, sizeof path, "%s/pg_wal", a->self->pgdata);
     if (durable_dir(path, &dir) < 0)
         dir = -1;
-    look_at_disk(&a->figures.pg_wal, dir, now_us);
+    look_at_disk(&a->conditions.pg_wal, dir, now_us);
     durable_close(dir);
 }
 
 static void
 look_at_wal(struct agent *a, int64_t now_us)
 {
-    struct figures *f = &a->figures;
+    struct conditions *f = &a->conditions;
     lsn_t primary = agent_primary_stands(a, now_us);
 
     if (primary != LSN_UNKNOWN)
@@ -63,7 +63,7 @@ look_at_wal(struct agent *a, int64_t now_us)
 static void
 look_at_role(struct agent *a, int64_t now_us)
 {
-    struct figures *f = &a->figures;
+    struct conditions *f = &a->conditions;
 
     if ((enum role)f->role == a->role || a->role == ROLE_UNKNOWN || a->role == ROLE_PROMOTING)
         return;
@@ -85,7 +85,7 @@ look_at_role(struct agent *a, int64_t now_us)
 /* ---- state of shipping ---- */
 
 void
-figures_link(const struct agent *a, size_t i, int64_t now_us, struct shipping *ret_shipping)
+conditions_link(const struct agent *a, size_t i, int64_t now_us, struct shipping *ret_shipping)
 {
     const struct link *l = &a->link[i];
     struct shipping_facts f = {.up = l->state == LINK_SHIPPING,
@@ -94,15 +94,15 @@ figures_link(const struct agent *a, size_t i, int64_t now_us, struct shipping *r
                                .reason = l->reason[0] != '\0' ? l->reason : l->source_reason,
                                .primary = agent_primary_stands(a, now_us),
                                .flushed = l->sender.far.flushed,
-                               .produced = &a->figures.produced,
-                               .shipped = &a->figures.shipped[i]};
+                               .produced = &a->conditions.produced,
+                               .shipped = &a->conditions.shipped[i]};
 
     f.lag_known = lag_age(&l->sender.flushed, now_us, &f.lag_us);
     shipping_judge(&f, now_us, ret_shipping);
 }
 
 void
-figures_receiving(const struct agent *a, int64_t now_us, struct shipping *ret_shipping)
+conditions_receiving(const struct agent *a, int64_t now_us, struct shipping *ret_shipping)
 {
     const struct receiver *r = &a->receiver;
     int64_t primary_us;
@@ -112,15 +112,15 @@ figures_receiving(const struct agent *a, int64_t now_us, struct shipping *ret_sh
                                .reason = agent_receiving_reason(a),
                                .primary = agent_primary_stands(a, now_us),
                                .flushed = a->spool.flushed,
-                               .produced = &a->figures.produced,
-                               .shipped = &a->figures.shipped[0]};
+                               .produced = &a->conditions.produced,
+                               .shipped = &a->conditions.shipped[0]};
 
     f.lag_known = clock_known && lag_age(&r->flushed, primary_us, &f.lag_us);
     shipping_judge(&f, now_us, ret_shipping);
 }
 
 bool
-figures_slot(const struct agent *a, size_t i, uint64_t *ret_retained, bool *ret_lost)
+conditions_slot(const struct agent *a, size_t i, uint64_t *ret_retained, bool *ret_lost)
 {
     const struct postgres_sample *s = postgres_sample(a->postgres);
 
@@ -165,7 +165,7 @@ judge_age(const struct agent *a, struct event_condition *c, const char *what, bo
 
     if (!known)
         age_us =
-            now_us - (a->figures.role_changed_us != 0 ? a->figures.role_changed_us : a->started_us);
+            now_us - (a->conditions.role_changed_us != 0 ? a->conditions.role_changed_us : a->started_us);
     if (age_us < limit_us)
         return;
     text_duration(limit, sizeof limit, limit_us);
@@ -211,7 +211,7 @@ judge_link(const struct agent *a, size_t i, struct event_condition c[EVENTS], in
         hold(&c[EVENT_CONFIG_DIFFERS], "the pool's file of %s is another one", l->member);
     if (l->state == LINK_SHIPPING)
         judge_offset(&c[EVENT_CLOCKS_DIFFER], l->member, &l->sender.offset, now_us);
-    if (!figures_slot(a, i, &retained, &lost))
+    if (!conditions_slot(a, i, &retained, &lost))
         return;
     if (lost)
         hold(&c[EVENT_SLOT_RETAINS], "slot %s has lost WAL that %s needs", a->slot_name[i],
@@ -265,7 +265,7 @@ judge_disk(const struct agent *a, struct event_condition *c, const struct disk *
 static void
 judge_member(const struct agent *a, struct event_condition c[EVENTS], int64_t now_us)
 {
-    const struct figures *f = &a->figures;
+    const struct conditions *f = &a->conditions;
     const struct postgres_sample *s = postgres_sample(a->postgres);
 
     if (postgres_state(a->postgres) != POSTGRES_UP && a->role != ROLE_FENCED)
@@ -304,7 +304,7 @@ judge_member(const struct agent *a, struct event_condition c[EVENTS], int64_t no
 static void
 judge_guard(const struct agent *a, struct event_condition c[EVENTS], int64_t now_us)
 {
-    const struct guard *g = &a->guard;
+    const struct disk_guard *g = &a->guard;
     const struct outbox *o = &a->outbox;
     char kept[24], left[24];
 
@@ -317,7 +317,7 @@ judge_guard(const struct agent *a, struct event_condition c[EVENTS], int64_t now
              o->error);
     if (g->released_us != 0 && now_us - g->released_us < ROLE_NEWS_US)
         hold(&c[EVENT_RELEASED], "%s", g->release_text);
-    if (g->step == GUARD_HOLD)
+    if (g->step == DISK_GUARD_HOLD)
         hold(&c[EVENT_HELD], "slots keep %s, pg_wal has %s left%s%s%s",
              text_bytes(kept, sizeof kept, g->facts.retained),
              text_bytes(left, sizeof left, g->facts.free_bytes),
@@ -336,11 +336,11 @@ say(struct agent *a, const struct event_entry *entry)
     else
         log_info("%s %s is over after %s", kind->id, kind->name,
                  text_duration(lasted, sizeof lasted, entry->lasted_us));
-    runner_put(&a->figures.runner, entry, role_name(a->role));
+    event_command_put(&a->conditions.event_command, entry, role_name(a->role));
 }
 
 void
-figures_look(struct agent *a, int64_t now_us, int64_t wall_us)
+conditions_look(struct agent *a, int64_t now_us, int64_t wall_us)
 {
     struct event_condition c[EVENTS] = {0};
     const struct event_entry *entry;
@@ -357,41 +357,41 @@ figures_look(struct agent *a, int64_t now_us, int64_t wall_us)
     else if (a->role == ROLE_STANDBY)
         judge_receiving(a, c, now_us);
     for (enum event_id id = 0; id < EVENTS; id++)
-        if (events_step(&a->figures.events, id, &c[id], now_us, wall_us, &entry) > 0)
+        if (events_step(&a->conditions.events, id, &c[id], now_us, wall_us, &entry) > 0)
             say(a, entry);
 }
 
 /* ---- life ---- */
 
 int
-figures_open(struct agent *a)
+conditions_open(struct agent *a)
 {
     char *text = malloc(EVENT_FILE_BYTES);
 
     if (text == NULL)
         return fail(ERR_LOCAL, "out of memory");
     if (durable_load(a->spool.dir, EVENT_FILE, text, EVENT_FILE_BYTES) >= 0)
-        events_load(&a->figures.events, text);
+        events_load(&a->conditions.events, text);
     else if (errno != ENOENT)
         log_warning("cannot read %s/%s: %s; the history of events begins anew", a->spool.path,
                     EVENT_FILE, strerror(errno));
     free(text);
-    return runner_init(&a->figures.runner, a->config->event_command, a->config->name, a->self->name,
+    return event_command_init(&a->conditions.event_command, a->config->event_command, a->config->name, a->self->name,
                        a->self->site);
 }
 
 static void
 job_save(void *context)
 {
-    struct figures_file *file = context;
+    struct conditions_file *file = context;
 
     file->error = durable_replace(file->dir, EVENT_FILE, file->text, file->length) < 0 ? errno : 0;
 }
 
 bool
-figures_save(struct agent *a, struct worker *worker)
+conditions_save(struct agent *a, struct worker *worker)
 {
-    struct figures *f = &a->figures;
+    struct conditions *f = &a->conditions;
 
     if (f->file.error != 0 && !f->file_failed)
         log_warning("cannot write %s/%s: %s; tried again once a second", a->spool.path, EVENT_FILE,
@@ -407,11 +407,11 @@ figures_save(struct agent *a, struct worker *worker)
 }
 
 void
-figures_close(struct agent *a)
+conditions_close(struct agent *a)
 {
-    struct figures *f = &a->figures;
+    struct conditions *f = &a->conditions;
 
-    runner_release(&f->runner);
+    event_command_release(&f->event_command);
     if (a->spool.dir >= 0 && f->events.unsaved) {
         f->file.dir = a->spool.dir;
         f->file.length = events_save(&f->events, f->file.text);

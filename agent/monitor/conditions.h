@@ -21,13 +21,13 @@ struct disk {
 };
 
 /* The history of events on its way to disk. */
-struct figures_file {
+struct conditions_file {
     int dir, error;
     size_t length;
     char text[EVENT_FILE_BYTES];
 };
 
-struct figures {
+struct conditions {
     struct trend produced; /* where the primary stands */
     struct trend
         shipped[MEMBERS_MAX]; /* where the far side of each link stands; [0] on a standby */
@@ -35,27 +35,27 @@ struct figures {
     int role, role_before;   /* enum role; the last settled ones */
     int64_t role_changed_us; /* 0: not in this life */
     struct events events;
-    struct figures_file file;
+    struct conditions_file file;
     bool file_failed; /* said already */
-    struct runner runner;
+    struct event_command event_command;
 };
 
 /* Take what is on disk, start what runs commands. 0 or ERR_LOCAL. */
-int figures_open(struct agent *a);
-void figures_close(struct agent *a);
+int conditions_open(struct agent *a);
+void conditions_close(struct agent *a);
 
 /* The once-a-second look. */
-void figures_look(struct agent *a, int64_t now_us, int64_t wall_us);
+void conditions_look(struct agent *a, int64_t now_us, int64_t wall_us);
 
 /* Give the history of events to an idle worker, if it is newer than its file. True: it has a job.
  */
-bool figures_save(struct agent *a, struct worker *worker);
+bool conditions_save(struct agent *a, struct worker *worker);
 
 /* The state of shipping, of link i on a primary, of what comes in on a standby. */
-void figures_link(const struct agent *a, size_t i, int64_t now_us, struct shipping *ret_shipping);
-void figures_receiving(const struct agent *a, int64_t now_us, struct shipping *ret_shipping);
+void conditions_link(const struct agent *a, size_t i, int64_t now_us, struct shipping *ret_shipping);
+void conditions_receiving(const struct agent *a, int64_t now_us, struct shipping *ret_shipping);
 
 /* WAL that the slot of link i keeps on the primary. False: there is no slot, or none is known. */
-bool figures_slot(const struct agent *a, size_t i, uint64_t *ret_retained, bool *ret_lost);
+bool conditions_slot(const struct agent *a, size_t i, uint64_t *ret_retained, bool *ret_lost);
 
 #endif

@@ -13,10 +13,10 @@
 #include <unistd.h>
 
 int
-runner_init(struct runner *r, const char *command, const char *pool, const char *member,
+event_command_init(struct event_command *r, const char *command, const char *pool, const char *member,
             const char *site)
 {
-    *r = (struct runner){
+    *r = (struct event_command){
         .command = command, .stop_fd = -1, .pool = pool, .member = member, .site = site};
     if (command[0] == '\0')
         return 0;
@@ -27,7 +27,7 @@ runner_init(struct runner *r, const char *command, const char *pool, const char 
 }
 
 void
-runner_release(struct runner *r)
+event_command_release(struct event_command *r)
 {
     uint64_t one = 1;
 
@@ -44,10 +44,10 @@ runner_release(struct runner *r)
 static void
 job_command(void *context)
 {
-    struct runner_job *j = context;
-    char *argv[] = {(char *)(uintptr_t)j->command, NULL}, *environment[RUNNER_FACTS + 1] = {NULL};
+    struct event_command_job *j = context;
+    char *argv[] = {(char *)(uintptr_t)j->command, NULL}, *environment[EVENT_COMMAND_FACTS + 1] = {NULL};
 
-    for (size_t i = 0; i < RUNNER_FACTS; i++)
+    for (size_t i = 0; i < EVENT_COMMAND_FACTS; i++)
         environment[i] = j->fact[i];
     j->spawn.argv = argv;
     j->spawn.environment = environment;
@@ -57,8 +57,8 @@ job_command(void *context)
 /* ---- in the loop ---- */
 
 static void
-put_facts(const struct runner *r, const struct event_entry *e, const char *role,
-          struct runner_job *j)
+put_facts(const struct event_command *r, const struct event_entry *e, const char *role,
+          struct event_command_job *j)
 {
     const struct event_kind *kind = event_kind(e->id);
     char when[40];
@@ -80,13 +80,13 @@ put_facts(const struct runner *r, const struct event_entry *e, const char *role,
 }
 
 void
-runner_put(struct runner *r, const struct event_entry *entry, const char *role)
+event_command_put(struct event_command *r, const struct event_entry *entry, const char *role)
 {
     if (r->command[0] == '\0')
         return;
-    if (r->count == RUNNER_QUEUE_MAX) {
+    if (r->count == EVENT_COMMAND_QUEUE_MAX) {
         log_warning("event_command is not run for %s: %d events wait for it already",
-                    event_kind(entry->id)->id, RUNNER_QUEUE_MAX);
+                    event_kind(entry->id)->id, EVENT_COMMAND_QUEUE_MAX);
         return;
     }
     r->queue[r->count].entry = *entry;
@@ -95,7 +95,7 @@ runner_put(struct runner *r, const struct event_entry *entry, const char *role)
 }
 
 static void
-say_result(const struct runner_job *j)
+say_result(const struct event_command_job *j)
 {
     char why[80];
 
@@ -104,20 +104,20 @@ say_result(const struct runner_job *j)
 }
 
 void
-runner_watch(const struct runner *r, struct loop *l)
+event_command_watch(const struct event_command *r, struct loop *l)
 {
     loop_watch(l, worker_fd(&r->worker), POLLIN);
 }
 
 void
-runner_run(struct runner *r)
+event_command_run(struct event_command *r)
 {
     if (worker_done(&r->worker))
         say_result(&r->job);
     if (r->count == 0 || worker_busy(&r->worker))
         return;
-    r->job = (struct runner_job){.command = r->command,
-                                 .spawn = {.stop_fd = r->stop_fd, .limit_us = RUNNER_LIMIT_US}};
+    r->job = (struct event_command_job){.command = r->command,
+                                 .spawn = {.stop_fd = r->stop_fd, .limit_us = EVENT_COMMAND_LIMIT_US}};
     put_facts(r, &r->queue[0].entry, r->queue[0].role, &r->job);
     r->count--;
     memmove(r->queue, r->queue + 1, r->count * sizeof r->queue[0]);

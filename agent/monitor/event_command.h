@@ -1,5 +1,5 @@
 /*
- * runner: the pool's event_command, once per event raised or cleared, one at a time.
+ * event command: the pool's event_command, once per event raised or cleared, one at a time.
  *
  * It runs in a worker thread that spawns it (spawn.h, no shell) and waits for it; the loop sees one
  * eventfd, as for a flush. A
@@ -7,7 +7,7 @@
  *
  * The command gets the facts in its environment and nothing else (WALFERRY_EVENT_*, _POOL, _MEMBER,
  * _SITE, _ROLE, PATH); its standard input is /dev/null, its output goes to the agent's log. After
- * RUNNER_LIMIT_US its process group is killed. RUNNER_QUEUE_MAX wait at most; one more is left out
+ * EVENT_COMMAND_LIMIT_US its process group is killed. EVENT_COMMAND_QUEUE_MAX wait at most; one more is left out
  * and said to be.
  */
 #ifndef AGENT_MONITOR_EVENT_COMMAND_H
@@ -21,36 +21,36 @@
 
 #include <sys/types.h>
 
-#define RUNNER_LIMIT_US  (10 * SECOND_US)
-#define RUNNER_QUEUE_MAX 32
-#define RUNNER_FACTS     11
+#define EVENT_COMMAND_LIMIT_US  (10 * SECOND_US)
+#define EVENT_COMMAND_QUEUE_MAX 32
+#define EVENT_COMMAND_FACTS     11
 
-struct runner_job {
+struct event_command_job {
     const char *command;
-    char fact[RUNNER_FACTS][EVENT_TEXT_MAX + 32]; /* NAME=value */
+    char fact[EVENT_COMMAND_FACTS][EVENT_TEXT_MAX + 32]; /* NAME=value */
     struct spawn spawn;
 };
 
-struct runner {
+struct event_command {
     const char *command; /* borrowed; "" : there is none */
     struct worker worker;
     int stop_fd; /* eventfd: the agent stops, do not wait for it */
-    struct runner_job job;
+    struct event_command_job job;
     struct {
         struct event_entry entry;
         char role[16];
-    } queue[RUNNER_QUEUE_MAX];
+    } queue[EVENT_COMMAND_QUEUE_MAX];
     size_t count;
     const char *pool, *member, *site; /* borrowed */
 };
 
 /* Names are borrowed for life. 0 or ERR_LOCAL; nothing is opened when there is no command. */
-int runner_init(struct runner *r, const char *command, const char *pool, const char *member,
+int event_command_init(struct event_command *r, const char *command, const char *pool, const char *member,
                 const char *site);
-void runner_release(struct runner *r); /* ends the one that runs; accepts a zeroed struct */
+void event_command_release(struct event_command *r); /* ends the one that runs; accepts a zeroed struct */
 
-void runner_put(struct runner *r, const struct event_entry *entry, const char *role);
-void runner_watch(const struct runner *r, struct loop *l);
-void runner_run(struct runner *r);
+void event_command_put(struct event_command *r, const struct event_entry *entry, const char *role);
+void event_command_watch(const struct event_command *r, struct loop *l);
+void event_command_run(struct event_command *r);
 
 #endif

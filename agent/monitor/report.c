@@ -150,7 +150,7 @@ slot_json(const struct agent *a, size_t i)
     uint64_t retained;
     bool lost;
 
-    if (!figures_slot(a, i, &retained, &lost))
+    if (!conditions_slot(a, i, &retained, &lost))
         return json_null();
     return json_pack("{s:s s:o s:b}", "name", a->slot_name[i], "retained_bytes",
                      lost ? json_null() : json_integer((json_int_t)retained), "lost", lost);
@@ -173,7 +173,7 @@ link_json(const struct agent *a, size_t i, int64_t now_us)
         round_trip_json(&s->offset, now_us), "clock_offset_seconds",
         clock_offset_json(&s->offset, now_us), "standby_connected", s->far.standby_connected);
 
-    figures_link(a, i, now_us, &shipping);
+    conditions_link(a, i, now_us, &shipping);
     json_object_set_new(json, "shipping", shipping_json(&shipping));
     json_object_set_new(json, "slot", slot_json(a, i));
     json_object_set_new(json, "heard_seconds_ago",
@@ -265,7 +265,7 @@ receiving_json(const struct agent *a, int64_t now_us)
                   live ? "up" : "down", "reason", text_json(agent_receiving_reason(a)),
                   "round_trip_seconds", round_trip_json(&r->offset, now_us), "clock_offset_seconds",
                   clock_offset_json(&r->offset, now_us), "standby_connected", standby.connected);
-    figures_receiving(a, now_us, &shipping);
+    conditions_receiving(a, now_us, &shipping);
     json_object_set_new(json, "shipping", shipping_json(&shipping));
     json_object_set_new(json, "since_seconds",
                         seconds_json(a->inlet.since_us != 0, now_us - a->inlet.since_us));
@@ -327,7 +327,7 @@ spool_json(const struct agent *a, int64_t now_us)
                              (int)s->timeline, "start", lsn_json(s->start), "received",
                              lsn_json(s->written), "flushed", lsn_json(s->flushed), "available",
                              lsn_json(s->available), "error", text_json(a->spool_error));
-    json_t *disk = disk_json(&a->figures.spool, agent_identity(a)->segment_bytes, now_us);
+    json_t *disk = disk_json(&a->conditions.spool, agent_identity(a)->segment_bytes, now_us);
 
     json_object_update(json, disk);
     json_decref(disk);
@@ -336,12 +336,12 @@ spool_json(const struct agent *a, int64_t now_us)
 
 /* Of the guard, on a primary: see disk_guard.h. */
 static json_t *
-guard_json(const struct agent *a)
+disk_guard_json(const struct agent *a)
 {
-    const struct guard_facts *f = &a->guard.facts;
+    const struct disk_guard_facts *f = &a->guard.facts;
 
     return json_pack(
-        "{s:s s:i s:I s:o s:o s:o}", "step", guard_name(a->guard.step), "step_number",
+        "{s:s s:i s:I s:o s:o s:o}", "step", disk_guard_name(a->guard.step), "step_number",
         (int)a->guard.step, "retained_bytes", (json_int_t)f->retained, "reserve_bytes",
         f->disk_known
             ? json_integer((json_int_t)reserve_bytes(&a->config->pg_wal_reserve, f->disk_bytes))
@@ -454,14 +454,14 @@ agent_report(const struct agent *a, int64_t now_us)
     json_object_set_new(json, "site_files_differ", json_integer((json_int_t)a->site.differ));
     json_object_set_new(json, "postgres", postgres_json(a));
     json_object_set_new(json, "pg_wal",
-                        disk_json(&a->figures.pg_wal, agent_identity(a)->segment_bytes, now_us));
+                        disk_json(&a->conditions.pg_wal, agent_identity(a)->segment_bytes, now_us));
     if (a->role == ROLE_PRIMARY)
-        json_object_set_new(json, "guard", guard_json(a));
+        json_object_set_new(json, "guard", disk_guard_json(a));
     json_object_set_new(json, "outbox", outbox_json(a));
-    json_object_set_new(json, "events", events_json(&a->figures.events));
-    json_object_set_new(json, "recent_events", events_recent_json(&a->figures.events));
+    json_object_set_new(json, "events", events_json(&a->conditions.events));
+    json_object_set_new(json, "recent_events", events_recent_json(&a->conditions.events));
     json_object_set_new(json, "links", links);
-    json_object_set_new(json, "gaps", ladder_report(a));
+    json_object_set_new(json, "gaps", backfill_report(a));
     json_object_set_new(json, "receiving",
                         a->role == ROLE_PRIMARY ||
                                 (a->role == ROLE_FENCED && !receiver_live(&a->receiver))

@@ -42,7 +42,7 @@ struct postgres {
     char said[400];
     enum postgres_command command; /* that waits or runs, if one is asked */
     char query[1024];
-    bool asked, done, failed, stir;
+    bool asked, done, failed, force_flush;
     char error[640];
     char answer[64];
 };
@@ -83,7 +83,7 @@ static const char role_query[] =
     " then '2' || g.rolname when g.rolcreaterole then '1' || g.rolname else '0' end)"
     " from pg_catalog.pg_roles r join pg_catalog.pg_roles g"
     " on pg_catalog.pg_has_role(r.oid, g.oid, 'member') where r.rolname = %s)";
-static const char stir_query[] = "begin; select pg_catalog.pg_current_xact_id(); rollback";
+static const char force_flush_query[] = "begin; select pg_catalog.pg_current_xact_id(); rollback";
 
 /* The first query: without an operator, for only behind it is pg_catalog all there is to find. */
 static const char facts_query[] =
@@ -112,7 +112,7 @@ disconnect(struct postgres *p, int64_t now_us)
     p->work = WORK_NONE;
     p->due_us = now_us + RETRY_US;
     p->said_sqlstate[0] = p->said[0] = '\0';
-    p->write_pending = p->stir = false;
+    p->write_pending = p->force_flush = false;
     if (p->asked) {
         p->asked = false;
         p->done = p->failed = true;
@@ -399,9 +399,9 @@ begin(struct postgres *p, int64_t now_us)
     }
     if (p->asked)
         return send_query(p, WORK_COMMAND, p->query, now_us);
-    if (p->stir) {
-        p->stir = false;
-        return send_query(p, WORK_STIR, stir_query, now_us);
+    if (p->force_flush) {
+        p->force_flush = false;
+        return send_query(p, WORK_STIR, force_flush_query, now_us);
     }
     p->coming = (struct postgres_sample){.wall_us = clock_wall_us(), .mono_us = clock_us()};
     return send_query(p, WORK_SAMPLE, sample_query, now_us);
@@ -447,7 +447,7 @@ listen_idle(struct postgres *p, short ready, int64_t now_us)
 static bool
 is_asked(const struct postgres *p)
 {
-    return p->conn != NULL && (p->asked || p->stir);
+    return p->conn != NULL && (p->asked || p->force_flush);
 }
 
 int
@@ -553,9 +553,9 @@ postgres_ask(struct postgres *p, enum postgres_command command, const char *argu
 }
 
 void
-postgres_stir(struct postgres *p)
+postgres_force_flush(struct postgres *p)
 {
-    p->stir = p->conn != NULL && p->state == POSTGRES_UP;
+    p->force_flush = p->conn != NULL && p->state == POSTGRES_UP;
 }
 
 bool

@@ -110,7 +110,7 @@ bool postgres_done(struct postgres *p, const char **ret_error);
  * (WAL that is no commit, of pruning say, may lie there for 15 s while the server is idle; from
  * outside it cannot be told from a commit that did not wait.)
  */
-void postgres_stir(struct postgres *p);
+void postgres_force_flush(struct postgres *p);
 
 /* The first value of the last command's answer; "" : null, or there was none. */
 const char *postgres_answer(const struct postgres *p);

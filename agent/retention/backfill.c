@@ -37,7 +37,7 @@ save(struct agent *a)
 }
 
 struct gap *
-ladder_open_gap(struct agent *a, const char *member, timeline_t timeline, lsn_t start, lsn_t end,
+backfill_open_gap(struct agent *a, const char *member, timeline_t timeline, lsn_t start, lsn_t end,
                 const char *why)
 {
     struct gap *gap = gap_open(&a->gaps, member, timeline, start, end, why, clock_wall_us());
@@ -53,7 +53,7 @@ ladder_open_gap(struct agent *a, const char *member, timeline_t timeline, lsn_t 
 }
 
 void
-ladder_slot_gone(struct agent *a, size_t i)
+backfill_slot_gone(struct agent *a, size_t i)
 {
     const struct sender *far = &a->link[i].sender;
     const struct postgres_sample *s = postgres_sample(a->postgres);
@@ -62,7 +62,7 @@ ladder_slot_gone(struct agent *a, size_t i)
 
     if (!far->far_known || far->far.flushed == LSN_UNKNOWN || s == NULL)
         return;
-    gap = ladder_open_gap(a, a->link[i].member, a->pool.timeline,
+    gap = backfill_open_gap(a, a->link[i].member, a->pool.timeline,
                           segment_start(far->far.flushed, segment_bytes),
                           segment_start(s->redo, segment_bytes),
                           "its slot was gone, until it was made anew nothing held this WAL");
@@ -110,7 +110,7 @@ static void answer(struct agent *a, size_t i, enum rung rung, const char *format
 static void
 answer(struct agent *a, size_t i, enum rung rung, const char *format, ...)
 {
-    char *said = a->ladder.climb[i].answer[rung], raw[LADDER_ANSWER_MAX], text[LADDER_ANSWER_MAX];
+    char *said = a->backfill.climb[i].answer[rung], raw[BACKFILL_ANSWER_MAX], text[BACKFILL_ANSWER_MAX];
     va_list args;
 
     va_start(args, format);
@@ -128,7 +128,7 @@ answer(struct agent *a, size_t i, enum rung rung, const char *format, ...)
 static lsn_t
 store_end(const struct agent *a)
 {
-    const struct spool *s = &a->ladder.store.spool;
+    const struct spool *s = &a->backfill.store.spool;
 
     return spool_empty(s) ? LSN_UNKNOWN : s->written;
 }
@@ -146,7 +146,7 @@ next_wanted(const struct agent *a, const struct gap *gap)
 static lsn_t
 come(const struct agent *a, const struct gap *gap)
 {
-    lsn_t next = next_wanted(a, gap), proof = proof_next(&a->ladder.proof);
+    lsn_t next = next_wanted(a, gap), proof = proof_next(&a->backfill.proof);
 
     return proof > next ? proof : next;
 }
@@ -156,34 +156,34 @@ left(const struct agent *a, const struct gap *gap)
 {
     lsn_t next = next_wanted(a, gap);
 
-    return a->ladder.until > next ? a->ladder.until - next : 0;
+    return a->backfill.until > next ? a->backfill.until - next : 0;
 }
 
 /* What lies there of another gap, or of one that was filled otherwise, is of no use any more. */
 static bool
 store_fits(struct agent *a, lsn_t from)
 {
-    struct spool *s = &a->ladder.store.spool;
+    struct spool *s = &a->backfill.store.spool;
 
-    if (s->dir < 0 && outbox_reload(&a->ladder.store) < 0)
+    if (s->dir < 0 && outbox_reload(&a->backfill.store) < 0)
         return false;
     if (spool_empty(s) || (from >= s->start && from <= s->written))
         return true;
-    outbox_prune(&a->ladder.store, UINT64_MAX);
+    outbox_prune(&a->backfill.store, UINT64_MAX);
     return false; /* in a moment */
 }
 
 static void
 prune_store(struct agent *a)
 {
-    const struct link *l = &a->link[a->ladder.link];
+    const struct link *l = &a->link[a->backfill.link];
     lsn_t needed = l->sender.far.flushed;
 
-    if (!l->sender.far_known || !l->sender.far_compared || spool_empty(&a->ladder.store.spool))
+    if (!l->sender.far_known || !l->sender.far_compared || spool_empty(&a->backfill.store.spool))
         return;
-    if (a->ladder.busy && needed >= store_end(a)) /* its end stays where the link waits */
+    if (a->backfill.busy && needed >= store_end(a)) /* its end stays where the link waits */
         needed = store_end(a) - 1;
-    outbox_prune(&a->ladder.store, needed);
+    outbox_prune(&a->backfill.store, needed);
 }
 
 /* ---- climbing ---- */
@@ -191,7 +191,7 @@ prune_store(struct agent *a)
 static void
 stop(struct agent *a)
 {
-    struct ladder *d = &a->ladder;
+    struct backfill *d = &a->backfill;
 
     outbox_stop(&d->store);
     d->busy = d->fetched = false;
@@ -200,7 +200,7 @@ stop(struct agent *a)
 }
 
 static void
-measure(struct ladder *d, uint64_t bytes, int64_t took_us)
+measure(struct backfill *d, uint64_t bytes, int64_t took_us)
 {
     if (took_us > 0 && bytes > 0)
         d->rate = (double)bytes * (double)SECOND_US / (double)took_us;
@@ -208,7 +208,7 @@ measure(struct ladder *d, uint64_t bytes, int64_t took_us)
 
 /* "12 GB, about 5 min at 40 MB/s" */
 static const char *
-price(const struct ladder *d, uint64_t bytes, char *out, size_t size)
+price(const struct backfill *d, uint64_t bytes, char *out, size_t size)
 {
     char amount[24], rate[24], time[32];
 
@@ -227,7 +227,7 @@ price(const struct ladder *d, uint64_t bytes, char *out, size_t size)
 static const char *
 giver(const struct agent *a, char *out, size_t size)
 {
-    const struct ladder *d = &a->ladder;
+    const struct backfill *d = &a->backfill;
 
     if (d->rung == RUNG_ARCHIVE)
         snprintf(out, size, "the archive");
@@ -240,7 +240,7 @@ giver(const struct agent *a, char *out, size_t size)
 static bool
 may_get(struct agent *a, struct gap *gap)
 {
-    struct ladder *d = &a->ladder;
+    struct backfill *d = &a->backfill;
     uint64_t bytes = left(a, gap);
     char cost[100], limit[24], from[64];
 
@@ -263,7 +263,7 @@ static bool
 switches(const struct agent *a, const struct gap *gap, lsn_t lsn, timeline_t *ret_file,
          lsn_t *ret_end)
 {
-    const struct spool *s = &a->ladder.store.spool;
+    const struct spool *s = &a->backfill.store.spool;
     timeline_t timeline = spool_empty(s) ? gap->timeline : s->timeline;
     uint32_t segment_bytes = agent_identity(a)->segment_bytes;
 
@@ -279,7 +279,7 @@ switches(const struct agent *a, const struct gap *gap, lsn_t lsn, timeline_t *re
 static void
 begin_archive(struct agent *a, struct gap *gap, int64_t now_us)
 {
-    struct ladder *d = &a->ladder;
+    struct backfill *d = &a->backfill;
     const struct identity *identity = agent_identity(a);
     lsn_t next = come(a, gap), end;
     timeline_t file;
@@ -309,7 +309,7 @@ begin_archive(struct agent *a, struct gap *gap, int64_t now_us)
 static void
 begin_spool(struct agent *a, struct gap *gap, int64_t now_us)
 {
-    struct ladder *d = &a->ladder;
+    struct backfill *d = &a->backfill;
     char place[128], conninfo[192], path[160];
 
     for (; d->member < a->config->members; d->member++) {
@@ -348,7 +348,7 @@ begin_spool(struct agent *a, struct gap *gap, int64_t now_us)
 static void
 climb(struct agent *a, struct gap *gap, enum rung rung, int64_t now_us)
 {
-    struct ladder *d = &a->ladder;
+    struct backfill *d = &a->backfill;
     struct climb *c = &d->climb[d->link];
 
     outbox_stop(&d->store);
@@ -378,8 +378,8 @@ climb(struct agent *a, struct gap *gap, enum rung rung, int64_t now_us)
 static bool
 store_needed(const struct agent *a)
 {
-    const struct link *l = &a->link[a->ladder.link];
-    const struct spool *s = &a->ladder.store.spool;
+    const struct link *l = &a->link[a->backfill.link];
+    const struct spool *s = &a->backfill.store.spool;
 
     return l->state == LINK_SHIPPING && !spool_empty(s) && l->sender.sent >= s->start &&
            l->sender.sent < s->written;
@@ -388,7 +388,7 @@ store_needed(const struct agent *a)
 static void
 begin_climb(struct agent *a, size_t i, struct gap *gap, lsn_t until, int64_t now_us)
 {
-    struct ladder *d = &a->ladder;
+    struct backfill *d = &a->backfill;
 
     if (i != d->link && store_needed(a))
         return;
@@ -410,7 +410,7 @@ begin_climb(struct agent *a, size_t i, struct gap *gap, lsn_t until, int64_t now
 static int
 switch_timeline(struct agent *a, timeline_t timeline)
 {
-    struct ladder *d = &a->ladder;
+    struct backfill *d = &a->backfill;
     int code;
 
     if (timeline != a->history_timeline)
@@ -427,7 +427,7 @@ switch_timeline(struct agent *a, timeline_t timeline)
 static int
 give(struct agent *a, const struct gap *gap, int64_t now_us)
 {
-    struct ladder *d = &a->ladder;
+    struct backfill *d = &a->backfill;
     struct spool *s = &d->store.spool;
     const struct archive_job *j = &d->archive.job;
     static uint8_t bytes[FRAME_WAL_MAX];
@@ -476,7 +476,7 @@ give(struct agent *a, const struct gap *gap, int64_t now_us)
 static int
 prove_end(struct agent *a, const struct gap *gap)
 {
-    struct ladder *d = &a->ladder;
+    struct backfill *d = &a->backfill;
     const struct postgres_sample *s = postgres_sample(a->postgres);
     struct records *r = &d->beyond;
     uint32_t segment_bytes = agent_identity(a)->segment_bytes;
@@ -530,7 +530,7 @@ filled(struct agent *a, struct gap *gap)
 static void
 cannot_keep(struct agent *a, struct gap *gap, int64_t now_us)
 {
-    struct ladder *d = &a->ladder;
+    struct backfill *d = &a->backfill;
     bool soon = a->link[d->link].sender.far.flushed < store_end(a);
     char from[64];
 
@@ -543,7 +543,7 @@ cannot_keep(struct agent *a, struct gap *gap, int64_t now_us)
 static void
 run_archive(struct agent *a, struct gap *gap, int64_t now_us)
 {
-    struct ladder *d = &a->ladder;
+    struct backfill *d = &a->backfill;
     const struct archive_job *j = &d->archive.job;
     char cost[100];
     int got = 0;
@@ -590,7 +590,7 @@ run_archive(struct agent *a, struct gap *gap, int64_t now_us)
 static void
 run_spools(struct agent *a, struct gap *gap, int64_t now_us)
 {
-    struct ladder *d = &a->ladder;
+    struct backfill *d = &a->backfill;
     const char *name = a->config->member[d->member].name;
     lsn_t end = store_end(a), come_to;
     char cost[100];
@@ -638,9 +638,9 @@ run_spools(struct agent *a, struct gap *gap, int64_t now_us)
 }
 
 void
-ladder_run(struct agent *a, int64_t now_us)
+backfill_run(struct agent *a, int64_t now_us)
 {
-    struct ladder *d = &a->ladder;
+    struct backfill *d = &a->backfill;
     struct gap *gap = d->busy ? gap_of(a, d->link) : NULL;
 
     outbox_run(&d->store, &a->loop, now_us);
@@ -677,7 +677,7 @@ reach(struct agent *a, size_t i)
     save(a);
     log_info("gap of %s is closed: it is durable up to " LSN_FORMAT, a->link[i].member,
              LSN_ARGS(upto));
-    a->ladder.climb[i] = (struct climb){0};
+    a->backfill.climb[i] = (struct climb){0};
 }
 
 /* Why nothing comes: for status here, and over the link for the DBA there. */
@@ -712,7 +712,7 @@ static void
 look_at_hole(struct agent *a, size_t i, int64_t now_us)
 {
     struct link *l = &a->link[i];
-    const struct spool *store = &a->ladder.store.spool;
+    const struct spool *store = &a->backfill.store.spool;
     uint32_t segment_bytes = agent_identity(a)->segment_bytes;
     bool changed = false;
     struct gap *gap;
@@ -741,7 +741,7 @@ look_at_hole(struct agent *a, size_t i, int64_t now_us)
             gap->end = oldest;
     }
     if (gap == NULL || gap->start > l->hole.start || gap->end < oldest)
-        gap = ladder_open_gap(a, l->member, l->hole.timeline, l->hole.start, oldest,
+        gap = backfill_open_gap(a, l->member, l->hole.timeline, l->hole.start, oldest,
                               l->source_reason);
     begin_climb(a, i, gap, oldest, now_us);
     tell(a, i, gap);
@@ -751,7 +751,7 @@ look_at_hole(struct agent *a, size_t i, int64_t now_us)
 static void
 forget(struct agent *a)
 {
-    if (a->ladder.busy)
+    if (a->backfill.busy)
         stop(a);
     if (a->role != ROLE_STANDBY || a->gaps.count == 0)
         return;
@@ -764,7 +764,7 @@ forget(struct agent *a)
 static void
 look_at_end(struct agent *a)
 {
-    struct ladder *d = &a->ladder;
+    struct backfill *d = &a->backfill;
     const struct link *l = &a->link[d->link];
     struct gap *gap = d->busy ? gap_of(a, d->link) : NULL;
 
@@ -772,11 +772,11 @@ look_at_end(struct agent *a)
                                     next_wanted(a, gap), &d->until) < 0)
         return;
     if (d->until > gap->end)
-        ladder_open_gap(a, l->member, gap->timeline, gap->start, d->until, "pg_wal went on");
+        backfill_open_gap(a, l->member, gap->timeline, gap->start, d->until, "pg_wal went on");
 }
 
 void
-ladder_keep(struct agent *a, int64_t now_us)
+backfill_keep(struct agent *a, int64_t now_us)
 {
     for (size_t i = 0; i < a->links; i++)
         reach(a, i);
@@ -806,9 +806,9 @@ rungs_json(const struct climb *c)
 }
 
 json_t *
-ladder_report(const struct agent *a)
+backfill_report(const struct agent *a)
 {
-    const struct ladder *d = &a->ladder;
+    const struct backfill *d = &a->backfill;
     json_t *all = json_array();
 
     for (size_t i = 0; i < a->gaps.count; i++) {
@@ -843,8 +843,8 @@ fill_now(struct agent *a, const char *member, bool yes)
         }
     }
     for (size_t i = 0; i < a->links; i++) {
-        a->ladder.climb[i].asks = false;
-        a->ladder.climb[i].retry_us = 0;
+        a->backfill.climb[i].asks = false;
+        a->backfill.climb[i].retry_us = 0;
     }
     save(a);
     return count;
@@ -867,7 +867,7 @@ give_up(struct agent *a, const char *member, const char *reason)
 }
 
 void
-ladder_request(struct agent *a, uint64_t client, const json_t *request)
+backfill_request(struct agent *a, uint64_t client, const json_t *request)
 {
     const char *what = json_string_value(json_object_get(request, "do"));
     const char *member = json_string_value(json_object_get(request, "member"));
@@ -906,9 +906,9 @@ remove_fetched(void *path, const struct durable_entry *entry)
 }
 
 int
-ladder_open(struct agent *a)
+backfill_open(struct agent *a)
 {
-    struct ladder *d = &a->ladder;
+    struct backfill *d = &a->backfill;
     int code;
 
     snprintf(d->path, sizeof d->path, "%s/gap", a->self->outbox);
@@ -926,17 +926,17 @@ ladder_open(struct agent *a)
 }
 
 void
-ladder_close(struct agent *a)
+backfill_close(struct agent *a)
 {
-    archive_release(&a->ladder.archive);
-    proof_release(&a->ladder.proof);
-    outbox_close(&a->ladder.store);
+    archive_release(&a->backfill.archive);
+    proof_release(&a->backfill.proof);
+    outbox_close(&a->backfill.store);
 }
 
 void
-ladder_watch(const struct agent *a, struct loop *l, int64_t now_us)
+backfill_watch(const struct agent *a, struct loop *l, int64_t now_us)
 {
-    const struct ladder *d = &a->ladder;
+    const struct backfill *d = &a->backfill;
 
     archive_watch(&d->archive, l);
     outbox_watch(&d->store, l, now_us);

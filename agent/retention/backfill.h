@@ -1,5 +1,5 @@
 /*
- * ladder: how a gap is filled. Once a second it looks whether a link's next byte is gone from the
+ * backfill: how a gap is filled. Once a second it looks whether a link's next byte is gone from the
  * server, names that gap, and climbs, for one link at a time:
  *
  *   pg_wal    has it (again): the link streams from there
@@ -8,7 +8,7 @@
  *   spools    the relays of this agent and of the other members (<run>/far/<member>)
  *   reseed    a new copy of the standby: said with its price, a DBA's to begin
  *
- * What archive and spools give goes into a store, an outbox of the ladder's own at <outbox>/gap,
+ * What archive and spools give goes into a store, an outbox of the backfill's own at <outbox>/gap,
  * which the link ships before it goes on from the server; each segment leaves it when the far side
  * has it on disk. They are not believed: what is not whole records does not get there (proof.h).
  * More than fetch_limit is only got with consent. A rung that fails in the middle hands the rest to
@@ -27,16 +27,16 @@ struct agent; /* agent.h */
 
 enum rung { RUNG_PG_WAL, RUNG_SLOT, RUNG_ARCHIVE, RUNG_SPOOLS, RUNG_RESEED, RUNGS };
 
-#define LADDER_ANSWER_MAX 300
+#define BACKFILL_ANSWER_MAX 300
 
 /* What each rung said of a link's gap, in this life of the agent. */
 struct climb {
-    char answer[RUNGS][LADDER_ANSWER_MAX];
+    char answer[RUNGS][BACKFILL_ANSWER_MAX];
     int64_t retry_us; /* climb again, at the earliest */
     bool asks;        /* consent */
 };
 
-struct ladder {
+struct backfill {
     struct climb climb[MEMBERS_MAX];
     char path[280];
     bool busy;   /* a gap is being filled: the one of this link, at this rung */
@@ -45,7 +45,7 @@ struct ladder {
     lsn_t until;                      /* where pg_wal begins: what lies before is to be got */
     lsn_t climbed_from;               /* what came since then is worth another climb */
     size_t member;                    /* RUNG_SPOOLS: of the config, asked now */
-    char refusals[LADDER_ANSWER_MAX]; /* RUNG_SPOOLS: of the members asked so far */
+    char refusals[BACKFILL_ANSWER_MAX]; /* RUNG_SPOOLS: of the members asked so far */
     struct outbox store;
     struct proof proof;    /* of what archive and spools give, before the store has it */
     bool proving;          /* its last record goes on in pg_wal: looked at there, by */
@@ -59,25 +59,25 @@ struct ladder {
     double rate; /* bytes per second, as last measured; 0: unknown */
 };
 
-int ladder_open(struct agent *a); /* ERR_LOCAL */
-void ladder_close(struct agent *a);
-void ladder_watch(const struct agent *a, struct loop *l, int64_t now_us);
-void ladder_run(struct agent *a, int64_t now_us);
-void ladder_keep(struct agent *a, int64_t now_us); /* once a second */
+int backfill_open(struct agent *a); /* ERR_LOCAL */
+void backfill_close(struct agent *a);
+void backfill_watch(const struct agent *a, struct loop *l, int64_t now_us);
+void backfill_run(struct agent *a, int64_t now_us);
+void backfill_keep(struct agent *a, int64_t now_us); /* once a second */
 
 /* Name a gap: on disk and in the log before this returns. NULL: the range is empty. A list that
  * cannot be written is logged, and written at the next change. */
-struct gap *ladder_open_gap(struct agent *a, const char *member, timeline_t timeline, lsn_t start,
+struct gap *backfill_open_gap(struct agent *a, const char *member, timeline_t timeline, lsn_t start,
                             lsn_t end, const char *why);
 
 /* The slot of link i was gone: what the far side has not yet is in pg_wal, and up to the last
  * checkpoint, where the new one begins, nothing holds it. */
-void ladder_slot_gone(struct agent *a, size_t i);
+void backfill_slot_gone(struct agent *a, size_t i);
 
 /* The open gaps with what the rungs said, for status: a new reference. */
-json_t *ladder_report(const struct agent *a);
+json_t *backfill_report(const struct agent *a);
 /* {"command": "gaps", "do": "fill" | "give-up", "member": "..." (all without), "yes": bool,
  * "reason": "..."} */
-void ladder_request(struct agent *a, uint64_t client, const json_t *request);
+void backfill_request(struct agent *a, uint64_t client, const json_t *request);
 
 #endif

@@ -32,7 +32,7 @@
 /* ---- the step ---- */
 
 const char *
-guard_name(enum guard_step step)
+disk_guard_name(enum disk_guard_step step)
 {
     static const char *const name[] = {"watch", "squeeze", "outbox", "release", "hold"};
 
@@ -40,7 +40,7 @@ guard_name(enum guard_step step)
 }
 
 static bool
-is_low(const struct guard_facts *f, const struct reserve *r)
+is_low(const struct disk_guard_facts *f, const struct reserve *r)
 {
     return f->disk_known && f->free_bytes < reserve_bytes(r, f->disk_bytes);
 }
@@ -53,7 +53,7 @@ ends_within(uint64_t bytes, double per_second, int64_t us)
 }
 
 static bool
-is_nearly_full(const struct guard_facts *f, uint64_t reserve)
+is_nearly_full(const struct disk_guard_facts *f, uint64_t reserve)
 {
     if (f->free_bytes < LAST_SEGMENTS * (uint64_t)f->segment_bytes)
         return true;
@@ -64,7 +64,7 @@ is_nearly_full(const struct guard_facts *f, uint64_t reserve)
 
 /* Does it help to let the slot go? When it is WAL that fills the disk, for good. */
 static bool
-is_worth_it(const struct guard_facts *f)
+is_worth_it(const struct disk_guard_facts *f)
 {
     return f->freed >= WORTH_SEGMENTS * (uint64_t)f->segment_bytes &&
            f->freed >= f->free_bytes / 2 &&
@@ -72,8 +72,8 @@ is_worth_it(const struct guard_facts *f)
 }
 
 /* What the figures of this moment ask for. */
-static enum guard_step
-judge(const struct guard_facts *f, const struct guard_limits *l)
+static enum disk_guard_step
+judge(const struct disk_guard_facts *f, const struct disk_guard_limits *l)
 {
     uint64_t reserve = reserve_bytes(&l->reserve, f->disk_bytes);
     bool low = is_low(f, &l->reserve);
@@ -86,23 +86,23 @@ judge(const struct guard_facts *f, const struct guard_limits *l)
 
     if (low && is_worth_it(f) && !relieved) {
         if (l->hold || f->kept)
-            return GUARD_HOLD;
+            return DISK_GUARD_HOLD;
         if (is_nearly_full(f, reserve))
-            return GUARD_RELEASE;
+            return DISK_GUARD_RELEASE;
     }
     if (f->outbox_used ||
         (f->outbox_possible && heavy && (f->retained >= l->retain_max_bytes || close)))
-        return GUARD_OUTBOX;
+        return DISK_GUARD_OUTBOX;
     if (heavy && (f->retained >= l->retain_max_bytes / 2 || close))
-        return GUARD_SQUEEZE;
-    return GUARD_WATCH;
+        return DISK_GUARD_SQUEEZE;
+    return DISK_GUARD_WATCH;
 }
 
 bool
-guard_step(struct guard *g, const struct guard_facts *f, const struct guard_limits *l,
+disk_guard_step(struct disk_guard *g, const struct disk_guard_facts *f, const struct disk_guard_limits *l,
            int64_t now_us)
 {
-    enum guard_step asked = judge(f, l), next = g->step;
+    enum disk_guard_step asked = judge(f, l), next = g->step;
 
     if (asked >= g->step)
         g->calm_us = 0;
@@ -110,12 +110,12 @@ guard_step(struct guard *g, const struct guard_facts *f, const struct guard_limi
         g->calm_us = now_us;
     if (asked > g->step && now_us - g->since_us >= RISE_US) {
         next = g->step + 1;
-        if (next == GUARD_OUTBOX && !f->outbox_possible && !f->outbox_used)
+        if (next == DISK_GUARD_OUTBOX && !f->outbox_possible && !f->outbox_used)
             next = asked; /* there is none to try */
-        if (next == GUARD_RELEASE)
+        if (next == DISK_GUARD_RELEASE)
             next = asked;
     } else if (g->calm_us != 0 && (now_us - g->calm_us >= CALM_US ||
-                                   (g->step == GUARD_HOLD && asked == GUARD_RELEASE))) {
+                                   (g->step == DISK_GUARD_HOLD && asked == DISK_GUARD_RELEASE))) {
         next = asked; /* at once when only what kept it, too, is gone */
     }
     if (next == g->step)
@@ -127,9 +127,9 @@ guard_step(struct guard *g, const struct guard_facts *f, const struct guard_limi
 }
 
 bool
-guard_releases(const struct guard *g)
+disk_guard_releases(const struct disk_guard *g)
 {
-    return g->step == GUARD_RELEASE && g->calm_us == 0;
+    return g->step == DISK_GUARD_RELEASE && g->calm_us == 0;
 }
 
 /* ---- what it looks at ---- */
@@ -228,7 +228,7 @@ from_on(lsn_t lsn, lsn_t from, lsn_t to)
 static void
 look_besides(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 {
-    struct guard *g = &a->guard;
+    struct disk_guard *g = &a->guard;
     uint32_t segment_bytes = g->facts.segment_bytes;
     const struct postgres_slot *worst = worst_slot(s, segment_bytes);
     lsn_t from, to = segment_start(s->redo, segment_bytes);
@@ -286,22 +286,22 @@ link_gains(const struct agent *a, const char *slot, int64_t now_us)
     for (size_t i = 0; i < a->links; i++)
         if (strcmp(a->slot_name[i], slot) == 0)
             return (a->link[i].state == LINK_SHIPPING && now_us - a->link[i].since_us < YOUNG_US) ||
-                   trend_outruns(&a->figures.shipped[i], &a->figures.produced, now_us);
+                   trend_outruns(&a->conditions.shipped[i], &a->conditions.produced, now_us);
     return false;
 }
 
 /* The last seconds tell of a disk that fills quickly, the last minute of one that does so in steps.
  */
 static void
-look_at_rates(const struct agent *a, struct guard_facts *f, int64_t now_us)
+look_at_rates(const struct agent *a, struct disk_guard_facts *f, int64_t now_us)
 {
     static const int64_t window_us[] = {10 * SECOND_US, 60 * SECOND_US};
 
     for (size_t i = 0; i < sizeof window_us / sizeof *window_us; i++) {
         double grows, made, others;
 
-        if (!trend_rate(&a->figures.pg_wal.trend, window_us[i], now_us, &grows) ||
-            !trend_rate(&a->figures.produced, window_us[i], now_us, &made))
+        if (!trend_rate(&a->conditions.pg_wal.trend, window_us[i], now_us, &grows) ||
+            !trend_rate(&a->conditions.produced, window_us[i], now_us, &made))
             continue;
         others = -grows - made;
         if (!f->rates_known || -grows > f->shrinks)
@@ -315,7 +315,7 @@ look_at_rates(const struct agent *a, struct guard_facts *f, int64_t now_us)
 static void
 look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 {
-    struct guard_facts *f = &a->guard.facts;
+    struct disk_guard_facts *f = &a->guard.facts;
     const struct outbox *o = &a->outbox;
     const struct postgres_slot *worst;
     lsn_t oldest = oldest_need(a, s);
@@ -323,7 +323,7 @@ look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     int dir = -1;
     bool low;
 
-    *f = (struct guard_facts){.segment_bytes = agent_identity(a)->segment_bytes};
+    *f = (struct disk_guard_facts){.segment_bytes = agent_identity(a)->segment_bytes};
     for (size_t k = 0; k < s->slots; k++) {
         const struct postgres_slot *slot = &s->slot[k];
         uint64_t retained =
@@ -444,7 +444,7 @@ begin_outbox(struct agent *a, lsn_t from)
 static void
 run_outbox(struct agent *a, const struct postgres_sample *s)
 {
-    const struct guard_facts *f = &a->guard.facts;
+    const struct disk_guard_facts *f = &a->guard.facts;
     struct outbox *o = &a->outbox;
     lsn_t oldest = oldest_need(a, s);
 
@@ -452,7 +452,7 @@ run_outbox(struct agent *a, const struct postgres_sample *s)
     o->reserve = a->config->pg_wal_reserve;
     if (o->filling && (links_follow(a, s) || !f->outbox_possible))
         outbox_stop(o);
-    else if (!o->filling && a->guard.step >= GUARD_OUTBOX && a->guard.calm_us == 0 &&
+    else if (!o->filling && a->guard.step >= DISK_GUARD_OUTBOX && a->guard.calm_us == 0 &&
              f->outbox_possible && !links_follow(a, s) &&
              (spool_empty(&o->spool) || !links_ahead(a)))
         begin_outbox(a, oldest);
@@ -522,7 +522,7 @@ lost_from(struct agent *a, const struct postgres_slot *slot)
 static void
 release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 {
-    struct guard *g = &a->guard;
+    struct disk_guard *g = &a->guard;
     uint32_t segment_bytes = g->facts.segment_bytes;
     const struct postgres_slot *worst = worst_slot(s, segment_bytes);
     char bytes[24];
@@ -544,7 +544,7 @@ release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     }
     from = lost_from(a, worst);
     end = segment_start(s->redo, segment_bytes);
-    if (from < end && (ladder_open_gap(a, member_of(a, worst->name), timeline_at(a, from), from,
+    if (from < end && (backfill_open_gap(a, member_of(a, worst->name), timeline_at(a, from), from,
                                        end, RELEASE_WHY) == NULL ||
                        gaps_save(&a->gaps, a->spool.dir) < 0))
         return; /* not without its record */
@@ -564,7 +564,7 @@ release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 static void
 resume_release(struct agent *a)
 {
-    struct guard *g = &a->guard;
+    struct disk_guard *g = &a->guard;
     const struct spool *o = &a->outbox.spool;
 
     if (g->resumed)
@@ -587,7 +587,7 @@ resume_release(struct agent *a)
 
 /* The server has taken the drop; false: not yet, or it has refused it. */
 static bool
-is_gone(struct guard *g, const struct postgres_slot *slot, int64_t now_us)
+is_gone(struct disk_guard *g, const struct postgres_slot *slot, int64_t now_us)
 {
     if (g->released_us != 0 && g->released_us >= g->dropped_us)
         return true;
@@ -606,7 +606,7 @@ is_gone(struct guard *g, const struct postgres_slot *slot, int64_t now_us)
 static void
 finish_release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 {
-    struct guard *g = &a->guard;
+    struct disk_guard *g = &a->guard;
     const struct postgres_slot *slot = slot_of(s, g->released);
     struct gap *gap;
     lsn_t end;
@@ -620,7 +620,7 @@ finish_release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
         struct gap *next = gap_behind(&a->gaps, gap->member, gap->end);
 
         if (next == NULL) {
-            ladder_open_gap(a, gap->member, gap->timeline, gap->end, end, gap->why);
+            backfill_open_gap(a, gap->member, gap->timeline, gap->end, end, gap->why);
             break;
         }
         gap = next;
@@ -631,7 +631,7 @@ finish_release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 /* ---- feedback ---- */
 
 static void
-end_visit(struct guard *g)
+end_visit(struct disk_guard *g)
 {
     source_free(g->visitor);
     g->visitor = NULL;
@@ -641,7 +641,7 @@ end_visit(struct guard *g)
 static void
 visit(struct agent *a, const struct postgres_sample *s, const char *slot, int64_t now_us)
 {
-    struct guard *g = &a->guard;
+    struct disk_guard *g = &a->guard;
     const struct identity *identity = agent_identity(a);
 
     g->visitor = source_new(a->conninfo, "walferry_feedback", slot, NULL);
@@ -661,7 +661,7 @@ static void
 run_visit(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 {
     static const struct source_position nothing;
-    struct guard *g = &a->guard;
+    struct disk_guard *g = &a->guard;
     const struct postgres_slot *slot = slot_of(s, g->visited);
 
     if (source_run(g->visitor, &a->loop, now_us) < 0 ||
@@ -673,7 +673,7 @@ run_visit(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 static void
 watch_feedback(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 {
-    struct guard *g = &a->guard;
+    struct disk_guard *g = &a->guard;
 
     for (size_t k = 0; k < s->slots; k++) {
         const struct postgres_slot *slot = &s->slot[k];
@@ -695,22 +695,22 @@ watch_feedback(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 }
 
 void
-guard_ship(struct agent *a)
+disk_guard_ship(struct agent *a)
 {
-    squeeze(a, a->guard.step != GUARD_WATCH);
+    squeeze(a, a->guard.step != DISK_GUARD_WATCH);
 }
 
 /* ---- life ---- */
 
 void
-guard_close(struct agent *a)
+disk_guard_close(struct agent *a)
 {
     end_visit(&a->guard);
     checkpoint_close(&a->guard.checkpoint);
 }
 
 void
-guard_watch(const struct agent *a, struct loop *l)
+disk_guard_watch(const struct agent *a, struct loop *l)
 {
     if (a->role == ROLE_PRIMARY)
         loop_due(l, a->guard.due_us);
@@ -722,8 +722,8 @@ guard_watch(const struct agent *a, struct loop *l)
 static void
 act(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 {
-    struct guard *g = &a->guard;
-    const struct guard_facts *f = &g->facts;
+    struct disk_guard *g = &a->guard;
+    const struct disk_guard_facts *f = &g->facts;
     bool low = f->disk_known &&
                f->free_bytes < 2 * reserve_bytes(&a->config->pg_wal_reserve, f->disk_bytes);
 
@@ -735,12 +735,12 @@ act(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     finish_release(a, s, now_us);
     if (ours && now_us - g->advanced_us >= ADVANCE_US && advance_slots(a, s))
         g->advanced_us = now_us; /* one command at a time: the next ones' turn */
-    if (low && g->step >= GUARD_OUTBOX && g->checkpoint.conn == NULL &&
+    if (low && g->step >= DISK_GUARD_OUTBOX && g->checkpoint.conn == NULL &&
         (g->checkpoint_us == 0 || now_us - g->checkpoint_us >= CHECKPOINT_US)) {
         checkpoint_ask(&g->checkpoint, a->conninfo, now_us);
         g->checkpoint_us = now_us;
     }
-    if (guard_releases(g))
+    if (disk_guard_releases(g))
         release(a, s, now_us);
 }
 
@@ -748,13 +748,13 @@ act(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 static void
 rest(struct agent *a)
 {
-    struct guard *g = &a->guard;
+    struct disk_guard *g = &a->guard;
 
     outbox_stop(&a->outbox);
     end_visit(g);
-    if (g->step != GUARD_WATCH)
+    if (g->step != DISK_GUARD_WATCH)
         squeeze(a, false);
-    g->step = GUARD_WATCH;
+    g->step = DISK_GUARD_WATCH;
     g->released[0] = g->kept_text[0] = '\0';
     g->checked_timeline = 0;
 }
@@ -773,15 +773,15 @@ check_outbox(struct agent *a)
 }
 
 void
-guard_run(struct agent *a, int64_t now_us)
+disk_guard_run(struct agent *a, int64_t now_us)
 {
-    struct guard *g = &a->guard;
+    struct disk_guard *g = &a->guard;
     const struct postgres_sample *s = postgres_sample(a->postgres);
-    struct guard_limits limits = {.retain_max_bytes = a->config->slot_retain_max_bytes,
+    struct disk_guard_limits limits = {.retain_max_bytes = a->config->slot_retain_max_bytes,
                                   .reserve = a->config->pg_wal_reserve,
                                   .hold = a->config->on_full_hold};
     bool up = postgres_state(a->postgres) == POSTGRES_UP;
-    enum guard_step before = g->step;
+    enum disk_guard_step before = g->step;
 
     for (size_t i = 0; i < a->links;
          i++) /* a dead server's outbox grows no more, nor one that fails */
@@ -803,10 +803,10 @@ guard_run(struct agent *a, int64_t now_us)
     if (!up || a->failover.phase != FAILOVER_IDLE)
         return;
     look(a, s, now_us);
-    if (guard_step(g, &g->facts, &limits, now_us)) {
-        log_info("guard: %s", guard_name(g->step));
-        if ((before == GUARD_WATCH) != (g->step == GUARD_WATCH))
-            squeeze(a, g->step != GUARD_WATCH);
+    if (disk_guard_step(g, &g->facts, &limits, now_us)) {
+        log_info("guard: %s", disk_guard_name(g->step));
+        if ((before == DISK_GUARD_WATCH) != (g->step == DISK_GUARD_WATCH))
+            squeeze(a, g->step != DISK_GUARD_WATCH);
     }
     act(a, s, now_us);
     watch_feedback(a, s, now_us);

@@ -33,21 +33,21 @@
 
 struct agent; /* agent.h */
 
-enum guard_step {
-    GUARD_WATCH,
-    GUARD_SQUEEZE,
-    GUARD_OUTBOX,
-    GUARD_RELEASE,
-    GUARD_HOLD,
+enum disk_guard_step {
+    DISK_GUARD_WATCH,
+    DISK_GUARD_SQUEEZE,
+    DISK_GUARD_OUTBOX,
+    DISK_GUARD_RELEASE,
+    DISK_GUARD_HOLD,
 };
 
-struct guard_limits {
+struct disk_guard_limits {
     uint64_t retain_max_bytes;
     struct reserve reserve;
     bool hold;
 };
 
-struct guard_facts {
+struct disk_guard_facts {
     uint32_t segment_bytes;
     uint64_t retained; /* by the slot that keeps most */
     uint64_t freed;    /* what pg_wal could be without, were it not for a slot */
@@ -63,14 +63,14 @@ struct guard_facts {
     bool outbox_used;     /* there is something in it, or it is filled */
 };
 
-struct guard {
+struct disk_guard {
     /* of the step function alone */
-    enum guard_step step;
+    enum disk_guard_step step;
     int64_t since_us; /* in this step */
     int64_t calm_us;  /* since then a lower one would do; 0: it would not */
     /* the agent's hands */
     int64_t due_us, advanced_us; /* to look again; when a slot was moved on last */
-    struct guard_facts facts;
+    struct disk_guard_facts facts;
     char released[64];      /* the slot that was let go last; until it is there again its WAL is not
                                kept */
     bool resumed;           /* what an earlier life has released was looked up */
@@ -96,15 +96,15 @@ struct guard {
 };
 
 /* True when the step is another one now. Pure. */
-bool guard_step(struct guard *g, const struct guard_facts *f, const struct guard_limits *l,
+bool disk_guard_step(struct disk_guard *g, const struct disk_guard_facts *f, const struct disk_guard_limits *l,
                 int64_t now_us);
-bool guard_releases(const struct guard *g); /* a slot may be let go: not when room is there again */
-const char *guard_name(enum guard_step step);
+bool disk_guard_releases(const struct disk_guard *g); /* a slot may be let go: not when room is there again */
+const char *disk_guard_name(enum disk_guard_step step);
 
 /* The agent's settings of shipping are other ones: to the links, as this step has it. */
-void guard_ship(struct agent *a);
-void guard_close(struct agent *a);
-void guard_watch(const struct agent *a, struct loop *l);
-void guard_run(struct agent *a, int64_t now_us);
+void disk_guard_ship(struct agent *a);
+void disk_guard_close(struct agent *a);
+void disk_guard_watch(const struct agent *a, struct loop *l);
+void disk_guard_run(struct agent *a, int64_t now_us);
 
 #endif

@@ -81,7 +81,7 @@ add_door(struct tunnel *t, const char *directory, enum tunnel_service service,
         return code;
     snprintf(path, sizeof path, "%s/%s", directory, name[service]);
     *d = (struct door){.fd = -1, .service = service, .member = member};
-    code = local_listen(path, 16, &d->fd);
+    code = unix_socket_listen(path, 16, &d->fd);
     if (code < 0)
         return code;
     memcpy(d->path, path, strlen(path) + 1); /* it fits, or nobody could listen */
@@ -94,7 +94,7 @@ tunnel_open(struct agent *a)
 {
     struct tunnel *t = &a->tunnel;
     char directory[256];
-    int code = crew_init(&t->crew, 1); /* the pieces of a stream have an order */
+    int code = workers_init(&t->workers, 1); /* the pieces of a stream have an order */
 
     snprintf(directory, sizeof directory, "%s/tunnel", a->self->run);
     if (code == 0)
@@ -159,7 +159,7 @@ tunnel_close(struct agent *a)
         close(t->door[i].fd);
     }
     t->doors = 0;
-    crew_release(&t->crew);
+    workers_release(&t->workers);
 }
 
 /* ---- refusals, in the service's words ---- */
@@ -677,7 +677,7 @@ take_session(struct agent *a, struct handed *h, const struct tunnel_request *r, 
     }
     memcpy(p->far, h->from, sizeof p->far);
     p->only_asks = h->no_tunnel;
-    if (stream_adopt(&p->stream, &a->tunnel.crew, h, now_us) < 0 ||
+    if (stream_adopt(&p->stream, &a->tunnel.workers, h, now_us) < 0 ||
         stream_put(&p->stream, &accept) < 0) {
         refuse(a, p, "53200");
         return;
@@ -733,10 +733,10 @@ accept_clients(struct agent *a, const struct door *d, int64_t now_us)
 
     while ((fd = accept4(d->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
         struct passage *p =
-            local_peer_is_ours(fd) ? new_passage(&a->tunnel, d->service, true, now_us) : NULL;
+            unix_socket_peer_is_ours(fd) ? new_passage(&a->tunnel, d->service, true, now_us) : NULL;
 
         if (p == NULL) {
-            if (local_peer_is_ours(fd))
+            if (unix_socket_peer_is_ours(fd))
                 tell_client(fd, d->service, "53300", fail_message());
             close(fd);
             continue;
@@ -810,7 +810,7 @@ wait_for_turn(struct agent *a, struct passage *p, int64_t now_us)
     if (m == NULL)
         return fail(ERR_PEER, "%s is no member of the pool's file on %s", p->far, a->self->name);
     p->state = PASSAGE_DIALING;
-    return stream_dial(&p->stream, &a->tunnel.crew,
+    return stream_dial(&p->stream, &a->tunnel.workers,
                        p->service == TUNNEL_CONTROL ? &m->target : &m->tunnel_target, now_us);
 }
 
@@ -935,8 +935,8 @@ tunnel_run(struct agent *a, int64_t now_us)
     struct tunnel_request request;
     struct handed handed;
 
-    if (loop_ready(&a->loop, crew_fd(&t->crew)) != 0)
-        crew_clear(&t->crew);
+    if (loop_ready(&a->loop, workers_fd(&t->workers)) != 0)
+        workers_clear(&t->workers);
     while (inlet_stream(&a->inlet, &handed, &request))
         take_session(a, &handed, &request, now_us);
     for (size_t i = 0; i < a->links; i++)
@@ -957,7 +957,7 @@ tunnel_watch(const struct tunnel *t, struct loop *l)
 {
     for (size_t i = 0; i < t->doors; i++)
         loop_watch(l, t->door[i].fd, POLLIN);
-    loop_watch(l, crew_fd(&t->crew), POLLIN);
+    loop_watch(l, workers_fd(&t->workers), POLLIN);
     for (size_t i = 0; i < TUNNEL_STREAMS_MAX; i++) {
         const struct passage *p = t->passage[i];
 

@@ -40,7 +40,7 @@ struct passage; /* tunnel.c */
 
 struct door {
     int fd;
-    char path[LOCAL_PATH_SIZE];
+    char path[UNIX_SOCKET_PATH_SIZE];
     enum tunnel_service service;
     const struct member *member; /* NULL: whoever is the primary */
 };
@@ -49,7 +49,7 @@ struct tunnel {
     struct door door[TUNNEL_DOORS_MAX];
     size_t doors;
     struct passage *passage[TUNNEL_STREAMS_MAX];
-    struct crew crew;
+    struct workers workers;
     struct passage *asking; /* whose role PostgreSQL is asked about; NULL: nobody's */
     uint64_t opened;        /* streams so far */
     uint64_t bytes;         /* that went through those that ended */

@@ -20,7 +20,7 @@
 #include <string.h>
 
 #define REASON_SIZE      1400
-#define ANSWER_S         90 /* the way there, and EXAMINER_LIMIT_US */
+#define ANSWER_S         90 /* the way there, and VALIDATE_SERVICE_LIMIT_US */
 #define VALIDATE_UNKNOWN 3  /* nothing could be judged: usage */
 
 static const char *const result_name[] = {"ok", "warn", "fail"};

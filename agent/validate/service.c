@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 int
-examiner_init(struct examiner *e, const struct config *config, const struct member *self)
+validate_service_init(struct validate_service *e, const struct config *config, const struct member *self)
 {
-    *e = (struct examiner){.job = calloc(1, sizeof *e->job), .stop_fd = -1};
+    *e = (struct validate_service){.job = calloc(1, sizeof *e->job), .stop_fd = -1};
     if (e->job == NULL)
         return fail(ERR_LOCAL, "out of memory");
     e->job->config = config;
@@ -28,7 +28,7 @@ examiner_init(struct examiner *e, const struct config *config, const struct memb
 }
 
 void
-examiner_release(struct examiner *e)
+validate_service_release(struct validate_service *e)
 {
     uint64_t one = 1;
 
@@ -90,7 +90,7 @@ job_examine(void *context)
 /* ---- in the loop ---- */
 
 static void
-answer(struct examiner *e, struct control *c)
+answer(struct validate_service *e, struct control *c)
 {
     const struct examination *j = e->job;
     json_t *report = j->error[0] == '\0' ? json_loadb(j->output, j->bytes, 0, NULL) : NULL;
@@ -109,7 +109,7 @@ answer(struct examiner *e, struct control *c)
 }
 
 void
-examiner_ask(struct examiner *e, struct control *c, uint64_t client)
+validate_service_ask(struct validate_service *e, struct control *c, uint64_t client)
 {
     if (e->clients == CONTROL_CLIENTS_MAX) { /* most of them have gone again */
         control_text(c, client, "too many have asked meanwhile; ask again");
@@ -120,18 +120,18 @@ examiner_ask(struct examiner *e, struct control *c, uint64_t client)
     if (worker_busy(&e->worker))
         return;
     e->job->error[0] = '\0';
-    e->job->spawn = (struct spawn){.stop_fd = e->stop_fd, .limit_us = EXAMINER_LIMIT_US};
+    e->job->spawn = (struct spawn){.stop_fd = e->stop_fd, .limit_us = VALIDATE_SERVICE_LIMIT_US};
     worker_submit(&e->worker, job_examine, e->job);
 }
 
 void
-examiner_watch(const struct examiner *e, struct loop *l)
+validate_service_watch(const struct validate_service *e, struct loop *l)
 {
     loop_watch(l, worker_fd(&e->worker), POLLIN);
 }
 
 void
-examiner_run(struct examiner *e, struct control *c)
+validate_service_run(struct validate_service *e, struct control *c)
 {
     if (worker_done(&e->worker))
         answer(e, c);

@@ -1,10 +1,10 @@
 /*
- * examiner: `walferry validate --local --json` on this host, for those who ask over the control
+ * validate's service: `walferry validate --local --json` on this host, for those who ask over the control
  * socket, from here or from afar.
  *
  * It looks at files, keys, disks and databases, which blocks: so it is a process of its own,
  * started by a worker thread (posix_spawn, as in event_command.h) that reads what it prints, at most
- * EXAMINER_BYTES_MAX, and kills it after EXAMINER_LIMIT_US. One at a time: who asks meanwhile gets
+ * VALIDATE_SERVICE_BYTES_MAX, and kills it after VALIDATE_SERVICE_LIMIT_US. One at a time: who asks meanwhile gets
  * the same answer.
  */
 #ifndef AGENT_VALIDATE_SERVICE_H
@@ -19,19 +19,19 @@
 #include "base/loop.h"
 #include "base/worker.h"
 
-#define EXAMINER_LIMIT_US  (60 * SECOND_US)
-#define EXAMINER_BYTES_MAX (512u << 10)
+#define VALIDATE_SERVICE_LIMIT_US  (60 * SECOND_US)
+#define VALIDATE_SERVICE_BYTES_MAX (512u << 10)
 
 struct examination {
     const struct config *config;
     const struct member *self;
     struct spawn spawn;
-    char output[EXAMINER_BYTES_MAX];
+    char output[VALIDATE_SERVICE_BYTES_MAX];
     size_t bytes;
     char error[FAIL_MESSAGE_MAX]; /* "" : output is whole */
 };
 
-struct examiner {
+struct validate_service {
     struct worker worker;
     int stop_fd;
     struct examination *job;
@@ -39,11 +39,11 @@ struct examiner {
     size_t clients;
 };
 
-int examiner_init(struct examiner *e, const struct config *config, const struct member *self);
-void examiner_release(struct examiner *e); /* ends the one that runs; accepts a zeroed struct */
+int validate_service_init(struct validate_service *e, const struct config *config, const struct member *self);
+void validate_service_release(struct validate_service *e); /* ends the one that runs; accepts a zeroed struct */
 
-void examiner_ask(struct examiner *e, struct control *c, uint64_t client);
-void examiner_watch(const struct examiner *e, struct loop *l);
-void examiner_run(struct examiner *e, struct control *c); /* answers those who wait */
+void validate_service_ask(struct validate_service *e, struct control *c, uint64_t client);
+void validate_service_watch(const struct validate_service *e, struct loop *l);
+void validate_service_run(struct validate_service *e, struct control *c); /* answers those who wait */
 
 #endif

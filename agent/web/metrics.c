@@ -370,7 +370,7 @@ put_slots(const struct output *o)
 static void
 put_events(const struct output *o)
 {
-    const struct events *e = &o->agent->figures.events;
+    const struct events *e = &o->agent->conditions.events;
 
     head(o, "walferry_event_active", "gauge", "1 while this event is raised on this member.");
     for (enum event_id id = 0; id < EVENTS; id++)

@@ -5,24 +5,24 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#define LOCAL_PATH_SIZE 108 /* sun_path, with its 0 (unix(7)) */
+#define UNIX_SOCKET_PATH_SIZE 108 /* sun_path, with its 0 (unix(7)) */
 
 /*
  * Listen on path: mode 0600, non-blocking. A socket that nobody listens on is a dead process's and
  * is replaced; anything else there stays. ERR_USAGE: the path is too long; ERR_LOCAL.
  */
-int local_listen(const char *path, int backlog, int *ret_fd);
+int unix_socket_listen(const char *path, int backlog, int *ret_fd);
 
 /* Connect, blocking. ERR_PEER: no agent listens there. */
-int local_connect(const char *path, int *ret_fd);
+int unix_socket_connect(const char *path, int *ret_fd);
 
 /* Connect, non-blocking: at once or not at all. ERR_PEER. */
 int local_call(const char *path, int *ret_fd);
 
 /* The other end of fd runs as our user, or as root. */
-bool local_peer_is_ours(int fd);
+bool unix_socket_peer_is_ours(int fd);
 
 /* The process that connected; 0: it cannot be seen from this pid namespace. */
-pid_t local_peer_pid(int fd);
+pid_t unix_socket_peer_pid(int fd);
 
 #endif

@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-_Static_assert(sizeof((struct sockaddr_un *)0)->sun_path == LOCAL_PATH_SIZE, "unix(7)");
+_Static_assert(sizeof((struct sockaddr_un *)0)->sun_path == UNIX_SOCKET_PATH_SIZE, "unix(7)");
 
 static int
 make_address(struct sockaddr_un *address, const char *path)
@@ -19,7 +19,7 @@ make_address(struct sockaddr_un *address, const char *path)
     if (strlen(path) >= sizeof address->sun_path)
         return fail(ERR_USAGE,
                     "the socket path %s has over %d bytes; choose a shorter run directory", path,
-                    LOCAL_PATH_SIZE - 1);
+                    UNIX_SOCKET_PATH_SIZE - 1);
     memcpy(address->sun_path, path, strlen(path) + 1);
     return 0;
 }
@@ -59,7 +59,7 @@ clear_path(const struct sockaddr_un *address)
 }
 
 int
-local_listen(const char *path, int backlog, int *ret_fd)
+unix_socket_listen(const char *path, int backlog, int *ret_fd)
 {
     struct sockaddr_un address;
     int code = make_address(&address, path), fd;
@@ -82,7 +82,7 @@ local_listen(const char *path, int backlog, int *ret_fd)
 }
 
 int
-local_connect(const char *path, int *ret_fd)
+unix_socket_connect(const char *path, int *ret_fd)
 {
     struct sockaddr_un address;
     int code = make_address(&address, path);
@@ -106,7 +106,7 @@ local_call(const char *path, int *ret_fd)
 }
 
 bool
-local_peer_is_ours(int fd)
+unix_socket_peer_is_ours(int fd)
 {
     struct ucred who;
     socklen_t size = sizeof who;
@@ -116,7 +116,7 @@ local_peer_is_ours(int fd)
 }
 
 pid_t
-local_peer_pid(int fd)
+unix_socket_peer_pid(int fd)
 {
     struct ucred who;
     socklen_t size = sizeof who;

@@ -13,11 +13,11 @@
 static void *
 work(void *context)
 {
-    struct crew *c = context;
+    struct workers *c = context;
 
     pthread_mutex_lock(&c->mutex);
     for (;;) {
-        struct crew_job *job;
+        struct workers_job *job;
         uint64_t one = 1;
 
         while (c->first == NULL && !c->stop)
@@ -47,17 +47,17 @@ threads_wanted(void)
 
     if (processors < 3)
         return 1;
-    return processors - 1 < CREW_MAX ? (unsigned)processors - 1 : CREW_MAX;
+    return processors - 1 < WORKERS_MAX ? (unsigned)processors - 1 : WORKERS_MAX;
 }
 
 int
-crew_init(struct crew *c, unsigned threads)
+workers_init(struct workers *c, unsigned threads)
 {
     unsigned wanted = threads > 0 ? threads : threads_wanted();
     sigset_t all, before;
     int error = 0;
 
-    *c = (struct crew){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    *c = (struct workers){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     if (c->fd < 0)
         return fail_sys(ERR_LOCAL, "cannot make an eventfd");
     pthread_mutex_init(&c->mutex, NULL);
@@ -74,14 +74,14 @@ crew_init(struct crew *c, unsigned threads)
     if (c->threads == 0) {
         fail_sys(ERR_LOCAL, "cannot start a worker thread");
         close(c->fd);
-        *c = (struct crew){0};
+        *c = (struct workers){0};
         return ERR_LOCAL;
     }
     return 0;
 }
 
 void
-crew_release(struct crew *c)
+workers_release(struct workers *c)
 {
     if (c->threads == 0)
         return;
@@ -95,17 +95,17 @@ crew_release(struct crew *c)
     pthread_cond_destroy(&c->wake);
     pthread_cond_destroy(&c->over);
     close(c->fd);
-    *c = (struct crew){0};
+    *c = (struct workers){0};
 }
 
 int
-crew_fd(const struct crew *c)
+workers_fd(const struct workers *c)
 {
     return c->threads > 0 ? c->fd : -1;
 }
 
 void
-crew_clear(struct crew *c)
+workers_clear(struct workers *c)
 {
     uint64_t count;
 
@@ -113,7 +113,7 @@ crew_clear(struct crew *c)
 }
 
 void
-crew_submit(struct crew *c, struct crew_job *job)
+workers_submit(struct workers *c, struct workers_job *job)
 {
     job->next = NULL;
     job->done = false;
@@ -128,7 +128,7 @@ crew_submit(struct crew *c, struct crew_job *job)
 }
 
 bool
-crew_done(struct crew *c, struct crew_job *job)
+workers_done(struct workers *c, struct workers_job *job)
 {
     bool done;
 
@@ -139,7 +139,7 @@ crew_done(struct crew *c, struct crew_job *job)
 }
 
 void
-crew_wait(struct crew *c, struct crew_job *job)
+workers_wait(struct workers *c, struct workers_job *job)
 {
     pthread_mutex_lock(&c->mutex);
     while (!job->done)

@@ -65,7 +65,7 @@ inlet_open(struct inlet *i, const char *run, struct receiver *receiver)
     i->rival_told_us = -RIVAL_TOLD_US;
     snprintf(i->reason, sizeof i->reason, "no agent of another site has connected yet");
     snprintf(i->path, sizeof i->path, "%s/inlet", run);
-    return local_listen(i->path, 16, &i->fd);
+    return unix_socket_listen(i->path, 16, &i->fd);
 }
 
 static void
@@ -146,7 +146,7 @@ accept_sessions(struct inlet *i, int64_t now_us)
             log_warning("inlet: all %d places are taken, more sessions are turned away",
                         INLET_SESSIONS_MAX);
         i->full = n == INLET_SESSIONS_MAX;
-        if (n < INLET_SESSIONS_MAX && local_peer_is_ours(fd))
+        if (n < INLET_SESSIONS_MAX && unix_socket_peer_is_ours(fd))
             s = malloc(sizeof *s);
         if (s == NULL) {
             close(fd);
@@ -698,7 +698,7 @@ inlet_hand_over(const char *run, const char *from, bool no_tunnel)
 
     snprintf(word, MEMBER_NAME_SIZE, "%s", from);
     snprintf(path, sizeof path, "%s/inlet", run);
-    code = local_connect(path, &fd);
+    code = unix_socket_connect(path, &fd);
     if (code < 0)
         return code;
     control.header = (struct cmsghdr){

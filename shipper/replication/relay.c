@@ -88,7 +88,7 @@ relay_open(struct relay *r, const char *run, struct spool *spool, const char *pg
     *r = (struct relay){.fd = -1, .supply = {.spool = spool, .pgdata = pgdata}, .guests = guests};
     snprintf(r->path, sizeof r->path, "%s/.s.PGSQL.5432", run);
     snprintf(r->offer, sizeof r->offer, "%s/" RELAY_OFFER, run);
-    return local_listen(r->path, RELAY_CLIENTS_MAX, &r->fd);
+    return unix_socket_listen(r->path, RELAY_CLIENTS_MAX, &r->fd);
 }
 
 static int
@@ -314,11 +314,11 @@ turn_away_guest(struct relay *r, int fd, pid_t pid, int64_t now_us)
 static void
 accept_client(struct relay *r, int fd, int64_t now_us)
 {
-    pid_t pid = local_peer_pid(fd);
+    pid_t pid = unix_socket_peer_pid(fd);
     enum client_kind kind;
     size_t place;
 
-    if (!local_peer_is_ours(fd)) {
+    if (!unix_socket_peer_is_ours(fd)) {
         turn_away(fd, "28000", "only the agent's own user may use its relay");
         return;
     }

@@ -15,7 +15,7 @@
 #define HOME          1u
 
 /* The levels that are worth their time on WAL; 2 to 4 are beaten by 1 and 5 in both. */
-static const int ladder[ADAPT_RUNGS] = {-1, 1, 5, 6};
+static const int backfill[ADAPT_RUNGS] = {-1, 1, 5, 6};
 
 void
 adapt_init(struct adapt *a)
@@ -26,7 +26,7 @@ adapt_init(struct adapt *a)
 int
 adapt_level(const struct adapt *a)
 {
-    return ladder[a->rung];
+    return backfill[a->rung];
 }
 
 void

@@ -14,7 +14,7 @@ nth(struct pack *p, unsigned n)
     return &p->job[(p->first + n) % PACK_JOBS];
 }
 
-/* The one that gathers: behind all that were given to the crew. */
+/* The one that gathers: behind all that were given to the workers. */
 static struct pack_job *
 gathering(struct pack *p)
 {
@@ -22,7 +22,7 @@ gathering(struct pack *p)
 }
 
 static void
-run(struct crew_job *job)
+run(struct workers_job *job)
 {
     struct pack_job *j = (struct pack_job *)(void *)job;
 
@@ -31,16 +31,16 @@ run(struct crew_job *job)
         snprintf(j->why, sizeof j->why, "%s", fail_message());
 }
 
-/* ---- the shelf ---- */
+/* ---- the frame cache ---- */
 
 void
-shelf_release(struct shelf *s)
+frame_cache_release(struct frame_cache *s)
 {
-    for (unsigned i = 0; i < SHELF_PLACES; i++) {
+    for (unsigned i = 0; i < FRAME_CACHE_PLACES; i++) {
         free(s->place[i].wal);
         buf_release(&s->place[i].frame);
     }
-    *s = (struct shelf){0};
+    *s = (struct frame_cache){0};
 }
 
 static bool
@@ -49,11 +49,11 @@ same_piece(const struct pack_job *j, timeline_t timeline, lsn_t lsn, size_t n)
     return j->timeline == timeline && j->lsn == lsn && j->n == n;
 }
 
-/* The frame of j's WAL, byte for byte the same WAL, from the shelf into j. */
+/* The frame of j's WAL, byte for byte the same WAL, from the frame cache into j. */
 static bool
-shelf_take(const struct shelf *s, struct pack_job *j)
+frame_cache_take(const struct frame_cache *s, struct pack_job *j)
 {
-    for (unsigned i = 0; i < SHELF_PLACES; i++) {
+    for (unsigned i = 0; i < FRAME_CACHE_PLACES; i++) {
         const struct buf *frame = &s->place[i].frame;
 
         if (!same_piece(j, s->place[i].timeline, s->place[i].lsn, s->place[i].n) ||
@@ -70,9 +70,9 @@ shelf_take(const struct shelf *s, struct pack_job *j)
 
 /* j is done with: its buffers change places with the oldest ones here. */
 static void
-shelf_put(struct shelf *s, struct pack_job *j)
+frame_cache_put(struct frame_cache *s, struct pack_job *j)
 {
-    unsigned at = s->next++ % SHELF_PLACES;
+    unsigned at = s->next++ % FRAME_CACHE_PLACES;
     uint8_t *wal = s->place[at].wal;
     struct buf frame = s->place[at].frame;
 
@@ -93,12 +93,12 @@ shelf_put(struct shelf *s, struct pack_job *j)
     j->frame = frame;
 }
 
-/* Is the same piece on its way to the shelf? */
+/* Is the same piece on its way to the frame cache? */
 static bool
 under_way(const struct pack *p, const struct pack_job *j)
 {
-    for (unsigned i = 0; i < p->shelf->packs; i++) {
-        struct pack *other = p->shelf->pack[i];
+    for (unsigned i = 0; i < p->frame_cache->packs; i++) {
+        struct pack *other = p->frame_cache->pack[i];
 
         for (unsigned n = other->forgotten; other != p && n < other->count; n++)
             if (!nth(other, n)->waits && same_piece(nth(other, n), j->timeline, j->lsn, j->n))
@@ -110,11 +110,11 @@ under_way(const struct pack *p, const struct pack_job *j)
 /* ---- packing ---- */
 
 int
-pack_init(struct pack *p, struct crew *crew, struct shelf *shelf, int compression)
+pack_init(struct pack *p, struct workers *workers, struct frame_cache *frame_cache, int compression)
 {
-    *p = (struct pack){.crew = crew, .shelf = shelf, .compression = compression};
-    if (shelf->packs < SHELF_PACKS)
-        shelf->pack[shelf->packs++] = p;
+    *p = (struct pack){.workers = workers, .frame_cache = frame_cache, .compression = compression};
+    if (frame_cache->packs < FRAME_CACHE_PACKS)
+        frame_cache->pack[frame_cache->packs++] = p;
     adapt_init(&p->adapt);
     for (unsigned i = 0; i < PACK_JOBS; i++) {
         p->job[i].job.run = run;
@@ -130,10 +130,10 @@ pack_release(struct pack *p)
 {
     for (unsigned i = 0; i < p->count; i++)
         if (!nth(p, i)->waits)
-            crew_wait(p->crew, &nth(p, i)->job);
-    for (unsigned i = 0; p->shelf != NULL && i < p->shelf->packs; i++)
-        if (p->shelf->pack[i] == p)
-            p->shelf->pack[i] = p->shelf->pack[--p->shelf->packs];
+            workers_wait(p->workers, &nth(p, i)->job);
+    for (unsigned i = 0; p->frame_cache != NULL && i < p->frame_cache->packs; i++)
+        if (p->frame_cache->pack[i] == p)
+            p->frame_cache->pack[i] = p->frame_cache->pack[--p->frame_cache->packs];
     for (unsigned i = 0; i < PACK_JOBS; i++) {
         free(p->job[i].wal);
         buf_release(&p->job[i].frame);
@@ -178,7 +178,7 @@ level(const struct pack *p)
 static bool
 quick(const struct pack *p, const struct pack_job *j)
 {
-    return j->n <= PACK_AT_ONCE_BYTES || (level(p) <= 1 && p->shelf->packs == 1);
+    return j->n <= PACK_AT_ONCE_BYTES || (level(p) <= 1 && p->frame_cache->packs == 1);
 }
 
 static void
@@ -190,16 +190,16 @@ prepare(struct pack *p, struct pack_job *j)
     p->count++;
 }
 
-/* With others that ship the same WAL: from the shelf, or wait for it, or do it. */
+/* With others that ship the same WAL: from the frame cache, or wait for it, or do it. */
 static void
 settle(struct pack *p, struct pack_job *j)
 {
-    if (shelf_take(p->shelf, j)) {
+    if (frame_cache_take(p->frame_cache, j)) {
         j->waits = false;
-        j->job.done = true; /* the crew never saw it */
+        j->job.done = true; /* the workers never saw it */
     } else if (!under_way(p, j)) {
         j->waits = false;
-        crew_submit(p->crew, &j->job);
+        workers_submit(p->workers, &j->job);
     }
 }
 
@@ -209,9 +209,9 @@ submit(struct pack *p)
     struct pack_job *j = gathering(p);
 
     prepare(p, j);
-    j->waits = p->shelf->packs > 1;
+    j->waits = p->frame_cache->packs > 1;
     if (!j->waits)
-        crew_submit(p->crew, &j->job);
+        workers_submit(p->workers, &j->job);
     else
         settle(p, j);
     gathering(p)->n = 0;
@@ -260,7 +260,7 @@ pack_rest(struct pack *p, bool busy)
     }
     prepare(p, j);
     run(&j->job);
-    j->job.done = true; /* the crew never saw it */
+    j->job.done = true; /* the workers never saw it */
     gathering(p)->n = 0;
 }
 
@@ -275,13 +275,13 @@ pack_collect(struct pack *p, struct sender *s, bool all)
             settle(p, j);
         if (all && j->waits) { /* not for others */
             j->waits = false;
-            crew_submit(p->crew, &j->job);
+            workers_submit(p->workers, &j->job);
         }
         if (j->waits)
             return 0;
         if (all)
-            crew_wait(p->crew, &j->job);
-        else if (!crew_done(p->crew, &j->job))
+            workers_wait(p->workers, &j->job);
+        else if (!workers_done(p->workers, &j->job))
             return 0;
         p->first = (p->first + 1) % PACK_JOBS;
         p->count--;
@@ -297,8 +297,8 @@ pack_collect(struct pack *p, struct sender *s, bool all)
             sender_packed(s, j->timeline, j->lsn, j->n, buf_data(&j->frame), buf_used(&j->frame));
         if (code < 0)
             return code;
-        if (p->shelf->packs > 1 && j->n > PACK_AT_ONCE_BYTES)
-            shelf_put(p->shelf, j);
+        if (p->frame_cache->packs > 1 && j->n > PACK_AT_ONCE_BYTES)
+            frame_cache_put(p->frame_cache, j);
     }
     return 0;
 }

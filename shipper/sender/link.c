@@ -24,7 +24,7 @@
 
 int
 link_init(struct link *l, const char *member, const struct lane_target *target,
-          const struct link_settings *settings, struct crew *crew, struct shelf *shelf,
+          const struct link_settings *settings, struct workers *workers, struct frame_cache *frame_cache,
           const char *conninfo, const char *slot, const char *pgdata, struct codec *codec)
 {
     int code;
@@ -41,7 +41,7 @@ link_init(struct link *l, const char *member, const struct lane_target *target,
     l->source = l->from_server = source_new(conninfo, slot, slot, pgdata);
     if (l->source == NULL)
         return fail(ERR_LOCAL, "out of memory for a link");
-    code = pack_init(&l->pack, crew, shelf, settings->compression);
+    code = pack_init(&l->pack, workers, frame_cache, settings->compression);
     if (code == 0)
         code = lanes_init(&l->lanes, target, l->member, settings->lanes);
     if (code < 0)

@@ -40,20 +40,20 @@ out_of(struct stream *s)
 /* ---- life ---- */
 
 static void
-begin(struct stream *s, struct crew *crew, int64_t now_us)
+begin(struct stream *s, struct workers *workers, int64_t now_us)
 {
     *s = (struct stream){
-        .crew = crew, .local = -1, .heard_us = now_us, .said_us = now_us, .leaving_us = NEVER_US};
+        .workers = workers, .local = -1, .heard_us = now_us, .said_us = now_us, .leaving_us = NEVER_US};
     s->handed.fd = s->handed.in = s->handed.out = -1;
     pace_init(&s->pace, now_us);
 }
 
 int
-stream_dial(struct stream *s, struct crew *crew, const struct lane_target *target, int64_t now_us)
+stream_dial(struct stream *s, struct workers *workers, const struct lane_target *target, int64_t now_us)
 {
     int code;
 
-    begin(s, crew, now_us);
+    begin(s, workers, now_us);
     s->lane = calloc(1, sizeof *s->lane);
     if (s->lane == NULL)
         return fail(ERR_LOCAL, "out of memory for a stream");
@@ -63,9 +63,9 @@ stream_dial(struct stream *s, struct crew *crew, const struct lane_target *targe
 }
 
 int
-stream_adopt(struct stream *s, struct crew *crew, struct handed *handed, int64_t now_us)
+stream_adopt(struct stream *s, struct workers *workers, struct handed *handed, int64_t now_us)
 {
-    begin(s, crew, now_us);
+    begin(s, workers, now_us);
     s->handed = *handed;
     buf_release(&s->handed.output);
     return buf_init(&s->handed.output, OUT_BYTES);
@@ -86,7 +86,7 @@ release_half(struct stream *s, struct half *h)
         struct piece *p = &h->piece[i];
 
         if (p->given)
-            crew_wait(s->crew, &p->job);
+            workers_wait(s->workers, &p->job);
         buf_release(&p->plain);
         buf_release(&p->packed);
     }
@@ -206,7 +206,7 @@ stream_put(struct stream *s, const struct frame *frame)
     return frame_put(out_of(s), frame);
 }
 
-/* ---- pieces, and what the crew does with them ---- */
+/* ---- pieces, and what the workers does with them ---- */
 
 static struct piece *
 head_of(struct half *h)
@@ -227,13 +227,13 @@ all_under_way(const struct half *h)
 }
 
 static struct piece *
-piece_of(struct crew_job *job)
+piece_of(struct workers_job *job)
 {
     return (struct piece *)(void *)((char *)job - offsetof(struct piece, job));
 }
 
 static void
-pack(struct crew_job *job)
+pack(struct workers_job *job)
 {
     struct piece *p = piece_of(job);
     ZSTD_inBuffer in = {.src = buf_data(&p->plain), .size = buf_used(&p->plain)};
@@ -246,7 +246,7 @@ pack(struct crew_job *job)
 }
 
 static void
-unpack(struct crew_job *job)
+unpack(struct workers_job *job)
 {
     struct piece *p = piece_of(job);
     ZSTD_inBuffer in = {.src = buf_data(&p->packed), .size = buf_used(&p->packed)};
@@ -266,9 +266,9 @@ unpack(struct crew_job *job)
     buf_commit(&p->plain, out.pos);
 }
 
-/* The piece at the head, to the crew; a small one behind none is done sooner than handed over. */
+/* The piece at the head, to the workers; a small one behind none is done sooner than handed over. */
 static void
-give(struct stream *s, struct half *h, void (*run)(struct crew_job *job), size_t bytes)
+give(struct stream *s, struct half *h, void (*run)(struct workers_job *job), size_t bytes)
 {
     struct piece *p = head_of(h);
 
@@ -277,7 +277,7 @@ give(struct stream *s, struct half *h, void (*run)(struct crew_job *job), size_t
     h->head++;
     s->more = true;
     if (p->given)
-        crew_submit(s->crew, &p->job);
+        workers_submit(s->workers, &p->job);
     else
         run(&p->job);
 }
@@ -288,7 +288,7 @@ finished(struct stream *s, struct half *h)
 {
     struct piece *p = tail_of(h);
 
-    if (h->head == h->tail || (p->given && !crew_done(s->crew, &p->job)))
+    if (h->head == h->tail || (p->given && !workers_done(s->workers, &p->job)))
         return NULL;
     p->given = false;
     return p;
@@ -417,7 +417,7 @@ run_up(struct stream *s, int64_t now_us)
     }
     read_local(s);
     p = head_of(h);
-    /* at once when the crew has nothing to do, else a full one */
+    /* at once when the workers has nothing to do, else a full one */
     if (code == 0 && !all_under_way(h) && buf_used(&p->plain) > 0 &&
         (h->head == h->tail || buf_room(&p->plain) < READ_MIN_BYTES))
         give(s, h, pack, buf_used(&p->plain));

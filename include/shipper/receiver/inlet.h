@@ -33,7 +33,7 @@ struct session; /* inlet.c */
 
 struct inlet {
     int fd; /* listening */
-    char path[LOCAL_PATH_SIZE];
+    char path[UNIX_SOCKET_PATH_SIZE];
     struct session *session[INLET_SESSIONS_MAX];
     bool full;            /* the last one that came found no place */
     struct session *live; /* the lane that answers for the session; NULL: none */

@@ -74,8 +74,8 @@ struct relay_client; /* relay.c */
 
 struct relay {
     int fd; /* listening, -1 when closed */
-    char path[LOCAL_PATH_SIZE];
-    char offer[LOCAL_PATH_SIZE];
+    char path[UNIX_SOCKET_PATH_SIZE];
+    char offer[UNIX_SOCKET_PATH_SIZE];
     bool offered;
     struct supply supply;
     unsigned guests; /* places of theirs */

@@ -34,7 +34,7 @@ struct adapt_facts {
 enum adapt_limit { ADAPT_LINE, ADAPT_PACKING, ADAPT_OTHER, ADAPT_MIXED };
 
 struct adapt {
-    unsigned rung, before;      /* place on the ladder; where it was before the last step */
+    unsigned rung, before;      /* place on the backfill; where it was before the last step */
     double rate, rate_before;   /* WAL bytes a microsecond on this rung; before the step */
     double ratio, ratio_before; /* WAL bytes per wire byte */
     struct {

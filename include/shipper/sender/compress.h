@@ -1,10 +1,10 @@
 /*
- * pack: WAL of a source into WAL frames, compressed by a crew while the loop goes on.
+ * pack: WAL of a source into WAL frames, compressed by a workers while the loop goes on.
  *
  * Small pieces are gathered while the lanes are busy, and packed at once, in the loop, when they
  * are not. Frames come out in the order of their WAL; none goes over a place where FRAME_WAL_MAX
  * divides the LSN, so that all links cut at the same ones. Links that ship the same WAL share a
- * shelf: what one of them packed a moment ago, and its bytes are the same, the others take as it
+ * frame cache: what one of them packed a moment ago, and its bytes are the same, the others take as it
  * is.
  */
 #ifndef SHIPPER_SENDER_COMPRESS_H
@@ -20,29 +20,29 @@
 #define COMPRESSION_AUTO   100         /* instead of a level */
 #define PACK_AT_ONCE_BYTES (16u << 10) /* at any level; more at a fast one */
 
-#define SHELF_PLACES 96
-#define SHELF_PACKS  16
+#define FRAME_CACHE_PLACES 96
+#define FRAME_CACHE_PACKS  16
 
 struct pack;
 
 /* Frames that were packed lately. */
-struct shelf {
+struct frame_cache {
     struct {
         timeline_t timeline;
         lsn_t lsn;
         size_t n; /* 0: an empty place */
         uint8_t *wal;
         struct buf frame;
-    } place[SHELF_PLACES];
+    } place[FRAME_CACHE_PLACES];
     unsigned next;
-    struct pack *pack[SHELF_PACKS]; /* that share it; with one alone it stays empty */
+    struct pack *pack[FRAME_CACHE_PACKS]; /* that share it; with one alone it stays empty */
     unsigned packs;
 };
 
-void shelf_release(struct shelf *s); /* accepts a zeroed struct */
+void frame_cache_release(struct frame_cache *s); /* accepts a zeroed struct */
 
 struct pack_job {
-    struct crew_job job; /* first */
+    struct workers_job job; /* first */
     uint8_t *wal;        /* FRAME_WAL_MAX */
     struct buf frame;
     struct codec codec;
@@ -55,9 +55,9 @@ struct pack_job {
 };
 
 struct pack {
-    struct crew *crew;              /* borrowed */
-    struct shelf *shelf;            /* borrowed */
-    struct pack_job job[PACK_JOBS]; /* a ring: `count` from `first` on are given to the crew */
+    struct workers *workers;              /* borrowed */
+    struct frame_cache *frame_cache;            /* borrowed */
+    struct pack_job job[PACK_JOBS]; /* a ring: `count` from `first` on are given to the workers */
     unsigned first, count;
     unsigned forgotten; /* of these, so many are of a session that is over */
     int compression;    /* zstd level, CODEC_NONE, COMPRESSION_AUTO */
@@ -65,7 +65,7 @@ struct pack {
     uint64_t wal_out, wire_out; /* packed so far: bytes of WAL, of frames */
 };
 
-int pack_init(struct pack *p, struct crew *crew, struct shelf *shelf, int compression);
+int pack_init(struct pack *p, struct workers *workers, struct frame_cache *frame_cache, int compression);
 void pack_release(struct pack *p); /* waits for its jobs */
 void pack_reset(struct pack *p);   /* the session is over: what is in here is dropped */
 

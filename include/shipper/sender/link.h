@@ -65,7 +65,7 @@ struct link_settings {
     struct rate_plan rate_limit;
 };
 
-/* Where WAL may be beside the server: the outbox, and what the ladder got of a gap. */
+/* Where WAL may be beside the server: the outbox, and what the backfill got of a gap. */
 enum link_store_kind { LINK_OUTBOX, LINK_GAP, LINK_STORES };
 
 struct link_store {
@@ -124,7 +124,7 @@ struct link {
 /* All strings borrowed for life; conninfo is the server to stream from, slot also its
  * application_name */
 int link_init(struct link *l, const char *member, const struct lane_target *target,
-              const struct link_settings *settings, struct crew *crew, struct shelf *shelf,
+              const struct link_settings *settings, struct workers *workers, struct frame_cache *frame_cache,
               const char *conninfo, const char *slot, const char *pgdata, struct codec *codec);
 /*
  * WAL that the server may have no longer, with a relay at conninfo: the link ships from there while

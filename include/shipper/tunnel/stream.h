@@ -5,7 +5,7 @@
  * What is read from the local socket becomes DATA frames (frame.h), at once: nothing waits for more
  * to come. A full connection stops the reading, a client that does not read stops the connection.
  * WAL is on other connections, and pace.h keeps it from waiting behind the stream on the line.
- * Large pieces are compressed and decoded by a crew of the caller's.
+ * Large pieces are compressed and decoded by a workers of the caller's.
  *
  * The end: a local socket that closes is followed by what was read from it and GOODBYE; the far
  * side delivers that, closes its own, and hangs up. Without GOODBYE the stream broke: the local
@@ -25,10 +25,10 @@
 
 #define STREAM_PIECES 4
 
-/* What goes to the crew at once. */
+/* What goes to the workers at once. */
 struct piece {
-    struct crew_job job;
-    bool given; /* to the crew, and not taken back */
+    struct workers_job job;
+    bool given; /* to the workers, and not taken back */
     int code;   /* of the job */
     void *zstd; /* the direction's ZSTD_CCtx or ZSTD_DCtx */
     struct buf plain, packed;
@@ -44,7 +44,7 @@ struct half {
 };
 
 struct stream {
-    struct crew *crew;    /* borrowed */
+    struct workers *workers;    /* borrowed */
     struct lane *lane;    /* dialled; NULL: handed */
     struct handed handed; /* accepted */
     int local;            /* owned; -1: not there yet, or no more */
@@ -61,9 +61,9 @@ struct stream {
 
 /* Both begin a stream in zeroed memory; stream_release ends it in any state. The handed
  * descriptors and buffers are the stream's from here on, also after an error. */
-int stream_dial(struct stream *s, struct crew *crew, const struct lane_target *target,
+int stream_dial(struct stream *s, struct workers *workers, const struct lane_target *target,
                 int64_t now_us);
-int stream_adopt(struct stream *s, struct crew *crew, struct handed *handed, int64_t now_us);
+int stream_adopt(struct stream *s, struct workers *workers, struct handed *handed, int64_t now_us);
 void stream_release(struct stream *s);
 
 /* Hang up, and say whether stream_release would not wait: getaddrinfo cannot be interrupted. */

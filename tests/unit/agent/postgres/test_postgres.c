@@ -277,7 +277,7 @@ test_postgres_stirs_what_lies_in_memory(void **state)
     (void)state;
     server_sql(&primary, "begin; select pg_logical_emit_message(false, 'test', 'x'); rollback");
     end = next_sample(p)->insert;
-    postgres_stir(p);
+    postgres_force_flush(p);
     while (next_sample(p)->flush < end)
         assert_true(clock_us() < until_us);
     assert_int_equal(postgres_state(p), POSTGRES_UP);

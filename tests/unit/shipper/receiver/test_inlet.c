@@ -160,7 +160,7 @@ connect_line(struct line *l)
                        .msg_controllen = sizeof control.bytes};
 
     assert_int_equal(pipe2(in, O_CLOEXEC | O_NONBLOCK) | pipe2(out, O_CLOEXEC | O_NONBLOCK), 0);
-    assert_int_equal(local_connect(inlet.path, &l->fd), 0);
+    assert_int_equal(unix_socket_connect(inlet.path, &l->fd), 0);
     control.header = (struct cmsghdr){
         .cmsg_len = CMSG_LEN(sizeof(int) * 2), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
     memcpy(CMSG_DATA(&control.header), (int[]){in[0], out[1]}, sizeof(int) * 2);

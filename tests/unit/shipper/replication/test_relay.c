@@ -227,7 +227,7 @@ take_over(int from)
 static int
 start_dialler(const char *cwd)
 {
-    char path[LOCAL_PATH_SIZE];
+    char path[UNIX_SOCKET_PATH_SIZE];
     int pair[2], fd;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)

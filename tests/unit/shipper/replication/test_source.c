@@ -697,7 +697,7 @@ ask_other_make(const char *slot)
 
     assert_non_null(mkdtemp(directory));
     snprintf(path, sizeof path, "%s/.s.PGSQL.5432", directory);
-    assert_int_equal(local_listen(path, 1, &listening), 0);
+    assert_int_equal(unix_socket_listen(path, 1, &listening), 0);
     assert_int_equal(fcntl(listening, F_SETFL, 0), 0);
     assert_int_equal(pthread_create(&thread, NULL, serve, &listening), 0);
     snprintf(large.conninfo, sizeof large.conninfo, "host=%s port=5432 user=nobody", directory);

@@ -1,4 +1,4 @@
-/* pack and crew: whatever pieces WAL comes in, it leaves whole, in order, and cut where walsender
+/* pack and workers: whatever pieces WAL comes in, it leaves whole, in order, and cut where walsender
  * would cut it. */
 #include "unit/unit.h"
 
@@ -11,8 +11,8 @@
 #define START UINT64_C(0x3000000)
 #define TOTAL (6u << 20)
 
-static struct crew crew;
-static struct shelf shelf;
+static struct workers workers;
+static struct frame_cache frame_cache;
 static struct pack pack;
 static struct sender sender;
 static struct codec codec;
@@ -25,8 +25,8 @@ make(void **state)
     struct hello hello = {.history = ""};
 
     (void)state;
-    assert_int_equal(crew_init(&crew, 0), 0);
-    assert_int_equal(pack_init(&pack, &crew, &shelf, COMPRESSION_AUTO), 0);
+    assert_int_equal(workers_init(&workers, 0), 0);
+    assert_int_equal(pack_init(&pack, &workers, &frame_cache, COMPRESSION_AUTO), 0);
     assert_int_equal(buf_init(&out, 1u << 20), 0);
     sender_init(&sender, &codec);
     assert_int_equal(sender_open(&sender, &out, &hello, 0), 0);
@@ -41,8 +41,8 @@ drop(void **state)
     (void)state;
     sender_close(&sender);
     pack_release(&pack);
-    crew_release(&crew);
-    shelf_release(&shelf);
+    workers_release(&workers);
+    frame_cache_release(&frame_cache);
     codec_release(&codec);
     buf_release(&out);
     return 0;
@@ -225,7 +225,7 @@ test_pack_shares_what_is_the_same(void **state)
     struct frame f;
 
     (void)state;
-    assert_int_equal(pack_init(&other, &crew, &shelf, 9), 0);
+    assert_int_equal(pack_init(&other, &workers, &frame_cache, 9), 0);
     assert_int_equal(buf_init(&other_out, 1u << 20), 0);
     sender_init(&other_sender, &codec);
     assert_int_equal(sender_open(&other_sender, &other_out, &hello, 0), 0);

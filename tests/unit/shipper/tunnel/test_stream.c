@@ -16,7 +16,7 @@
 
 #define BIG (6u << 20)
 
-static struct crew crew;
+static struct workers workers;
 static struct stream stream[2];
 static int client[2]; /* the far ends of the local sockets; -1 */
 static int line[2];   /* what stream 0 hears from and says to, by hand, when there is no stream 1 */
@@ -30,7 +30,7 @@ begin(struct stream *s, int in, int out)
     struct handed h = {.fd = -1, .in = in, .out = out, .from = "dc2-a"};
 
     assert_int_equal(buf_init(&h.input, INLET_IN_BYTES), 0);
-    assert_int_equal(stream_adopt(s, &crew, &h, clock_us()), 0);
+    assert_int_equal(stream_adopt(s, &workers, &h, clock_us()), 0);
     assert_int_equal(stream_open(s), 0);
 }
 
@@ -51,7 +51,7 @@ make(void **state)
 
     (void)state;
     signal(SIGPIPE, SIG_IGN);
-    assert_int_equal(crew_init(&crew, 1), 0);
+    assert_int_equal(workers_init(&workers, 1), 0);
     assert_int_equal(pipe2(there, O_NONBLOCK), 0);
     assert_int_equal(pipe2(back, O_NONBLOCK), 0);
     line[0] = line[1] = -1;
@@ -85,7 +85,7 @@ drop(void **state)
         if (line[i] >= 0)
             close(line[i]);
     }
-    crew_release(&crew);
+    workers_release(&workers);
     return 0;
 }
 
@@ -98,14 +98,14 @@ turn(void)
 
     loop_begin(&loop);
     loop_due(&loop, clock_us() + 20 * MILLISECOND_US);
-    loop_watch(&loop, crew_fd(&crew), POLLIN);
+    loop_watch(&loop, workers_fd(&workers), POLLIN);
     for (int i = 0; i < 2; i++)
         if (!over[i] && stream[i].open)
             stream_watch(&stream[i], &loop);
     assert_int_equal(loop_wait(&loop), 0);
     now_us = clock_us();
-    if (loop_ready(&loop, crew_fd(&crew)) != 0)
-        crew_clear(&crew);
+    if (loop_ready(&loop, workers_fd(&workers)) != 0)
+        workers_clear(&workers);
     for (int i = 0; i < 2; i++) {
         if (over[i] || !stream[i].open)
             continue;

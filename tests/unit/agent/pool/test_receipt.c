@@ -2,7 +2,7 @@
 #include "unit/unit.h"
 
 #include "base/fail.h"
-#include "pool/loss_report.h"
+#include "pool/receipt.h"
 
 #include <stdio.h>
 #include <stdlib.h>
