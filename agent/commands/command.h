@@ -12,8 +12,8 @@
 
 struct options {
     const char *config_file, *member, *from, *reason; /* NULL: not given */
-    const char *timeout;                     /* as written: a duration */
-    const char *rate, *map;                  /* of seed; NULL: not given */
+    const char *timeout;                              /* as written: a duration */
+    const char *rate, *map;                           /* of seed; NULL: not given */
     bool json, yes, dry_run, force, watch, applied, replace, discard, pool, local, no_tunnel;
     bool kept;   /* no option: what only the data here has is in escrow, a rejoin calls seed */
     int watch_s; /* interval of --watch; default 1 */

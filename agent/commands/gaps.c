@@ -1,7 +1,7 @@
 /*
- * gaps: `walferry gaps`, the open gaps as this host's agent has them, what each rung of the backfill
- * answered, and what the next step costs; `fill` asks every rung again, with --yes for more than
- * fetch_limit, too; `give-up` says that nothing is to be got any more, and why.
+ * gaps: `walferry gaps`, the open gaps as this host's agent has them, what each rung of the
+ * backfill answered, and what the next step costs; `fill` asks every rung again, with --yes for
+ * more than fetch_limit, too; `give-up` says that nothing is to be got any more, and why.
  *
  * Without the agent it shows what is on disk. Exit 0: there is none, or it was done; 1: there is
  * one, or the agent refused.

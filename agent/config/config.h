@@ -36,10 +36,10 @@ struct member {
     char name[MEMBER_NAME_SIZE];
     char site[MEMBER_NAME_SIZE];
     struct lane_target
-        target;         /* from ssh, host_key, known_hosts; identity is config_self's to fill */
+        target; /* from ssh, host_key, known_hosts; identity is config_self's to fill */
     struct lane_target tunnel_target; /* the same, with the key for tunnels; config_self's */
-    char identity[256]; /* this member's own private key, for dialing out */
-    char tunnel_identity[256]; /* ... for tunnels to PostgreSQL and relays; "": identity */
+    char identity[256];               /* this member's own private key, for dialing out */
+    char tunnel_identity[256];        /* ... for tunnels to PostgreSQL and relays; "": identity */
     char postgres[256]; /* conninfo, name='value' ...: host is a socket directory or a numeric
                            address */
     char pgdata[256];
@@ -54,9 +54,9 @@ struct member {
     struct http_place http; /* host "" : nothing is served */
     char http_names[256]; /* by which it may be asked, besides addresses; commas and spaces between
                            */
-    int nice;               /* of the agent: 0 to 19 */
-    cpu_set_t cpus;         /* that the agent may use; none set: all */
-    int line;               /* of its section, for messages */
+    int nice;             /* of the agent: 0 to 19 */
+    cpu_set_t cpus;       /* that the agent may use; none set: all */
+    int line;             /* of its section, for messages */
     char fetch_command[256]; /* a segment of the WAL archive; "": there is none */
 };
 
@@ -77,8 +77,8 @@ struct config {
     uint64_t slot_retain_max_bytes, outbox_max_bytes;
     struct reserve pg_wal_reserve;
     bool on_full_hold;
-    int64_t feedback_keep_us; /* a standby away for longer holds back no vacuum */
-    char event_command[256]; /* absolute; "" : none */
+    int64_t feedback_keep_us;   /* a standby away for longer holds back no vacuum */
+    char event_command[256];    /* absolute; "" : none */
     uint64_t fetch_limit_bytes; /* of a gap, got without asking; default 16 GB */
     unsigned relay_guests;      /* places; default 8 */
     int event_command_line;

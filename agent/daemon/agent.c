@@ -1124,8 +1124,9 @@ open_links(struct agent *a)
         if (m == a->self || strcmp(m->site, a->self->site) == 0)
             continue;
         config_slot_name(a->slot_name[count], m->name);
-        code = link_init(&a->link[count], m->name, &m->target, &a->shipping, &a->workers, &a->frame_cache,
-                         a->conninfo, a->slot_name[count], a->self->pgdata, a->codec);
+        code =
+            link_init(&a->link[count], m->name, &m->target, &a->shipping, &a->workers,
+                      &a->frame_cache, a->conninfo, a->slot_name[count], a->self->pgdata, a->codec);
         if (code == 0)
             code = link_store(&a->link[count], LINK_OUTBOX, &a->outbox.spool, a->outbox.conninfo);
         if (code == 0)

@@ -53,12 +53,13 @@ job_open(struct job *j, const char *name, const struct config *config, const str
         return fail_sys(ERR_LOCAL, "cannot open the spool %s", self->spool);
     if (durable_lock(j->dir, HOLD_LOCK_FILE, &j->lock) == 0)
         return 0;
-    return errno == EWOULDBLOCK ? fail(ERR_LOCAL,
-                                       "another long command runs on %s (it holds %s/" HOLD_LOCK_FILE
-                                       "): wait until it ends",
-                                       self->name, self->spool)
-                                : fail_file(ERR_LOCAL, j->dir, HOLD_LOCK_FILE,
-                                            "cannot lock %s/" HOLD_LOCK_FILE, self->spool);
+    return errno == EWOULDBLOCK
+               ? fail(ERR_LOCAL,
+                      "another long command runs on %s (it holds %s/" HOLD_LOCK_FILE
+                      "): wait until it ends",
+                      self->name, self->spool)
+               : fail_file(ERR_LOCAL, j->dir, HOLD_LOCK_FILE, "cannot lock %s/" HOLD_LOCK_FILE,
+                           self->spool);
 }
 
 void

@@ -13,8 +13,9 @@
  * LOSSES_LISTED_MAX are listed one by one, the oldest; all are in the count and in "tables". Behind
  * them those that were prepared and wait, with "prepared_at" and "gid" instead of "committed".
  *
- * Nothing is changed in the data directory, and its server may run: the files are read through links
- * in a folder of the spool, where WAL from before the fork that is not here any more is fetched to.
+ * Nothing is changed in the data directory, and its server may run: the files are read through
+ * links in a folder of the spool, where WAL from before the fork that is not here any more is
+ * fetched to.
  */
 #ifndef AGENT_JOBS_LOSSES_H
 #define AGENT_JOBS_LOSSES_H

@@ -164,8 +164,8 @@ judge_age(const struct agent *a, struct event_condition *c, const char *what, bo
     char age[32], limit[32];
 
     if (!known)
-        age_us =
-            now_us - (a->conditions.role_changed_us != 0 ? a->conditions.role_changed_us : a->started_us);
+        age_us = now_us - (a->conditions.role_changed_us != 0 ? a->conditions.role_changed_us
+                                                              : a->started_us);
     if (age_us < limit_us)
         return;
     text_duration(limit, sizeof limit, limit_us);
@@ -376,8 +376,8 @@ conditions_open(struct agent *a)
         log_warning("cannot read %s/%s: %s; the history of events begins anew", a->spool.path,
                     EVENT_FILE, strerror(errno));
     free(text);
-    return event_command_init(&a->conditions.event_command, a->config->event_command, a->config->name, a->self->name,
-                       a->self->site);
+    return event_command_init(&a->conditions.event_command, a->config->event_command,
+                              a->config->name, a->self->name, a->self->site);
 }
 
 static void

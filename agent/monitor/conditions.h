@@ -52,7 +52,8 @@ void conditions_look(struct agent *a, int64_t now_us, int64_t wall_us);
 bool conditions_save(struct agent *a, struct worker *worker);
 
 /* The state of shipping, of link i on a primary, of what comes in on a standby. */
-void conditions_link(const struct agent *a, size_t i, int64_t now_us, struct shipping *ret_shipping);
+void conditions_link(const struct agent *a, size_t i, int64_t now_us,
+                     struct shipping *ret_shipping);
 void conditions_receiving(const struct agent *a, int64_t now_us, struct shipping *ret_shipping);
 
 /* WAL that the slot of link i keeps on the primary. False: there is no slot, or none is known. */

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 int
-event_command_init(struct event_command *r, const char *command, const char *pool, const char *member,
-            const char *site)
+event_command_init(struct event_command *r, const char *command, const char *pool,
+                   const char *member, const char *site)
 {
     *r = (struct event_command){
         .command = command, .stop_fd = -1, .pool = pool, .member = member, .site = site};
@@ -45,7 +45,8 @@ static void
 job_command(void *context)
 {
     struct event_command_job *j = context;
-    char *argv[] = {(char *)(uintptr_t)j->command, NULL}, *environment[EVENT_COMMAND_FACTS + 1] = {NULL};
+    char *argv[] = {(char *)(uintptr_t)j->command, NULL},
+         *environment[EVENT_COMMAND_FACTS + 1] = {NULL};
 
     for (size_t i = 0; i < EVENT_COMMAND_FACTS; i++)
         environment[i] = j->fact[i];
@@ -116,8 +117,9 @@ event_command_run(struct event_command *r)
         say_result(&r->job);
     if (r->count == 0 || worker_busy(&r->worker))
         return;
-    r->job = (struct event_command_job){.command = r->command,
-                                 .spawn = {.stop_fd = r->stop_fd, .limit_us = EVENT_COMMAND_LIMIT_US}};
+    r->job = (struct event_command_job){
+        .command = r->command,
+        .spawn = {.stop_fd = r->stop_fd, .limit_us = EVENT_COMMAND_LIMIT_US}};
     put_facts(r, &r->queue[0].entry, r->queue[0].role, &r->job);
     r->count--;
     memmove(r->queue, r->queue + 1, r->count * sizeof r->queue[0]);

@@ -7,8 +7,8 @@
  *
  * The command gets the facts in its environment and nothing else (WALFERRY_EVENT_*, _POOL, _MEMBER,
  * _SITE, _ROLE, PATH); its standard input is /dev/null, its output goes to the agent's log. After
- * EVENT_COMMAND_LIMIT_US its process group is killed. EVENT_COMMAND_QUEUE_MAX wait at most; one more is left out
- * and said to be.
+ * EVENT_COMMAND_LIMIT_US its process group is killed. EVENT_COMMAND_QUEUE_MAX wait at most; one
+ * more is left out and said to be.
  */
 #ifndef AGENT_MONITOR_EVENT_COMMAND_H
 #define AGENT_MONITOR_EVENT_COMMAND_H
@@ -45,9 +45,10 @@ struct event_command {
 };
 
 /* Names are borrowed for life. 0 or ERR_LOCAL; nothing is opened when there is no command. */
-int event_command_init(struct event_command *r, const char *command, const char *pool, const char *member,
-                const char *site);
-void event_command_release(struct event_command *r); /* ends the one that runs; accepts a zeroed struct */
+int event_command_init(struct event_command *r, const char *command, const char *pool,
+                       const char *member, const char *site);
+void event_command_release(
+    struct event_command *r); /* ends the one that runs; accepts a zeroed struct */
 
 void event_command_put(struct event_command *r, const struct event_entry *entry, const char *role);
 void event_command_watch(const struct event_command *r, struct loop *l);

@@ -12,20 +12,20 @@
  *   ... and when "exact" is true or "why_not_exact" says why it is not: "timeline", "fork", "end",
  *   "escrow", and what losses.h lists
  */
-#ifndef AGENT_POOL_LOSS_REPORT_H
-#define AGENT_POOL_LOSS_REPORT_H
+#ifndef AGENT_POOL_RECEIPT_H
+#define AGENT_POOL_RECEIPT_H
 
 #include <jansson.h>
 #include <stdint.h>
 
-#define RECEIPTS_MAX      64           /* that are shown: the newest */
-#define RECEIPT_FAR_BYTES (128u << 10) /* of lists that an agent tells a command on another host   \
-                                        */
+#define RECEIPTS_MAX 64 /* that are shown: the newest */
+/* of lists that an agent tells a command on another host */
+#define RECEIPT_FAR_BYTES (128u << 10)
 
 int receipt_save(const char *spool, const json_t *receipt); /* ERR_LOCAL */
 
-/* All of them, by epoch and time, oldest first: a new array, empty if there is none. Lists of list_bytes
- * together are in it, the newest first; a longer one stays out. ERR_LOCAL. */
+/* All of them, by epoch and time, oldest first: a new array, empty if there is none. Lists of
+ * list_bytes together are in it, the newest first; a longer one stays out. ERR_LOCAL. */
 int receipt_load(const char *spool, uint64_t list_bytes, json_t **ret_receipts);
 
 /* The "tables" of one, a line each to standard output: "    chat.public.message: 2 inserted". */

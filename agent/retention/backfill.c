@@ -38,7 +38,7 @@ save(struct agent *a)
 
 struct gap *
 backfill_open_gap(struct agent *a, const char *member, timeline_t timeline, lsn_t start, lsn_t end,
-                const char *why)
+                  const char *why)
 {
     struct gap *gap = gap_open(&a->gaps, member, timeline, start, end, why, clock_wall_us());
     char bytes[24];
@@ -63,9 +63,9 @@ backfill_slot_gone(struct agent *a, size_t i)
     if (!far->far_known || far->far.flushed == LSN_UNKNOWN || s == NULL)
         return;
     gap = backfill_open_gap(a, a->link[i].member, a->pool.timeline,
-                          segment_start(far->far.flushed, segment_bytes),
-                          segment_start(s->redo, segment_bytes),
-                          "its slot was gone, until it was made anew nothing held this WAL");
+                            segment_start(far->far.flushed, segment_bytes),
+                            segment_start(s->redo, segment_bytes),
+                            "its slot was gone, until it was made anew nothing held this WAL");
     if (gap != NULL)
         snprintf(gap->doing, sizeof gap->doing, "shipped from pg_wal, as far as that still has it");
 }
@@ -110,7 +110,8 @@ static void answer(struct agent *a, size_t i, enum rung rung, const char *format
 static void
 answer(struct agent *a, size_t i, enum rung rung, const char *format, ...)
 {
-    char *said = a->backfill.climb[i].answer[rung], raw[BACKFILL_ANSWER_MAX], text[BACKFILL_ANSWER_MAX];
+    char *said = a->backfill.climb[i].answer[rung], raw[BACKFILL_ANSWER_MAX],
+         text[BACKFILL_ANSWER_MAX];
     va_list args;
 
     va_start(args, format);
@@ -742,7 +743,7 @@ look_at_hole(struct agent *a, size_t i, int64_t now_us)
     }
     if (gap == NULL || gap->start > l->hole.start || gap->end < oldest)
         gap = backfill_open_gap(a, l->member, l->hole.timeline, l->hole.start, oldest,
-                              l->source_reason);
+                                l->source_reason);
     begin_climb(a, i, gap, oldest, now_us);
     tell(a, i, gap);
 }

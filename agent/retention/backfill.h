@@ -42,9 +42,9 @@ struct backfill {
     bool busy;   /* a gap is being filled: the one of this link, at this rung */
     size_t link; /* also whose WAL is in the store */
     enum rung rung;
-    lsn_t until;                      /* where pg_wal begins: what lies before is to be got */
-    lsn_t climbed_from;               /* what came since then is worth another climb */
-    size_t member;                    /* RUNG_SPOOLS: of the config, asked now */
+    lsn_t until;                        /* where pg_wal begins: what lies before is to be got */
+    lsn_t climbed_from;                 /* what came since then is worth another climb */
+    size_t member;                      /* RUNG_SPOOLS: of the config, asked now */
     char refusals[BACKFILL_ANSWER_MAX]; /* RUNG_SPOOLS: of the members asked so far */
     struct outbox store;
     struct proof proof;    /* of what archive and spools give, before the store has it */
@@ -68,7 +68,7 @@ void backfill_keep(struct agent *a, int64_t now_us); /* once a second */
 /* Name a gap: on disk and in the log before this returns. NULL: the range is empty. A list that
  * cannot be written is logged, and written at the next change. */
 struct gap *backfill_open_gap(struct agent *a, const char *member, timeline_t timeline, lsn_t start,
-                            lsn_t end, const char *why);
+                              lsn_t end, const char *why);
 
 /* The slot of link i was gone: what the far side has not yet is in pg_wal, and up to the last
  * checkpoint, where the new one begins, nothing holds it. */

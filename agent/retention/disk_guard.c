@@ -19,8 +19,8 @@
 #define NOW_US          (180 * SECOND_US) /* ... a checkpoint still fits in: let a slot go */
 #define WORTH_US        (180 * SECOND_US) /* what that gives has to last */
 #define WORTH_SEGMENTS  2
-#define YOUNG_US        (5 * SECOND_US) /* a link whose rate nobody knows yet */
-#define LAST_SEGMENTS   4               /* as good as full */
+#define YOUNG_US        (5 * SECOND_US)  /* a link whose rate nobody knows yet */
+#define LAST_SEGMENTS   4                /* as good as full */
 #define RELEASE_US      (5 * SECOND_US)  /* between two slots: what the first one freed shows */
 #define CHECKPOINT_US   (30 * SECOND_US) /* only a checkpoint removes WAL */
 #define ARCHIVE_US      (5 * SECOND_US)  /* between two looks at what waits for archive_command */
@@ -99,8 +99,8 @@ judge(const struct disk_guard_facts *f, const struct disk_guard_limits *l)
 }
 
 bool
-disk_guard_step(struct disk_guard *g, const struct disk_guard_facts *f, const struct disk_guard_limits *l,
-           int64_t now_us)
+disk_guard_step(struct disk_guard *g, const struct disk_guard_facts *f,
+                const struct disk_guard_limits *l, int64_t now_us)
 {
     enum disk_guard_step asked = judge(f, l), next = g->step;
 
@@ -545,7 +545,7 @@ release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     from = lost_from(a, worst);
     end = segment_start(s->redo, segment_bytes);
     if (from < end && (backfill_open_gap(a, member_of(a, worst->name), timeline_at(a, from), from,
-                                       end, RELEASE_WHY) == NULL ||
+                                         end, RELEASE_WHY) == NULL ||
                        gaps_save(&a->gaps, a->spool.dir) < 0))
         return; /* not without its record */
     if (!postgres_ask(a->postgres, POSTGRES_DROP_SLOT, worst->name))
@@ -778,8 +778,8 @@ disk_guard_run(struct agent *a, int64_t now_us)
     struct disk_guard *g = &a->guard;
     const struct postgres_sample *s = postgres_sample(a->postgres);
     struct disk_guard_limits limits = {.retain_max_bytes = a->config->slot_retain_max_bytes,
-                                  .reserve = a->config->pg_wal_reserve,
-                                  .hold = a->config->on_full_hold};
+                                       .reserve = a->config->pg_wal_reserve,
+                                       .hold = a->config->on_full_hold};
     bool up = postgres_state(a->postgres) == POSTGRES_UP;
     enum disk_guard_step before = g->step;
 

@@ -96,9 +96,10 @@ struct disk_guard {
 };
 
 /* True when the step is another one now. Pure. */
-bool disk_guard_step(struct disk_guard *g, const struct disk_guard_facts *f, const struct disk_guard_limits *l,
-                int64_t now_us);
-bool disk_guard_releases(const struct disk_guard *g); /* a slot may be let go: not when room is there again */
+bool disk_guard_step(struct disk_guard *g, const struct disk_guard_facts *f,
+                     const struct disk_guard_limits *l, int64_t now_us);
+bool disk_guard_releases(
+    const struct disk_guard *g); /* a slot may be let go: not when room is there again */
 const char *disk_guard_name(enum disk_guard_step step);
 
 /* The agent's settings of shipping are other ones: to the links, as this step has it. */

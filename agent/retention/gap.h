@@ -74,7 +74,7 @@ struct gap *gap_behind(struct gaps *g, const char *member, lsn_t lsn);
  * closed; *ret_changed when anything did change. */
 size_t gaps_reach(struct gaps *g, const char *member, lsn_t lsn, bool *ret_changed);
 
-bool gap_reason_fits(const char *reason); /* UTF-8, and not longer than a gap can keep */
+bool gap_reason_fits(const char *reason);         /* UTF-8, and not longer than a gap can keep */
 const char *gap_state_name(enum gap_state state); /* "delayed", "in flight", "lost", "given up" */
 json_t *gap_json(const struct gap *gap, uint32_t segment_bytes); /* for status: a new reference */
 

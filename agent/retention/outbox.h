@@ -31,7 +31,7 @@ struct outbox {
     char run[96], conninfo[192];
     uint64_t bytes_max;
     struct reserve reserve;
-    struct spool spool; /* empty, too, while it cannot be opened */
+    struct spool spool;  /* empty, too, while it cannot be opened */
     struct proof *proof; /* borrowed; what comes passes it. NULL: it is the server's own */
     struct relay relay;
     struct worker flusher, pruner;

@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 int
-validate_service_init(struct validate_service *e, const struct config *config, const struct member *self)
+validate_service_init(struct validate_service *e, const struct config *config,
+                      const struct member *self)
 {
     *e = (struct validate_service){.job = calloc(1, sizeof *e->job), .stop_fd = -1};
     if (e->job == NULL)

@@ -1,11 +1,11 @@
 /*
- * validate's service: `walferry validate --local --json` on this host, for those who ask over the control
- * socket, from here or from afar.
+ * validate's service: `walferry validate --local --json` on this host, for those who ask over the
+ * control socket, from here or from afar.
  *
  * It looks at files, keys, disks and databases, which blocks: so it is a process of its own,
- * started by a worker thread (posix_spawn, as in event_command.h) that reads what it prints, at most
- * VALIDATE_SERVICE_BYTES_MAX, and kills it after VALIDATE_SERVICE_LIMIT_US. One at a time: who asks meanwhile gets
- * the same answer.
+ * started by a worker thread (posix_spawn, as in event_command.h) that reads what it prints, at
+ * most VALIDATE_SERVICE_BYTES_MAX, and kills it after VALIDATE_SERVICE_LIMIT_US. One at a time: who
+ * asks meanwhile gets the same answer.
  */
 #ifndef AGENT_VALIDATE_SERVICE_H
 #define AGENT_VALIDATE_SERVICE_H
@@ -39,11 +39,14 @@ struct validate_service {
     size_t clients;
 };
 
-int validate_service_init(struct validate_service *e, const struct config *config, const struct member *self);
-void validate_service_release(struct validate_service *e); /* ends the one that runs; accepts a zeroed struct */
+int validate_service_init(struct validate_service *e, const struct config *config,
+                          const struct member *self);
+void validate_service_release(
+    struct validate_service *e); /* ends the one that runs; accepts a zeroed struct */
 
 void validate_service_ask(struct validate_service *e, struct control *c, uint64_t client);
 void validate_service_watch(const struct validate_service *e, struct loop *l);
-void validate_service_run(struct validate_service *e, struct control *c); /* answers those who wait */
+void validate_service_run(struct validate_service *e,
+                          struct control *c); /* answers those who wait */
 
 #endif

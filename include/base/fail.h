@@ -28,8 +28,8 @@ int fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3))
 /* The same with ": strerror(errno)" behind it. */
 int fail_sys(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The same for a file in the directory `dir`. Where it is another user's, and that is why, it says so
- * and how to give it back, and the code is ERR_USAGE: a try later changes nothing. */
+/* The same for a file in the directory `dir`. Where it is another user's, and that is why, it says
+ * so and how to give it back, and the code is ERR_USAGE: a try later changes nothing. */
 int fail_file(int code, int dir, const char *name, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

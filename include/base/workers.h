@@ -28,10 +28,11 @@ struct workers {
     bool stop;
 };
 
-/* threads 0: as many as there are processors besides the loop's, at most WORKERS_MAX. With one thread
- * a job begins when the one before it is over. ERR_LOCAL. */
+/* threads 0: as many as there are processors besides the loop's, at most WORKERS_MAX. With one
+ * thread a job begins when the one before it is over. ERR_LOCAL. */
 int workers_init(struct workers *c, unsigned threads);
-void workers_release(struct workers *c); /* after the jobs that were given; accepts a zeroed struct */
+void
+workers_release(struct workers *c); /* after the jobs that were given; accepts a zeroed struct */
 int workers_fd(const struct workers *c);
 void workers_clear(struct workers *c);
 

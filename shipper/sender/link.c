@@ -19,13 +19,14 @@
 #define SOURCE_RETRY_US SECOND_US
 #define BEHIND_SEGMENTS 4
 #define BACKLOG_BYTES   (4u << 20) /* more than we hold in our hands */
-#define ITEMS_PER_TURN  32 /* 4 MB: other rooms of the loop have their turn, too */
-#define ANSWER_FRAMES   1  /* DRAINED: its place in the window is kept as long as a drain goes on */
+#define ITEMS_PER_TURN  32         /* 4 MB: other rooms of the loop have their turn, too */
+#define ANSWER_FRAMES   1 /* DRAINED: its place in the window is kept as long as a drain goes on */
 
 int
 link_init(struct link *l, const char *member, const struct lane_target *target,
-          const struct link_settings *settings, struct workers *workers, struct frame_cache *frame_cache,
-          const char *conninfo, const char *slot, const char *pgdata, struct codec *codec)
+          const struct link_settings *settings, struct workers *workers,
+          struct frame_cache *frame_cache, const char *conninfo, const char *slot,
+          const char *pgdata, struct codec *codec)
 {
     int code;
 

@@ -42,14 +42,18 @@ out_of(struct stream *s)
 static void
 begin(struct stream *s, struct workers *workers, int64_t now_us)
 {
-    *s = (struct stream){
-        .workers = workers, .local = -1, .heard_us = now_us, .said_us = now_us, .leaving_us = NEVER_US};
+    *s = (struct stream){.workers = workers,
+                         .local = -1,
+                         .heard_us = now_us,
+                         .said_us = now_us,
+                         .leaving_us = NEVER_US};
     s->handed.fd = s->handed.in = s->handed.out = -1;
     pace_init(&s->pace, now_us);
 }
 
 int
-stream_dial(struct stream *s, struct workers *workers, const struct lane_target *target, int64_t now_us)
+stream_dial(struct stream *s, struct workers *workers, const struct lane_target *target,
+            int64_t now_us)
 {
     int code;
 
@@ -266,7 +270,8 @@ unpack(struct workers_job *job)
     buf_commit(&p->plain, out.pos);
 }
 
-/* The piece at the head, to the workers; a small one behind none is done sooner than handed over. */
+/* The piece at the head, to the workers; a small one behind none is done sooner than handed over.
+ */
 static void
 give(struct stream *s, struct half *h, void (*run)(struct workers_job *job), size_t bytes)
 {

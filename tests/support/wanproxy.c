@@ -55,7 +55,7 @@ struct way { /* one direction of a connection */
     size_t queued;
     int pipe[2];  /* in place of the queue while there is neither delay nor rate; 0: not yet made */
     size_t piped; /* bytes in it: they are older than any chunk */
-    bool blocked;     /* the one it leads to takes nothing just now */
+    bool blocked; /* the one it leads to takes nothing just now */
     bool ended, shut; /* its reader saw the end; it was passed on */
 };
 

@@ -38,8 +38,8 @@ struct inlet {
     bool full;            /* the last one that came found no place */
     struct session *live; /* the lane that answers for the session; NULL: none */
     struct receiver *receiver;
-    int64_t since_us;  /* up since, or down since; 0: never was up */
-    int64_t rival_us;  /* when one was last refused; 0: not since the session came */
+    int64_t since_us; /* up since, or down since; 0: never was up */
+    int64_t rival_us; /* when one was last refused; 0: not since the session came */
     int64_t rival_told_us;
     uint64_t ended;    /* sessions that ended after they were accepted */
     bool refuted;      /* the last one brought what does not continue the spool */

@@ -4,8 +4,8 @@
  * Small pieces are gathered while the lanes are busy, and packed at once, in the loop, when they
  * are not. Frames come out in the order of their WAL; none goes over a place where FRAME_WAL_MAX
  * divides the LSN, so that all links cut at the same ones. Links that ship the same WAL share a
- * frame cache: what one of them packed a moment ago, and its bytes are the same, the others take as it
- * is.
+ * frame cache: what one of them packed a moment ago, and its bytes are the same, the others take as
+ * it is.
  */
 #ifndef SHIPPER_SENDER_COMPRESS_H
 #define SHIPPER_SENDER_COMPRESS_H
@@ -43,7 +43,7 @@ void frame_cache_release(struct frame_cache *s); /* accepts a zeroed struct */
 
 struct pack_job {
     struct workers_job job; /* first */
-    uint8_t *wal;        /* FRAME_WAL_MAX */
+    uint8_t *wal;           /* FRAME_WAL_MAX */
     struct buf frame;
     struct codec codec;
     timeline_t timeline;
@@ -55,9 +55,9 @@ struct pack_job {
 };
 
 struct pack {
-    struct workers *workers;              /* borrowed */
-    struct frame_cache *frame_cache;            /* borrowed */
-    struct pack_job job[PACK_JOBS]; /* a ring: `count` from `first` on are given to the workers */
+    struct workers *workers;         /* borrowed */
+    struct frame_cache *frame_cache; /* borrowed */
+    struct pack_job job[PACK_JOBS];  /* a ring: `count` from `first` on are given to the workers */
     unsigned first, count;
     unsigned forgotten; /* of these, so many are of a session that is over */
     int compression;    /* zstd level, CODEC_NONE, COMPRESSION_AUTO */
@@ -65,7 +65,8 @@ struct pack {
     uint64_t wal_out, wire_out; /* packed so far: bytes of WAL, of frames */
 };
 
-int pack_init(struct pack *p, struct workers *workers, struct frame_cache *frame_cache, int compression);
+int pack_init(struct pack *p, struct workers *workers, struct frame_cache *frame_cache,
+              int compression);
 void pack_release(struct pack *p); /* waits for its jobs */
 void pack_reset(struct pack *p);   /* the session is over: what is in here is dropped */
 

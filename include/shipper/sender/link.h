@@ -124,8 +124,9 @@ struct link {
 /* All strings borrowed for life; conninfo is the server to stream from, slot also its
  * application_name */
 int link_init(struct link *l, const char *member, const struct lane_target *target,
-              const struct link_settings *settings, struct workers *workers, struct frame_cache *frame_cache,
-              const char *conninfo, const char *slot, const char *pgdata, struct codec *codec);
+              const struct link_settings *settings, struct workers *workers,
+              struct frame_cache *frame_cache, const char *conninfo, const char *slot,
+              const char *pgdata, struct codec *codec);
 /*
  * WAL that the server may have no longer, with a relay at conninfo: the link ships from there while
  * its next byte is inside, and from the server otherwise. The change is exact to the byte, in the

@@ -44,14 +44,14 @@ struct half {
 };
 
 struct stream {
-    struct workers *workers;    /* borrowed */
-    struct lane *lane;    /* dialled; NULL: handed */
-    struct handed handed; /* accepted */
-    int local;            /* owned; -1: not there yet, or no more */
-    struct gate *gate;    /* borrowed: what comes passes it on its way to `local`; NULL: none */
-    bool open;            /* DATA may flow */
-    struct half up, down; /* from the local socket; to it */
-    struct pace pace;     /* of `up` */
+    struct workers *workers; /* borrowed */
+    struct lane *lane;       /* dialled; NULL: handed */
+    struct handed handed;    /* accepted */
+    int local;               /* owned; -1: not there yet, or no more */
+    struct gate *gate;       /* borrowed: what comes passes it on its way to `local`; NULL: none */
+    bool open;               /* DATA may flow */
+    struct half up, down;    /* from the local socket; to it */
+    struct pace pace;        /* of `up` */
     bool local_ended, far_ended, said_goodbye;
     int broken; /* of the connection; `reason` says how */
     char reason[FRAME_REASON_MAX];

@@ -76,17 +76,17 @@
 #include "base/buf.h"
 #include "base/identity.h"
 
-#define FRAME_PROTOCOL   4
-#define FRAME_WAL_MAX    (128u << 10) /* decoded; what a walsender sends at once */
-#define FRAME_DATA_MAX   (120u << 10) /* decoded; what does not get smaller fits a frame, too */
-#define FRAME_BYTES_MAX  (FRAME_WAL_MAX + 64)
-#define FRAME_REASON_MAX 1024
-#define HELLO_KNOCKS     255 /* as its lane */
-#define KNOCK_NO_TUNNEL  ", but not to a tunnel"
-#define FRAME_FILE_MAX   (48u << 10)
-#define FRAME_PATH_MAX   256
+#define FRAME_PROTOCOL    4
+#define FRAME_WAL_MAX     (128u << 10) /* decoded; what a walsender sends at once */
+#define FRAME_DATA_MAX    (120u << 10) /* decoded; what does not get smaller fits a frame, too */
+#define FRAME_BYTES_MAX   (FRAME_WAL_MAX + 64)
+#define FRAME_REASON_MAX  1024
+#define HELLO_KNOCKS      255 /* as its lane */
+#define KNOCK_NO_TUNNEL   ", but not to a tunnel"
+#define FRAME_FILE_MAX    (48u << 10)
+#define FRAME_PATH_MAX    256
 #define FRAME_TIME_MAX_US (INT64_C(1) << 58) /* either way: some thousand years */
-#define FRAME_NUMBER_AT  5 /* where a numbered frame has its number */
+#define FRAME_NUMBER_AT   5                  /* where a numbered frame has its number */
 
 enum frame_type {
     FRAME_HELLO = 1,

@@ -6,8 +6,8 @@
  * No descriptor, no clock.
  *
  * The budget is WINDOW_FRAMES and WINDOW_BYTES, whatever the far side does, and a receiver holds no
- * more than that out of order (reorder.h). Whoever takes WAL in asks first for the room of all frames
- * that it has still to make (window_fits): so each of them finds its place when it is made.
+ * more than that out of order (reorder.h). Whoever takes WAL in asks first for the room of all
+ * frames that it has still to make (window_fits): so each of them finds its place when it is made.
  */
 #ifndef SHIPPER_WIRE_WINDOW_H
 #define SHIPPER_WIRE_WINDOW_H

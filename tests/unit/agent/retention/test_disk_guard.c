@@ -8,23 +8,24 @@
 #define MB (UINT64_C(1) << 20)
 #define GB (UINT64_C(1) << 30)
 
-static const struct disk_guard_limits limits = {.retain_max_bytes = 8 * GB, .reserve = {10, UINT64_MAX}};
+static const struct disk_guard_limits limits = {.retain_max_bytes = 8 * GB,
+                                                .reserve = {10, UINT64_MAX}};
 
 static struct disk_guard_facts
 quiet(void)
 {
     return (struct disk_guard_facts){.segment_bytes = 16 * MB,
-                                .disk_known = true,
-                                .disk_bytes = 100 * GB,
-                                .free_bytes = 90 * GB,
-                                .rates_known = true,
-                                .outbox_possible = true};
+                                     .disk_known = true,
+                                     .disk_bytes = 100 * GB,
+                                     .free_bytes = 90 * GB,
+                                     .rates_known = true,
+                                     .outbox_possible = true};
 }
 
 /* After so many seconds of the same facts. */
 static enum disk_guard_step
-after(struct disk_guard *g, const struct disk_guard_facts *f, const struct disk_guard_limits *l, int64_t *now_us,
-      int64_t seconds)
+after(struct disk_guard *g, const struct disk_guard_facts *f, const struct disk_guard_limits *l,
+      int64_t *now_us, int64_t seconds)
 {
     for (int64_t end_us = *now_us + seconds * SECOND_US; *now_us < end_us; *now_us += SECOND_US / 5)
         disk_guard_step(g, f, l, *now_us);
@@ -47,7 +48,8 @@ test_disk_guard_outbox_behind_squeeze(void **state)
     assert_int_equal(g.step, DISK_GUARD_OUTBOX);
     f.outbox_used = true;
     f.retained = 0;
-    assert_int_equal(after(&g, &f, &limits, &now_us, 60), DISK_GUARD_OUTBOX); /* until it is shipped */
+    assert_int_equal(after(&g, &f, &limits, &now_us, 60),
+                     DISK_GUARD_OUTBOX); /* until it is shipped */
     f.outbox_used = false;
     assert_int_equal(after(&g, &f, &limits, &now_us, 5), DISK_GUARD_OUTBOX);
     assert_int_equal(after(&g, &f, &limits, &now_us, 6), DISK_GUARD_WATCH);
@@ -129,7 +131,7 @@ static void
 test_disk_guard_releases_as_late_as_is_safe_and_only_if_it_helps(void **state)
 {
     static const struct disk_guard_limits capped = {.retain_max_bytes = 8 * GB,
-                                               .reserve = {10, 16 * GB}};
+                                                    .reserve = {10, 16 * GB}};
     static const struct {
         const char *what;
         uint64_t disk_bytes, free_bytes, freed;
@@ -175,15 +177,15 @@ test_disk_guard_releases_as_late_as_is_safe_and_only_if_it_helps(void **state)
         struct disk_guard g = {0};
         int64_t now_us = SECOND_US;
         struct disk_guard_facts f = {.segment_bytes = 16 * MB,
-                                .retained = cases[i].freed,
-                                .freed = cases[i].freed,
-                                .gains = cases[i].gains,
-                                .disk_known = true,
-                                .disk_bytes = cases[i].disk_bytes,
-                                .free_bytes = cases[i].free_bytes,
-                                .rates_known = cases[i].rates_known,
-                                .shrinks = cases[i].shrinks * (double)MB,
-                                .others = cases[i].others * (double)MB};
+                                     .retained = cases[i].freed,
+                                     .freed = cases[i].freed,
+                                     .gains = cases[i].gains,
+                                     .disk_known = true,
+                                     .disk_bytes = cases[i].disk_bytes,
+                                     .free_bytes = cases[i].free_bytes,
+                                     .rates_known = cases[i].rates_known,
+                                     .shrinks = cases[i].shrinks * (double)MB,
+                                     .others = cases[i].others * (double)MB};
 
         after(&g, &f, &capped, &now_us, 60);
         if (disk_guard_releases(&g) != cases[i].releases)

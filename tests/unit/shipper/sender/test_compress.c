@@ -1,5 +1,5 @@
-/* pack and workers: whatever pieces WAL comes in, it leaves whole, in order, and cut where walsender
- * would cut it. */
+/* pack and workers: whatever pieces WAL comes in, it leaves whole, in order, and cut where
+ * walsender would cut it. */
 #include "unit/unit.h"
 
 #include "base/fail.h"
