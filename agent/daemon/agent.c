@@ -51,14 +51,6 @@ struct note {
     int error;
 };
 
-const char *
-role_name(enum role role)
-{
-    static const char *const name[] = {"unknown", "primary", "standby", "promoting", "fenced"};
-
-    return name[role];
-}
-
 const struct identity *
 agent_identity(const struct agent *a)
 {
@@ -109,6 +101,38 @@ agent_save_pool(struct agent *a)
     return code;
 }
 
+/* ---- roles: the judge decides (role.h), and here is the only writer of role and alarm ---- */
+
+static struct judge_facts
+gather_facts(const struct agent *a)
+{
+    const struct postgres_sample *s = postgres_sample(a->postgres);
+
+    return (struct judge_facts){
+        .self = {.name = a->self->name,
+                 .seen = s != NULL,
+                 .up = postgres_state(a->postgres) == POSTGRES_UP,
+                 .in_recovery = s != NULL && s->in_recovery,
+                 .timeline = s != NULL ? s->timeline : 0,
+                 .system_identifier = postgres_identity(a->postgres)->system_identifier},
+        .rival = a->rival,
+        .spool = a->spool.path,
+        .spool_system_identifier = a->spool.identity.system_identifier,
+        .failover_runs = a->failover.phase != FAILOVER_IDLE};
+}
+
+static void
+set_role(struct agent *a, enum role role)
+{
+    if (a->role == role)
+        return;
+    a->role = role;
+    if (role == ROLE_PROMOTING && a->failover.phase != FAILOVER_IDLE)
+        return; /* the failover tells each of its steps */
+    log_info("role: %s (epoch %" PRIu64 ", primary %s)", role_name(role), a->pool.epoch.number,
+             a->pool.epoch.number > 0 ? a->pool.epoch.member : "unknown");
+}
+
 static void
 set_alarm(struct agent *a, const char *alarm)
 {
@@ -121,105 +145,58 @@ set_alarm(struct agent *a, const char *alarm)
     snprintf(a->alarm, sizeof a->alarm, "%s", alarm);
 }
 
-/* ---- roles ---- */
-
-static enum role
-judge_role(const struct agent *a)
-{
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    bool writable = s != NULL && !s->in_recovery;
-
-    if (a->pool.epoch.number == 0)
-        return s == NULL ? ROLE_UNKNOWN : ROLE_STANDBY; /* a primary has made epoch 1 by now */
-    if (a->pool.step != FAILOVER_NONE)
-        return ROLE_PROMOTING;
-    if (strcmp(a->pool.epoch.member, a->self->name) == 0)
-        return ROLE_PRIMARY;
-    return writable ? ROLE_FENCED : ROLE_STANDBY;
-}
-
 static void
-judge_alarm(struct agent *a)
+set_timeline(struct agent *a, timeline_t timeline)
 {
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    bool up = postgres_state(a->postgres) == POSTGRES_UP;
-    const struct identity *live = postgres_identity(a->postgres), *held = &a->spool.identity;
-    char text[AGENT_ALARM_MAX] = "";
-
-    if (held->system_identifier != 0 && live->system_identifier != 0 &&
-        live->system_identifier != held->system_identifier)
-        snprintf(
-            text, sizeof text,
-            "another database cluster: PostgreSQL here has system identifier %" PRIu64
-            ", the spool %s belongs to "
-            "%" PRIu64
-            "; nothing is shipped. Put the right data directory back, or begin a new pool with empty "
-            "spools on all members",
-            live->system_identifier, a->spool.path, held->system_identifier);
-    else if (a->rival.epoch.number != 0 && a->rival.epoch.number >= a->pool.epoch.number)
-        snprintf(text, sizeof text,
-                 "two primaries: epoch %" PRIu64
-                 " is claimed by %s and by %s; nothing is shipped. Decide which one is "
-                 "right, stop the other's PostgreSQL and agent, and make it a standby again",
-                 a->pool.epoch.number, a->pool.epoch.member, a->rival.epoch.member);
-    else if (a->role == ROLE_FENCED && !up)
-        snprintf(text, sizeof text,
-                 "%s is the primary since epoch %" PRIu64
-                 "; this member was. Its PostgreSQL is down: make it a "
-                 "standby again: walferry rejoin",
-                 a->pool.epoch.member, a->pool.epoch.number);
-    else if (a->role == ROLE_FENCED && pool_was_primary(&a->pool, a->self->name))
-        snprintf(
-            text, sizeof text,
-            "two writable primaries: %s is the primary since epoch %" PRIu64
-            ", and the PostgreSQL of this former "
-            "primary accepts writes that will be lost; stop it and make it a standby: walferry "
-            "rejoin",
-            a->pool.epoch.member, a->pool.epoch.number);
-    else if (a->role == ROLE_FENCED)
-        snprintf(
-            text, sizeof text,
-            "two writable primaries: PostgreSQL here was promoted outside of walferry, but %s is the primary of epoch "
-            "%" PRIu64 ". What was acknowledged stays in %s. Stop one of them now",
-            a->pool.epoch.member, a->pool.epoch.number, a->spool.path);
-    else if (a->role == ROLE_PRIMARY && up && s->in_recovery)
-        snprintf(
-            text, sizeof text,
-            "pool.state says that this member is the primary, but its PostgreSQL is in recovery; nothing is "
-            "shipped. Was it rebuilt as a standby? Then remove %s/pool.state and restart this agent",
-            a->spool.path);
-    else if (a->role == ROLE_PROMOTING && a->failover.phase == FAILOVER_IDLE)
-        snprintf(
-            text, sizeof text,
-            "a failover to this member stands at step %d of %d: run walferry failover again, it goes on",
-            (int)a->pool.step, (int)FAILOVER_PROMOTE);
-    set_alarm(a, text);
+    if (a->pool.timeline == timeline)
+        return;
+    a->pool.timeline = timeline;
+    agent_save_pool(a);
 }
 
 static void
 judge(struct agent *a, int64_t wall_us)
 {
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    enum role before = a->role;
+    struct judge_facts facts = gather_facts(a);
+    struct judgement judgement;
+    struct epoch_origin first;
 
-    if (a->pool.epoch.number == 0 && s != NULL && !s->in_recovery) {
-        struct epoch_origin first = {.epoch = {.number = 1}, .timeline = s->timeline};
-
-        snprintf(first.epoch.member, sizeof first.epoch.member, "%s", a->self->name);
+    if (judge_first(&a->pool, &facts.self, &first)) {
         pool_adopt(&a->pool, &first, wall_us);
         if (agent_save_pool(a) < 0)
             a->pool = (struct pool){0};
     }
-    a->role = judge_role(a);
-    if (a->role != before)
-        log_info("role: %s (epoch %" PRIu64 ", primary %s)", role_name(a->role),
-                 a->pool.epoch.number, a->pool.epoch.number > 0 ? a->pool.epoch.member : "unknown");
-    if (a->role == ROLE_PRIMARY && s != NULL && !s->in_recovery && s->timeline != 0 &&
-        s->timeline != a->pool.timeline) {
-        a->pool.timeline = s->timeline;
-        agent_save_pool(a);
+    judge_step(&a->pool, &facts, &judgement);
+    set_role(a, judgement.role);
+    set_timeline(a, judgement.timeline);
+    set_alarm(a, judgement.alarm);
+}
+
+/* What another member tells of an epoch. */
+static void
+learn_epoch(struct agent *a, const struct epoch_origin *told, const char *teller, int64_t wall_us)
+{
+    switch (judge_news(&a->pool, told)) {
+    case NEWS_NONE:
+        return;
+    case NEWS_RIVAL:
+        a->rival = *told;
+        return;
+    case NEWS_UNBELIEVED:
+        log_warning("%s tells of epoch %" PRIu64
+                    " (primary %s) on timeline %u, which is not after ours (%u): not "
+                    "believed",
+                    teller, told->epoch.number, told->epoch.member, told->timeline,
+                    a->pool.timeline);
+        return;
+    case NEWS_EPOCH:
+        break;
     }
-    judge_alarm(a);
+    pool_adopt(&a->pool, told, wall_us);
+    if (agent_save_pool(a) == 0)
+        log_warning("epoch %" PRIu64 ": %s is the primary, told by %s%s", told->epoch.number,
+                    told->epoch.member, teller,
+                    a->role == ROLE_PRIMARY ? "; this member was, and stops shipping" : "");
 }
 
 /* ---- shipping ---- */
@@ -278,35 +255,6 @@ make_hello(struct agent *a, const char **ret_why)
     snprintf(a->hello.pool, sizeof a->hello.pool, "%s", a->config->name);
     snprintf(a->hello.from, sizeof a->hello.from, "%s", a->self->name);
     return &a->hello;
-}
-
-/* A higher epoch that a far side tells: believed when its timeline comes after ours. */
-static void
-learn_epoch(struct agent *a, const struct epoch_origin *origin, const char *teller, int64_t wall_us)
-{
-    switch (pool_judge(&a->pool, &origin->epoch)) {
-    case POOL_SAME:
-    case POOL_LOWER:
-        return;
-    case POOL_CONFLICT:
-        a->rival = *origin;
-        return;
-    case POOL_HIGHER:
-        break;
-    }
-    if (origin->timeline != 0 && origin->timeline <= a->pool.timeline) {
-        log_warning("%s tells of epoch %" PRIu64
-                    " (primary %s) on timeline %u, which is not after ours (%u): not "
-                    "believed",
-                    teller, origin->epoch.number, origin->epoch.member, origin->timeline,
-                    a->pool.timeline);
-        return;
-    }
-    pool_adopt(&a->pool, origin, wall_us);
-    if (agent_save_pool(a) == 0)
-        log_warning("epoch %" PRIu64 ": %s is the primary, told by %s%s", origin->epoch.number,
-                    origin->epoch.member, teller,
-                    a->role == ROLE_PRIMARY ? "; this member was, and stops shipping" : "");
 }
 
 /* A stopping server waits for its walsenders: not for ever, if the line is slow. */
@@ -442,39 +390,24 @@ static bool
 believe_epoch(struct agent *a, struct session *s, const struct hello *h, int64_t wall_us)
 {
     struct epoch_origin theirs = {.epoch = h->epoch, .timeline = h->timeline};
+    char reason[FRAME_REASON_MAX];
+    enum refuse_kind kind;
 
-    switch (pool_judge(&a->pool, &h->epoch)) {
-    case POOL_LOWER:
-        refuse(a, s, REFUSE_EPOCH,
-               "epoch %" PRIu64 " is over: %s is the primary since epoch %" PRIu64
-               "; stop the PostgreSQL of %s and bring it back as a standby",
-               h->epoch.number, a->pool.epoch.member, a->pool.epoch.number, h->from);
+    switch (judge_claim(&a->pool, h->from, &h->epoch, &kind, reason)) {
+    case CLAIM_REFUSED:
+        if (kind == REFUSE_CONFLICT)
+            a->rival = theirs;
+        refuse(a, s, kind, "%s", reason);
         return false;
-    case POOL_CONFLICT:
-        a->rival = theirs;
-        refuse(a, s, REFUSE_CONFLICT,
-               "two primaries: epoch %" PRIu64 " is claimed by %s here and by %s there",
-               h->epoch.number, a->pool.epoch.member, h->epoch.member);
-        return false;
-    case POOL_SAME:
-        if (strcmp(h->from, h->epoch.member) == 0)
-            break;
-        refuse(a, s, REFUSE_OPERATOR,
-               "%s is not the primary of epoch %" PRIu64 ", %s is: nothing is taken from it",
-               h->from, h->epoch.number, h->epoch.member);
-        return false;
-    case POOL_HIGHER:
-        if (strcmp(h->from, h->epoch.member) != 0) {
-            refuse(a, s, REFUSE_OPERATOR, "%s tells of an epoch of %s: only a primary may", h->from,
-                   h->epoch.member);
-            return false;
-        }
+    case CLAIM_HIGHER:
         if (receiver_judge(&a->receiver, h) < 0 && a->role != ROLE_PRIMARY) {
             refuse(a, s, REFUSE_OPERATOR, "%s", fail_message());
             return false;
         }
         learn_epoch(a, &theirs, h->from, wall_us);
         judge(a, wall_us);
+        break;
+    case CLAIM_GOOD:
         break;
     }
     if (pool_judge(&a->pool, &h->epoch) != POOL_SAME) {
@@ -542,10 +475,8 @@ answer_greeting(struct agent *a, struct session *s, const struct hello *h, int64
                 wanted = LSN_UNKNOWN; /* a new copy is made: what the old one lacks is not needed */
             if (inlet_accept(&a->inlet, s, wanted_timeline, wanted, a->config->digest, now_us) < 0)
                 refuse(a, s, REFUSE_RETRY, "%s", fail_message());
-            else if (h->timeline != a->pool.timeline) {
-                a->pool.timeline = h->timeline;
-                agent_save_pool(a);
-            }
+            else
+                set_timeline(a, h->timeline);
         }
     }
 }
@@ -1380,7 +1311,10 @@ agent_loop(struct agent *a, int signals)
         control_run(&a->control, &a->loop, now_us);
         answer_requests(a, now_us);
         http_run(&a->http, &a->loop, now_us);
-        failover_run(a, now_us);
+        if (a->failover.phase != FAILOVER_IDLE) {
+            failover_run(a, now_us);
+            judge(a, wall_us); /* its steps change the pool */
+        }
         event_command_run(&a->conditions.event_command);
         validate_service_run(&a->validate_service, &a->control);
         site_run(&a->site, now_us);

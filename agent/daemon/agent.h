@@ -17,7 +17,7 @@
 #include "web/http.h"
 #include "retention/outbox.h"
 #include "retention/backfill.h"
-#include "pool/epoch.h"
+#include "pool/role.h"
 #include "postgres/postgres.h"
 #include "tunnel/tunnel.h"
 #include "files/site_files.h"
@@ -29,22 +29,10 @@
 #include "shipper/sender/link.h"
 #include "shipper/replication/relay.h"
 
-#define AGENT_ALARM_MAX 512
-
 /* Where the primary stands is known this long, and a round trip: it has gone on since, and nobody
  * can say how far. */
 #define AGENT_FRESH_US (3 * POSTGRES_SAMPLE_US)
 #define AGENT_NEWS_US  (2 * SECOND_US) /* ... both together; a full line's round trip is long */
-
-enum role {
-    ROLE_UNKNOWN, /* PostgreSQL was never seen and nothing is on disk */
-    ROLE_PRIMARY,
-    ROLE_STANDBY,
-    ROLE_PROMOTING, /* a failover to this member is under way */
-    ROLE_FENCED,    /* deposed: its PostgreSQL is writable, another member is the primary */
-};
-
-const char *role_name(enum role role);
 
 enum failover_phase {
     FAILOVER_IDLE,
@@ -58,12 +46,12 @@ enum failover_phase {
 struct failover {
     enum failover_phase phase;
     uint64_t client; /* who gets the progress lines */
-    bool dry_run, force, confirmed, entered;
+    struct failover_wish wish;
+    bool entered;
     int64_t started_us, begun_us; /* the whole; the present phase or step */
     int64_t since_us;             /* ... without progress */
     int64_t asked_us;             /* PING is out */
     lsn_t rescued;                /* progress of a drain, to tell a slow one from a dead one */
-    bool rescue_failed;
     int64_t ask_us, step_us[FAILOVER_PROMOTE + 1]; /* how long it took: what came before the
                                                       steps, and each of them */
     bool loss_known;
@@ -82,7 +70,7 @@ struct agent {
     const struct member *self;
     bool running; /* everything was opened */
     enum role role;
-    char alarm[AGENT_ALARM_MAX];        /* "" : all is well */
+    char alarm[ALARM_MAX];              /* "" : all is well */
     char spool_error[FAIL_MESSAGE_MAX]; /* why the spool takes nothing; "" : it does */
     bool spool_shut;                    /* nor is it tried before spool_retry_us */
     int64_t spool_retry_us;

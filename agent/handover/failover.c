@@ -163,8 +163,8 @@ failover_request(struct agent *a, uint64_t client, const json_t *request, int64_
         return;
     }
     *f = (struct failover){.client = client,
-                           .force = json_is_true(json_object_get(request, "force")),
-                           .dry_run = json_is_true(json_object_get(request, "dry_run")),
+                           .wish.force = json_is_true(json_object_get(request, "force")),
+                           .wish.dry_run = json_is_true(json_object_get(request, "dry_run")),
                            .started_us = now_us,
                            .begun_us = now_us,
                            .since_us = now_us};
@@ -205,7 +205,7 @@ run_waiting(struct agent *a, int64_t now_us)
         say(a, "going on with the failover of epoch %" PRIu64 " at step %d of %d",
             a->pool.epoch.number, (int)a->pool.step, (int)FAILOVER_PROMOTE);
         begin_running(f, now_us);
-        if (f->dry_run) {
+        if (f->wish.dry_run) {
             f->phase = FAILOVER_IDLE;
             control_done(&a->control, f->client, 0);
         }
@@ -220,7 +220,7 @@ begin_steps(struct agent *a, int64_t now_us)
     struct failover *f = &a->failover;
 
     tell_loss(a, now_us);
-    if (f->dry_run) {
+    if (f->wish.dry_run) {
         say(a,
             "would do: epoch %" PRIu64
             " for %s; %s; wait until its PostgreSQL has flushed all up to " LSN_FORMAT
@@ -236,66 +236,63 @@ begin_steps(struct agent *a, int64_t now_us)
     begin_running(f, now_us);
 }
 
-/* The primary is asked now: its agent answers only for a PostgreSQL that it reaches. */
+/* What the primary's agent said of its PostgreSQL, and what follows from that. */
 static void
-run_asking(struct agent *a, int64_t now_us)
+say_answer(struct agent *a)
+{
+    const struct failover_wish *wish = &a->failover.wish;
+    const struct receiver *r = &a->receiver;
+
+    switch (r->postgres) {
+    case PONG_POSTGRES_ANSWERS:
+        if (wish->force)
+            say(a,
+                "the primary %s answers; going on because of --force: it stays writable until it is stopped, "
+                "and what it commits from now on will be lost",
+                r->from);
+        else
+            say(a, "the primary %s answers: without --force this would be refused", r->from);
+        break;
+    case PONG_POSTGRES_DEAD:
+        if (wish->rescue_failed)
+            break;
+        if (wish->dry_run)
+            say(a,
+                "the PostgreSQL of %s is dead, its agent lives: what is left in its pg_wal would be shipped "
+                "first, then nothing is lost",
+                r->from);
+        else
+            say(a,
+                "the PostgreSQL of %s is dead, its agent lives: shipping what is left in its pg_wal",
+                r->from);
+        break;
+    case PONG_POSTGRES_SILENT:
+        say(a, "the agent of %s answers, its PostgreSQL does not, though its postmaster is there",
+            r->from);
+        break;
+    case PONG_POSTGRES_UNKNOWN:
+        break;
+    }
+}
+
+static void
+begin_rescue(struct agent *a, int64_t now_us)
+{
+    a->failover.phase = FAILOVER_RESCUING;
+    a->failover.since_us = now_us;
+    a->failover.rescued = a->spool.written;
+    receiver_ask_drain(&a->receiver);
+    inlet_push(&a->inlet);
+}
+
+/* Nothing was said: is the silence long enough to be an answer? */
+static void
+wait_for_answer(struct agent *a, int64_t now_us)
 {
     struct failover *f = &a->failover;
     const struct receiver *r = &a->receiver;
     char ago[32];
 
-    if (receiver_live(r) && r->postgres_us >= f->asked_us) {
-        switch (r->postgres) {
-        case PONG_POSTGRES_ANSWERS:
-            if (f->force) {
-                say(a,
-                    "the primary %s answers; going on because of --force: it stays writable until it is stopped, "
-                    "and what it commits from now on will be lost",
-                    r->from);
-                begin_steps(a, now_us);
-            } else if (f->dry_run) {
-                say(a, "the primary %s answers: without --force this would be refused", r->from);
-                begin_steps(a, now_us);
-            } else {
-                stop(
-                    a,
-                    "refused: the primary %s answers, its PostgreSQL accepts connections. If it must go all the "
-                    "same, stop it first, or run: walferry failover --force",
-                    r->from);
-            }
-            return;
-        case PONG_POSTGRES_DEAD:
-            if (f->rescue_failed) {
-                begin_steps(a, now_us);
-                return;
-            }
-            if (f->dry_run) {
-                say(a,
-                    "the PostgreSQL of %s is dead, its agent lives: what is left in its pg_wal would be shipped "
-                    "first, then nothing is lost",
-                    r->from);
-                begin_steps(a, now_us);
-                return;
-            }
-            say(a,
-                "the PostgreSQL of %s is dead, its agent lives: shipping what is left in its pg_wal",
-                r->from);
-            f->phase = FAILOVER_RESCUING;
-            f->since_us = now_us;
-            f->rescued = a->spool.written;
-            receiver_ask_drain(&a->receiver);
-            inlet_push(&a->inlet);
-            return;
-        case PONG_POSTGRES_SILENT:
-            say(a,
-                "the agent of %s answers, its PostgreSQL does not, though its postmaster is there",
-                r->from);
-            begin_steps(a, now_us);
-            return;
-        case PONG_POSTGRES_UNKNOWN:
-            break;
-        }
-    }
     if (receiver_live(r) && now_us - f->asked_us < ASK_MAX_US &&
         now_us - (r->heard_us > f->asked_us ? r->heard_us : f->asked_us) < ASK_US)
         return;
@@ -311,6 +308,36 @@ run_asking(struct agent *a, int64_t now_us)
     begin_steps(a, now_us);
 }
 
+/* The primary is asked now: its agent answers only for a PostgreSQL that it reaches. */
+static void
+run_asking(struct agent *a, int64_t now_us)
+{
+    struct failover *f = &a->failover;
+    const struct receiver *r = &a->receiver;
+    bool answered = receiver_live(r) && r->postgres_us >= f->asked_us;
+
+    switch (judge_answer(answered ? r->postgres : PONG_POSTGRES_UNKNOWN, &f->wish)) {
+    case ANSWER_WAIT:
+        wait_for_answer(a, now_us);
+        break;
+    case ANSWER_REFUSE:
+        stop(
+            a,
+            "refused: the primary %s answers, its PostgreSQL accepts connections. If it must go all the "
+            "same, stop it first, or run: walferry failover --force",
+            r->from);
+        break;
+    case ANSWER_RESCUE:
+        say_answer(a);
+        begin_rescue(a, now_us);
+        break;
+    case ANSWER_GO_ON:
+        say_answer(a);
+        begin_steps(a, now_us);
+        break;
+    }
+}
+
 static void
 run_rescuing(struct agent *a, int64_t now_us)
 {
@@ -319,7 +346,7 @@ run_rescuing(struct agent *a, int64_t now_us)
 
     if (receiver_live(r) &&
         (r->postgres == PONG_POSTGRES_ANSWERS || r->postgres == PONG_POSTGRES_SILENT)) {
-        if (f->force)
+        if (f->wish.force)
             begin_steps(a, now_us);
         else
             stop(
@@ -339,14 +366,14 @@ run_rescuing(struct agent *a, int64_t now_us)
         f->loss_known = a->spool.flushed >= r->drained_end;
     } else if (r->drained) {
         say(a, "%s cannot ship the rest: %s", r->from, r->drained_reason);
-        f->rescue_failed = true;
+        f->wish.rescue_failed = true;
         ask(a, now_us); /* is it still dead? */
         return;
     } else if (receiver_live(r)) { /* it says in the end that it has shipped all, or why not */
         if (now_us - f->since_us < RESCUE_US)
             return;
         f->since_us = now_us;
-        if (!f->force) {
+        if (!f->wish.force) {
             say(a, "%s still looks for the end of its pg_wal; with --force it is not waited for",
                 r->from);
             return;
@@ -376,7 +403,6 @@ step_epoch(struct agent *a, int64_t now_us)
         return false;
     }
     write_receipt(a, before.epoch.member);
-    a->role = ROLE_PROMOTING;
     receiver_tell_pool(&a->receiver, &origin); /* a living former primary hears it at once */
     inlet_end(&a->inlet, "failover: this member is the primary from now on");
     return true;
@@ -631,7 +657,7 @@ run_steps(struct agent *a, int64_t now_us)
         }
         if (step == FAILOVER_NONE)
             continue; /* step_epoch has written FAILOVER_EPOCH */
-        a->pool.step = step + 1;
+        a->pool.step = failover_after(step);
         if (agent_save_pool(a) < 0)
             stop(a, "%s; mend that and run this again", fail_message());
     }

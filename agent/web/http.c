@@ -132,19 +132,17 @@ static const char *
 not_primary(const struct http *h)
 {
     const struct agent *a = h->agent;
+    const struct postgres_sample *s = postgres_sample(a->postgres);
     const char *peer;
     bool live;
+    struct concierge_facts facts = {.role = a->role,
+                                    .alarm = a->alarm,
+                                    .answers = postgres_answers(h),
+                                    .in_recovery = s != NULL && s->in_recovery,
+                                    .young = h->now_us - a->started_us < NEWS_US,
+                                    .peer_heard = peer_heard_us(a, &peer, &live) != 0};
 
-    if (a->role != ROLE_PRIMARY)
-        return "this member is not the primary";
-    if (a->alarm[0] != '\0')
-        return a->alarm;
-    if (!postgres_answers(h))
-        return "PostgreSQL here does not answer";
-    if (h->now_us - a->started_us < NEWS_US && peer_heard_us(a, &peer, &live) == 0)
-        return "this agent was started a moment ago and has not heard yet whether another member "
-               "was promoted meanwhile";
-    return postgres_sample(a->postgres)->in_recovery ? "PostgreSQL here is in recovery" : NULL;
+    return judge_concierge(&facts);
 }
 
 /* ---- concierge ---- */
