@@ -33,15 +33,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define SPOOL_RETRY_US  (2 * SECOND_US)
 #define ESCROW_US       (3600 * SECOND_US)
 #define BOOTED_US       (300 * SECOND_US) /* by then a host that boots has the right time */
 #define HOUSEKEEPING_US (1 * SECOND_US)
-#define FLUSH_US        (5 * MILLISECOND_US)
-#define STUCK_US        (300 * MILLISECOND_US)
 #define LAG_FILE        "lag"
-#define RENEWED         "the spool begins anew, for a new copy"
-#define SETTINGS_FILE   "walferry.conf"
 
 struct note {
     int dir;
@@ -51,107 +46,57 @@ struct note {
     int error;
 };
 
-const struct identity *
-agent_identity(const struct agent *a)
-{
-    const struct identity *live = postgres_identity(a->postgres);
-
-    return live->system_identifier != 0 ? live : &a->spool.identity;
-}
-
-static bool
-sample_is_fresh(const struct agent *a, int64_t now_us)
-{
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-
-    return postgres_state(a->postgres) == POSTGRES_UP && s != NULL &&
-           now_us - s->mono_us < 2 * SECOND_US;
-}
-
-enum pong_postgres
-agent_postgres_word(const struct agent *a, int64_t now_us)
-{
-    if (sample_is_fresh(a, now_us))
-        return PONG_POSTGRES_ANSWERS;
-    if (postgres_state(a->postgres) == POSTGRES_UNKNOWN)
-        return PONG_POSTGRES_UNKNOWN;
-    return pgwal_postmaster_alive(a->self->pgdata) == 0 ? PONG_POSTGRES_DEAD : PONG_POSTGRES_SILENT;
-}
-
-lsn_t
-agent_applied(const struct agent *a)
-{
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    struct relay_standby standby;
-    lsn_t applied = s != NULL && s->in_recovery ? s->replay : LSN_UNKNOWN;
-    bool newer;
-
-    relay_standby(&a->relay, &standby);
-    newer = standby.connected || (s != NULL && standby.reported_us > s->mono_us);
-    return newer && standby.apply > applied ? standby.apply : applied;
-}
-
-int
-agent_save_pool(struct agent *a)
-{
-    int code = pool_save(&a->pool, a->spool.dir);
-
-    if (code < 0)
-        log_error("%s", fail_message());
-    return code;
-}
-
 /* ---- roles: the judge decides (role.h), and here is the only writer of role and alarm ---- */
 
 static struct judge_facts
 gather_facts(const struct agent *a)
 {
-    const struct postgres_sample *s = postgres_sample(a->postgres);
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
 
     return (struct judge_facts){
-        .self = {.name = a->self->name,
+        .self = {.name = a->who.self->name,
                  .seen = s != NULL,
-                 .up = postgres_state(a->postgres) == POSTGRES_UP,
+                 .up = postgres_state(a->who.postgres) == POSTGRES_UP,
                  .in_recovery = s != NULL && s->in_recovery,
                  .timeline = s != NULL ? s->timeline : 0,
-                 .system_identifier = postgres_identity(a->postgres)->system_identifier},
+                 .system_identifier = postgres_identity(a->who.postgres)->system_identifier},
         .rival = a->rival,
-        .spool = a->spool.path,
-        .spool_system_identifier = a->spool.identity.system_identifier,
+        .spool = a->in.spool.path,
+        .spool_system_identifier = a->in.spool.identity.system_identifier,
         .failover_runs = a->failover.phase != FAILOVER_IDLE};
 }
 
 static void
 set_role(struct agent *a, enum role role)
 {
-    if (a->role == role)
+    if (a->who.role == role)
         return;
-    a->role = role;
+    a->who.role = role;
     if (role == ROLE_PROMOTING && a->failover.phase != FAILOVER_IDLE)
         return; /* the failover tells each of its steps */
-    log_info("role: %s (epoch %" PRIu64 ", primary %s)", role_name(role), a->pool.epoch.number,
-             a->pool.epoch.number > 0 ? a->pool.epoch.member : "unknown");
+    log_info("role: %s (epoch %" PRIu64 ", primary %s)", role_name(role), a->who.pool.epoch.number,
+             a->who.pool.epoch.number > 0 ? a->who.pool.epoch.member : "unknown");
 }
 
 static void
 set_alarm(struct agent *a, const char *alarm)
 {
-    if (strcmp(a->alarm, alarm) == 0)
+    if (strcmp(a->who.alarm, alarm) == 0)
         return;
     if (alarm[0] != '\0')
         log_error("%s", alarm);
     else
-        log_info("the alarm is over: %s", a->alarm);
-    snprintf(a->alarm, sizeof a->alarm, "%s", alarm);
+        log_info("the alarm is over: %s", a->who.alarm);
+    snprintf(a->who.alarm, sizeof a->who.alarm, "%s", alarm);
 }
 
 static void
 set_timeline(struct agent *a, timeline_t timeline)
 {
-    if (a->pool.timeline == timeline)
+    if (a->who.pool.timeline == timeline)
         return;
-    a->pool.timeline = timeline;
-    agent_save_pool(a);
+    a->who.pool.timeline = timeline;
+    who_save_pool(&a->who);
 }
 
 static void
@@ -161,12 +106,12 @@ judge(struct agent *a, int64_t wall_us)
     struct judgement judgement;
     struct epoch_origin first;
 
-    if (judge_first(&a->pool, &facts.self, &first)) {
-        pool_adopt(&a->pool, &first, wall_us);
-        if (agent_save_pool(a) < 0)
-            a->pool = (struct pool){0};
+    if (judge_first(&a->who.pool, &facts.self, &first)) {
+        pool_adopt(&a->who.pool, &first, wall_us);
+        if (who_save_pool(&a->who) < 0)
+            a->who.pool = (struct pool){0};
     }
-    judge_step(&a->pool, &facts, &judgement);
+    judge_step(&a->who.pool, &facts, &judgement);
     set_role(a, judgement.role);
     set_timeline(a, judgement.timeline);
     set_alarm(a, judgement.alarm);
@@ -176,7 +121,7 @@ judge(struct agent *a, int64_t wall_us)
 static void
 learn_epoch(struct agent *a, const struct epoch_origin *told, const char *teller, int64_t wall_us)
 {
-    switch (judge_news(&a->pool, told)) {
+    switch (judge_news(&a->who.pool, told)) {
     case NEWS_NONE:
         return;
     case NEWS_RIVAL:
@@ -187,495 +132,73 @@ learn_epoch(struct agent *a, const struct epoch_origin *told, const char *teller
                     " (primary %s) on timeline %u, which is not after ours (%u): not "
                     "believed",
                     teller, told->epoch.number, told->epoch.member, told->timeline,
-                    a->pool.timeline);
+                    a->who.pool.timeline);
         return;
     case NEWS_EPOCH:
         break;
     }
-    pool_adopt(&a->pool, told, wall_us);
-    if (agent_save_pool(a) == 0)
+    pool_adopt(&a->who.pool, told, wall_us);
+    if (who_save_pool(&a->who) == 0)
         log_warning("epoch %" PRIu64 ": %s is the primary, told by %s%s", told->epoch.number,
                     told->epoch.member, teller,
-                    a->role == ROLE_PRIMARY ? "; this member was, and stops shipping" : "");
+                    a->who.role == ROLE_PRIMARY ? "; this member was, and stops shipping" : "");
 }
 
-/* ---- shipping ---- */
-
-/* The text of the primary's history file, which HELLO carries. */
-static int
-load_history(struct agent *a, timeline_t timeline)
-{
-    int got = 0;
-
-    if (timeline == a->history_timeline)
-        return 0;
-    a->history_bytes = 0;
-    if (timeline > 1)
-        got = pgwal_history(a->self->pgdata, timeline, a->history, HISTORY_BYTES_MAX + 1);
-    if (got == ERR_AGAIN)
-        got = fail(ERR_LOCAL, "the history of timeline %u is not in %s/pg_wal", timeline,
-                   a->self->pgdata);
-    if (got < 0)
-        return got;
-    a->history_bytes = (size_t)got;
-    a->history_timeline = timeline;
-    return 0;
-}
-
-/* HELLO for the links, or NULL and why nothing is shipped now. */
-static const struct hello *
-make_hello(struct agent *a, const char **ret_why)
-{
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    const struct identity *identity = agent_identity(a);
-
-    *ret_why = "this member is not the primary";
-    if (a->role != ROLE_PRIMARY)
-        return NULL;
-    *ret_why = a->alarm;
-    if (a->alarm[0] != '\0')
-        return NULL;
-    *ret_why = "waiting for PostgreSQL, which was not seen yet";
-    if (identity->system_identifier == 0 || identity->segment_bytes == 0 || a->pool.timeline == 0)
-        return NULL;
-    if (s != NULL && s->in_recovery)
-        return NULL;
-    if (load_history(a, a->pool.timeline) < 0) {
-        *ret_why = fail_message();
-        return NULL;
-    }
-    a->hello = (struct hello){.protocol = FRAME_PROTOCOL,
-                              .identity = *identity,
-                              .epoch = a->pool.epoch,
-                              .incarnation = a->incarnation,
-                              .timeline = a->pool.timeline,
-                              .config_digest = a->config->digest,
-                              .history = a->history,
-                              .history_bytes = a->history_bytes};
-    snprintf(a->hello.pool, sizeof a->hello.pool, "%s", a->config->name);
-    snprintf(a->hello.from, sizeof a->hello.from, "%s", a->self->name);
-    return &a->hello;
-}
-
-/* A stopping server waits for its walsenders: not for ever, if the line is slow. */
-static bool
-may_hold_walsender(const struct agent *a, const struct link *l, int64_t now_us)
-{
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    char wait[32], bytes[24];
-
-    if (a->stopping_us == 0 || now_us - a->stopping_us < a->config->shutdown_wait_us)
-        return true;
-    if (l->source_allowed && source_active(l->source))
-        log_warning(
-            "link to %s: PostgreSQL has waited %s for its WAL to be shipped and is let go: about %s stay "
-            "unshipped until it is back",
-            l->member, text_duration(wait, sizeof wait, a->config->shutdown_wait_us),
-            text_bytes(bytes, sizeof bytes,
-                       s != NULL && s->flush > l->sender.far.flushed
-                           ? s->flush - l->sender.far.flushed
-                           : 0));
-    return false;
-}
-
-static void
-run_links(struct agent *a, int64_t now_us, int64_t wall_us)
-{
-    const char *why;
-    const struct hello *hello = make_hello(a, &why);
-    enum pong_postgres word = a->links > 0 ? agent_postgres_word(a, now_us) : PONG_POSTGRES_UNKNOWN;
-
-    for (size_t i = 0; i < a->links; i++) {
-        struct link *l = &a->link[i];
-        bool was_refused = l->sender.refused;
-
-        l->sender.postgres = word;
-        l->source_allowed = may_hold_walsender(a, l, now_us);
-        l->exact = l->sender.commits_wait || a->stopping_us != 0;
-        link_run(l, &a->loop, hello, why, now_us, wall_us);
-        if (l->sender.pool_news) {
-            l->sender.pool_news = false;
-            learn_epoch(a, &l->sender.pool, l->member, wall_us);
-        }
-        if (l->sender.refused && !was_refused &&
-            (l->sender.refusal == REFUSE_EPOCH || l->sender.refusal == REFUSE_CONFLICT))
-            learn_epoch(a, &l->sender.refusal_origin, l->member, wall_us);
-    }
-}
-
-static void
-stamp_beacon(struct agent *a)
-{
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    struct beacon b;
-
-    if (a->role != ROLE_PRIMARY || s == NULL || s->in_recovery || s->insert == LSN_UNKNOWN)
-        return;
-    b = (struct beacon){.lsn = lsn_before_page_header(s->insert, agent_identity(a)->segment_bytes),
-                        .wall_us = s->wall_us,
-                        .mono_us = s->mono_us};
-    for (size_t i = 0; i < a->links; i++) {
-        a->link[i].sender.commits_wait = s->synchronous_standby_names[0] != '\0';
-        sender_beacon(&a->link[i].sender, &b);
-    }
-}
-
-/* WAL that nobody makes PostgreSQL write out would be exposure, for as long as it lies there. */
-static void
-force_flush(struct agent *a)
-{
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    bool ships = false;
-    lsn_t end;
-
-    for (size_t i = 0; i < a->links; i++)
-        ships = ships || a->link[i].state == LINK_SHIPPING;
-    if (a->role != ROLE_PRIMARY || !ships || s == NULL || s->in_recovery)
-        return;
-    end = lsn_before_page_header(s->insert, agent_identity(a)->segment_bytes);
-    if (end <= s->flush || s->flush != a->stuck_lsn) {
-        a->stuck_lsn = s->flush;
-        a->stuck_us = s->mono_us;
-    } else if (s->mono_us - a->stuck_us >= STUCK_US) {
-        a->stuck_us = s->mono_us;
-        postgres_force_flush(a->postgres);
-    }
-}
-
-/* ---- receiving ---- */
-
-static void refuse(struct agent *a, struct session *s, enum refuse_kind kind, const char *format,
-                   ...) __attribute__((format(printf, 4, 5)));
-
-static void
-refuse(struct agent *a, struct session *s, enum refuse_kind kind, const char *format, ...)
-{
-    struct epoch_origin origin = pool_origin(&a->pool);
-    char reason[FRAME_REASON_MAX];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(reason, sizeof reason, format, args);
-    va_end(args);
-    inlet_refuse(&a->inlet, s, kind, &origin, reason);
-}
-
-#define WRITABLE                                                                                    \
-    "the PostgreSQL of %s is writable (a former primary, or promoted by hand): bring it back as a " \
-    "standby, there: walferry rejoin"
-
-static bool
-is_writable(const struct agent *a)
-{
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-
-    return s != NULL && !s->in_recovery && postgres_state(a->postgres) == POSTGRES_UP;
-}
-
-/* A former primary that was down when WAL began to come, and came up again. */
-static void
-part_from_writable(struct agent *a)
-{
-    char reason[FRAME_REASON_MAX];
-
-    if (a->inlet.live == NULL || a->role != ROLE_FENCED || !is_writable(a) ||
-        !pool_was_primary(&a->pool, a->self->name))
-        return;
-    snprintf(reason, sizeof reason, WRITABLE, a->self->name);
-    inlet_end(&a->inlet, reason);
-}
-
-/* The far side's claim to be the primary. True when its WAL may be looked at. */
-static bool
-believe_epoch(struct agent *a, struct session *s, const struct hello *h, int64_t wall_us)
-{
-    struct epoch_origin theirs = {.epoch = h->epoch, .timeline = h->timeline};
-    char reason[FRAME_REASON_MAX];
-    enum refuse_kind kind;
-
-    switch (judge_claim(&a->pool, h->from, &h->epoch, &kind, reason)) {
-    case CLAIM_REFUSED:
-        if (kind == REFUSE_CONFLICT)
-            a->rival = theirs;
-        refuse(a, s, kind, "%s", reason);
-        return false;
-    case CLAIM_HIGHER:
-        if (receiver_judge(&a->receiver, h) < 0 && a->role != ROLE_PRIMARY) {
-            refuse(a, s, REFUSE_OPERATOR, "%s", fail_message());
-            return false;
-        }
-        learn_epoch(a, &theirs, h->from, wall_us);
-        judge(a, wall_us);
-        break;
-    case CLAIM_GOOD:
-        break;
-    }
-    if (pool_judge(&a->pool, &h->epoch) != POOL_SAME) {
-        refuse(a, s, REFUSE_OPERATOR, "epoch %" PRIu64 " of %s is not believed here",
-               h->epoch.number, h->from);
-        return false;
-    }
-    /* one that is down may be on its way back: walferry rejoin wants the WAL in the spool */
-    if (is_writable(a)) {
-        refuse(a, s, REFUSE_OPERATOR, WRITABLE, a->self->name);
-        return false;
-    }
-    return true;
-}
-
-static void
-answer_greeting(struct agent *a, struct session *s, const struct hello *h, int64_t now_us,
-                int64_t wall_us)
-{
-    const struct identity *local = postgres_identity(a->postgres);
-    const struct postgres_sample *sample = postgres_sample(a->postgres);
-    struct identity control;
-    timeline_t wanted_timeline = a->relay.wanted_timeline;
-    lsn_t wanted = a->relay.wanted;
-    uint64_t ours = local->system_identifier;
-
-    if (ours == 0 && postgres_read_control(a->self->pgdata, &control) == 0)
-        ours = control.system_identifier;
-    if (strcmp(h->pool, a->config->name) != 0) {
-        refuse(a, s, REFUSE_OPERATOR, "this agent serves pool %s, not %s", a->config->name,
-               h->pool);
-    } else if (strcmp(h->to, a->self->name) != 0) {
-        refuse(a, s, REFUSE_OPERATOR,
-               "this is %s, not %s: compare the ssh addresses of both in the pool's file",
-               a->self->name, h->to);
-    } else if (config_member(a->config, h->from) == NULL) {
-        refuse(a, s, REFUSE_OPERATOR, "%s is no member of the pool's file on %s", h->from,
-               a->self->name);
-    } else if (h->lane == HELLO_KNOCKS) {
-        refuse(a, s, REFUSE_RETRY, "%s would be let in%s", h->from,
-               inlet_no_tunnel(s) ? KNOCK_NO_TUNNEL : "");
-    } else if (ours != 0 && ours != h->identity.system_identifier) {
-        refuse(a, s, REFUSE_OPERATOR,
-               "another database cluster: the system identifier of %s is %" PRIu64
-               ", the PostgreSQL of %s has %" PRIu64
-               "; its data directory is no copy of this pool's",
-               h->from, h->identity.system_identifier, a->self->name, ours);
-    } else if (believe_epoch(a, s, h, wall_us)) {
-        if (a->renewing != 0) {
-            refuse(a, s, REFUSE_RETRY, "%s", RENEWED);
-        } else if (a->spool.next_timeline != 0) { /* where it goes on is not certain */
-            refuse(a, s, REFUSE_RETRY, "the spool goes over to timeline %u just now",
-                   a->spool.next_timeline);
-        } else if (a->spool_shut) {
-            refuse(a, s, REFUSE_RETRY, "%s takes no WAL now: %s", a->self->name, a->spool_error);
-        } else if (receiver_judge(&a->receiver, h) < 0) {
-            refuse(a, s, REFUSE_OPERATOR, "%s", fail_message());
-        } else {
-            if (wanted == LSN_UNKNOWN && sample != NULL && sample->in_recovery &&
-                sample->replay != LSN_UNKNOWN) {
-                wanted = sample->replay; /* what a fresh spool's standby will ask for first */
-                wanted_timeline = sample->timeline;
-            }
-            if (hold_from(a->spool.dir, wall_us) != UINT64_MAX)
-                wanted = LSN_UNKNOWN; /* a new copy is made: what the old one lacks is not needed */
-            if (inlet_accept(&a->inlet, s, wanted_timeline, wanted, a->config->digest, now_us) < 0)
-                refuse(a, s, REFUSE_RETRY, "%s", fail_message());
-            else
-                set_timeline(a, h->timeline);
-        }
-    }
-}
-
-static void
-spool_failed(struct agent *a, int64_t now_us)
-{
-    char reason[FAIL_MESSAGE_MAX], have[24], need[24];
-    uint64_t room, needed = a->spool.identity.segment_bytes;
-
-    snprintf(reason, sizeof reason, "%s", fail_message());
-    if (durable_free(a->spool.dir, &room) == 0 && room < needed)
-        fail(
-            ERR_LOCAL,
-            "%s; %s are free, %s are needed: make room on the file system of %s, it then goes on by itself",
-            reason, text_bytes(have, sizeof have, room), text_bytes(need, sizeof need, needed),
-            a->spool.path);
-    snprintf(reason, sizeof reason, "%s", fail_message());
-    if (log_news(&a->spool_said, reason, now_us))
-        log_error("%s; nothing is accepted until that is mended, what is here is still served",
-                  reason);
-    a->spool_stuck_at = a->spool.written;
-    snprintf(a->spool_error, sizeof a->spool_error, "%s", reason);
-    a->spool_shut = true;
-    a->spool_retry_us = now_us + SPOOL_RETRY_US;
-    inlet_end(&a->inlet, reason);
-}
-
-static void
-job_flush(void *job)
-{
-    struct flush *f = job;
-    int64_t begun_us = clock_us();
-
-    spool_flush_run(f);
-    f->took_us = clock_us() - begun_us;
-}
-
-static void
-end_flush(struct agent *a, int64_t now_us)
-{
-    if (!worker_done(&a->flusher))
-        return;
-    if (a->flush.fd >= 0)
-        histogram_add(&a->flush_took, a->flush.took_us);
-    if (spool_flush_end(&a->spool, &a->flush) < 0)
-        spool_failed(a, now_us);
-    else if (a->flush.kind == FLUSH_RECOVER)
-        a->spool_retry_us = now_us;
-}
-
-/* Is there room again, is a file that could not be flushed replaced? */
-static void
-try_spool(struct agent *a, int64_t now_us)
-{
-    uint64_t room = 0, needed = a->spool.identity.segment_bytes;
-
-    if (!a->spool_shut || now_us < a->spool_retry_us || worker_busy(&a->flusher) ||
-        a->spool.clearing)
-        return;
-    a->spool_retry_us = now_us + SPOOL_RETRY_US;
-    if (durable_free(a->spool.dir, &room) < 0 || room < needed)
-        return;
-    if (spool_recover_begin(&a->spool, &a->flush))
-        worker_submit(&a->flusher, job_flush, &a->flush);
-    else
-        a->spool_shut = a->spool.damaged;
-}
-
-/* That it takes WAL again is told when more is here than before. What did not continue it has to
- * do so first: till then what is wrong stays said, though nothing is wrong here. */
-static void
-retry_spool(struct agent *a, int64_t now_us)
-{
-    try_spool(a, now_us);
-    if (!a->spool_shut && (!a->inlet.refuted || a->role == ROLE_PRIMARY))
-        a->spool_error[0] = '\0';
-    if (a->spool_stuck_at == LSN_UNKNOWN || a->spool_error[0] != '\0' ||
-        a->spool.available <= a->spool_stuck_at)
-        return;
-    log_info("the spool takes WAL again");
-    a->spool_said = (struct log_memory){0};
-    a->spool_stuck_at = LSN_UNKNOWN;
-}
-
-/* A flush that nobody waits for is for what comes until then, too. NEVER_US: none can begin now. */
-static int64_t
-flush_due_us(const struct agent *a)
-{
-    if (worker_busy(&a->flusher) || a->spool.damaged || a->spool.clearing)
-        return NEVER_US;
-    if (a->receiver.commits_wait || !receiver_live(&a->receiver) || a->spool.retired_fd >= 0 ||
-        a->spool.flushed == a->spool.available)
-        return 0;
-    return a->flushed_us + FLUSH_US;
-}
-
-static void
-begin_flush(struct agent *a, int64_t now_us)
-{
-    if (now_us < flush_due_us(a) || !spool_flush_begin(&a->spool, &a->flush, now_us))
-        return;
-    a->flushed_us = now_us;
-    worker_submit(&a->flusher, job_flush, &a->flush);
-}
-
-static void
-job_prune(void *job)
-{
-    spool_prune_run(job);
-}
-
-static void
-renewed(struct agent *a, int code)
-{
-    if (code == 0)
-        log_info(RENEWED);
-    else
-        control_text(&a->control, a->renewing, "%s", fail_message());
-    control_done(&a->control, a->renewing, code == 0 ? 0 : 1);
-    a->renewing = 0;
-}
-
-/* For a seed: what is here ends before the WAL that the primary still has. */
-static void
-renew_spool(struct agent *a)
-{
-    if (a->renewing == 0 || worker_busy(&a->flusher) || worker_busy(&a->pruner))
-        return;
-    if ((a->role != ROLE_STANDBY && a->role != ROLE_FENCED) ||
-        hold_from(a->spool.dir, clock_wall_us()) == UINT64_MAX) {
-        renewed(a, fail(ERR_USAGE, "the spool begins anew only on a standby, for a seed or rejoin "
-                                   "that runs"));
-        return;
-    }
-    inlet_end(&a->inlet, RENEWED);
-    if (spool_clear_begin(&a->spool, &a->pruning))
-        worker_submit(&a->pruner, job_prune, &a->pruning);
-}
-
-static void
-end_pruning(struct agent *a)
-{
-    int code;
-
-    if (!worker_done(&a->pruner))
-        return;
-    code = spool_prune_end(&a->spool, &a->pruning);
-    if (a->pruning.all)
-        renewed(a, code);
-    else if (code < 0)
-        log_warning("%s", fail_message());
-}
+/* ---- links ---- */
 
 /* Whoever was fed from here as a standby goes on with what our PostgreSQL writes as the primary. */
 static void
 relay_onward(struct agent *a)
 {
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    struct supply *supply = &a->relay.supply;
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
+    struct supply *supply = &a->in.relay.supply;
 
     supply->timeline = 0;
-    if (a->role != ROLE_PRIMARY || s == NULL || s->in_recovery || spool_empty(&a->spool) ||
-        s->timeline != a->pool.timeline || load_history(a, s->timeline) < 0)
+    if (a->who.role != ROLE_PRIMARY || s == NULL || s->in_recovery || spool_empty(&a->in.spool) ||
+        s->timeline != a->who.pool.timeline || outgoing_load_history(&a->out, s->timeline) < 0)
         return;
     supply->timeline = s->timeline;
-    supply->history = a->history;
-    supply->history_bytes = a->history_bytes;
+    supply->history = a->out.lineage.text;
+    supply->history_bytes = a->out.lineage.length;
     supply->flushed = s->flush;
 }
 
 static void
-run_receiving(struct agent *a, int64_t now_us, int64_t wall_us)
+greet(struct agent *a, struct session *session, const struct hello *hello, int64_t now_us,
+      int64_t wall_us)
 {
-    struct relay_standby standby;
+    struct epoch_origin told;
+    bool good = greeting_check(&a->in, session, hello, &told);
+
+    if (told.epoch.number != 0)
+        learn_epoch(a, &told, hello->from, wall_us);
+    if (!good)
+        return;
+    judge(a, wall_us);
+    if (greeting_answer(&a->in, session, hello, now_us, wall_us))
+        set_timeline(a, hello->timeline);
+}
+
+static void
+run_incoming(struct agent *a, int64_t now_us, int64_t wall_us)
+{
     struct session *session;
     const struct hello *hello;
-    bool feedback;
 
-    end_flush(a, now_us);
-    end_pruning(a);
-    renew_spool(a);
-    part_from_writable(a);
-    if (inlet_run(&a->inlet, &a->loop, now_us, wall_us) < 0)
-        spool_failed(a, now_us);
-    while (inlet_greeting(&a->inlet, now_us, &session, &hello))
-        answer_greeting(a, session, hello, now_us, wall_us);
-    begin_flush(a, now_us); /* first: a commit may wait for it */
+    greeting_part(&a->in);
+    incoming_run(&a->in, &a->loop, now_us, wall_us);
+    while (inlet_greeting(&a->in.inlet, now_us, &session, &hello))
+        greet(a, session, hello, now_us, wall_us);
     relay_onward(a);
-    relay_push(&a->relay, now_us);
-    relay_run(&a->relay, &a->loop, now_us);
-    relay_standby(&a->relay, &standby);
-    if (standby.connected)
-        a->feedback_us = now_us;
-    feedback = now_us - a->feedback_us < a->config->feedback_keep_us;
-    receiver_report(&a->receiver, agent_applied(a), feedback ? standby.xmin : 0,
-                    feedback ? standby.catalog_xmin : 0, standby.connected, now_us);
-    inlet_push(&a->inlet);
-    retry_spool(a, now_us);
+    incoming_serve(&a->in, &a->loop, now_us);
+}
+
+static void
+run_outgoing(struct agent *a, int64_t now_us, int64_t wall_us)
+{
+    outgoing_run(&a->out, &a->loop, now_us, wall_us);
+    for (size_t i = 0; i < a->out.tolds; i++)
+        learn_epoch(a, &a->out.told[i].origin, a->out.told[i].teller, wall_us);
 }
 
 /* ---- housekeeping ---- */
@@ -713,20 +236,20 @@ save_lag(struct agent *a)
         return;
     if (clock_us() >= a->escrow_due_us) {
         a->escrow_due_us = clock_us() + ESCROW_US;
-        worker_submit(&a->state_writer, job_escrow, &a->self);
+        worker_submit(&a->state_writer, job_escrow, &a->who.self);
         return;
     }
-    if (a->role == ROLE_PRIMARY && a->links > 0) {
-        record.flushed = a->link[0].sender.flushed.covered;
-        record.applied = a->link[0].sender.applied.covered;
-        snprintf(record.primary, sizeof record.primary, "%s", a->self->name);
-    } else if (a->role == ROLE_STANDBY) {
-        receiver_record(&a->receiver, &record);
+    if (a->who.role == ROLE_PRIMARY && a->out.links > 0) {
+        record.flushed = a->out.link[0].sender.flushed.covered;
+        record.applied = a->out.link[0].sender.applied.covered;
+        snprintf(record.primary, sizeof record.primary, "%s", a->who.self->name);
+    } else if (a->who.role == ROLE_STANDBY) {
+        receiver_record(&a->in.receiver, &record);
     }
     if (record.flushed.lsn == LSN_UNKNOWN)
         return;
     clock_boot_id(boot_id);
-    n->dir = a->spool.dir;
+    n->dir = a->in.spool.dir;
     snprintf(n->name, sizeof n->name, "%s", LAG_FILE);
     n->length = lag_record_save(&record, boot_id, n->text);
     worker_submit(&a->state_writer, job_note, n);
@@ -739,89 +262,16 @@ load_lag(struct agent *a)
     struct lag_record record;
 
     clock_boot_id(boot_id);
-    if (durable_load(a->spool.dir, LAG_FILE, text, sizeof text) < 0 ||
+    if (durable_load(a->in.spool.dir, LAG_FILE, text, sizeof text) < 0 ||
         !lag_record_load(&record, text, boot_id, clock_us(), clock_wall_us()))
         return;
-    if (strcmp(record.primary, a->self->name) != 0) {
-        receiver_remember(&a->receiver, &record, clock_us());
-    } else if (a->links > 0) {
-        a->link[0].sender.received.covered = a->link[0].sender.flushed.covered = record.flushed;
-        a->link[0].sender.applied.covered = record.applied;
+    if (strcmp(record.primary, a->who.self->name) != 0) {
+        receiver_remember(&a->in.receiver, &record, clock_us());
+    } else if (a->out.links > 0) {
+        a->out.link[0].sender.received.covered = a->out.link[0].sender.flushed.covered =
+            record.flushed;
+        a->out.link[0].sender.applied.covered = record.applied;
     }
-}
-
-/* What nobody needs any more: the local standby has it (or is the primary now), no copy that is
- * being made begins before it, and keep has passed. */
-static void
-prune(struct agent *a, int64_t wall_us)
-{
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    struct relay_standby standby;
-    lsn_t needed, held;
-
-    if (s == NULL || spool_empty(&a->spool) || worker_busy(&a->pruner))
-        return;
-    relay_standby(&a->relay, &standby);
-    needed = !s->in_recovery ? s->insert : s->replay;
-    if (s->in_recovery && standby.flush != LSN_UNKNOWN && standby.flush < needed)
-        needed = standby.flush;
-    if (relay_needs(&a->relay) < needed)
-        needed = relay_needs(&a->relay);
-    if ((held = hold_from(a->spool.dir, wall_us)) < needed)
-        needed = held;
-    if (held == LSN_UNKNOWN && !a->hold_named)
-        log_warning("%s: %s", a->spool.path, fail_message());
-    a->hold_named = held == LSN_UNKNOWN;
-    if (spool_prune_begin(&a->spool, &a->pruning, needed, a->self->keep_us, wall_us))
-        worker_submit(&a->pruner, job_prune, &a->pruning);
-}
-
-#define SETTING_SIZE 300
-
-static void
-make_setting(char out[SETTING_SIZE], const char *names)
-{
-    snprintf(out, SETTING_SIZE, "synchronous_standby_names = '%s'\n", names);
-}
-
-/* Is this server's synchronous_standby_names what this agent wrote? */
-static bool
-setting_is_ours(const struct agent *a, const char *names)
-{
-    char wanted[SETTING_SIZE], text[SETTING_SIZE];
-    ssize_t length = durable_load(a->spool.dir, SETTINGS_FILE, text, sizeof text);
-
-    make_setting(wanted, names);
-    return length >= 0 && (size_t)length == strlen(wanted) &&
-           memcmp(text, wanted, (size_t)length) == 0;
-}
-
-/* synchronous_standby_names: set when the pool is synchronous and the link is level, emptied when
- * the pool's file says so no longer. */
-static void
-keep_settings(struct agent *a)
-{
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    const char *names = a->config->synchronous ? a->slot_name[0] : "";
-    char text[SETTING_SIZE];
-
-    if (a->role != ROLE_PRIMARY || a->links == 0 || s == NULL || s->in_recovery ||
-        postgres_state(a->postgres) != POSTGRES_UP ||
-        (s->synchronous_standby_names[0] == '\0') == (names[0] == '\0'))
-        return;
-    if (names[0] == '\0'
-            ? !setting_is_ours(a, s->synchronous_standby_names)
-            : a->link[0].state != LINK_SHIPPING || a->link[0].sender.far.flushed < s->flush)
-        return;
-    if (!postgres_ask(a->postgres, POSTGRES_RELOAD, NULL)) /* sent in the next turn */
-        return;
-    make_setting(text, names);
-    if (durable_replace(a->spool.dir, SETTINGS_FILE, text, strlen(text)) < 0)
-        log_warning("cannot write %s/%s: %s", a->spool.path, SETTINGS_FILE, strerror(errno));
-    else if (names[0] == '\0')
-        log_info("synchronous is off: commits wait for no other site from now on");
-    else
-        log_info("the link to %s is level: commits wait for it from now on", a->link[0].member);
 }
 
 /* A slot for every link from the first start on: it keeps the WAL while the far side gets its copy.
@@ -829,28 +279,29 @@ keep_settings(struct agent *a)
 static void
 keep_slots(struct agent *a)
 {
-    const struct postgres_sample *s = postgres_sample(a->postgres);
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
 
-    if (a->role != ROLE_PRIMARY || s == NULL || s->in_recovery ||
-        postgres_state(a->postgres) != POSTGRES_UP)
+    if (a->who.role != ROLE_PRIMARY || s == NULL || s->in_recovery ||
+        postgres_state(a->who.postgres) != POSTGRES_UP)
         return;
-    for (size_t i = 0; i < a->links; i++) {
+    for (size_t i = 0; i < a->out.links; i++) {
         size_t k = 0;
 
-        while (k < s->slots && strcmp(s->slot[k].name, a->slot_name[i]) != 0)
+        while (k < s->slots && strcmp(s->slot[k].name, a->out.slot_name[i]) != 0)
             k++;
         if (k == s->slots && s->slots < POSTGRES_SLOTS_MAX &&
-            postgres_ask(a->postgres, POSTGRES_MAKE_SLOT, a->slot_name[i])) {
-            log_info("slot %s is made for the link to %s", a->slot_name[i], a->link[i].member);
-            if (strcmp(a->guard.released, a->slot_name[i]) != 0) /* it has its own record */
+            postgres_ask(a->who.postgres, POSTGRES_MAKE_SLOT, a->out.slot_name[i])) {
+            log_info("slot %s is made for the link to %s", a->out.slot_name[i],
+                     a->out.link[i].member);
+            if (strcmp(a->guard.released, a->out.slot_name[i]) != 0) /* it has its own record */
                 backfill_slot_gone(a, i);
             return; /* one command at a time */
         }
         if (k < s->slots && s->slot[k].lost && !s->slot[k].active &&
-            postgres_ask(a->postgres, POSTGRES_DROP_SLOT, a->slot_name[i])) {
+            postgres_ask(a->who.postgres, POSTGRES_DROP_SLOT, a->out.slot_name[i])) {
             log_warning(
                 "slot %s was invalidated and keeps nothing any more: dropped, to be made anew",
-                a->slot_name[i]);
+                a->out.slot_name[i]);
             return;
         }
     }
@@ -872,32 +323,32 @@ file_to_sender(void *receiver, const struct frame *f)
 static void
 send_files(struct agent *a)
 {
-    for (size_t i = 0; i < a->links; i++)
-        if (a->link[i].state == LINK_SHIPPING)
-            site_send(&a->site, i, a->link[i].since_us, file_to_receiver, &a->link[i]);
-    if (receiver_live(&a->receiver))
-        site_send(&a->site, SITE_PEERS_MAX, a->inlet.since_us, file_to_sender, &a->receiver);
+    for (size_t i = 0; i < a->out.links; i++)
+        if (a->out.link[i].state == LINK_SHIPPING)
+            site_send(&a->site, i, a->out.link[i].since_us, file_to_receiver, &a->out.link[i]);
+    if (receiver_live(&a->in.receiver))
+        site_send(&a->site, SITE_PEERS_MAX, a->in.inlet.since_us, file_to_sender, &a->in.receiver);
 }
 
 static void
 keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
 {
-    const struct identity *identity = postgres_identity(a->postgres);
+    const struct identity *identity = postgres_identity(a->who.postgres);
     const char *error;
 
-    if (a->role == ROLE_PRIMARY && identity->system_identifier != 0 && a->alarm[0] == '\0' &&
-        spool_adopt(&a->spool, identity) < 0)
+    if (a->who.role == ROLE_PRIMARY && identity->system_identifier != 0 &&
+        a->who.alarm[0] == '\0' && spool_adopt(&a->in.spool, identity) < 0)
         log_warning("%s", fail_message());
     conditions_look(a, now_us, wall_us);
     save_lag(a);
-    prune(a, wall_us);
+    incoming_prune(&a->in, wall_us);
     send_files(a);
     http_keep(&a->http, now_us);
     if (a->failover.phase == FAILOVER_IDLE) {
-        if (postgres_done(a->postgres, &error) && error != NULL)
+        if (postgres_done(a->who.postgres, &error) && error != NULL)
             log_warning("PostgreSQL refused: %s", error);
         keep_slots(a);
-        keep_settings(a);
+        outgoing_keep(&a->out);
     }
     backfill_keep(a, now_us);
 }
@@ -905,28 +356,21 @@ keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
 static void
 run_postgres(struct agent *a, int64_t now_us)
 {
-    enum postgres_state before = postgres_state(a->postgres), state;
+    enum postgres_state before = postgres_state(a->who.postgres), state;
 
-    if (postgres_run(a->postgres, &a->loop, now_us) == 0)
+    if (postgres_run(a->who.postgres, &a->loop, now_us) == 0)
         return;
-    state = postgres_state(a->postgres);
-    if (state == POSTGRES_UP) {
-        stamp_beacon(a);
-        force_flush(a);
-    }
+    state = postgres_state(a->who.postgres);
+    if (state == POSTGRES_UP)
+        outgoing_sampled(&a->out);
     if (state == before)
         return;
-    if (state == POSTGRES_STOPPING) {
-        if (a->stopping_us == 0)
-            a->stopping_us = now_us;
-    } else if (state == POSTGRES_UP) {
-        a->stopping_us = 0;
-    }
+    outgoing_postgres(&a->out, now_us);
     if (state == POSTGRES_UP) {
         log_info("PostgreSQL is there");
     } else {
-        log_warning("PostgreSQL is away: %s", postgres_reason(a->postgres));
-        relay_offer(&a->relay);
+        log_warning("PostgreSQL is away: %s", postgres_reason(a->who.postgres));
+        relay_offer(&a->in.relay);
     }
 }
 
@@ -938,7 +382,7 @@ set_shipping(struct agent *a, uint64_t client, const json_t *request)
     const char *key = json_string_value(json_object_get(request, "key"));
     const char *value = json_string_value(json_object_get(request, "value"));
     int code = key == NULL || value == NULL ? fail(ERR_USAGE, "set wants a key and a value")
-                                            : config_set(&a->shipping, key, value);
+                                            : config_set(&a->out.settings, key, value);
 
     if (code < 0) {
         control_text(&a->control, client, "%s", fail_message());
@@ -946,12 +390,12 @@ set_shipping(struct agent *a, uint64_t client, const json_t *request)
         return;
     }
     disk_guard_ship(a);
-    a->shipping_set = true;
+    a->out.settings_changed = true;
     log_info("%s is %s until the next start: walferry set", key, value);
     control_text(&a->control, client,
                  "%s = %s until the agent's next start; %s has the last word%s", key, value,
-                 a->config->file,
-                 a->role == ROLE_PRIMARY ? "" : " (this member ships only as the primary)");
+                 a->who.config->file,
+                 a->who.role == ROLE_PRIMARY ? "" : " (this member ships only as the primary)");
     control_done(&a->control, client, 0);
 }
 
@@ -962,7 +406,7 @@ tell_losses(struct agent *a, uint64_t client)
     json_t *all = NULL, *receipt;
     size_t i;
 
-    if (receipt_load(a->self->spool, RECEIPT_FAR_BYTES, &all) < 0)
+    if (receipt_load(a->who.self->spool, RECEIPT_FAR_BYTES, &all) < 0)
         control_text(&a->control, client, "%s", fail_message());
     json_array_foreach (all, i, receipt)
         control_answer(&a->control, client, json_pack("{s:O}", "receipt", receipt));
@@ -997,7 +441,8 @@ answer_requests(struct agent *a, int64_t now_us)
         if (control_afar(&a->control, client) && !answered_afar(command, only_asks, request)) {
             control_text(&a->control, client,
                          "that is not answered from another member%s: type it on the host of %s",
-                         only_asks ? " whose key is bound with --no-tunnel" : "", a->self->name);
+                         only_asks ? " whose key is bound with --no-tunnel" : "",
+                         a->who.self->name);
             control_done(&a->control, client, 1);
         } else if (command != NULL && strcmp(command, "status") == 0) {
             control_answer(&a->control, client, agent_report(a, now_us));
@@ -1009,13 +454,13 @@ answer_requests(struct agent *a, int64_t now_us)
         } else if (command != NULL && strcmp(command, "lost") == 0) {
             tell_losses(a, client);
         } else if (command != NULL && strcmp(command, "config") == 0) {
-            poolfile_answer(&a->control, client, request, a->config, a->self);
+            poolfile_answer(&a->control, client, request, a->who.config, a->who.self);
         } else if (command != NULL && strcmp(command, "drain") == 0) {
-            for (size_t i = 0; i < a->links; i++)
-                link_drain(&a->link[i]);
+            for (size_t i = 0; i < a->out.links; i++)
+                link_drain(&a->out.link[i]);
             control_done(&a->control, client, 0);
         } else if (command != NULL && strcmp(command, "renew_spool") == 0) {
-            a->renewing = client;
+            incoming_renew(&a->in, client);
         } else if (command != NULL && strcmp(command, "validate") == 0) {
             validate_service_ask(&a->validate_service, &a->control, client);
         } else if (command != NULL && strcmp(command, "failover") == 0) {
@@ -1043,51 +488,20 @@ be_modest(const struct member *self)
 }
 
 static int
-open_links(struct agent *a)
-{
-    size_t count = 0;
-
-    snprintf(a->conninfo, sizeof a->conninfo, "%s", a->self->postgres);
-    for (size_t i = 0; i < a->config->members; i++) {
-        const struct member *m = &a->config->member[i];
-        int code;
-
-        if (m == a->self || strcmp(m->site, a->self->site) == 0)
-            continue;
-        config_slot_name(a->slot_name[count], m->name);
-        code =
-            link_init(&a->link[count], m->name, &m->target, &a->shipping, &a->workers,
-                      &a->frame_cache, a->conninfo, a->slot_name[count], a->self->pgdata, a->codec);
-        if (code == 0)
-            code = link_store(&a->link[count], LINK_OUTBOX, &a->outbox.spool, a->outbox.conninfo);
-        if (code == 0)
-            code = link_store(&a->link[count], LINK_GAP, &a->backfill.store.spool,
-                              a->backfill.store.conninfo);
-        if (code < 0)
-            return code;
-        a->link[count].sender.file = site_take;
-        a->link[count].sender.file_context = site_peer(&a->site, count, m->name);
-        count++;
-        a->links = count;
-    }
-    return 0;
-}
-
-static int
 check_cluster(const struct agent *a)
 {
     struct identity control;
 
-    if (a->spool.identity.system_identifier == 0 ||
-        postgres_read_control(a->self->pgdata, &control) < 0 ||
-        control.system_identifier == a->spool.identity.system_identifier)
+    if (a->in.spool.identity.system_identifier == 0 ||
+        postgres_read_control(a->who.self->pgdata, &control) < 0 ||
+        control.system_identifier == a->in.spool.identity.system_identifier)
         return 0;
     return fail(ERR_USAGE,
                 "the spool %s belongs to another database cluster (system identifier %" PRIu64
                 ", %s has %" PRIu64
                 "): correct spool or pgdata of [member %s], or give it an empty spool",
-                a->spool.path, a->spool.identity.system_identifier, a->self->pgdata,
-                control.system_identifier, a->self->name);
+                a->in.spool.path, a->in.spool.identity.system_identifier, a->who.self->pgdata,
+                control.system_identifier, a->who.self->name);
 }
 
 static int
@@ -1097,11 +511,80 @@ write_pid(const struct agent *a)
     int dir, code = 0;
 
     snprintf(text, sizeof text, "%d\n", (int)getpid());
-    if (durable_dir(a->self->run, &dir) < 0)
-        return fail_sys(ERR_LOCAL, "cannot open the run directory %s", a->self->run);
+    if (durable_dir(a->who.self->run, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open the run directory %s", a->who.self->run);
     if (durable_replace(dir, "agent.pid", text, strlen(text)) < 0)
-        code = fail_sys(ERR_LOCAL, "cannot write %s/agent.pid", a->self->run);
+        code = fail_sys(ERR_LOCAL, "cannot write %s/agent.pid", a->who.self->run);
     durable_close(dir);
+    return code;
+}
+
+/* What is in the spool: WAL, the pool's state, the gaps. */
+static int
+open_spool(struct agent *a)
+{
+    int code = spool_open(&a->in.spool, a->who.self->spool);
+
+    if (code == 0)
+        code = check_cluster(a);
+    if (code == 0)
+        code = pool_load(&a->who.pool, a->in.spool.dir);
+    if (code == ERR_AGAIN)
+        code = 0;
+    if (code == 0)
+        code = gaps_load(&a->gaps, a->in.spool.dir);
+    return code < 0 && a->in.spool.dir >= 0 ? fail_in(code, "the spool %s", a->in.spool.path)
+                                            : code;
+}
+
+/* Each link ships from the outbox and from what the backfill got, too, and files go both ways over
+ * every link. */
+static int
+join_links(struct agent *a)
+{
+    int code = 0;
+
+    for (size_t i = 0; i < a->out.links && code == 0; i++) {
+        struct link *l = &a->out.link[i];
+
+        code = link_store(l, LINK_OUTBOX, &a->outbox.spool, a->outbox.conninfo);
+        if (code == 0)
+            code = link_store(l, LINK_GAP, &a->backfill.store.spool, a->backfill.store.conninfo);
+        l->sender.file = site_take;
+        l->sender.file_context = site_peer(&a->site, i, l->member);
+    }
+    a->in.receiver.file = site_take;
+    a->in.receiver.file_context = site_peer(&a->site, SITE_PEERS_MAX, a->in.receiver.from);
+    return code;
+}
+
+static int
+open_rooms(struct agent *a)
+{
+    const struct member *self = a->who.self;
+    int code = worker_init(&a->state_writer);
+
+    if (code == 0)
+        code = incoming_open(&a->in, &a->who, &a->control, a->codec);
+    if (code == 0)
+        code = control_open(&a->control, self->run);
+    if (code == 0)
+        code = validate_service_init(&a->validate_service, a->who.config, self);
+    if (code == 0)
+        code = outgoing_open(&a->out, &a->who, a->codec);
+    if (code == 0)
+        code = outbox_open(&a->outbox, "outbox", self->outbox, self->run, self->postgres,
+                           self->pgdata);
+    if (code == 0)
+        code = backfill_open(a);
+    if (code == 0)
+        code = site_init(&a->site, a->who.config, self);
+    if (code == 0)
+        code = join_links(a);
+    if (code == 0)
+        code = conditions_open(a);
+    if (code == 0)
+        code = tunnel_open(a);
     return code;
 }
 
@@ -1110,77 +593,25 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
 {
     int code;
 
-    *a = (struct agent){.config = config, .self = self, .started_us = clock_us()};
-    a->escrow_due_us = BOOTED_US;
-    a->incarnation = (uint64_t)(clock_wall_us() / SECOND_US) << 32;
-    if (getrandom(&a->incarnation, sizeof(uint32_t), 0) < 0) /* its low half: nobody can guess it */
-        return fail_sys(ERR_LOCAL, "no random number");
-    a->spool.dir = a->spool.lock = a->inlet.fd = a->relay.fd = a->control.fd = -1;
+    *a = (struct agent){
+        .who = {.config = config, .self = self, .spool = &a->in.spool, .started_us = clock_us()},
+        .escrow_due_us = BOOTED_US};
+    a->in.spool.dir = a->in.spool.lock = a->in.inlet.fd = a->in.relay.fd = a->control.fd = -1;
     a->outbox.spool.dir = a->outbox.spool.lock = a->outbox.relay.fd = -1;
     a->backfill.store.spool.dir = a->backfill.store.spool.lock = a->backfill.store.relay.fd = -1;
+    http_init(&a->http, a);
     a->codec = calloc(1, sizeof *a->codec);
     a->note = calloc(1, sizeof *a->note);
-    a->scratch = malloc(FRAME_WAL_MAX);
-    a->history = malloc(HISTORY_BYTES_MAX + 1);
-    a->postgres = postgres_new(self->postgres);
-    if (a->codec == NULL || a->note == NULL || a->scratch == NULL || a->history == NULL ||
-        a->postgres == NULL)
+    a->who.postgres = postgres_new(self->postgres);
+    if (a->codec == NULL || a->note == NULL || a->who.postgres == NULL)
         return fail(ERR_LOCAL, "out of memory");
-    code = spool_open(&a->spool, self->spool);
+    code = open_spool(a);
     if (code == 0)
-        code = check_cluster(a);
-    if (code == 0)
-        code = pool_load(&a->pool, a->spool.dir);
-    if (code == ERR_AGAIN)
-        code = 0;
-    if (code == 0)
-        code = gaps_load(&a->gaps, a->spool.dir);
-    if (code < 0 && a->spool.dir >= 0)
-        return fail_in(code, "the spool %s", a->spool.path);
-    http_init(&a->http, a);
-    receiver_init(&a->receiver, &a->spool, a->codec, a->scratch);
-    if (code == 0)
-        code = worker_init(&a->flusher);
-    if (code == 0)
-        code = worker_init(&a->pruner);
-    if (code == 0)
-        code = worker_init(&a->state_writer);
-    if (code == 0)
-        code = relay_open(&a->relay, self->run, &a->spool, self->pgdata, config->relay_guests);
-    if (code == 0)
-        relay_offer(&a->relay);
-    if (code == 0)
-        code = inlet_open(&a->inlet, self->run, &a->receiver);
-    if (code == 0)
-        code = control_open(&a->control, self->run);
-    if (code == 0)
-        code = validate_service_init(&a->validate_service, a->config, a->self);
-    if (code == 0)
-        code = workers_init(&a->workers, 0);
-    a->shipping = config->shipping;
-    if (code == 0)
-        code = outbox_open(&a->outbox, "outbox", self->outbox, self->run, self->postgres,
-                           self->pgdata);
-    if (code == 0)
-        code = backfill_open(a);
-    if (code == 0)
-        code = site_init(&a->site, config, self);
-    a->receiver.file = site_take;
-    a->receiver.file_context = site_peer(&a->site, SITE_PEERS_MAX, a->receiver.from);
-    if (code == 0)
-        code = open_links(a);
-    if (code == 0)
-        code = conditions_open(a);
-    if (code == 0)
-        code = tunnel_open(a);
+        code = open_rooms(a);
     if (code == 0)
         code = write_pid(a);
     if (code < 0)
         return code;
-    a->spool_shut = a->spool.damaged;
-    if (a->spool.damaged)
-        snprintf(a->spool_error, sizeof a->spool_error,
-                 "%s could not be flushed when it was opened", a->spool.path);
     load_lag(a);
     a->running = true;
     return 0;
@@ -1191,33 +622,25 @@ agent_close(struct agent *a)
 {
     char path[256];
 
-    snprintf(path, sizeof path, "%s/agent.pid", a->self->run);
-    inlet_end(&a->inlet, "the agent stops");
+    snprintf(path, sizeof path, "%s/agent.pid", a->who.self->run);
+    inlet_end(&a->in.inlet, "the agent stops");
     tunnel_close(a);
-    for (size_t i = 0; i < a->links; i++)
-        link_release(&a->link[i]);
-    workers_release(&a->workers);
-    frame_cache_release(&a->frame_cache);
+    outgoing_close(&a->out);
     validate_service_release(&a->validate_service);
     control_close(&a->control);
     http_close(&a->http);
-    inlet_close(&a->inlet);
-    relay_close(&a->relay);
+    incoming_close(&a->in);
     backfill_close(a);
     outbox_close(&a->outbox);
     disk_guard_close(a);
-    worker_release(&a->flusher);
-    worker_release(&a->pruner);
     worker_release(&a->state_writer);
     conditions_close(a);
     site_release(&a->site);
-    spool_close(&a->spool);
-    postgres_free(a->postgres);
+    spool_close(&a->in.spool);
+    postgres_free(a->who.postgres);
     codec_release(a->codec);
     free(a->codec);
     free(a->note);
-    free(a->scratch);
-    free(a->history);
     if (a->running) /* else the file may be another agent's */
         unlink(path);
 }
@@ -1252,35 +675,25 @@ _Static_assert(32 + 2 * INLET_SESSIONS_MAX + 3 * RELAY_CLIENTS_MAX + CONTROL_CLI
                    LOOP_FDS_MAX,
                "every room of the loop has place for its descriptors");
 
-static int64_t
+static void
 watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
 {
     loop_begin(&a->loop);
     loop_watch(&a->loop, signals, POLLIN);
-    loop_watch(&a->loop, worker_fd(&a->flusher), POLLIN);
-    loop_watch(&a->loop, worker_fd(&a->pruner), POLLIN);
-    loop_watch(&a->loop, workers_fd(&a->workers), POLLIN);
     event_command_watch(&a->conditions.event_command, &a->loop);
     validate_service_watch(&a->validate_service, &a->loop);
     site_watch(&a->site, &a->loop);
-    postgres_watch(a->postgres, &a->loop);
-    inlet_watch(&a->inlet, &a->loop);
-    relay_watch(&a->relay, &a->loop, now_us);
+    postgres_watch(a->who.postgres, &a->loop);
+    incoming_watch(&a->in, &a->loop, now_us);
     outbox_watch(&a->outbox, &a->loop, now_us);
     backfill_watch(a, &a->loop, now_us);
     disk_guard_watch(a, &a->loop);
     control_watch(&a->control, &a->loop);
     http_watch(&a->http, &a->loop);
-    for (size_t i = 0; i < a->links; i++)
-        link_watch(&a->link[i], &a->loop);
+    outgoing_watch(&a->out, &a->loop);
     tunnel_watch(&a->tunnel, &a->loop);
     loop_due(&a->loop, failover_due_us(a));
     loop_due(&a->loop, house_us);
-    if (a->spool.flushed < a->spool.available)
-        loop_due(&a->loop, flush_due_us(a));
-    if (a->spool_shut && !worker_busy(&a->flusher) && !a->spool.clearing)
-        loop_due(&a->loop, a->spool_retry_us);
-    return a->loop.due_us;
 }
 
 static int
@@ -1298,15 +711,15 @@ agent_loop(struct agent *a, int signals)
             return 0;
         now_us = clock_us();
         wall_us = clock_wall_us();
-        if (loop_ready(&a->loop, workers_fd(&a->workers)) != 0)
-            workers_clear(&a->workers);
+        if (loop_ready(&a->loop, workers_fd(&a->out.workers)) != 0)
+            workers_clear(&a->out.workers);
         run_postgres(a, now_us);
         judge(a, wall_us);
-        run_receiving(a, now_us, wall_us);
+        run_incoming(a, now_us, wall_us);
         disk_guard_run(a, now_us);
         outbox_run(&a->outbox, &a->loop, now_us);
         backfill_run(a, now_us);
-        run_links(a, now_us, wall_us);
+        run_outgoing(a, now_us, wall_us);
         tunnel_run(a, now_us);
         control_run(&a->control, &a->loop, now_us);
         answer_requests(a, now_us);

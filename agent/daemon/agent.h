@@ -17,22 +17,16 @@
 #include "web/http.h"
 #include "retention/outbox.h"
 #include "retention/backfill.h"
-#include "pool/role.h"
-#include "postgres/postgres.h"
+#include "links/greeting.h"
+#include "links/outgoing.h"
 #include "tunnel/tunnel.h"
 #include "files/site_files.h"
 
 #include "base/fail.h"
-#include "base/histogram.h"
 #include "base/worker.h"
 #include "shipper/receiver/inlet.h"
 #include "shipper/sender/link.h"
 #include "shipper/replication/relay.h"
-
-/* Where the primary stands is known this long, and a round trip: it has gone on since, and nobody
- * can say how far. */
-#define AGENT_FRESH_US (3 * POSTGRES_SAMPLE_US)
-#define AGENT_NEWS_US  (2 * SECOND_US) /* ... both together; a full line's round trip is long */
 
 enum failover_phase {
     FAILOVER_IDLE,
@@ -66,91 +60,34 @@ struct failover {
 struct note; /* a small file on its way to disk: agent.c */
 
 struct agent {
-    const struct config *config;
-    const struct member *self;
+    struct who who;
     bool running; /* everything was opened */
-    enum role role;
-    char alarm[ALARM_MAX];              /* "" : all is well */
-    char spool_error[FAIL_MESSAGE_MAX]; /* why the spool takes nothing; "" : it does */
-    bool spool_shut;                    /* nor is it tried before spool_retry_us */
-    int64_t spool_retry_us;
-    struct log_memory spool_said; /* of spool_error: it may come back at once */
-    lsn_t spool_stuck_at;         /* where it took no more; LSN_UNKNOWN: it takes WAL */
-    uint64_t renewing;            /* the client whose seed wants an empty spool; 0: none */
-    bool hold_named;              /* a damaged one, in the log */
-    int64_t started_us;
-    uint64_t incarnation;
-
     struct loop loop;
-    struct pool pool;
     struct epoch_origin rival; /* the other claimant of our epoch number; number 0: none */
-
-    struct spool spool;
-    struct flush flush;
-    struct prune pruning;
-    struct worker flusher, pruner, state_writer;
-    int64_t escrow_due_us; /* to look for what is too old */
-    struct workers workers;
-    struct frame_cache frame_cache;
-    struct note *note;
     struct codec *codec;
-    uint8_t *scratch;
-    struct receiver receiver;
-    struct inlet inlet;
-    struct relay relay;
+    struct incoming in;
+    struct outgoing out;
     struct outbox outbox;
-    struct postgres *postgres;
-    int64_t flushed_us; /* when the last flush began */
-    lsn_t stuck_lsn;    /* where PostgreSQL's flush stands, with more behind it in memory */
-    int64_t stuck_us;
-    int64_t stopping_us; /* since when the local server is shutting down; 0: it is not */
-    int64_t feedback_us; /* when the local standby was last here */
-    struct link link[MEMBERS_MAX];
-    size_t links;
-    struct link_settings shipping; /* of the config, as changed since the start */
-    bool shipping_set;             /* ... by `walferry set` */
-    char slot_name[MEMBERS_MAX][SLOT_NAME_SIZE];
-    char conninfo[512];
-    char *history; /* of the primary's timeline; HISTORY_BYTES_MAX and a 0 */
-    size_t history_bytes;
-    timeline_t history_timeline;
-    struct hello hello;
-    struct control control;
-    struct validate_service validate_service;
-    struct http http;
-    struct histogram flush_took;
-    struct failover failover;
-    struct conditions conditions;
-    struct disk_guard guard;
     struct gaps gaps; /* WAL that other members lack */
     struct backfill backfill;
+    struct disk_guard guard;
     struct tunnel tunnel;
+    struct failover failover;
+    struct conditions conditions;
+    struct http http;
     struct site site;
+    struct control control;
+    struct validate_service validate_service;
+    struct worker state_writer;
+    struct note *note;
+    int64_t escrow_due_us; /* to look for what is too old */
 };
 
 /* The state of everything, for `walferry status`: a new reference. */
 json_t *agent_report(const struct agent *a, int64_t now_us);
 
-/* Where the primary stands, by its own sample or by the beacon that came last; LSN_UNKNOWN when
- * that is too long ago. */
-lsn_t agent_primary_stands(const struct agent *a, int64_t now_us);
-
 /* Is what the last PING told, round trip and wall clocks, still so? */
 bool agent_offset_known(const struct clock_offset *o, int64_t now_us);
-
-/* Why nothing comes in, or, on a link that is up, why no figure of it stays near 0; "" . */
-const char *agent_receiving_reason(const struct agent *a);
-
-/* Where this member's PostgreSQL is or was: identity from it, else from the spool. */
-const struct identity *agent_identity(const struct agent *a);
-enum pong_postgres agent_postgres_word(const struct agent *a, int64_t now_us);
-
-/* Save pool.state; 0 or the error, which is also logged. A state is on disk before it is acted on.
- */
-int agent_save_pool(struct agent *a);
-
-/* What the local standby has applied, by its own word or its relay client's. 0: unknown. */
-lsn_t agent_applied(const struct agent *a);
 
 /* failover.c */
 void failover_request(struct agent *a, uint64_t client, const json_t *request, int64_t now_us);

@@ -71,43 +71,44 @@ stop(struct agent *a, const char *format, ...)
 static const char *
 start_command(const struct agent *a, char *out, size_t size)
 {
-    if (a->self->start[0] != '\0')
-        snprintf(out, size, "%s", a->self->start);
+    if (a->who.self->start[0] != '\0')
+        snprintf(out, size, "%s", a->who.self->start);
     else
-        snprintf(out, size, "%s/pg_ctl -D %s start", a->self->bindir, a->self->pgdata);
+        snprintf(out, size, "%s/pg_ctl -D %s start", a->who.self->bindir, a->who.self->pgdata);
     return out;
 }
 
 static bool
 ready_to_promote(struct agent *a)
 {
-    const struct postgres_sample *s = postgres_sample(a->postgres);
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
     char command[600];
 
-    if (postgres_state(a->postgres) == POSTGRES_STARTING) {
+    if (postgres_state(a->who.postgres) == POSTGRES_STARTING) {
         stop(a,
              "refused: the PostgreSQL of %s is still starting up; run this again when it answers",
-             a->self->name);
+             a->who.self->name);
         return false;
     }
-    if (postgres_state(a->postgres) != POSTGRES_UP || s == NULL) {
+    if (postgres_state(a->who.postgres) != POSTGRES_UP || s == NULL) {
         stop(a,
              "refused: the PostgreSQL of %s is not answering (%s); start it and run this again: %s",
-             a->self->name, postgres_reason(a->postgres),
+             a->who.self->name, postgres_reason(a->who.postgres),
              start_command(a, command, sizeof command));
         return false;
     }
-    if (!s->in_recovery && a->pool.step == FAILOVER_NONE) {
-        stop(a, "refused: the PostgreSQL of %s is a primary already", a->self->name);
+    if (!s->in_recovery && a->who.pool.step == FAILOVER_NONE) {
+        stop(a, "refused: the PostgreSQL of %s is a primary already", a->who.self->name);
         return false;
     }
-    if (a->role != ROLE_STANDBY && a->role != ROLE_PROMOTING) {
-        stop(a, "refused: %s is %s, only a standby can take over; %s", a->self->name,
-             role_name(a->role), a->alarm[0] != '\0' ? a->alarm : "see walferry status");
+    if (a->who.role != ROLE_STANDBY && a->who.role != ROLE_PROMOTING) {
+        stop(a, "refused: %s is %s, only a standby can take over; %s", a->who.self->name,
+             role_name(a->who.role),
+             a->who.alarm[0] != '\0' ? a->who.alarm : "see walferry status");
         return false;
     }
-    if (a->spool.damaged) {
-        stop(a, "refused: %s", a->spool_error);
+    if (a->in.spool.damaged) {
+        stop(a, "refused: %s", a->in.error);
         return false;
     }
     return true;
@@ -117,7 +118,7 @@ ready_to_promote(struct agent *a)
 static void
 tell_loss(struct agent *a, int64_t now_us)
 {
-    const struct receiver *r = &a->receiver;
+    const struct receiver *r = &a->in.receiver;
     char age[32], when[40], *loss = a->failover.loss;
     size_t size = sizeof a->failover.loss;
     int64_t primary_us, age_us;
@@ -143,11 +144,11 @@ write_receipt(const struct agent *a, const char *former)
 {
     char when[40];
     json_t *receipt = json_pack(
-        "{s:I s:s s:s s:s s:s s:b}", "epoch", (json_int_t)a->pool.epoch.number, "primary",
-        a->self->name, "former", former, "began", text_time(when, sizeof when, clock_wall_us()),
+        "{s:I s:s s:s s:s s:s s:b}", "epoch", (json_int_t)a->who.pool.epoch.number, "primary",
+        a->who.self->name, "former", former, "began", text_time(when, sizeof when, clock_wall_us()),
         "at_most", a->failover.loss, "exact", 0);
 
-    if (receipt_save(a->self->spool, receipt) < 0)
+    if (receipt_save(a->who.self->spool, receipt) < 0)
         log_warning("%s", fail_message());
     json_decref(receipt);
 }
@@ -176,8 +177,8 @@ ask(struct agent *a, int64_t now_us)
 {
     a->failover.phase = FAILOVER_ASKING;
     a->failover.asked_us = now_us;
-    receiver_ping(&a->receiver, now_us);
-    inlet_push(&a->inlet);
+    receiver_ping(&a->in.receiver, now_us);
+    inlet_push(&a->in.inlet);
 }
 
 /* To the steps. */
@@ -193,7 +194,7 @@ static void
 run_waiting(struct agent *a, int64_t now_us)
 {
     struct failover *f = &a->failover;
-    enum postgres_state state = postgres_state(a->postgres);
+    enum postgres_state state = postgres_state(a->who.postgres);
     int64_t patience_us = state == POSTGRES_STARTING ? STARTING_US : DOWN_US;
 
     if (state != POSTGRES_UP && now_us - f->started_us < patience_us)
@@ -201,9 +202,9 @@ run_waiting(struct agent *a, int64_t now_us)
     if (!ready_to_promote(a))
         return;
     f->since_us = now_us;
-    if (a->pool.step != FAILOVER_NONE) {
+    if (a->who.pool.step != FAILOVER_NONE) {
         say(a, "going on with the failover of epoch %" PRIu64 " at step %d of %d",
-            a->pool.epoch.number, (int)a->pool.step, (int)FAILOVER_PROMOTE);
+            a->who.pool.epoch.number, (int)a->who.pool.step, (int)FAILOVER_PROMOTE);
         begin_running(f, now_us);
         if (f->wish.dry_run) {
             f->phase = FAILOVER_IDLE;
@@ -225,10 +226,10 @@ begin_steps(struct agent *a, int64_t now_us)
             "would do: epoch %" PRIu64
             " for %s; %s; wait until its PostgreSQL has flushed all up to " LSN_FORMAT
             "; slots for the members that come back; promote. Nothing was changed",
-            a->pool.epoch.number + 1, a->self->name,
-            a->config->synchronous ? "empty synchronous_standby_names"
-                                   : "no synchronous commit to switch off",
-            LSN_ARGS(a->spool.written));
+            a->who.pool.epoch.number + 1, a->who.self->name,
+            a->who.config->synchronous ? "empty synchronous_standby_names"
+                                       : "no synchronous commit to switch off",
+            LSN_ARGS(a->in.spool.written));
         control_done(&a->control, f->client, 0);
         f->phase = FAILOVER_IDLE;
         return;
@@ -241,7 +242,7 @@ static void
 say_answer(struct agent *a)
 {
     const struct failover_wish *wish = &a->failover.wish;
-    const struct receiver *r = &a->receiver;
+    const struct receiver *r = &a->in.receiver;
 
     switch (r->postgres) {
     case PONG_POSTGRES_ANSWERS:
@@ -280,9 +281,9 @@ begin_rescue(struct agent *a, int64_t now_us)
 {
     a->failover.phase = FAILOVER_RESCUING;
     a->failover.since_us = now_us;
-    a->failover.rescued = a->spool.written;
-    receiver_ask_drain(&a->receiver);
-    inlet_push(&a->inlet);
+    a->failover.rescued = a->in.spool.written;
+    receiver_ask_drain(&a->in.receiver);
+    inlet_push(&a->in.inlet);
 }
 
 /* Nothing was said: is the silence long enough to be an answer? */
@@ -290,13 +291,13 @@ static void
 wait_for_answer(struct agent *a, int64_t now_us)
 {
     struct failover *f = &a->failover;
-    const struct receiver *r = &a->receiver;
+    const struct receiver *r = &a->in.receiver;
     char ago[32];
 
     if (receiver_live(r) && now_us - f->asked_us < ASK_MAX_US &&
         now_us - (r->heard_us > f->asked_us ? r->heard_us : f->asked_us) < ASK_US)
         return;
-    if (inlet_behind(&a->inlet) && now_us - f->asked_us < ASK_MAX_US)
+    if (inlet_behind(&a->in.inlet) && now_us - f->asked_us < ASK_MAX_US)
         return; /* its last words wait for our disk */
     if (r->heard_us == 0)
         say(a, "the primary does not answer and was not heard of since this agent started");
@@ -313,7 +314,7 @@ static void
 run_asking(struct agent *a, int64_t now_us)
 {
     struct failover *f = &a->failover;
-    const struct receiver *r = &a->receiver;
+    const struct receiver *r = &a->in.receiver;
     bool answered = receiver_live(r) && r->postgres_us >= f->asked_us;
 
     switch (judge_answer(answered ? r->postgres : PONG_POSTGRES_UNKNOWN, &f->wish)) {
@@ -342,7 +343,7 @@ static void
 run_rescuing(struct agent *a, int64_t now_us)
 {
     struct failover *f = &a->failover;
-    struct receiver *r = &a->receiver;
+    struct receiver *r = &a->in.receiver;
 
     if (receiver_live(r) &&
         (r->postgres == PONG_POSTGRES_ANSWERS || r->postgres == PONG_POSTGRES_SILENT)) {
@@ -356,14 +357,14 @@ run_rescuing(struct agent *a, int64_t now_us)
                 r->from);
         return;
     }
-    if (a->spool.written > f->rescued) {
-        f->rescued = a->spool.written;
+    if (a->in.spool.written > f->rescued) {
+        f->rescued = a->in.spool.written;
         f->since_us = now_us;
     }
     if (r->drained && r->drained_done) {
-        if (a->spool.flushed < r->drained_end && now_us - f->since_us < RESCUE_US)
+        if (a->in.spool.flushed < r->drained_end && now_us - f->since_us < RESCUE_US)
             return;
-        f->loss_known = a->spool.flushed >= r->drained_end;
+        f->loss_known = a->in.spool.flushed >= r->drained_end;
     } else if (r->drained) {
         say(a, "%s cannot ship the rest: %s", r->from, r->drained_reason);
         f->wish.rescue_failed = true;
@@ -390,21 +391,21 @@ run_rescuing(struct agent *a, int64_t now_us)
 static bool
 step_epoch(struct agent *a, int64_t now_us)
 {
-    struct epoch_origin origin = {.epoch = {.number = a->pool.epoch.number + 1}};
-    struct pool before = a->pool;
+    struct epoch_origin origin = {.epoch = {.number = a->who.pool.epoch.number + 1}};
+    struct pool before = a->who.pool;
 
     (void)now_us;
-    snprintf(origin.epoch.member, sizeof origin.epoch.member, "%s", a->self->name);
-    pool_adopt(&a->pool, &origin, clock_wall_us());
-    a->pool.step = FAILOVER_EPOCH;
-    if (agent_save_pool(a) < 0) {
-        a->pool = before;
+    snprintf(origin.epoch.member, sizeof origin.epoch.member, "%s", a->who.self->name);
+    pool_adopt(&a->who.pool, &origin, clock_wall_us());
+    a->who.pool.step = FAILOVER_EPOCH;
+    if (who_save_pool(&a->who) < 0) {
+        a->who.pool = before;
         stop(a, "refused: %s", fail_message());
         return false;
     }
     write_receipt(a, before.epoch.member);
-    receiver_tell_pool(&a->receiver, &origin); /* a living former primary hears it at once */
-    inlet_end(&a->inlet, "failover: this member is the primary from now on");
+    receiver_tell_pool(&a->in.receiver, &origin); /* a living former primary hears it at once */
+    inlet_end(&a->in.inlet, "failover: this member is the primary from now on");
     return true;
 }
 
@@ -412,15 +413,15 @@ static bool
 step_exposed(struct agent *a, int64_t now_us)
 {
     struct failover *f = &a->failover;
-    const struct postgres_sample *s = postgres_sample(a->postgres);
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
     static const char empty[] = "synchronous_standby_names = ''\n";
     const char *error;
 
     if (!f->entered) {
         f->entered = true;
-        if (durable_replace(a->spool.dir, "walferry.conf", empty, sizeof empty - 1) < 0) {
+        if (durable_replace(a->in.spool.dir, "walferry.conf", empty, sizeof empty - 1) < 0) {
             stop(a, "cannot write %s/walferry.conf: %s; mend that and run this again",
-                 a->spool.path, strerror(errno));
+                 a->in.spool.path, strerror(errno));
             return false;
         }
         if (s->synchronous_standby_names[0] == '\0')
@@ -428,8 +429,8 @@ step_exposed(struct agent *a, int64_t now_us)
         say(a, "runs exposed: synchronous_standby_names is emptied");
     }
     if (!f->command_asked)
-        f->command_asked = postgres_ask(a->postgres, POSTGRES_RELOAD, NULL);
-    else if (postgres_done(a->postgres, &error) && error != NULL)
+        f->command_asked = postgres_ask(a->who.postgres, POSTGRES_RELOAD, NULL);
+    else if (postgres_done(a->who.postgres, &error) && error != NULL)
         say(a, "PostgreSQL does not reload its settings: %s", error);
     if (s->synchronous_standby_names[0] == '\0')
         return true;
@@ -438,7 +439,7 @@ step_exposed(struct agent *a, int64_t now_us)
     say(a,
         "synchronous_standby_names is still '%s': it is set elsewhere than in %s/walferry.conf; commits will wait "
         "until you empty it",
-        s->synchronous_standby_names, a->spool.path);
+        s->synchronous_standby_names, a->in.spool.path);
     return true;
 }
 
@@ -446,36 +447,36 @@ static bool
 step_drain(struct agent *a, int64_t now_us)
 {
     struct failover *f = &a->failover;
-    const struct postgres_sample *s = postgres_sample(a->postgres);
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
     struct relay_standby standby;
     lsn_t flushed;
     const char *error;
 
-    if (worker_busy(&a->flusher) || a->spool.clearing)
+    if (worker_busy(&a->in.flusher) || a->in.spool.clearing)
         return false;
     if (!f->entered) {
-        if (!spool_empty(&a->spool) && spool_trust_tail(&a->spool) < 0) {
+        if (!spool_empty(&a->in.spool) && spool_trust_tail(&a->in.spool) < 0) {
             stop(a, "%s; mend that and run this again", fail_message());
             return false;
         }
         f->entered = true;
-        relay_push(&a->relay, now_us);
+        relay_push(&a->in.relay, now_us);
     }
     if (s->replay_paused && !f->command_asked) {
-        f->command_asked = postgres_ask(a->postgres, POSTGRES_REPLAY_RESUME, NULL);
+        f->command_asked = postgres_ask(a->who.postgres, POSTGRES_REPLAY_RESUME, NULL);
         if (f->command_asked)
             say(a, "replay was paused: resumed");
-    } else if (f->command_asked && postgres_done(a->postgres, &error) && error != NULL) {
+    } else if (f->command_asked && postgres_done(a->who.postgres, &error) && error != NULL) {
         stop(a, "replay is paused and cannot be resumed: %s", error);
         return false;
     }
-    relay_standby(&a->relay, &standby);
+    relay_standby(&a->in.relay, &standby);
     flushed = standby.connected ? standby.flush : LSN_UNKNOWN;
     if (s->flush > flushed) /* pg_last_wal_receive_lsn, which is flushed WAL */
         flushed = s->flush;
     if (s->replay > flushed)
         flushed = s->replay;
-    if (spool_empty(&a->spool) || flushed >= a->spool.available)
+    if (spool_empty(&a->in.spool) || flushed >= a->in.spool.available)
         return true;
     if (flushed > f->drain_to) {
         f->drain_to = flushed;
@@ -486,7 +487,7 @@ step_drain(struct agent *a, int64_t now_us)
              "the PostgreSQL of %s has flushed WAL up to " LSN_FORMAT
              ", the spool holds it up to " LSN_FORMAT
              ", and nothing moves%s; nothing was promoted, run this again when that is mended",
-             a->self->name, LSN_ARGS(flushed), LSN_ARGS(a->spool.available),
+             a->who.self->name, LSN_ARGS(flushed), LSN_ARGS(a->in.spool.available),
              standby.connected
                  ? ""
                  : ": its walreceiver does not connect to the relay (see primary_conninfo)");
@@ -500,21 +501,21 @@ step_slots(struct agent *a, int64_t now_us)
     struct failover *f = &a->failover;
     const char *error;
 
-    if (f->command_asked && postgres_done(a->postgres, &error)) {
+    if (f->command_asked && postgres_done(a->who.postgres, &error)) {
         if (error != NULL)
-            say(a, "no slot for %s: %s", a->link[f->next_member].member, error);
+            say(a, "no slot for %s: %s", a->out.link[f->next_member].member, error);
         f->command_asked = false;
         f->next_member++;
         f->since_us = now_us;
     }
-    if (f->next_member == a->links)
+    if (f->next_member == a->out.links)
         return true;
     if (!f->command_asked)
         f->command_asked =
-            postgres_ask(a->postgres, POSTGRES_MAKE_SLOT, a->slot_name[f->next_member]);
+            postgres_ask(a->who.postgres, POSTGRES_MAKE_SLOT, a->out.slot_name[f->next_member]);
     if (now_us - f->since_us >= SLOT_US) {
         say(a, "no slot for %s: PostgreSQL does not answer in time",
-            a->link[f->next_member].member);
+            a->out.link[f->next_member].member);
         return true;
     }
     return false;
@@ -524,16 +525,16 @@ step_slots(struct agent *a, int64_t now_us)
 static void
 note_fork(struct agent *a)
 {
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    struct pool_change *change = &a->pool.change[a->pool.changes - 1];
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
+    struct pool_change *change = &a->who.pool.change[a->who.pool.changes - 1];
     static char text[HISTORY_BYTES_MAX + 1];
     char path[512], name[HISTORY_NAME_SIZE];
-    timeline_t parent = a->pool.timeline;
+    timeline_t parent = a->who.pool.timeline;
     ssize_t got;
     int dir;
 
     change->origin.timeline = s->timeline;
-    snprintf(path, sizeof path, "%s/pg_wal", a->self->pgdata);
+    snprintf(path, sizeof path, "%s/pg_wal", a->who.self->pgdata);
     if (durable_dir(path, &dir) < 0)
         return;
     history_name(name, s->timeline);
@@ -541,14 +542,14 @@ note_fork(struct agent *a)
     if (got >= 0 && parent != 0)
         history_switch_point(text, (size_t)got, parent, &change->origin.fork);
     durable_close(dir);
-    a->pool.timeline = s->timeline;
+    a->who.pool.timeline = s->timeline;
 }
 
 static bool
 step_promote(struct agent *a, int64_t now_us)
 {
     struct failover *f = &a->failover;
-    const struct postgres_sample *s = postgres_sample(a->postgres);
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
     const char *error;
     char left[32];
 
@@ -561,18 +562,18 @@ step_promote(struct agent *a, int64_t now_us)
         f->replayed = s->replay;
         f->moved_us = now_us;
     }
-    if (!s->in_recovery && postgres_state(a->postgres) == POSTGRES_UP)
+    if (!s->in_recovery && postgres_state(a->who.postgres) == POSTGRES_UP)
         return true;
     if (!f->command_asked) {
-        f->command_asked = postgres_ask(a->postgres, POSTGRES_PROMOTE, NULL);
-    } else if (postgres_done(a->postgres, &error) && error != NULL) {
+        f->command_asked = postgres_ask(a->who.postgres, POSTGRES_PROMOTE, NULL);
+    } else if (postgres_done(a->who.postgres, &error) && error != NULL) {
         stop(a, "PostgreSQL refuses to promote: %s", error);
         return false;
     }
-    if (now_us - f->said_us >= PROMOTE_US / 4 && f->replayed < a->spool.flushed) {
+    if (now_us - f->said_us >= PROMOTE_US / 4 && f->replayed < a->in.spool.flushed) {
         f->said_us = now_us;
         say(a, "PostgreSQL replays, then it is promoted: %s left",
-            text_bytes(left, sizeof left, a->spool.flushed - f->replayed));
+            text_bytes(left, sizeof left, a->in.spool.flushed - f->replayed));
     }
     if (now_us - f->moved_us >= PROMOTE_US)
         stop(
@@ -591,18 +592,18 @@ finish(struct agent *a, int64_t now_us)
     const struct epoch_origin *origin;
 
     note_fork(a);
-    a->pool.step = FAILOVER_NONE;
-    if (agent_save_pool(a) < 0) {
+    a->who.pool.step = FAILOVER_NONE;
+    if (who_save_pool(&a->who) < 0) {
         stop(a, "promoted, but %s; run this again when that is mended", fail_message());
         return;
     }
-    a->role = ROLE_PRIMARY;
+    a->who.role = ROLE_PRIMARY;
     f->step_us[FAILOVER_EPOCH] += f->step_us[FAILOVER_NONE]; /* which has written it */
     for (int i = FAILOVER_EPOCH; i <= FAILOVER_PROMOTE; i++)
         text_duration(part[i], sizeof part[i], f->step_us[i]);
-    origin = &a->pool.change[a->pool.changes - 1].origin;
+    origin = &a->who.pool.change[a->who.pool.changes - 1].origin;
     say(a, "done: %s is the primary of epoch %" PRIu64 ", timeline %u, forked at " LSN_FORMAT,
-        a->self->name, a->pool.epoch.number, origin->timeline, LSN_ARGS(origin->fork));
+        a->who.self->name, a->who.pool.epoch.number, origin->timeline, LSN_ARGS(origin->fork));
     say(a,
         "it took %s: asking and rescue %s, epoch %s, synchronous commit %s, drain %s, slots %s, "
         "promote %s",
@@ -620,10 +621,10 @@ run_steps(struct agent *a, int64_t now_us)
 
     /* a step that is done leads to the next one at once: no timer between them */
     while (f->phase == FAILOVER_RUNNING) {
-        enum failover_step step = a->pool.step;
+        enum failover_step step = a->who.pool.step;
         bool done = false;
 
-        if (postgres_sample(a->postgres) == NULL)
+        if (postgres_sample(a->who.postgres) == NULL)
             return;
         switch (step) {
         case FAILOVER_NONE:
@@ -657,8 +658,8 @@ run_steps(struct agent *a, int64_t now_us)
         }
         if (step == FAILOVER_NONE)
             continue; /* step_epoch has written FAILOVER_EPOCH */
-        a->pool.step = failover_after(step);
-        if (agent_save_pool(a) < 0)
+        a->who.pool.step = failover_after(step);
+        if (who_save_pool(&a->who) < 0)
             stop(a, "%s; mend that and run this again", fail_message());
     }
 }

@@ -30,11 +30,11 @@ look_at_disk(struct disk *d, int dir, int64_t now_us)
 static void
 look_at_disks(struct agent *a, int64_t now_us)
 {
-    char path[sizeof a->self->pgdata + 8];
+    char path[sizeof a->who.self->pgdata + 8];
     int dir = -1;
 
-    look_at_disk(&a->conditions.spool, a->spool.dir, now_us);
-    snprintf(path, sizeof path, "%s/pg_wal", a->self->pgdata);
+    look_at_disk(&a->conditions.spool, a->in.spool.dir, now_us);
+    snprintf(path, sizeof path, "%s/pg_wal", a->who.self->pgdata);
     if (durable_dir(path, &dir) < 0)
         dir = -1;
     look_at_disk(&a->conditions.pg_wal, dir, now_us);
@@ -45,16 +45,16 @@ static void
 look_at_wal(struct agent *a, int64_t now_us)
 {
     struct conditions *f = &a->conditions;
-    lsn_t primary = agent_primary_stands(a, now_us);
+    lsn_t primary = incoming_primary(&a->in, now_us);
 
     if (primary != LSN_UNKNOWN)
         trend_add(&f->produced, now_us, primary);
-    if (a->role == ROLE_PRIMARY) {
-        for (size_t i = 0; i < a->links; i++)
-            if (a->link[i].state == LINK_SHIPPING && a->link[i].sender.far_known)
-                trend_add(&f->shipped[i], now_us, a->link[i].sender.far.flushed);
-    } else if (receiver_live(&a->receiver) && !spool_empty(&a->spool)) {
-        trend_add(&f->shipped[0], now_us, a->spool.flushed);
+    if (a->who.role == ROLE_PRIMARY) {
+        for (size_t i = 0; i < a->out.links; i++)
+            if (a->out.link[i].state == LINK_SHIPPING && a->out.link[i].sender.far_known)
+                trend_add(&f->shipped[i], now_us, a->out.link[i].sender.far.flushed);
+    } else if (receiver_live(&a->in.receiver) && !spool_empty(&a->in.spool)) {
+        trend_add(&f->shipped[0], now_us, a->in.spool.flushed);
     }
 }
 
@@ -65,18 +65,19 @@ look_at_role(struct agent *a, int64_t now_us)
 {
     struct conditions *f = &a->conditions;
 
-    if ((enum role)f->role == a->role || a->role == ROLE_UNKNOWN || a->role == ROLE_PROMOTING)
+    if ((enum role)f->role == a->who.role || a->who.role == ROLE_UNKNOWN ||
+        a->who.role == ROLE_PROMOTING)
         return;
     if (f->role != ROLE_UNKNOWN) {
         f->role_before = f->role;
         f->role_changed_us = now_us;
     }
     if (f->role == ROLE_PRIMARY)
-        for (size_t i = 0; i < a->links; i++)
-            sender_forget(&a->link[i].sender);
-    if (f->role == ROLE_STANDBY && !receiver_live(&a->receiver)) /* else it tells of now */
-        receiver_forget(&a->receiver);
-    f->role = a->role;
+        for (size_t i = 0; i < a->out.links; i++)
+            sender_forget(&a->out.link[i].sender);
+    if (f->role == ROLE_STANDBY && !receiver_live(&a->in.receiver)) /* else it tells of now */
+        receiver_forget(&a->in.receiver);
+    f->role = a->who.role;
     trend_clear(&f->produced);
     for (size_t i = 0; i < MEMBERS_MAX; i++)
         trend_clear(&f->shipped[i]);
@@ -87,12 +88,12 @@ look_at_role(struct agent *a, int64_t now_us)
 void
 conditions_link(const struct agent *a, size_t i, int64_t now_us, struct shipping *ret_shipping)
 {
-    const struct link *l = &a->link[i];
+    const struct link *l = &a->out.link[i];
     struct shipping_facts f = {.up = l->state == LINK_SHIPPING,
                                .started = l->sender.far_known ||
                                           l->sender.flushed.covered.lsn != LSN_UNKNOWN,
                                .reason = l->reason[0] != '\0' ? l->reason : l->source_reason,
-                               .primary = agent_primary_stands(a, now_us),
+                               .primary = incoming_primary(&a->in, now_us),
                                .flushed = l->sender.far.flushed,
                                .produced = &a->conditions.produced,
                                .shipped = &a->conditions.shipped[i]};
@@ -104,14 +105,14 @@ conditions_link(const struct agent *a, size_t i, int64_t now_us, struct shipping
 void
 conditions_receiving(const struct agent *a, int64_t now_us, struct shipping *ret_shipping)
 {
-    const struct receiver *r = &a->receiver;
+    const struct receiver *r = &a->in.receiver;
     int64_t primary_us;
     bool clock_known = receiver_primary_us(r, now_us, &primary_us);
     struct shipping_facts f = {.up = receiver_live(r),
                                .started = r->flushed.covered.lsn != LSN_UNKNOWN,
-                               .reason = agent_receiving_reason(a),
-                               .primary = agent_primary_stands(a, now_us),
-                               .flushed = a->spool.flushed,
+                               .reason = incoming_reason(&a->in),
+                               .primary = incoming_primary(&a->in, now_us),
+                               .flushed = a->in.spool.flushed,
                                .produced = &a->conditions.produced,
                                .shipped = &a->conditions.shipped[0]};
 
@@ -122,10 +123,10 @@ conditions_receiving(const struct agent *a, int64_t now_us, struct shipping *ret
 bool
 conditions_slot(const struct agent *a, size_t i, uint64_t *ret_retained, bool *ret_lost)
 {
-    const struct postgres_sample *s = postgres_sample(a->postgres);
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
 
     for (size_t k = 0; s != NULL && !s->in_recovery && k < s->slots; k++) {
-        if (strcmp(s->slot[k].name, a->slot_name[i]) != 0)
+        if (strcmp(s->slot[k].name, a->out.slot_name[i]) != 0)
             continue;
         *ret_lost = s->slot[k].lost;
         *ret_retained = s->slot[k].restart_lsn != LSN_UNKNOWN && s->flush > s->slot[k].restart_lsn
@@ -165,7 +166,7 @@ judge_age(const struct agent *a, struct event_condition *c, const char *what, bo
 
     if (!known)
         age_us = now_us - (a->conditions.role_changed_us != 0 ? a->conditions.role_changed_us
-                                                              : a->started_us);
+                                                              : a->who.started_us);
     if (age_us < limit_us)
         return;
     text_duration(limit, sizeof limit, limit_us);
@@ -192,8 +193,8 @@ judge_offset(struct event_condition *c, const char *member, const struct clock_o
 static void
 judge_link(const struct agent *a, size_t i, struct event_condition c[EVENTS], int64_t now_us)
 {
-    const struct link *l = &a->link[i];
-    const struct config *limits = a->config;
+    const struct link *l = &a->out.link[i];
+    const struct config *limits = a->who.config;
     char what[80], bytes[24], limit[24];
     uint64_t retained;
     int64_t age_us = 0;
@@ -207,17 +208,17 @@ judge_link(const struct agent *a, size_t i, struct event_condition c[EVENTS], in
     if (l->state != LINK_SHIPPING)
         hold(&c[EVENT_LINK_DOWN], "the link to %s: %.190s", l->member,
              l->reason[0] != '\0' ? l->reason : "connecting");
-    else if (l->sender.far_digest != a->config->digest)
+    else if (l->sender.far_digest != a->who.config->digest)
         hold(&c[EVENT_CONFIG_DIFFERS], "the pool's file of %s is another one", l->member);
     if (l->state == LINK_SHIPPING)
         judge_offset(&c[EVENT_CLOCKS_DIFFER], l->member, &l->sender.offset, now_us);
     if (!conditions_slot(a, i, &retained, &lost))
         return;
     if (lost)
-        hold(&c[EVENT_SLOT_RETAINS], "slot %s has lost WAL that %s needs", a->slot_name[i],
+        hold(&c[EVENT_SLOT_RETAINS], "slot %s has lost WAL that %s needs", a->out.slot_name[i],
              l->member);
     else if (retained >= limits->slot_warning_bytes)
-        hold(&c[EVENT_SLOT_RETAINS], "slot %s keeps %s of WAL (limit %s)", a->slot_name[i],
+        hold(&c[EVENT_SLOT_RETAINS], "slot %s keeps %s of WAL (limit %s)", a->out.slot_name[i],
              text_bytes(bytes, sizeof bytes, retained),
              text_bytes(limit, sizeof limit, limits->slot_warning_bytes));
 }
@@ -225,22 +226,22 @@ judge_link(const struct agent *a, size_t i, struct event_condition c[EVENTS], in
 static void
 judge_receiving(const struct agent *a, struct event_condition c[EVENTS], int64_t now_us)
 {
-    const struct receiver *r = &a->receiver;
-    const char *reason = agent_receiving_reason(a);
+    const struct receiver *r = &a->in.receiver;
+    const char *reason = incoming_reason(&a->in);
     int64_t primary_us, age_us = 0;
     bool clock_known = receiver_primary_us(r, now_us, &primary_us), known;
 
     known = clock_known && lag_age(&r->flushed, primary_us, &age_us);
     judge_age(a, &c[EVENT_SHIP_LATE], "what is on disk here is", known, age_us,
-              a->config->ship_warning_us, now_us);
+              a->who.config->ship_warning_us, now_us);
     known = clock_known && lag_age(&r->applied, primary_us, &age_us);
     judge_age(a, &c[EVENT_APPLY_LATE], "what PostgreSQL here shows is", known, age_us,
-              a->config->apply_warning_us, now_us);
+              a->who.config->apply_warning_us, now_us);
     if (!receiver_live(r))
         hold(&c[EVENT_LINK_DOWN], "the link from %s: %.150s",
              r->from[0] != '\0' ? r->from : "the primary",
              reason[0] != '\0' ? reason : "it was not here yet");
-    else if (r->far_digest != a->config->digest)
+    else if (r->far_digest != a->who.config->digest)
         hold(&c[EVENT_CONFIG_DIFFERS], "the pool's file of %s is another one", r->from);
     if (receiver_live(r))
         judge_offset(&c[EVENT_CLOCKS_DIFFER], r->from, &r->offset, now_us);
@@ -251,38 +252,38 @@ judge_disk(const struct agent *a, struct event_condition *c, const struct disk *
            const char *where, int64_t now_us)
 {
     char bytes[24], left[32], limit[32];
-    uint64_t segment_bytes = agent_identity(a)->segment_bytes;
+    uint64_t segment_bytes = who_identity(&a->who)->segment_bytes;
     int64_t full_us;
 
     if (d->known && trend_full_us(&d->trend, segment_bytes, now_us, &full_us) &&
-        full_us < a->config->disk_warning_us)
+        full_us < a->who.config->disk_warning_us)
         hold(c, "%s has %s left and is full in %s at this rate (limit %s)", where,
              text_bytes(bytes, sizeof bytes, d->free_bytes),
              text_duration(left, sizeof left, full_us),
-             text_duration(limit, sizeof limit, a->config->disk_warning_us));
+             text_duration(limit, sizeof limit, a->who.config->disk_warning_us));
 }
 
 static void
 judge_member(const struct agent *a, struct event_condition c[EVENTS], int64_t now_us)
 {
     const struct conditions *f = &a->conditions;
-    const struct postgres_sample *s = postgres_sample(a->postgres);
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
 
-    if (postgres_state(a->postgres) != POSTGRES_UP && a->role != ROLE_FENCED)
-        hold(&c[EVENT_POSTGRES_AWAY], "PostgreSQL here: %.180s", postgres_reason(a->postgres));
-    if (a->alarm[0] != '\0')
-        hold(&c[EVENT_ALARM], "%.230s", a->alarm);
-    if (a->inlet.rival_us != 0 && now_us - a->inlet.rival_us < RIVAL_NEWS_US)
+    if (postgres_state(a->who.postgres) != POSTGRES_UP && a->who.role != ROLE_FENCED)
+        hold(&c[EVENT_POSTGRES_AWAY], "PostgreSQL here: %.180s", postgres_reason(a->who.postgres));
+    if (a->who.alarm[0] != '\0')
+        hold(&c[EVENT_ALARM], "%.230s", a->who.alarm);
+    if (a->in.inlet.rival_us != 0 && now_us - a->in.inlet.rival_us < RIVAL_NEWS_US)
         hold(&c[EVENT_RIVAL],
              "another agent with the key of %s wants the place of its living session; sshd's log "
              "tells from where",
-             a->receiver.from);
-    if (a->spool_error[0] != '\0')
-        hold(&c[EVENT_SPOOL_REFUSES], "%.230s", a->spool_error);
+             a->in.receiver.from);
+    if (a->in.error[0] != '\0')
+        hold(&c[EVENT_SPOOL_REFUSES], "%.230s", a->in.error);
     judge_disk(a, &c[EVENT_SPOOL_FILLING], &f->spool, "the spool's file system", now_us);
     judge_disk(a, &c[EVENT_PG_WAL_FILLING], &f->pg_wal, "the file system of pg_wal", now_us);
     if (f->role_changed_us != 0 && now_us - f->role_changed_us < ROLE_NEWS_US)
-        hold(&c[EVENT_ROLE_CHANGED], "%s was %s and is %s", a->self->name,
+        hold(&c[EVENT_ROLE_CHANGED], "%s was %s and is %s", a->who.self->name,
              role_name((enum role)f->role_before), role_name((enum role)f->role));
     for (size_t i = 0; i < a->gaps.count; i++) {
         const struct gap *gap = &a->gaps.gap[i];
@@ -294,8 +295,8 @@ judge_member(const struct agent *a, struct event_condition c[EVENTS], int64_t no
                  text_bytes(bytes, sizeof bytes, gap->end - gap->start),
                  gap_state_name(gap->state));
     }
-    if (a->config->synchronous && a->role == ROLE_PRIMARY &&
-        postgres_state(a->postgres) == POSTGRES_UP && s != NULL && !s->in_recovery &&
+    if (a->who.config->synchronous && a->who.role == ROLE_PRIMARY &&
+        postgres_state(a->who.postgres) == POSTGRES_UP && s != NULL && !s->in_recovery &&
         s->synchronous_standby_names[0] == '\0')
         hold(&c[EVENT_NOT_SYNCHRONOUS],
              "synchronous = on, but commits do not wait for the other site");
@@ -321,7 +322,7 @@ judge_guard(const struct agent *a, struct event_condition c[EVENTS], int64_t now
         hold(&c[EVENT_HELD], "slots keep %s, pg_wal has %s left%s%s%s",
              text_bytes(kept, sizeof kept, g->facts.retained),
              text_bytes(left, sizeof left, g->facts.free_bytes),
-             a->config->on_full_hold ? " and on_full = hold: make room" : "",
+             a->who.config->on_full_hold ? " and on_full = hold: make room" : "",
              g->kept_text[0] != '\0' ? "; " : "", g->kept_text);
 }
 
@@ -336,7 +337,7 @@ say(struct agent *a, const struct event_entry *entry)
     else
         log_info("%s %s is over after %s", kind->id, kind->name,
                  text_duration(lasted, sizeof lasted, entry->lasted_us));
-    event_command_put(&a->conditions.event_command, entry, role_name(a->role));
+    event_command_put(&a->conditions.event_command, entry, role_name(a->who.role));
 }
 
 void
@@ -349,12 +350,12 @@ conditions_look(struct agent *a, int64_t now_us, int64_t wall_us)
     look_at_role(a, now_us);
     look_at_wal(a, now_us);
     judge_member(a, c, now_us);
-    if (a->role == ROLE_PRIMARY)
-        for (size_t i = 0; i < a->links; i++)
+    if (a->who.role == ROLE_PRIMARY)
+        for (size_t i = 0; i < a->out.links; i++)
             judge_link(a, i, c, now_us);
-    if (a->role == ROLE_PRIMARY)
+    if (a->who.role == ROLE_PRIMARY)
         judge_guard(a, c, now_us);
-    else if (a->role == ROLE_STANDBY)
+    else if (a->who.role == ROLE_STANDBY)
         judge_receiving(a, c, now_us);
     for (enum event_id id = 0; id < EVENTS; id++)
         if (events_step(&a->conditions.events, id, &c[id], now_us, wall_us, &entry) > 0)
@@ -370,14 +371,14 @@ conditions_open(struct agent *a)
 
     if (text == NULL)
         return fail(ERR_LOCAL, "out of memory");
-    if (durable_load(a->spool.dir, EVENT_FILE, text, EVENT_FILE_BYTES) >= 0)
+    if (durable_load(a->in.spool.dir, EVENT_FILE, text, EVENT_FILE_BYTES) >= 0)
         events_load(&a->conditions.events, text);
     else if (errno != ENOENT)
-        log_warning("cannot read %s/%s: %s; the history of events begins anew", a->spool.path,
+        log_warning("cannot read %s/%s: %s; the history of events begins anew", a->in.spool.path,
                     EVENT_FILE, strerror(errno));
     free(text);
-    return event_command_init(&a->conditions.event_command, a->config->event_command,
-                              a->config->name, a->self->name, a->self->site);
+    return event_command_init(&a->conditions.event_command, a->who.config->event_command,
+                              a->who.config->name, a->who.self->name, a->who.self->site);
 }
 
 static void
@@ -394,12 +395,12 @@ conditions_save(struct agent *a, struct worker *worker)
     struct conditions *f = &a->conditions;
 
     if (f->file.error != 0 && !f->file_failed)
-        log_warning("cannot write %s/%s: %s; tried again once a second", a->spool.path, EVENT_FILE,
-                    strerror(f->file.error));
+        log_warning("cannot write %s/%s: %s; tried again once a second", a->in.spool.path,
+                    EVENT_FILE, strerror(f->file.error));
     f->file_failed = f->file.error != 0;
     if (!f->events.unsaved && !f->file_failed)
         return false;
-    f->file.dir = a->spool.dir;
+    f->file.dir = a->in.spool.dir;
     f->file.length = events_save(&f->events, f->file.text);
     f->events.unsaved = false;
     worker_submit(worker, job_save, &f->file);
@@ -412,8 +413,8 @@ conditions_close(struct agent *a)
     struct conditions *f = &a->conditions;
 
     event_command_release(&f->event_command);
-    if (a->spool.dir >= 0 && f->events.unsaved) {
-        f->file.dir = a->spool.dir;
+    if (a->in.spool.dir >= 0 && f->events.unsaved) {
+        f->file.dir = a->in.spool.dir;
         f->file.length = events_save(&f->events, f->file.text);
         job_save(&f->file);
     }

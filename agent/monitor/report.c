@@ -67,10 +67,11 @@ postgres_state_name(enum postgres_state state)
 static json_t *
 postgres_json(const struct agent *a)
 {
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    json_t *json = json_pack(
-        "{s:s s:o s:i}", "state", postgres_state_name(postgres_state(a->postgres)), "reason",
-        text_json(postgres_reason(a->postgres)), "major", agent_identity(a)->postgres_major);
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
+    json_t *json =
+        json_pack("{s:s s:o s:i}", "state", postgres_state_name(postgres_state(a->who.postgres)),
+                  "reason", text_json(postgres_reason(a->who.postgres)), "major",
+                  who_identity(&a->who)->postgres_major);
 
     if (s == NULL)
         return json;
@@ -152,18 +153,17 @@ slot_json(const struct agent *a, size_t i)
 
     if (!conditions_slot(a, i, &retained, &lost))
         return json_null();
-    return json_pack("{s:s s:o s:b}", "name", a->slot_name[i], "retained_bytes",
+    return json_pack("{s:s s:o s:b}", "name", a->out.slot_name[i], "retained_bytes",
                      lost ? json_null() : json_integer((json_int_t)retained), "lost", lost);
 }
 
 static json_t *
 link_json(const struct agent *a, size_t i, int64_t now_us)
 {
-    const struct link *l = &a->link[i];
+    const struct link *l = &a->out.link[i];
     const struct sender *s = &l->sender;
-    const struct postgres_sample *sample = postgres_sample(a->postgres);
-    bool fresh =
-        sample != NULL && !sample->in_recovery && now_us - sample->mono_us < AGENT_FRESH_US;
+    const struct postgres_sample *sample = postgres_sample(a->who.postgres);
+    bool fresh = sample != NULL && !sample->in_recovery && now_us - sample->mono_us < WHO_FRESH_US;
     lsn_t primary = fresh ? sample->flush : LSN_UNKNOWN;
     struct shipping shipping;
     json_t *json = json_pack(
@@ -192,31 +192,12 @@ link_json(const struct agent *a, size_t i, int64_t now_us)
     json_object_set_new(json, "compression_level", level_json(&l->pack));
     json_object_set_new(json, "rate_limit", limit_json(&l->rate));
     json_object_set_new(json, "rate_limits", json_boolean(l->rate_limits));
-    json_object_set_new(json, "set_at_run_time", json_boolean(a->shipping_set));
+    json_object_set_new(json, "set_at_run_time", json_boolean(a->out.settings_changed));
     json_object_set_new(json, "connections_lost", json_integer((json_int_t)l->ended));
     json_object_set_new(
         json, "config_differs",
-        json_boolean(l->state == LINK_SHIPPING && s->far_digest != a->config->digest));
+        json_boolean(l->state == LINK_SHIPPING && s->far_digest != a->who.config->digest));
     return json;
-}
-
-const char *
-agent_receiving_reason(const struct agent *a)
-{
-    const struct receiver *r = &a->receiver;
-
-    if (a->inlet.reason[0] != '\0' || !receiver_live(r))
-        return a->inlet.reason;
-    switch (r->postgres) {
-    case PONG_POSTGRES_UNKNOWN:
-    case PONG_POSTGRES_ANSWERS:
-        break;
-    case PONG_POSTGRES_SILENT:
-        return "the PostgreSQL of the primary does not answer its agent; look at its log there";
-    case PONG_POSTGRES_DEAD:
-        return "the PostgreSQL of the primary is down; start it there, or run walferry failover here";
-    }
-    return r->waits;
 }
 
 static json_t *
@@ -230,63 +211,46 @@ disk_json(const struct disk *d, uint64_t segment_bytes, int64_t now_us)
                      "seconds_to_full", seconds_json(known, full_us));
 }
 
-lsn_t
-agent_primary_stands(const struct agent *a, int64_t now_us)
-{
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    const struct receiver *r = &a->receiver;
-    int64_t fresh_us = AGENT_FRESH_US + r->offset.round_trip_us, primary_us;
-
-    if (a->role == ROLE_PRIMARY)
-        return s != NULL && !s->in_recovery && now_us - s->mono_us < AGENT_FRESH_US ? s->flush
-                                                                                    : LSN_UNKNOWN;
-    if (fresh_us > AGENT_NEWS_US)
-        fresh_us = AGENT_NEWS_US;
-    if (!receiver_primary_us(r, now_us, &primary_us) || primary_us - r->stamped.mono_us >= fresh_us)
-        return LSN_UNKNOWN;
-    return r->stamped.lsn;
-}
-
 static json_t *
 receiving_json(const struct agent *a, int64_t now_us)
 {
-    const struct receiver *r = &a->receiver;
+    const struct receiver *r = &a->in.receiver;
     int64_t primary_us = 0;
     bool clock_known = receiver_primary_us(r, now_us, &primary_us);
     bool live = receiver_live(r);
-    lsn_t primary = agent_primary_stands(a, now_us);
+    lsn_t primary = incoming_primary(&a->in, now_us);
     struct relay_standby standby;
     struct shipping shipping;
     json_t *json;
 
-    relay_standby(&a->relay, &standby);
+    relay_standby(&a->in.relay, &standby);
     json =
         json_pack("{s:o s:s s:o s:o s:o s:b}", "from", text_json(r->from), "state",
-                  live ? "up" : "down", "reason", text_json(agent_receiving_reason(a)),
+                  live ? "up" : "down", "reason", text_json(incoming_reason(&a->in)),
                   "round_trip_seconds", round_trip_json(&r->offset, now_us), "clock_offset_seconds",
                   clock_offset_json(&r->offset, now_us), "standby_connected", standby.connected);
     conditions_receiving(a, now_us, &shipping);
     json_object_set_new(json, "shipping", shipping_json(&shipping));
     json_object_set_new(json, "since_seconds",
-                        seconds_json(a->inlet.since_us != 0, now_us - a->inlet.since_us));
+                        seconds_json(a->in.inlet.since_us != 0, now_us - a->in.inlet.since_us));
     json_object_set_new(json, "heard_seconds_ago",
                         seconds_json(r->heard_us != 0, now_us - r->heard_us));
     json_object_set_new(json, "primary", lsn_json(r->stamped.lsn));
     json_object_set_new(
         json, "received",
-        position_json(a->spool.written, primary, &r->received, clock_known, primary_us));
+        position_json(a->in.spool.written, primary, &r->received, clock_known, primary_us));
     json_object_set_new(
         json, "flushed",
-        position_json(a->spool.flushed, primary, &r->flushed, clock_known, primary_us));
+        position_json(a->in.spool.flushed, primary, &r->flushed, clock_known, primary_us));
     json_object_set_new(
         json, "applied",
-        position_json(agent_applied(a), primary, &r->applied, clock_known, primary_us));
+        position_json(incoming_applied(&a->in), primary, &r->applied, clock_known, primary_us));
     json_object_set_new(json, "wal_bytes", json_integer((json_int_t)r->wal_bytes));
     json_object_set_new(json, "wire_bytes", json_integer((json_int_t)r->wire_bytes));
-    json_object_set_new(json, "lanes", json_integer(inlet_lanes(&a->inlet)));
-    json_object_set_new(json, "connections_lost", json_integer((json_int_t)a->inlet.ended));
+    json_object_set_new(json, "lanes", json_integer(inlet_lanes(&a->in.inlet)));
+    json_object_set_new(json, "connections_lost", json_integer((json_int_t)a->in.inlet.ended));
     json_object_set_new(json, "config_differs",
-                        json_boolean(live && r->far_digest != a->config->digest));
+                        json_boolean(live && r->far_digest != a->who.config->digest));
     return json;
 }
 
@@ -295,11 +259,11 @@ static json_t *
 relay_json(const struct agent *a, int64_t now_us)
 {
     struct relay_guest guest[RELAY_CLIENTS_MAX];
-    size_t count = relay_guests(&a->relay, guest);
+    size_t count = relay_guests(&a->in.relay, guest);
     json_t *guests = json_array();
     lsn_t end;
 
-    supply_newest(&a->relay.supply, &end);
+    supply_newest(&a->in.relay.supply, &end);
     for (size_t i = 0; i < count; i++) {
         const struct relay_guest *g = &guest[i];
         bool known = g->flushed != LSN_UNKNOWN;
@@ -315,19 +279,19 @@ relay_json(const struct agent *a, int64_t now_us)
                       : json_null(),
                 "since_seconds", seconds_json(true, now_us - g->since_us)));
     }
-    return json_pack("{s:i s:i s:o}", "guests_max", (int)a->relay.guests, "guest_count", (int)count,
-                     "guests", guests);
+    return json_pack("{s:i s:i s:o}", "guests_max", (int)a->in.relay.guests, "guest_count",
+                     (int)count, "guests", guests);
 }
 
 static json_t *
 spool_json(const struct agent *a, int64_t now_us)
 {
-    const struct spool *s = &a->spool;
+    const struct spool *s = &a->in.spool;
     json_t *json = json_pack("{s:s s:i s:o s:o s:o s:o s:o}", "path", s->path, "timeline",
                              (int)s->timeline, "start", lsn_json(s->start), "received",
                              lsn_json(s->written), "flushed", lsn_json(s->flushed), "available",
-                             lsn_json(s->available), "error", text_json(a->spool_error));
-    json_t *disk = disk_json(&a->conditions.spool, agent_identity(a)->segment_bytes, now_us);
+                             lsn_json(s->available), "error", text_json(a->in.error));
+    json_t *disk = disk_json(&a->conditions.spool, who_identity(&a->who)->segment_bytes, now_us);
 
     json_object_update(json, disk);
     json_decref(disk);
@@ -344,7 +308,7 @@ disk_guard_json(const struct agent *a)
         "{s:s s:i s:I s:o s:o s:o}", "step", disk_guard_name(a->guard.step), "step_number",
         (int)a->guard.step, "retained_bytes", (json_int_t)f->retained, "reserve_bytes",
         f->disk_known
-            ? json_integer((json_int_t)reserve_bytes(&a->config->pg_wal_reserve, f->disk_bytes))
+            ? json_integer((json_int_t)reserve_bytes(&a->who.config->pg_wal_reserve, f->disk_bytes))
             : json_null(),
         "released", a->guard.released_us != 0 ? json_string(a->guard.release_text) : json_null(),
         "kept", text_json(a->guard.kept_text));
@@ -370,16 +334,17 @@ exposure_json(const struct agent *a, int64_t now_us)
     int64_t best_us = 0, age_us, primary_us;
     bool known = false;
 
-    if (a->role == ROLE_PRIMARY) {
-        for (size_t i = 0; i < a->links; i++) {
-            if (!lag_age(&a->link[i].sender.flushed, now_us, &age_us) ||
+    if (a->who.role == ROLE_PRIMARY) {
+        for (size_t i = 0; i < a->out.links; i++) {
+            if (!lag_age(&a->out.link[i].sender.flushed, now_us, &age_us) ||
                 (known && age_us >= best_us))
                 continue;
             best_us = age_us;
             known = true;
         }
-    } else if (a->role == ROLE_STANDBY && receiver_primary_us(&a->receiver, now_us, &primary_us)) {
-        known = lag_age(&a->receiver.flushed, primary_us, &best_us);
+    } else if (a->who.role == ROLE_STANDBY &&
+               receiver_primary_us(&a->in.receiver, now_us, &primary_us)) {
+        known = lag_age(&a->in.receiver.flushed, primary_us, &best_us);
     }
     return seconds_json(known, best_us);
 }
@@ -389,8 +354,8 @@ exposure_json(const struct agent *a, int64_t now_us)
 static bool
 follows_us(const struct agent *a, const struct member *m)
 {
-    for (size_t i = 0; i < a->links; i++) {
-        const struct link *l = &a->link[i];
+    for (size_t i = 0; i < a->out.links; i++) {
+        const struct link *l = &a->out.link[i];
 
         if (strcmp(l->member, m->name) == 0)
             return l->state == LINK_SHIPPING && (l->sender.far.standby_connected ||
@@ -405,12 +370,12 @@ members_json(const struct agent *a)
 {
     json_t *members = json_array();
 
-    for (size_t i = 0; i < a->config->members; i++) {
-        const struct member *m = &a->config->member[i];
-        const char *role = m == a->self                                 ? role_name(a->role)
-                           : a->pool.epoch.number == 0                  ? "unknown"
-                           : strcmp(m->name, a->pool.epoch.member) == 0 ? "primary"
-                           : pool_was_primary(&a->pool, m->name) && !follows_us(a, m)
+    for (size_t i = 0; i < a->who.config->members; i++) {
+        const struct member *m = &a->who.config->member[i];
+        const char *role = m == a->who.self                                 ? role_name(a->who.role)
+                           : a->who.pool.epoch.number == 0                  ? "unknown"
+                           : strcmp(m->name, a->who.pool.epoch.member) == 0 ? "primary"
+                           : pool_was_primary(&a->who.pool, m->name) && !follows_us(a, m)
                                ? "former primary"
                                : "standby";
 
@@ -423,39 +388,42 @@ members_json(const struct agent *a)
 json_t *
 agent_report(const struct agent *a, int64_t now_us)
 {
-    const struct epoch_origin origin = pool_origin(&a->pool);
+    const struct epoch_origin origin = pool_origin(&a->who.pool);
     char system_identifier[24];
     json_t *links = json_array();
     json_t *json;
 
     snprintf(system_identifier, sizeof system_identifier, "%llu",
-             (unsigned long long)agent_identity(a)->system_identifier);
-    for (size_t i = 0; i < a->links; i++)
-        if (a->role != ROLE_STANDBY && a->role != ROLE_UNKNOWN)
+             (unsigned long long)who_identity(&a->who)->system_identifier);
+    for (size_t i = 0; i < a->out.links; i++)
+        if (a->who.role != ROLE_STANDBY && a->who.role != ROLE_UNKNOWN)
             json_array_append_new(links, link_json(a, i, now_us));
     json = json_pack("{s:s s:s s:s s:s s:s s:s s:i s:o}", "version", WALFERRY_VERSION, "pool",
-                     a->config->name, "member", a->self->name, "site", a->self->site, "role",
-                     role_name(a->role), "system_identifier", system_identifier, "timeline",
-                     (int)a->pool.timeline, "alarm", text_json(a->alarm));
+                     a->who.config->name, "member", a->who.self->name, "site", a->who.self->site,
+                     "role", role_name(a->who.role), "system_identifier", system_identifier,
+                     "timeline", (int)a->who.pool.timeline, "alarm", text_json(a->who.alarm));
     json_object_set_new(json, "epoch",
-                        json_pack("{s:I s:o s:i s:o}", "number", (json_int_t)a->pool.epoch.number,
-                                  "member", text_json(a->pool.epoch.member), "timeline",
+                        json_pack("{s:I s:o s:i s:o}", "number",
+                                  (json_int_t)a->who.pool.epoch.number, "member",
+                                  text_json(a->who.pool.epoch.member), "timeline",
                                   (int)origin.timeline, "fork", lsn_json(origin.fork)));
-    json_object_set_new(json, "failover_step", json_integer(a->pool.step));
+    json_object_set_new(json, "failover_step", json_integer(a->who.pool.step));
     json_object_set_new(json, "members", members_json(a));
     json_object_set_new(json, "exposure_seconds", exposure_json(a, now_us));
     json_object_set_new(
         json, "limits",
         json_pack("{s:o s:o s:o s:o}", "exposure_warning_seconds",
-                  seconds_json(true, a->config->exposure_warning_us), "exposure_critical_seconds",
-                  seconds_json(true, a->config->exposure_critical_us), "apply_warning_seconds",
-                  seconds_json(true, a->config->apply_warning_us), "apply_critical_seconds",
-                  seconds_json(true, a->config->apply_critical_us)));
+                  seconds_json(true, a->who.config->exposure_warning_us),
+                  "exposure_critical_seconds",
+                  seconds_json(true, a->who.config->exposure_critical_us), "apply_warning_seconds",
+                  seconds_json(true, a->who.config->apply_warning_us), "apply_critical_seconds",
+                  seconds_json(true, a->who.config->apply_critical_us)));
     json_object_set_new(json, "site_files_differ", json_integer((json_int_t)a->site.differ));
     json_object_set_new(json, "postgres", postgres_json(a));
-    json_object_set_new(json, "pg_wal",
-                        disk_json(&a->conditions.pg_wal, agent_identity(a)->segment_bytes, now_us));
-    if (a->role == ROLE_PRIMARY)
+    json_object_set_new(
+        json, "pg_wal",
+        disk_json(&a->conditions.pg_wal, who_identity(&a->who)->segment_bytes, now_us));
+    if (a->who.role == ROLE_PRIMARY)
         json_object_set_new(json, "guard", disk_guard_json(a));
     json_object_set_new(json, "outbox", outbox_json(a));
     json_object_set_new(json, "events", events_json(&a->conditions.events));
@@ -463,8 +431,8 @@ agent_report(const struct agent *a, int64_t now_us)
     json_object_set_new(json, "links", links);
     json_object_set_new(json, "gaps", backfill_report(a));
     json_object_set_new(json, "receiving",
-                        a->role == ROLE_PRIMARY ||
-                                (a->role == ROLE_FENCED && !receiver_live(&a->receiver))
+                        a->who.role == ROLE_PRIMARY ||
+                                (a->who.role == ROLE_FENCED && !receiver_live(&a->in.receiver))
                             ? json_null()
                             : receiving_json(a, now_us));
     json_object_set_new(json, "spool", spool_json(a, now_us));

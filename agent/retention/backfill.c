@@ -32,7 +32,7 @@ static const char *const rung_names[RUNGS] = {"pg_wal", "slot", "archive", "spoo
 static void
 save(struct agent *a)
 {
-    if (gaps_save(&a->gaps, a->spool.dir) < 0)
+    if (gaps_save(&a->gaps, a->in.spool.dir) < 0)
         log_error("%s", fail_message());
 }
 
@@ -55,14 +55,14 @@ backfill_open_gap(struct agent *a, const char *member, timeline_t timeline, lsn_
 void
 backfill_slot_gone(struct agent *a, size_t i)
 {
-    const struct sender *far = &a->link[i].sender;
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    uint32_t segment_bytes = agent_identity(a)->segment_bytes;
+    const struct sender *far = &a->out.link[i].sender;
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
+    uint32_t segment_bytes = who_identity(&a->who)->segment_bytes;
     struct gap *gap;
 
     if (!far->far_known || far->far.flushed == LSN_UNKNOWN || s == NULL)
         return;
-    gap = backfill_open_gap(a, a->link[i].member, a->pool.timeline,
+    gap = backfill_open_gap(a, a->out.link[i].member, a->who.pool.timeline,
                             segment_start(far->far.flushed, segment_bytes),
                             segment_start(s->redo, segment_bytes),
                             "its slot was gone, until it was made anew nothing held this WAL");
@@ -74,7 +74,7 @@ backfill_slot_gone(struct agent *a, size_t i)
 static struct gap *
 gap_of(struct agent *a, size_t i)
 {
-    const struct link *l = &a->link[i];
+    const struct link *l = &a->out.link[i];
     struct gap *gap;
 
     if (l->state != LINK_SHIPPING)
@@ -121,7 +121,7 @@ answer(struct agent *a, size_t i, enum rung rung, const char *format, ...)
     if (strcmp(said, text) == 0)
         return;
     memcpy(said, text, sizeof text);
-    log_info("gap of %s: %s: %s", a->link[i].member, rung_names[rung], text);
+    log_info("gap of %s: %s: %s", a->out.link[i].member, rung_names[rung], text);
 }
 
 /* ---- the store ---- */
@@ -177,7 +177,7 @@ store_fits(struct agent *a, lsn_t from)
 static void
 prune_store(struct agent *a)
 {
-    const struct link *l = &a->link[a->backfill.link];
+    const struct link *l = &a->out.link[a->backfill.link];
     lsn_t needed = l->sender.far.flushed;
 
     if (!l->sender.far_known || !l->sender.far_compared || spool_empty(&a->backfill.store.spool))
@@ -196,8 +196,8 @@ stop(struct agent *a)
 
     outbox_stop(&d->store);
     d->busy = d->fetched = false;
-    for (size_t i = 0; i < a->links; i++)
-        a->link[i].store[LINK_GAP].grows = false;
+    for (size_t i = 0; i < a->out.links; i++)
+        a->out.link[i].store[LINK_GAP].grows = false;
 }
 
 static void
@@ -233,7 +233,7 @@ giver(const struct agent *a, char *out, size_t size)
     if (d->rung == RUNG_ARCHIVE)
         snprintf(out, size, "the archive");
     else
-        snprintf(out, size, "the spool of %s", a->config->member[d->member].name);
+        snprintf(out, size, "the spool of %s", a->who.config->member[d->member].name);
     return out;
 }
 
@@ -245,12 +245,12 @@ may_get(struct agent *a, struct gap *gap)
     uint64_t bytes = left(a, gap);
     char cost[100], limit[24], from[64];
 
-    if (gap->consent || bytes <= a->config->fetch_limit_bytes)
+    if (gap->consent || bytes <= a->who.config->fetch_limit_bytes)
         return true;
     set_state(a, gap, GAP_DELAYED,
               "%s has it: %s; over fetch_limit (%s), so it waits for walferry gaps fill --yes",
               giver(a, from, sizeof from), price(d, bytes, cost, sizeof cost),
-              text_bytes(limit, sizeof limit, a->config->fetch_limit_bytes));
+              text_bytes(limit, sizeof limit, a->who.config->fetch_limit_bytes));
     d->climb[d->link].asks = true;
     stop(a);
     return false;
@@ -266,14 +266,15 @@ switches(const struct agent *a, const struct gap *gap, lsn_t lsn, timeline_t *re
 {
     const struct spool *s = &a->backfill.store.spool;
     timeline_t timeline = spool_empty(s) ? gap->timeline : s->timeline;
-    uint32_t segment_bytes = agent_identity(a)->segment_bytes;
+    uint32_t segment_bytes = who_identity(&a->who)->segment_bytes;
 
     *ret_file = timeline;
-    if (timeline >= a->history_timeline ||
-        !history_switch_point(a->history, a->history_bytes, timeline, ret_end) ||
+    if (timeline >= a->out.lineage.timeline ||
+        !history_switch_point(a->out.lineage.text, a->out.lineage.length, timeline, ret_end) ||
         *ret_end >= segment_start(lsn, segment_bytes) + segment_bytes)
         return false;
-    *ret_file = history_next(a->history, a->history_bytes, timeline, a->history_timeline);
+    *ret_file =
+        history_next(a->out.lineage.text, a->out.lineage.length, timeline, a->out.lineage.timeline);
     return true;
 }
 
@@ -281,25 +282,25 @@ static void
 begin_archive(struct agent *a, struct gap *gap, int64_t now_us)
 {
     struct backfill *d = &a->backfill;
-    const struct identity *identity = agent_identity(a);
+    const struct identity *identity = who_identity(&a->who);
     lsn_t next = come(a, gap), end;
     timeline_t file;
     char path[300];
 
-    if (a->self->fetch_command[0] == '\0') {
+    if (a->who.self->fetch_command[0] == '\0') {
         answer(a, d->link, RUNG_ARCHIVE, "no fetch_command in [member %s] of the pool's file",
-               a->self->name);
+               a->who.self->name);
         climb(a, gap, RUNG_SPOOLS, now_us);
         return;
     }
     /* of this life: what a killed agent has started may write still */
     snprintf(path, sizeof path, "%s/" FETCHED "-%llu", d->store.path,
-             (unsigned long long)a->started_us);
+             (unsigned long long)a->who.started_us);
     if (archive_busy(&d->archive))
         return;
     switches(a, gap, next, &file, &end);
     d->switched = false;
-    if (archive_get(&d->archive, a->self->fetch_command, identity, file,
+    if (archive_get(&d->archive, a->who.self->fetch_command, identity, file,
                     segment_start(next, identity->segment_bytes), path) < 0) {
         answer(a, d->link, RUNG_ARCHIVE, "%s", fail_message());
         climb(a, gap, RUNG_SPOOLS, now_us);
@@ -313,16 +314,16 @@ begin_spool(struct agent *a, struct gap *gap, int64_t now_us)
     struct backfill *d = &a->backfill;
     char place[128], conninfo[192], path[160];
 
-    for (; d->member < a->config->members; d->member++) {
-        const struct member *m = &a->config->member[d->member];
+    for (; d->member < a->who.config->members; d->member++) {
+        const struct member *m = &a->who.config->member[d->member];
 
-        if (m == a->self)
+        if (m == a->who.self)
             snprintf(place, sizeof place, "%s", m->run);
         else
-            snprintf(place, sizeof place, "%s/far/%s", a->self->run, m->name);
+            snprintf(place, sizeof place, "%s/far/%s", a->who.self->run, m->name);
         snprintf(path, sizeof path, "%s/.s.PGSQL.5432", place);
         if (strcmp(m->name, gap->member) == 0 || access(path, F_OK) < 0 ||
-            (m == a->self && spool_empty(&a->spool)))
+            (m == a->who.self && spool_empty(&a->in.spool)))
             continue;
         snprintf(conninfo, sizeof conninfo, "host='%s' port=5432 user=walferry", place);
         if (outbox_from(&d->store, conninfo, NULL) < 0)
@@ -332,7 +333,7 @@ begin_spool(struct agent *a, struct gap *gap, int64_t now_us)
         d->begun = next_wanted(a, gap);
         d->moved = d->begun;
         d->begun_us = d->moved_us = now_us;
-        outbox_fill(&d->store, agent_identity(a), gap->timeline, d->begun);
+        outbox_fill(&d->store, who_identity(&a->who), gap->timeline, d->begun);
         return;
     }
     answer(a, d->link, RUNG_SPOOLS, "%s",
@@ -379,7 +380,7 @@ climb(struct agent *a, struct gap *gap, enum rung rung, int64_t now_us)
 static bool
 store_needed(const struct agent *a)
 {
-    const struct link *l = &a->link[a->backfill.link];
+    const struct link *l = &a->out.link[a->backfill.link];
     const struct spool *s = &a->backfill.store.spool;
 
     return l->state == LINK_SHIPPING && !spool_empty(s) && l->sender.sent >= s->start &&
@@ -395,13 +396,13 @@ begin_climb(struct agent *a, size_t i, struct gap *gap, lsn_t until, int64_t now
         return;
     if (d->busy || now_us < d->climb[i].retry_us || d->climb[i].asks ||
         gap->state == GAP_GIVEN_UP || archive_busy(&d->archive) ||
-        !store_fits(a, a->link[i].sender.sent))
+        !store_fits(a, a->out.link[i].sender.sent))
         return;
     d->busy = true;
     d->link = i;
     d->until = until;
     d->climbed_from = next_wanted(a, gap);
-    a->link[i].store[LINK_GAP].grows = true;
+    a->out.link[i].store[LINK_GAP].grows = true;
     climb(a, gap, RUNG_ARCHIVE, now_us);
 }
 
@@ -414,9 +415,9 @@ switch_timeline(struct agent *a, timeline_t timeline)
     struct backfill *d = &a->backfill;
     int code;
 
-    if (timeline != a->history_timeline)
+    if (timeline != a->out.lineage.timeline)
         return fail(ERR_PEER, "the history of timeline %u is not at hand", timeline);
-    code = spool_put_history(&d->store.spool, timeline, a->history, a->history_bytes);
+    code = spool_put_history(&d->store.spool, timeline, a->out.lineage.text, a->out.lineage.length);
     if (code == 0) {
         d->switched = true;
         d->given_bytes = 0;
@@ -478,11 +479,11 @@ static int
 prove_end(struct agent *a, const struct gap *gap)
 {
     struct backfill *d = &a->backfill;
-    const struct postgres_sample *s = postgres_sample(a->postgres);
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
     struct records *r = &d->beyond;
-    uint32_t segment_bytes = agent_identity(a)->segment_bytes;
+    uint32_t segment_bytes = who_identity(&a->who)->segment_bytes;
     static uint8_t bytes[FRAME_WAL_MAX];
-    char path[sizeof a->self->pgdata + 40], name[SEGMENT_NAME_SIZE];
+    char path[sizeof a->who.self->pgdata + 40], name[SEGMENT_NAME_SIZE];
     lsn_t held = d->proof.records.whole, end;
     timeline_t file;
     size_t n = sizeof bytes;
@@ -502,7 +503,7 @@ prove_end(struct agent *a, const struct gap *gap)
         n = (size_t)(s->flush - r->at);
     switches(a, gap, r->at, &file, &end);
     segment_name(name, file, r->at, segment_bytes);
-    snprintf(path, sizeof path, "%s/pg_wal/%s", a->self->pgdata, name);
+    snprintf(path, sizeof path, "%s/pg_wal/%s", a->who.self->pgdata, name);
     if (durable_open(AT_FDCWD, path, DURABLE_READ, &fd) < 0)
         return 0; /* pg_wal goes on: look_at_end sees it */
     got = durable_read(fd, bytes, n, r->at % segment_bytes);
@@ -532,7 +533,7 @@ static void
 cannot_keep(struct agent *a, struct gap *gap, int64_t now_us)
 {
     struct backfill *d = &a->backfill;
-    bool soon = a->link[d->link].sender.far.flushed < store_end(a);
+    bool soon = a->out.link[d->link].sender.far.flushed < store_end(a);
     char from[64];
 
     d->climb[d->link].retry_us = now_us + (soon ? ROOM_US : RETRY_US);
@@ -592,7 +593,7 @@ static void
 run_spools(struct agent *a, struct gap *gap, int64_t now_us)
 {
     struct backfill *d = &a->backfill;
-    const char *name = a->config->member[d->member].name;
+    const char *name = a->who.config->member[d->member].name;
     lsn_t end = store_end(a), come_to;
     char cost[100];
 
@@ -614,7 +615,7 @@ run_spools(struct agent *a, struct gap *gap, int64_t now_us)
         return;
     }
     come_to = come(a, gap);
-    if (come_to > d->moved || (d->store.full && a->link[d->link].sender.far.flushed < end)) {
+    if (come_to > d->moved || (d->store.full && a->out.link[d->link].sender.far.flushed < end)) {
         d->moved = come_to;
         d->moved_us = now_us;
     }
@@ -665,18 +666,18 @@ backfill_run(struct agent *a, int64_t now_us)
 static void
 reach(struct agent *a, size_t i)
 {
-    const struct sender *s = &a->link[i].sender;
+    const struct sender *s = &a->out.link[i].sender;
     lsn_t upto = s->far.flushed < s->sent ? s->far.flushed : s->sent;
     bool changed = false;
     size_t closed;
 
     if (!s->far_known || !s->far_compared)
         return;
-    closed = gaps_reach(&a->gaps, a->link[i].member, upto, &changed);
+    closed = gaps_reach(&a->gaps, a->out.link[i].member, upto, &changed);
     if (closed == 0)
         return;
     save(a);
-    log_info("gap of %s is closed: it is durable up to " LSN_FORMAT, a->link[i].member,
+    log_info("gap of %s is closed: it is durable up to " LSN_FORMAT, a->out.link[i].member,
              LSN_ARGS(upto));
     a->backfill.climb[i] = (struct climb){0};
 }
@@ -685,7 +686,7 @@ reach(struct agent *a, size_t i)
 static void
 tell(struct agent *a, size_t i, const struct gap *gap)
 {
-    struct link *l = &a->link[i];
+    struct link *l = &a->out.link[i];
     char bytes[24];
 
     snprintf(l->source_reason, sizeof l->source_reason,
@@ -698,23 +699,23 @@ tell(struct agent *a, size_t i, const struct gap *gap)
 static void
 look_at_slot(struct agent *a, size_t i)
 {
-    const struct postgres_sample *s = postgres_sample(a->postgres);
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
 
     for (size_t k = 0; s != NULL && k < s->slots; k++)
-        if (strcmp(s->slot[k].name, a->slot_name[i]) == 0 && !s->slot[k].lost) {
-            answer(a, i, RUNG_SLOT, "%s keeps WAL from " LSN_FORMAT " on", a->slot_name[i],
+        if (strcmp(s->slot[k].name, a->out.slot_name[i]) == 0 && !s->slot[k].lost) {
+            answer(a, i, RUNG_SLOT, "%s keeps WAL from " LSN_FORMAT " on", a->out.slot_name[i],
                    LSN_ARGS(s->slot[k].restart_lsn));
             return;
         }
-    answer(a, i, RUNG_SLOT, "%s is gone or was invalidated; it is made anew", a->slot_name[i]);
+    answer(a, i, RUNG_SLOT, "%s is gone or was invalidated; it is made anew", a->out.slot_name[i]);
 }
 
 static void
 look_at_hole(struct agent *a, size_t i, int64_t now_us)
 {
-    struct link *l = &a->link[i];
+    struct link *l = &a->out.link[i];
     const struct spool *store = &a->backfill.store.spool;
-    uint32_t segment_bytes = agent_identity(a)->segment_bytes;
+    uint32_t segment_bytes = who_identity(&a->who)->segment_bytes;
     bool changed = false;
     struct gap *gap;
     lsn_t oldest;
@@ -723,7 +724,7 @@ look_at_hole(struct agent *a, size_t i, int64_t now_us)
         l->hole.known = false;
         return;
     }
-    if (pgwal_oldest(a->self->pgdata, segment_bytes, l->hole.start, &oldest) < 0)
+    if (pgwal_oldest(a->who.self->pgdata, segment_bytes, l->hole.start, &oldest) < 0)
         return;
     gaps_reach(&a->gaps, l->member, l->sender.resume_lsn, &changed); /* all before is there */
     gap = gap_behind(&a->gaps, l->member, l->hole.start);
@@ -754,7 +755,7 @@ forget(struct agent *a)
 {
     if (a->backfill.busy)
         stop(a);
-    if (a->role != ROLE_STANDBY || a->gaps.count == 0)
+    if (a->who.role != ROLE_STANDBY || a->gaps.count == 0)
         return;
     log_info("%zu gaps are closed: this member is a standby now", a->gaps.count);
     a->gaps.count = 0;
@@ -766,10 +767,10 @@ static void
 look_at_end(struct agent *a)
 {
     struct backfill *d = &a->backfill;
-    const struct link *l = &a->link[d->link];
+    const struct link *l = &a->out.link[d->link];
     struct gap *gap = d->busy ? gap_of(a, d->link) : NULL;
 
-    if (gap == NULL || pgwal_oldest(a->self->pgdata, agent_identity(a)->segment_bytes,
+    if (gap == NULL || pgwal_oldest(a->who.self->pgdata, who_identity(&a->who)->segment_bytes,
                                     next_wanted(a, gap), &d->until) < 0)
         return;
     if (d->until > gap->end)
@@ -779,16 +780,16 @@ look_at_end(struct agent *a)
 void
 backfill_keep(struct agent *a, int64_t now_us)
 {
-    for (size_t i = 0; i < a->links; i++)
+    for (size_t i = 0; i < a->out.links; i++)
         reach(a, i);
-    if (a->role != ROLE_PRIMARY || a->links == 0) {
+    if (a->who.role != ROLE_PRIMARY || a->out.links == 0) {
         forget(a);
         return;
     }
     prune_store(a);
     look_at_end(a);
-    for (size_t i = 0; i < a->links; i++)
-        if (a->link[i].hole.known)
+    for (size_t i = 0; i < a->out.links; i++)
+        if (a->out.link[i].hole.known)
             look_at_hole(a, i, now_us);
 }
 
@@ -814,10 +815,10 @@ backfill_report(const struct agent *a)
 
     for (size_t i = 0; i < a->gaps.count; i++) {
         const struct gap *gap = &a->gaps.gap[i];
-        json_t *json = gap_json(gap, agent_identity(a)->segment_bytes);
+        json_t *json = gap_json(gap, who_identity(&a->who)->segment_bytes);
 
-        for (size_t k = 0; k < a->links; k++)
-            if (strcmp(a->link[k].member, gap->member) == 0)
+        for (size_t k = 0; k < a->out.links; k++)
+            if (strcmp(a->out.link[k].member, gap->member) == 0)
                 json_object_set_new(json, "rungs", rungs_json(&d->climb[k]));
         json_object_set_new(json, "rate_bytes_per_second",
                             d->rate > 0 ? json_integer((json_int_t)d->rate) : json_null());
@@ -843,7 +844,7 @@ fill_now(struct agent *a, const char *member, bool yes)
             snprintf(gap->doing, sizeof gap->doing, "asked for by walferry gaps fill");
         }
     }
-    for (size_t i = 0; i < a->links; i++) {
+    for (size_t i = 0; i < a->out.links; i++) {
         a->backfill.climb[i].asks = false;
         a->backfill.climb[i].retry_us = 0;
     }
@@ -912,17 +913,18 @@ backfill_open(struct agent *a)
     struct backfill *d = &a->backfill;
     int code;
 
-    snprintf(d->path, sizeof d->path, "%s/gap", a->self->outbox);
+    snprintf(d->path, sizeof d->path, "%s/gap", a->who.self->outbox);
     if (mkdir(d->path, 0700) < 0 && errno != EEXIST)
         return fail_sys(ERR_LOCAL, "cannot make %s", d->path);
     code = archive_init(&d->archive);
     if (code == 0)
-        code = outbox_open(&d->store, "gap", d->path, a->self->run, a->self->postgres, NULL);
+        code =
+            outbox_open(&d->store, "gap", d->path, a->who.self->run, a->who.self->postgres, NULL);
     if (code == 0 && d->store.spool.dir >= 0)
         durable_list(d->store.spool.dir, remove_fetched, d->path);
     d->store.bytes_max = STORE_BYTES_MAX;
     d->store.proof = &d->proof;
-    d->store.reserve = a->config->pg_wal_reserve;
+    d->store.reserve = a->who.config->pg_wal_reserve;
     return code;
 }
 

@@ -155,8 +155,8 @@ oldest_need(const struct agent *a, const struct postgres_sample *s)
 {
     lsn_t oldest = LSN_UNKNOWN;
 
-    for (size_t i = 0; i < a->links; i++) {
-        const struct postgres_slot *slot = slot_of(s, a->slot_name[i]);
+    for (size_t i = 0; i < a->out.links; i++) {
+        const struct postgres_slot *slot = slot_of(s, a->out.slot_name[i]);
 
         if (slot != NULL && keeps_wal(slot) &&
             (oldest == LSN_UNKNOWN || slot->restart_lsn < oldest))
@@ -243,7 +243,7 @@ look_besides(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     keep = from_on(s->flush > s->wal_keep_bytes ? s->flush - s->wal_keep_bytes : 0, from, to);
     if (g->archive_us == 0 || now_us - g->archive_us >= ARCHIVE_US || s->redo != g->archive_redo) {
         g->archive_bytes =
-            s->archiving ? waiting_bytes(a->self->pgdata, segment_bytes, from, to) : 0;
+            s->archiving ? waiting_bytes(a->who.self->pgdata, segment_bytes, from, to) : 0;
         g->archive_us = now_us;
         g->archive_redo = s->redo;
     }
@@ -276,16 +276,17 @@ look_besides(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 static bool
 synchronous(const struct agent *a, const struct postgres_sample *s)
 {
-    return a->config->synchronous || strstr(s->synchronous_standby_names, "walferry_") != NULL;
+    return a->who.config->synchronous || strstr(s->synchronous_standby_names, "walferry_") != NULL;
 }
 
 /* Is the link of this slot on the way to be level? One that is up for a moment may be. */
 static bool
 link_gains(const struct agent *a, const char *slot, int64_t now_us)
 {
-    for (size_t i = 0; i < a->links; i++)
-        if (strcmp(a->slot_name[i], slot) == 0)
-            return (a->link[i].state == LINK_SHIPPING && now_us - a->link[i].since_us < YOUNG_US) ||
+    for (size_t i = 0; i < a->out.links; i++)
+        if (strcmp(a->out.slot_name[i], slot) == 0)
+            return (a->out.link[i].state == LINK_SHIPPING &&
+                    now_us - a->out.link[i].since_us < YOUNG_US) ||
                    trend_outruns(&a->conditions.shipped[i], &a->conditions.produced, now_us);
     return false;
 }
@@ -319,11 +320,11 @@ look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     const struct outbox *o = &a->outbox;
     const struct postgres_slot *worst;
     lsn_t oldest = oldest_need(a, s);
-    char path[sizeof a->self->pgdata + 8];
+    char path[sizeof a->who.self->pgdata + 8];
     int dir = -1;
     bool low;
 
-    *f = (struct disk_guard_facts){.segment_bytes = agent_identity(a)->segment_bytes};
+    *f = (struct disk_guard_facts){.segment_bytes = who_identity(&a->who)->segment_bytes};
     for (size_t k = 0; k < s->slots; k++) {
         const struct postgres_slot *slot = &s->slot[k];
         uint64_t retained =
@@ -337,11 +338,11 @@ look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
         f->freed = freed_by(worst, s, f->segment_bytes);
         f->gains = worst->active && link_gains(a, worst->name, now_us);
     }
-    snprintf(path, sizeof path, "%s/pg_wal", a->self->pgdata);
+    snprintf(path, sizeof path, "%s/pg_wal", a->who.self->pgdata);
     f->disk_known =
         durable_dir(path, &dir) == 0 && durable_room(dir, &f->disk_bytes, &f->free_bytes) == 0;
     durable_close(dir);
-    low = is_low(f, &a->config->pg_wal_reserve);
+    low = is_low(f, &a->who.config->pg_wal_reserve);
     if (low)
         look_besides(a, s, now_us);
     if (!f->kept && a->guard.kept_text[0] != '\0') {
@@ -361,29 +362,23 @@ look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 static void
 squeeze(struct agent *a, bool on)
 {
-    struct link_settings settings = a->shipping;
+    struct link_settings settings = a->out.settings;
 
     if (on) {
         settings.lanes = WINDOW_LANES;
         settings.compression = COMPRESSION_AUTO; /* as strong as the line needs it */
     }
-    for (size_t i = 0; i < a->links; i++)
-        link_set(&a->link[i], &settings);
+    for (size_t i = 0; i < a->out.links; i++)
+        link_set(&a->out.link[i], &settings);
 }
 
+/* Whose WAL ours is at lsn; the newest timeline's until the history is there. */
 static timeline_t
-timeline_at(const struct agent *a, lsn_t lsn)
+own_timeline(const struct agent *a, lsn_t lsn)
 {
-    timeline_t last = a->pool.timeline;
-    lsn_t end;
+    timeline_t newest = a->who.pool.timeline;
 
-    if (a->history_timeline != last)
-        return last;
-    for (timeline_t t = history_next(a->history, a->history_bytes, 0, last); t < last;
-         t = history_next(a->history, a->history_bytes, t, last))
-        if (history_switch_point(a->history, a->history_bytes, t, &end) && lsn < end)
-            return t;
-    return last;
+    return a->out.lineage.timeline == newest ? lineage_at(&a->out.lineage, lsn) : newest;
 }
 
 /* All far sides follow by no more than what is on its way on a fast, long line. */
@@ -392,8 +387,9 @@ links_follow(const struct agent *a, const struct postgres_sample *s)
 {
     uint64_t way = FOLLOW_SEGMENTS * (uint64_t)a->guard.facts.segment_bytes;
 
-    for (size_t i = 0; i < a->links; i++)
-        if (a->link[i].state != LINK_SHIPPING || a->link[i].sender.far.flushed + way < s->flush)
+    for (size_t i = 0; i < a->out.links; i++)
+        if (a->out.link[i].state != LINK_SHIPPING ||
+            a->out.link[i].sender.far.flushed + way < s->flush)
             return false;
     return true;
 }
@@ -402,8 +398,8 @@ links_follow(const struct agent *a, const struct postgres_sample *s)
 static bool
 links_ahead(const struct agent *a)
 {
-    for (size_t i = 0; i < a->links; i++) {
-        const struct link *l = &a->link[i];
+    for (size_t i = 0; i < a->out.links; i++) {
+        const struct link *l = &a->out.link[i];
 
         if (l->state != LINK_SHIPPING || l->source != l->from_server ||
             !source_streaming(l->source) || source_next_lsn(l->source) < a->outbox.spool.available)
@@ -416,10 +412,10 @@ links_ahead(const struct agent *a)
 static lsn_t
 shipped(const struct agent *a)
 {
-    lsn_t least = a->links > 0 ? UINT64_MAX : 0;
+    lsn_t least = a->out.links > 0 ? UINT64_MAX : 0;
 
-    for (size_t i = 0; i < a->links; i++) {
-        const struct sender *s = &a->link[i].sender;
+    for (size_t i = 0; i < a->out.links; i++) {
+        const struct sender *s = &a->out.link[i].sender;
         lsn_t flushed = s->far_known && s->far_compared ? s->far.flushed : 0;
 
         if (flushed < least)
@@ -434,11 +430,12 @@ begin_outbox(struct agent *a, lsn_t from)
 {
     struct outbox *o = &a->outbox;
 
-    if (a->history_bytes > 0 && o->spool.dir >= 0 &&
-        spool_put_history(&o->spool, a->history_timeline, a->history, a->history_bytes) < 0)
+    if (a->out.lineage.length > 0 && o->spool.dir >= 0 &&
+        spool_put_history(&o->spool, a->out.lineage.timeline, a->out.lineage.text,
+                          a->out.lineage.length) < 0)
         log_warning("outbox: %s", fail_message());
     else
-        outbox_fill(o, agent_identity(a), timeline_at(a, from), from);
+        outbox_fill(o, who_identity(&a->who), own_timeline(a, from), from);
 }
 
 static void
@@ -448,8 +445,8 @@ run_outbox(struct agent *a, const struct postgres_sample *s)
     struct outbox *o = &a->outbox;
     lsn_t oldest = oldest_need(a, s);
 
-    o->bytes_max = a->config->outbox_max_bytes;
-    o->reserve = a->config->pg_wal_reserve;
+    o->bytes_max = a->who.config->outbox_max_bytes;
+    o->reserve = a->who.config->pg_wal_reserve;
     if (o->filling && (links_follow(a, s) || !f->outbox_possible))
         outbox_stop(o);
     else if (!o->filling && a->guard.step >= DISK_GUARD_OUTBOX && a->guard.calm_us == 0 &&
@@ -467,26 +464,17 @@ advance_slots(struct agent *a, const struct postgres_sample *s)
     const struct spool *o = &a->outbox.spool;
     lsn_t target = spool_empty(o) ? 0 : segment_start(o->flushed - 1, o->identity.segment_bytes);
 
-    for (size_t i = 0; i < a->links; i++) {
-        const struct postgres_slot *slot = slot_of(s, a->slot_name[i]);
+    for (size_t i = 0; i < a->out.links; i++) {
+        const struct postgres_slot *slot = slot_of(s, a->out.slot_name[i]);
         char argument[100];
 
         if (slot == NULL || !keeps_wal(slot) || slot->active || slot->restart_lsn < o->start ||
             slot->restart_lsn >= target || synchronous(a, s))
             continue;
         snprintf(argument, sizeof argument, "'%s', '" LSN_FORMAT "'", slot->name, LSN_ARGS(target));
-        return postgres_ask(a->postgres, POSTGRES_ADVANCE_SLOT, argument);
+        return postgres_ask(a->who.postgres, POSTGRES_ADVANCE_SLOT, argument);
     }
     return false;
-}
-
-static struct link *
-link_of(struct agent *a, const char *slot)
-{
-    for (size_t i = 0; i < a->links; i++)
-        if (strcmp(a->slot_name[i], slot) == 0)
-            return &a->link[i];
-    return NULL;
 }
 
 /* The member that a slot is for; its name is the slot's when it is none of the file's. */
@@ -495,10 +483,10 @@ member_of(const struct agent *a, const char *slot)
 {
     char name[SLOT_NAME_SIZE];
 
-    for (size_t i = 0; i < a->config->members; i++) {
-        config_slot_name(name, a->config->member[i].name);
+    for (size_t i = 0; i < a->who.config->members; i++) {
+        config_slot_name(name, a->who.config->member[i].name);
         if (strcmp(name, slot) == 0)
-            return a->config->member[i].name;
+            return a->who.config->member[i].name;
     }
     return slot;
 }
@@ -508,7 +496,7 @@ static lsn_t
 lost_from(struct agent *a, const struct postgres_slot *slot)
 {
     const struct spool *o = &a->outbox.spool;
-    const struct link *l = link_of(a, slot->name);
+    const struct link *l = outgoing_of_slot(&a->out, slot->name);
     lsn_t from = slot->restart_lsn;
 
     if (l != NULL && l->sender.far.flushed > from)
@@ -536,7 +524,7 @@ release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     if (g->kept_us != 0 && now_us - g->kept_us < CHECKPOINT_US && g->checkpoint.conn != NULL)
         return;
     if (worst->active) { /* a link that loses: next time it is free */
-        struct link *l = link_of(a, worst->name);
+        struct link *l = outgoing_of_slot(&a->out, worst->name);
 
         if (l != NULL)
             link_rest(l, now_us + RELEASE_US);
@@ -544,11 +532,11 @@ release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     }
     from = lost_from(a, worst);
     end = segment_start(s->redo, segment_bytes);
-    if (from < end && (backfill_open_gap(a, member_of(a, worst->name), timeline_at(a, from), from,
+    if (from < end && (backfill_open_gap(a, member_of(a, worst->name), own_timeline(a, from), from,
                                          end, RELEASE_WHY) == NULL ||
-                       gaps_save(&a->gaps, a->spool.dir) < 0))
+                       gaps_save(&a->gaps, a->in.spool.dir) < 0))
         return; /* not without its record */
-    if (!postgres_ask(a->postgres, POSTGRES_DROP_SLOT, worst->name))
+    if (!postgres_ask(a->who.postgres, POSTGRES_DROP_SLOT, worst->name))
         return;
     snprintf(g->released, sizeof g->released, "%s", worst->name);
     g->dropped_us = now_us;
@@ -642,9 +630,9 @@ static void
 visit(struct agent *a, const struct postgres_sample *s, const char *slot, int64_t now_us)
 {
     struct disk_guard *g = &a->guard;
-    const struct identity *identity = agent_identity(a);
+    const struct identity *identity = who_identity(&a->who);
 
-    g->visitor = source_new(a->conninfo, "walferry_feedback", slot, NULL);
+    g->visitor = source_new(a->out.conninfo, "walferry_feedback", slot, NULL);
     if (g->visitor == NULL ||
         source_start(g->visitor, identity, s->timeline,
                      segment_start(s->flush, identity->segment_bytes), now_us) < 0) {
@@ -677,7 +665,7 @@ watch_feedback(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 
     for (size_t k = 0; k < s->slots; k++) {
         const struct postgres_slot *slot = &s->slot[k];
-        const struct link *l = link_of(a, slot->name);
+        const struct link *l = outgoing_of_slot(&a->out, slot->name);
         bool serves = l != NULL && l->source == l->from_server && source_streaming(l->source);
 
         if (strcmp(g->slot[k].name, slot->name) != 0 || !slot->feedback ||
@@ -685,7 +673,7 @@ watch_feedback(struct agent *a, const struct postgres_sample *s, int64_t now_us)
             snprintf(g->slot[k].name, sizeof g->slot[k].name, "%s", slot->name);
             g->slot[k].fed_us = now_us;
         }
-        if (now_us - g->slot[k].fed_us < a->config->feedback_keep_us)
+        if (now_us - g->slot[k].fed_us < a->who.config->feedback_keep_us)
             continue;
         if (serves)
             source_withdraw(l->source);
@@ -712,7 +700,7 @@ disk_guard_close(struct agent *a)
 void
 disk_guard_watch(const struct agent *a, struct loop *l)
 {
-    if (a->role == ROLE_PRIMARY)
+    if (a->who.role == ROLE_PRIMARY)
         loop_due(l, a->guard.due_us);
     checkpoint_watch(&a->guard.checkpoint, l);
     if (a->guard.visitor != NULL)
@@ -725,9 +713,9 @@ act(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     struct disk_guard *g = &a->guard;
     const struct disk_guard_facts *f = &g->facts;
     bool low = f->disk_known &&
-               f->free_bytes < 2 * reserve_bytes(&a->config->pg_wal_reserve, f->disk_bytes);
+               f->free_bytes < 2 * reserve_bytes(&a->who.config->pg_wal_reserve, f->disk_bytes);
 
-    bool ours = g->checked_timeline == a->pool.timeline; /* what is in the outbox */
+    bool ours = g->checked_timeline == a->who.pool.timeline; /* what is in the outbox */
 
     if (ours)
         run_outbox(a, s);
@@ -737,7 +725,7 @@ act(struct agent *a, const struct postgres_sample *s, int64_t now_us)
         g->advanced_us = now_us; /* one command at a time: the next ones' turn */
     if (low && g->step >= DISK_GUARD_OUTBOX && g->checkpoint.conn == NULL &&
         (g->checkpoint_us == 0 || now_us - g->checkpoint_us >= CHECKPOINT_US)) {
-        checkpoint_ask(&g->checkpoint, a->conninfo, now_us);
+        checkpoint_ask(&g->checkpoint, a->out.conninfo, now_us);
         g->checkpoint_us = now_us;
     }
     if (disk_guard_releases(g))
@@ -763,11 +751,13 @@ rest(struct agent *a)
 static void
 check_outbox(struct agent *a)
 {
-    timeline_t timeline = a->pool.timeline;
+    timeline_t timeline = a->who.pool.timeline;
 
-    if (a->guard.checked_timeline == timeline || a->history_timeline != timeline || timeline == 0)
+    if (a->guard.checked_timeline == timeline || a->out.lineage.timeline != timeline ||
+        timeline == 0)
         return;
-    if (spool_check_history(&a->outbox.spool, timeline, a->history, a->history_bytes) == 0 ||
+    if (spool_check_history(&a->outbox.spool, timeline, a->out.lineage.text,
+                            a->out.lineage.length) == 0 ||
         outbox_set_aside(&a->outbox, fail_message()) == 0)
         a->guard.checked_timeline = timeline;
 }
@@ -776,19 +766,19 @@ void
 disk_guard_run(struct agent *a, int64_t now_us)
 {
     struct disk_guard *g = &a->guard;
-    const struct postgres_sample *s = postgres_sample(a->postgres);
-    struct disk_guard_limits limits = {.retain_max_bytes = a->config->slot_retain_max_bytes,
-                                       .reserve = a->config->pg_wal_reserve,
-                                       .hold = a->config->on_full_hold};
-    bool up = postgres_state(a->postgres) == POSTGRES_UP;
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
+    struct disk_guard_limits limits = {.retain_max_bytes = a->who.config->slot_retain_max_bytes,
+                                       .reserve = a->who.config->pg_wal_reserve,
+                                       .hold = a->who.config->on_full_hold};
+    bool up = postgres_state(a->who.postgres) == POSTGRES_UP;
     enum disk_guard_step before = g->step;
 
-    for (size_t i = 0; i < a->links;
+    for (size_t i = 0; i < a->out.links;
          i++) /* a dead server's outbox grows no more, nor one that fails */
-        a->link[i].store[LINK_OUTBOX].grows =
+        a->out.link[i].store[LINK_OUTBOX].grows =
             a->outbox.filling && !a->outbox.full && a->outbox.error[0] == '\0' && up;
     checkpoint_run(&g->checkpoint, &a->loop, now_us);
-    if (a->role != ROLE_PRIMARY) {
+    if (a->who.role != ROLE_PRIMARY) {
         rest(a);
         return;
     }

@@ -96,18 +96,18 @@ tunnel_open(struct agent *a)
     char directory[256];
     int code = workers_init(&t->workers, 1); /* the pieces of a stream have an order */
 
-    snprintf(directory, sizeof directory, "%s/tunnel", a->self->run);
+    snprintf(directory, sizeof directory, "%s/tunnel", a->who.self->run);
     if (code == 0)
         code = add_door(t, directory, TUNNEL_POSTGRES, NULL);
-    snprintf(directory, sizeof directory, "%s/far", a->self->run);
+    snprintf(directory, sizeof directory, "%s/far", a->who.self->run);
     if (code == 0)
         code = make_directory(directory);
-    for (size_t i = 0; i < a->config->members && code == 0; i++) {
-        const struct member *m = &a->config->member[i];
+    for (size_t i = 0; i < a->who.config->members && code == 0; i++) {
+        const struct member *m = &a->who.config->member[i];
 
-        if (m == a->self)
+        if (m == a->who.self)
             continue;
-        snprintf(directory, sizeof directory, "%s/far/%s", a->self->run, m->name);
+        snprintf(directory, sizeof directory, "%s/far/%s", a->who.self->run, m->name);
         code = add_door(t, directory, TUNNEL_CONTROL, m);
         if (code == 0)
             code = add_door(t, directory, TUNNEL_RELAY, m);
@@ -202,22 +202,13 @@ tell_client(int client, enum tunnel_service service, const char *sqlstate, const
     buf_release(&out);
 }
 
-static struct link *
-link_to(struct agent *a, const char *member)
-{
-    for (size_t i = 0; i < a->links; i++)
-        if (strcmp(a->link[i].member, member) == 0 && a->link[i].state == LINK_SHIPPING)
-            return &a->link[i];
-    return NULL;
-}
-
 static struct tunnel_request
 request_of(const struct agent *a, const struct passage *p, const char *reason)
 {
     struct tunnel_request r = {.number = p->number, .service = p->service, .reason = reason};
 
-    snprintf(r.pool, sizeof r.pool, "%s", a->config->name);
-    snprintf(r.from, sizeof r.from, "%s", a->self->name);
+    snprintf(r.pool, sizeof r.pool, "%s", a->who.config->name);
+    snprintf(r.from, sizeof r.from, "%s", a->who.self->name);
     snprintf(r.to, sizeof r.to, "%s", p->far);
     return r;
 }
@@ -236,7 +227,7 @@ service_name(enum tunnel_service service)
 static void
 refuse(struct agent *a, struct passage *p, const char *sqlstate)
 {
-    struct link *l = link_to(a, p->far);
+    struct link *l = outgoing_to(&a->out, p->far);
     char reason[FRAME_REASON_MAX];
 
     snprintf(reason, sizeof reason, "%s", fail_message());
@@ -244,7 +235,7 @@ refuse(struct agent *a, struct passage *p, const char *sqlstate)
                 p->far[0] != '\0' ? p->far : "the primary", reason);
     if (p->ours) {
         tell_client(p->client, p->service, sqlstate, reason);
-    } else if (p->number != 0 && l != NULL) {
+    } else if (p->number != 0 && l != NULL && l->state == LINK_SHIPPING) {
         struct frame f = {.type = FRAME_TUNNEL, .tunnel = request_of(a, p, reason)};
 
         frame_put(l->sender.out, &f);
@@ -326,27 +317,27 @@ call_room(struct agent *a, const struct passage *p, int64_t now_us, int *ret_fd)
         return fail_sys(ERR_LOCAL, "cannot make a socket");
     *ret_fd = pair[0];
     taken = p->service == TUNNEL_CONTROL ? control_adopt(&a->control, pair[1], p->only_asks, now_us)
-                                         : relay_adopt(&a->relay, pair[1], now_us);
+                                         : relay_adopt(&a->in.relay, pair[1], now_us);
     if (taken)
         return 0;
     close(pair[0]);
     return fail(ERR_PEER, "%s of %s serves others: ask again", service_name(p->service),
-                a->self->name);
+                a->who.self->name);
 }
 
 /* Which member a client of the tunnel is led to from here: the primary, or who receives from it. */
 static const char *
 next_hop(const struct agent *a)
 {
-    return receiver_live(&a->receiver) ? a->receiver.from : a->pool.epoch.member;
+    return receiver_live(&a->in.receiver) ? a->in.receiver.from : a->who.pool.epoch.member;
 }
 
 static int
 call_onward(const struct agent *a, const struct passage *p, int *ret_fd)
 {
     if (strcmp(next_hop(a), p->far) == 0)
-        return fail(ERR_PEER, "%s is not the primary: it holds %s for it", a->self->name,
-                    a->pool.epoch.number > 0 ? a->pool.epoch.member : "nobody");
+        return fail(ERR_PEER, "%s is not the primary: it holds %s for it", a->who.self->name,
+                    a->who.pool.epoch.number > 0 ? a->who.pool.epoch.member : "nobody");
     return local_call(a->tunnel.door[0].path, ret_fd);
 }
 
@@ -359,7 +350,7 @@ serve(struct agent *a, struct passage *p, int64_t now_us)
     p->state = PASSAGE_OPEN;
     switch (p->service) {
     case TUNNEL_POSTGRES:
-        if (a->role == ROLE_PRIMARY) {
+        if (a->who.role == ROLE_PRIMARY) {
             code = gate_init(&p->gate);
             p->stream.gate = &p->gate;
             p->state = PASSAGE_GUARDED;
@@ -418,20 +409,20 @@ check_startup(const struct agent *a, const struct startup *s)
     char shown[128], role[ROLE_NAME_SIZE];
 
     text_escape(shown, sizeof shown, s->user, strlen(s->user));
-    config_role(role, a->self);
-    if (s->renames || is_links_name(a->config, s->application_name))
+    config_role(role, a->who.self);
+    if (s->renames || is_links_name(a->who.config, s->application_name))
         return fail(ERR_PEER, "application_name is that of a member, or set in options: commits "
                               "might wait for this client; choose another one");
     if (s->database)
         return fail(ERR_PEER, "replication through the tunnel is physical: replication=true");
-    if (s->replication && !is_agents_role(a->config, s->user))
+    if (s->replication && !is_agents_role(a->who.config, s->user))
         return fail(ERR_PEER,
                     "the tunnel leads to replication for the role %s only, not for %s: user=%s",
                     role, shown, role);
-    if (!s->replication && strcmp(s->user, a->config->tunnel_user) != 0)
+    if (!s->replication && strcmp(s->user, a->who.config->tunnel_user) != 0)
         return fail(ERR_PEER,
                     "the tunnel leads to PostgreSQL for the role %s only, not for %s: user=%s",
-                    a->config->tunnel_user, shown, a->config->tunnel_user);
+                    a->who.config->tunnel_user, shown, a->who.config->tunnel_user);
     return 0;
 }
 
@@ -442,7 +433,7 @@ check_powers(const struct agent *a, const struct startup *s, const char *answer)
     static const char *const what[] = {[POWER_MAKES_ROLES] = "makes roles",
                                        [POWER_PROGRAMS] = "runs programs or writes files there",
                                        [POWER_SUPERUSER] = "is a superuser"};
-    const char *host = a->self->name, *holder = answer[0] != '\0' ? answer + 2 : "";
+    const char *host = a->who.self->name, *holder = answer[0] != '\0' ? answer + 2 : "";
     unsigned power = answer[0] != '\0' ? (unsigned)(answer[1] - '0') : POWER_NONE;
 
     if (answer[0] == '\0')
@@ -475,21 +466,22 @@ check_role(struct agent *a, struct passage *p)
     const char *error;
     int fd, code;
 
-    if (postgres_state(a->postgres) != POSTGRES_UP) {
-        fail(ERR_PEER, "PostgreSQL of %s is away: %s", a->self->name, postgres_reason(a->postgres));
+    if (postgres_state(a->who.postgres) != POSTGRES_UP) {
+        fail(ERR_PEER, "PostgreSQL of %s is away: %s", a->who.self->name,
+             postgres_reason(a->who.postgres));
         refuse_service(p, "57P03");
         return;
     }
-    if (a->tunnel.asking == NULL && postgres_ask(a->postgres, POSTGRES_ROLE, s->user))
+    if (a->tunnel.asking == NULL && postgres_ask(a->who.postgres, POSTGRES_ROLE, s->user))
         a->tunnel.asking = p;
-    if (a->tunnel.asking != p || !postgres_done(a->postgres, &error))
+    if (a->tunnel.asking != p || !postgres_done(a->who.postgres, &error))
         return;
     a->tunnel.asking = NULL;
     code = error != NULL ? fail(ERR_PEER, "PostgreSQL of %s does not tell about the role %s: %s",
-                                a->self->name, s->user, error)
-                         : check_powers(a, s, postgres_answer(a->postgres));
+                                a->who.self->name, s->user, error)
+                         : check_powers(a, s, postgres_answer(a->who.postgres));
     if (code == 0)
-        code = call_postgres(a->self, &fd);
+        code = call_postgres(a->who.self, &fd);
     if (code < 0) {
         refuse_service(p, "28000");
         return;
@@ -582,16 +574,16 @@ turn_away(struct handed *h)
 static int
 check_request(const struct agent *a, const struct tunnel_request *r, const char *from)
 {
-    if (strcmp(r->pool, a->config->name) != 0)
-        return fail(ERR_PEER, "this agent serves pool %s, not %s", a->config->name, r->pool);
-    if (strcmp(r->to, a->self->name) != 0)
+    if (strcmp(r->pool, a->who.config->name) != 0)
+        return fail(ERR_PEER, "this agent serves pool %s, not %s", a->who.config->name, r->pool);
+    if (strcmp(r->to, a->who.self->name) != 0)
         return fail(ERR_PEER,
                     "this is %s, not %s: compare the ssh addresses of both in the pool's file",
-                    a->self->name, r->to);
+                    a->who.self->name, r->to);
     if (strcmp(r->from, from) != 0)
         return fail(ERR_PEER, "TUNNEL says %s, but the key is bound to --from %s", r->from, from);
-    if (config_member(a->config, from) == NULL)
-        return fail(ERR_PEER, "%s is no member of the pool's file on %s", from, a->self->name);
+    if (config_member(a->who.config, from) == NULL)
+        return fail(ERR_PEER, "%s is no member of the pool's file on %s", from, a->who.self->name);
     return 0;
 }
 
@@ -599,12 +591,12 @@ check_request(const struct agent *a, const struct tunnel_request *r, const char 
 static int64_t
 round_trip_us(struct agent *a, const char *far)
 {
-    const struct link *l = link_to(a, far);
+    const struct link *l = outgoing_to(&a->out, far);
 
-    if (l != NULL)
+    if (l != NULL && l->state == LINK_SHIPPING)
         return l->sender.round_trip_us;
-    return receiver_live(&a->receiver) && strcmp(a->receiver.from, far) == 0
-               ? a->receiver.offset.round_trip_us
+    return receiver_live(&a->in.receiver) && strcmp(a->in.receiver.from, far) == 0
+               ? a->in.receiver.offset.round_trip_us
                : 0;
 }
 
@@ -650,7 +642,7 @@ check_key(const struct agent *a, const struct handed *h, enum tunnel_service ser
                 "the key of %s is bound with --no-tunnel on the host of %s, and leads to WAL only: "
                 "seed, rejoin and tunnels need a tunnel_identity of %s, its public key in "
                 "authorized_keys there without --no-tunnel",
-                h->from, a->self->name, h->from);
+                h->from, a->who.self->name, h->from);
 }
 
 /* A connection that began with TUNNEL: the far side wants a service, or brings what we asked for.
@@ -716,12 +708,12 @@ take_refused(struct agent *a)
 {
     struct passage *p;
 
-    if (a->receiver.stream_refused == 0)
+    if (a->in.receiver.stream_refused == 0)
         return;
-    p = asked_passage(&a->tunnel, a->receiver.from, a->receiver.stream_refused);
-    a->receiver.stream_refused = 0;
+    p = asked_passage(&a->tunnel, a->in.receiver.from, a->in.receiver.stream_refused);
+    a->in.receiver.stream_refused = 0;
     if (p != NULL) {
-        fail(ERR_PEER, "%s", a->receiver.stream_reason);
+        fail(ERR_PEER, "%s", a->in.receiver.stream_reason);
         refuse(a, p, "08006");
     }
 }
@@ -765,10 +757,10 @@ choose_far(struct agent *a, struct passage *p)
         return fail(ERR_PEER,
                     "it is not known here who the primary is: no agent of another member has "
                     "connected yet");
-    if (strcmp(far, a->self->name) == 0)
+    if (strcmp(far, a->who.self->name) == 0)
         return fail(ERR_PEER,
                     "%s is the primary itself: connect to its PostgreSQL without a tunnel (%s)",
-                    far, a->self->postgres);
+                    far, a->who.self->postgres);
     snprintf(p->far, sizeof p->far, "%s", far);
     return 0;
 }
@@ -783,10 +775,10 @@ ask_over_link(struct agent *a, struct passage *p)
         return fail_sys(ERR_LOCAL, "no random number");
     p->number |= 1; /* 0 means something else */
     r = request_of(a, p, "");
-    code = receiver_ask_stream(&a->receiver, &r);
+    code = receiver_ask_stream(&a->in.receiver, &r);
     if (code < 0)
         return code;
-    inlet_push(&a->inlet);
+    inlet_push(&a->in.inlet);
     p->state = PASSAGE_ASKED;
     return 0;
 }
@@ -800,15 +792,16 @@ wait_for_turn(struct agent *a, struct passage *p, int64_t now_us)
 
     if (code < 0)
         return code;
-    if (p->ours && receiver_live(&a->receiver) && strcmp(a->receiver.from, p->far) == 0) {
+    if (p->ours && receiver_live(&a->in.receiver) && strcmp(a->in.receiver.from, p->far) == 0) {
         code = ask_over_link(a, p);
         return code == ERR_AGAIN ? 0 : code;
     }
     if (someone_dials(&a->tunnel))
         return 0;
-    m = config_member(a->config, p->far);
+    m = config_member(a->who.config, p->far);
     if (m == NULL)
-        return fail(ERR_PEER, "%s is no member of the pool's file on %s", p->far, a->self->name);
+        return fail(ERR_PEER, "%s is no member of the pool's file on %s", p->far,
+                    a->who.self->name);
     p->state = PASSAGE_DIALING;
     return stream_dial(&p->stream, &a->tunnel.workers,
                        p->service == TUNNEL_CONTROL ? &m->target : &m->tunnel_target, now_us);
@@ -895,7 +888,7 @@ run_passage(struct agent *a, struct passage *p, int64_t now_us)
         return;
     }
     if (p->state == PASSAGE_ASKED &&
-        !(receiver_live(&a->receiver) && strcmp(a->receiver.from, p->far) == 0)) {
+        !(receiver_live(&a->in.receiver) && strcmp(a->in.receiver.from, p->far) == 0)) {
         p->state = PASSAGE_WAITING; /* the link ended: dial */
         p->number = 0;
     }
@@ -937,10 +930,10 @@ tunnel_run(struct agent *a, int64_t now_us)
 
     if (loop_ready(&a->loop, workers_fd(&t->workers)) != 0)
         workers_clear(&t->workers);
-    while (inlet_stream(&a->inlet, &handed, &request))
+    while (inlet_stream(&a->in.inlet, &handed, &request))
         take_session(a, &handed, &request, now_us);
-    for (size_t i = 0; i < a->links; i++)
-        take_asked(a, &a->link[i], now_us);
+    for (size_t i = 0; i < a->out.links; i++)
+        take_asked(a, &a->out.link[i], now_us);
     take_refused(a);
     for (size_t i = 0; i < TUNNEL_STREAMS_MAX; i++)
         if (t->passage[i] != NULL)

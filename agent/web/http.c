@@ -81,17 +81,17 @@ reply_file(struct reply *r, const char *type, const char *bytes)
 static int64_t
 peer_heard_us(const struct agent *a, const char **ret_name, bool *ret_live)
 {
-    bool receiving = a->role == ROLE_STANDBY || a->role == ROLE_PROMOTING;
-    int64_t best_us = a->receiver.heard_us; /* who was just promoted has seen it there */
+    bool receiving = a->who.role == ROLE_STANDBY || a->who.role == ROLE_PROMOTING;
+    int64_t best_us = a->in.receiver.heard_us; /* who was just promoted has seen it there */
 
-    *ret_name = a->receiver.from[0] != '\0' ? a->receiver.from
-                : a->links > 0              ? a->link[0].member
-                                            : "the other site";
-    *ret_live = receiving && receiver_live(&a->receiver);
+    *ret_name = a->in.receiver.from[0] != '\0' ? a->in.receiver.from
+                : a->out.links > 0             ? a->out.link[0].member
+                                               : "the other site";
+    *ret_live = receiving && receiver_live(&a->in.receiver);
     if (receiving)
         return best_us;
-    for (size_t i = 0; i < a->links; i++) {
-        const struct link *l = &a->link[i];
+    for (size_t i = 0; i < a->out.links; i++) {
+        const struct link *l = &a->out.link[i];
 
         if (l->sender.seen_us <= best_us)
             continue;
@@ -112,7 +112,7 @@ peer_word(const struct http *h, char *out, size_t size)
 
     if (heard_us == 0) {
         snprintf(out, size, "%s was not seen since this agent was started %s ago", name,
-                 text_duration(ago, sizeof ago, h->now_us - h->agent->started_us));
+                 text_duration(ago, sizeof ago, h->now_us - h->agent->who.started_us));
         return false;
     }
     live = live && h->now_us - heard_us < PEER_SEEN_US;
@@ -124,7 +124,7 @@ peer_word(const struct http *h, char *out, size_t size)
 static bool
 postgres_answers(const struct http *h)
 {
-    return agent_postgres_word(h->agent, h->now_us) == PONG_POSTGRES_ANSWERS;
+    return who_postgres(&h->agent->who, h->now_us) == PONG_POSTGRES_ANSWERS;
 }
 
 /* Why this is not where clients should write; NULL: it is. */
@@ -132,14 +132,14 @@ static const char *
 not_primary(const struct http *h)
 {
     const struct agent *a = h->agent;
-    const struct postgres_sample *s = postgres_sample(a->postgres);
+    const struct postgres_sample *s = postgres_sample(a->who.postgres);
     const char *peer;
     bool live;
-    struct concierge_facts facts = {.role = a->role,
-                                    .alarm = a->alarm,
+    struct concierge_facts facts = {.role = a->who.role,
+                                    .alarm = a->who.alarm,
                                     .answers = postgres_answers(h),
                                     .in_recovery = s != NULL && s->in_recovery,
-                                    .young = h->now_us - a->started_us < NEWS_US,
+                                    .young = h->now_us - a->who.started_us < NEWS_US,
                                     .peer_heard = peer_heard_us(a, &peer, &live) != 0};
 
     return judge_concierge(&facts);
@@ -156,12 +156,12 @@ get_primary(const struct http *h, const char *lag, struct reply *r)
 
     (void)lag;
     if (why != NULL)
-        reply_text(r, MHD_HTTP_SERVICE_UNAVAILABLE, "%s: %s; %s\n", h->agent->self->name, why,
+        reply_text(r, MHD_HTTP_SERVICE_UNAVAILABLE, "%s: %s; %s\n", h->agent->who.self->name, why,
                    peer);
     else
-        reply_text(r, MHD_HTTP_OK, "%s is the primary of epoch %llu; %s%s\n", h->agent->self->name,
-                   (unsigned long long)h->agent->pool.epoch.number, peer,
-                   seen ? "" : ": whether it was promoted meanwhile cannot be known here");
+        reply_text(r, MHD_HTTP_OK, "%s is the primary of epoch %llu; %s%s\n",
+                   h->agent->who.self->name, (unsigned long long)h->agent->who.pool.epoch.number,
+                   peer, seen ? "" : ": whether it was promoted meanwhile cannot be known here");
 }
 
 /* "10s", "500ms", "2min"; false: nothing like it. */
@@ -170,8 +170,8 @@ get_standby(const struct http *h, const char *lag, struct reply *r)
 {
     const struct agent *a = h->agent;
     int64_t limit_us = NEVER_US, primary_us, age_us = 0;
-    bool known = receiver_primary_us(&a->receiver, h->now_us, &primary_us) &&
-                 lag_age(&a->receiver.applied, primary_us, &age_us);
+    bool known = receiver_primary_us(&a->in.receiver, h->now_us, &primary_us) &&
+                 lag_age(&a->in.receiver.applied, primary_us, &age_us);
     char peer[160], shown[32] = "unknown";
 
     peer_word(h, peer, sizeof peer);
@@ -180,17 +180,17 @@ get_standby(const struct http *h, const char *lag, struct reply *r)
     if (lag != NULL && text_take_duration(lag, LAG_MAX_US, &limit_us) < 0)
         reply_text(r, MHD_HTTP_BAD_REQUEST,
                    "lag is a number with ms, s, min, h or d, as in lag=10s\n");
-    else if (a->role != ROLE_STANDBY)
-        reply_text(r, MHD_HTTP_SERVICE_UNAVAILABLE, "%s is no standby (%s)\n", a->self->name,
-                   role_name(a->role));
-    else if (!postgres_answers(h) || !postgres_sample(a->postgres)->in_recovery)
+    else if (a->who.role != ROLE_STANDBY)
+        reply_text(r, MHD_HTTP_SERVICE_UNAVAILABLE, "%s is no standby (%s)\n", a->who.self->name,
+                   role_name(a->who.role));
+    else if (!postgres_answers(h) || !postgres_sample(a->who.postgres)->in_recovery)
         reply_text(r, MHD_HTTP_SERVICE_UNAVAILABLE,
-                   "%s: PostgreSQL here does not answer as a standby\n", a->self->name);
+                   "%s: PostgreSQL here does not answer as a standby\n", a->who.self->name);
     else
         reply_text(r,
                    lag != NULL && (!known || age_us > limit_us) ? MHD_HTTP_SERVICE_UNAVAILABLE
                                                                 : MHD_HTTP_OK,
-                   "%s is a standby, its lag is %s; %s\n", a->self->name, shown, peer);
+                   "%s is a standby, its lag is %s; %s\n", a->who.self->name, shown, peer);
 }
 
 /* Where clients find a member's PostgreSQL: its host as the pool's file names it, its port. */
@@ -208,10 +208,10 @@ static void
 get_active(const struct http *h, const char *lag, struct reply *r)
 {
     const struct agent *a = h->agent;
-    const struct pool *p = &a->pool;
-    const struct member *m = config_member(a->config, p->epoch.member);
+    const struct pool *p = &a->who.pool;
+    const struct member *m = config_member(a->who.config, p->epoch.member);
     char peer[160], place[300] = "", since[40] = "", how[400];
-    bool ours = a->role == ROLE_PRIMARY && not_primary(h) == NULL;
+    bool ours = a->who.role == ROLE_PRIMARY && not_primary(h) == NULL;
     bool seen = peer_word(h, peer, sizeof peer);
 
     (void)lag;
@@ -221,15 +221,15 @@ get_active(const struct http *h, const char *lag, struct reply *r)
         text_time(since, sizeof since, p->change[p->changes - 1].wall_us);
     if (m == NULL)
         snprintf(how, sizeof how, "no primary was seen yet; %s", peer);
-    else if (a->role == ROLE_PRIMARY)
-        snprintf(how, sizeof how, "%s%s; %s%s", a->self->name,
+    else if (a->who.role == ROLE_PRIMARY)
+        snprintf(how, sizeof how, "%s%s; %s%s", a->who.self->name,
                  ours ? " is the primary and takes writes" : ", the primary, takes no writes now",
                  peer, seen ? "" : ": whether it was promoted meanwhile cannot be known here");
     else
-        snprintf(how, sizeof how, "%s says so%s; %s", seen ? m->name : a->self->name,
+        snprintf(how, sizeof how, "%s says so%s; %s", seen ? m->name : a->who.self->name,
                  seen ? " on the link" : ", from what it knew last: this may be over", peer);
     reply_json(r, json_pack("{s:s s:s s:s? s:s? s:s? s:I s:s? s:b s:s s:b s:s}", "pool",
-                            a->config->name, "told_by", a->self->name, "site",
+                            a->who.config->name, "told_by", a->who.self->name, "site",
                             m != NULL ? m->site : NULL, "member", m != NULL ? m->name : NULL,
                             "endpoint", place[0] != '\0' ? place : NULL, "epoch",
                             (json_int_t)p->epoch.number, "since", since[0] != '\0' ? since : NULL,
@@ -241,13 +241,13 @@ static void
 get_healthz(const struct http *h, const char *lag, struct reply *r)
 {
     const struct agent *a = h->agent;
-    const char *wrong = a->alarm[0] != '\0' ? a->alarm : a->spool_error;
+    const char *wrong = a->who.alarm[0] != '\0' ? a->who.alarm : a->in.error;
 
     (void)lag;
     if (wrong[0] != '\0')
         reply_text(r, MHD_HTTP_SERVICE_UNAVAILABLE, "%s\n", wrong);
     else
-        reply_text(r, MHD_HTTP_OK, "%s runs\n", a->self->name);
+        reply_text(r, MHD_HTTP_OK, "%s runs\n", a->who.self->name);
 }
 
 /* ---- figures ---- */
@@ -303,10 +303,10 @@ bool
 http_time_to_apply(const struct http *h, int64_t now_us, double *ret_seconds)
 {
     const struct agent *a = h->agent;
-    lsn_t applied = agent_applied(a), held = a->spool.flushed;
+    lsn_t applied = incoming_applied(&a->in), held = a->in.spool.flushed;
     const struct http_sample *from = NULL;
 
-    if (a->role != ROLE_STANDBY || applied == LSN_UNKNOWN || held == LSN_UNKNOWN)
+    if (a->who.role != ROLE_STANDBY || applied == LSN_UNKNOWN || held == LSN_UNKNOWN)
         return false;
     *ret_seconds = 0;
     if (held <= applied)
@@ -356,7 +356,7 @@ take_sample(struct http *h, int64_t now_us)
         .mono_us = now_us,
         .exposure_ms = milliseconds(json_object_get(report, "exposure_seconds")),
         .applied_ms = applied_lag(report),
-        .applied = agent_applied(h->agent)};
+        .applied = incoming_applied(&h->agent->in)};
     h->next = (h->next + 1) % HTTP_HISTORY;
     if (h->samples < HTTP_HISTORY)
         h->samples++;
@@ -514,7 +514,7 @@ answer(void *context, struct MHD_Connection *connection, const char *url, const 
 {
     const struct http *h = context;
     handler *get = find_handler(url);
-    struct host_check host = {.names = h->agent->self->http_names};
+    struct host_check host = {.names = h->agent->who.self->http_names};
     struct reply r = {0};
 
     (void)version;
@@ -631,7 +631,7 @@ set_error(struct http *h, const char *error)
 static void
 start(struct http *h)
 {
-    const struct http_place *place = &h->agent->self->http;
+    const struct http_place *place = &h->agent->who.self->http;
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
                              .ai_socktype = SOCK_STREAM},
                     *found = NULL;
@@ -720,7 +720,7 @@ http_run(struct http *h, const struct loop *l, int64_t now_us)
 void
 http_keep(struct http *h, int64_t now_us)
 {
-    if (h->agent->self->http.host[0] == '\0')
+    if (h->agent->who.self->http.host[0] == '\0')
         return;
     take_sample(h, now_us);
     close_slow(h, now_us);

@@ -266,9 +266,9 @@ put_states(const struct output *o)
     put_words(o, "walferry_postgres_state", "state", NULL,
               json_string_value(look_up(report, "postgres.state")), server, 5);
     head(o, "walferry_alarm", "gauge", "1 while this agent is in alarm: see status.");
-    fprintf(o->out, "walferry_alarm %d\n", o->agent->alarm[0] != '\0');
+    fprintf(o->out, "walferry_alarm %d\n", o->agent->who.alarm[0] != '\0');
     head(o, "walferry_spool_up", "gauge", "1 while the spool takes WAL.");
-    fprintf(o->out, "walferry_spool_up %d\n", o->agent->spool_error[0] == '\0');
+    fprintf(o->out, "walferry_spool_up %d\n", o->agent->in.error[0] == '\0');
     if (o->links == 0)
         return;
     head(o, "walferry_link_up", "gauge", "1 while the link is up.");
@@ -302,7 +302,7 @@ put_histogram(const struct output *o, const char *name, const char *link, const 
             (double)h->sum_us / (double)SECOND_US, name, alone, count);
 }
 
-/* Links that this member ships on: the first of o->link, in the order of a->link. */
+/* Links that this member ships on: the first of o->link, in the order of a->out.link. */
 static size_t
 outgoing(const struct output *o)
 {
@@ -320,18 +320,18 @@ put_counters(const struct output *o)
         head(o, "walferry_link_frames_total", "counter", "WAL frames shipped on this link.");
         for (size_t i = 0; i < o->links; i++)
             fprintf(o->out, "walferry_link_frames_total{link=\"%s\"} %" PRIu64 "\n", o->name[i],
-                    i < out ? a->link[i].sender.frames : a->receiver.frames);
+                    i < out ? a->out.link[i].sender.frames : a->in.receiver.frames);
         head(o, "walferry_link_disconnects_total", "counter",
              "Connections of the link that ended after they were accepted, by reason.");
         for (size_t i = 0; i < o->links; i++) {
             for (size_t k = 0; i < out && k < LINK_ENDS; k++)
                 fprintf(o->out,
                         "walferry_link_disconnects_total{link=\"%s\",reason=\"%s\"} %" PRIu64 "\n",
-                        o->name[i], reason[k], a->link[i].ended_for[k]);
+                        o->name[i], reason[k], a->out.link[i].ended_for[k]);
             if (i >= out)
                 fprintf(o->out,
                         "walferry_link_disconnects_total{link=\"%s\",reason=\"any\"} %" PRIu64 "\n",
-                        o->name[i], a->inlet.ended);
+                        o->name[i], a->in.inlet.ended);
         }
     }
     if (out > 0) {
@@ -339,16 +339,17 @@ put_counters(const struct output *o)
              "From a piece of WAL's arrival at this agent until the other site has it on stable "
              "storage: what a synchronous commit waits for this link.");
         for (size_t i = 0; i < out; i++)
-            put_histogram(o, "walferry_commit_wait_seconds", o->name[i], &a->link[i].commit_wait);
+            put_histogram(o, "walferry_commit_wait_seconds", o->name[i],
+                          &a->out.link[i].commit_wait);
     }
     head(o, "walferry_spool_flush_seconds", "histogram", "Time of the spool's flushes.");
-    put_histogram(o, "walferry_spool_flush_seconds", NULL, &a->flush_took);
+    put_histogram(o, "walferry_spool_flush_seconds", NULL, &a->in.flush_took);
 }
 
 static void
 put_slots(const struct output *o)
 {
-    const struct postgres_sample *s = postgres_sample(o->agent->postgres);
+    const struct postgres_sample *s = postgres_sample(o->agent->who.postgres);
     bool headed = false;
 
     if (s == NULL || s->in_recovery)
@@ -407,9 +408,10 @@ put_info(const struct output *o)
     fprintf(o->out,
             "walferry_pool_info{pool=\"%s\",member=\"%s\",site=\"%s\",home=\"%s\",primary=\"%s\","
             "system_identifier=\"%s\",postgres=\"%d\"} 1\n",
-            a->config->name, a->self->name, a->self->site, a->config->home, a->pool.epoch.member,
+            a->who.config->name, a->who.self->name, a->who.self->site, a->who.config->home,
+            a->who.pool.epoch.member,
             json_string_value(json_object_get(o->report, "system_identifier")),
-            agent_identity(a)->postgres_major);
+            who_identity(&a->who)->postgres_major);
 }
 
 static void
@@ -435,7 +437,7 @@ put_time(const struct output *o, const struct http *h, int64_t now_us)
 
     head(o, "walferry_start_time_seconds", "gauge", "When this agent was started, since 1970.");
     fprintf(o->out, "walferry_start_time_seconds %.3f\n",
-            (double)(clock_wall_us() - (now_us - o->agent->started_us)) / (double)SECOND_US);
+            (double)(clock_wall_us() - (now_us - o->agent->who.started_us)) / (double)SECOND_US);
     if (!http_time_to_apply(h, now_us, &seconds))
         return;
     head(o, "walferry_time_to_apply_seconds", "gauge",
@@ -451,13 +453,13 @@ find_links(struct output *o)
     size_t i;
 
     json_array_foreach (json_object_get(o->report, "links"), i, link) {
-        snprintf(o->name[o->links], sizeof o->name[0], "%s>%s", o->agent->self->name,
+        snprintf(o->name[o->links], sizeof o->name[0], "%s>%s", o->agent->who.self->name,
                  json_string_value(json_object_get(link, "to")));
         o->link[o->links++] = link;
     }
     if (from == NULL) /* nobody yet */
         return;
-    snprintf(o->name[o->links], sizeof o->name[0], "%s>%s", from, o->agent->self->name);
+    snprintf(o->name[o->links], sizeof o->name[0], "%s>%s", from, o->agent->who.self->name);
     o->link[o->links++] = receiving;
 }
 

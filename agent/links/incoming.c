@@ -1,0 +1,332 @@
+/* See incoming.h. */
+#include "links/incoming.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/text.h"
+#include "shipper/wal/hold.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SPOOL_RETRY_US (2 * SECOND_US)
+#define FLUSH_US       (5 * MILLISECOND_US)
+/* Where the primary stands is known so long, and a round trip: it has gone on since, and nobody can
+ * say how far. A full line's round trip is long. */
+#define NEWS_US (2 * SECOND_US)
+
+lsn_t
+incoming_applied(const struct incoming *in)
+{
+    const struct postgres_sample *s = postgres_sample(in->who->postgres);
+    struct relay_standby standby;
+    lsn_t applied = s != NULL && s->in_recovery ? s->replay : LSN_UNKNOWN;
+    bool newer;
+
+    relay_standby(&in->relay, &standby);
+    newer = standby.connected || (s != NULL && standby.reported_us > s->mono_us);
+    return newer && standby.apply > applied ? standby.apply : applied;
+}
+
+static void
+spool_failed(struct incoming *in, int64_t now_us)
+{
+    char reason[FAIL_MESSAGE_MAX], have[24], need[24];
+    uint64_t room, needed = in->spool.identity.segment_bytes;
+
+    snprintf(reason, sizeof reason, "%s", fail_message());
+    if (durable_free(in->spool.dir, &room) == 0 && room < needed)
+        fail(
+            ERR_LOCAL,
+            "%s; %s are free, %s are needed: make room on the file system of %s, it then goes on by itself",
+            reason, text_bytes(have, sizeof have, room), text_bytes(need, sizeof need, needed),
+            in->spool.path);
+    snprintf(reason, sizeof reason, "%s", fail_message());
+    if (log_news(&in->said, reason, now_us))
+        log_error("%s; nothing is accepted until that is mended, what is here is still served",
+                  reason);
+    in->stuck_at = in->spool.written;
+    snprintf(in->error, sizeof in->error, "%s", reason);
+    in->shut = true;
+    in->retry_us = now_us + SPOOL_RETRY_US;
+    inlet_end(&in->inlet, reason);
+}
+
+static void
+job_flush(void *job)
+{
+    struct flush *f = job;
+    int64_t begun_us = clock_us();
+
+    spool_flush_run(f);
+    f->took_us = clock_us() - begun_us;
+}
+
+static void
+end_flush(struct incoming *in, int64_t now_us)
+{
+    if (!worker_done(&in->flusher))
+        return;
+    if (in->flush.fd >= 0)
+        histogram_add(&in->flush_took, in->flush.took_us);
+    if (spool_flush_end(&in->spool, &in->flush) < 0)
+        spool_failed(in, now_us);
+    else if (in->flush.kind == FLUSH_RECOVER)
+        in->retry_us = now_us;
+}
+
+/* Is there room again, is a file that could not be flushed replaced? */
+static void
+try_spool(struct incoming *in, int64_t now_us)
+{
+    uint64_t room = 0, needed = in->spool.identity.segment_bytes;
+
+    if (!in->shut || now_us < in->retry_us || worker_busy(&in->flusher) || in->spool.clearing)
+        return;
+    in->retry_us = now_us + SPOOL_RETRY_US;
+    if (durable_free(in->spool.dir, &room) < 0 || room < needed)
+        return;
+    if (spool_recover_begin(&in->spool, &in->flush))
+        worker_submit(&in->flusher, job_flush, &in->flush);
+    else
+        in->shut = in->spool.damaged;
+}
+
+/* That it takes WAL again is told when more is here than before. What did not continue it has to
+ * do so first: till then what is wrong stays said, though nothing is wrong here. */
+static void
+retry_spool(struct incoming *in, int64_t now_us)
+{
+    try_spool(in, now_us);
+    if (!in->shut && (!in->inlet.refuted || in->who->role == ROLE_PRIMARY))
+        in->error[0] = '\0';
+    if (in->stuck_at == LSN_UNKNOWN || in->error[0] != '\0' || in->spool.available <= in->stuck_at)
+        return;
+    log_info("the spool takes WAL again");
+    in->said = (struct log_memory){0};
+    in->stuck_at = LSN_UNKNOWN;
+}
+
+/* A flush that nobody waits for is for what comes until then, too. NEVER_US: none can begin now. */
+static int64_t
+flush_due_us(const struct incoming *in)
+{
+    if (worker_busy(&in->flusher) || in->spool.damaged || in->spool.clearing)
+        return NEVER_US;
+    if (in->receiver.commits_wait || !receiver_live(&in->receiver) || in->spool.retired_fd >= 0 ||
+        in->spool.flushed == in->spool.available)
+        return 0;
+    return in->flushed_us + FLUSH_US;
+}
+
+static void
+begin_flush(struct incoming *in, int64_t now_us)
+{
+    if (now_us < flush_due_us(in) || !spool_flush_begin(&in->spool, &in->flush, now_us))
+        return;
+    in->flushed_us = now_us;
+    worker_submit(&in->flusher, job_flush, &in->flush);
+}
+
+static void
+job_prune(void *job)
+{
+    spool_prune_run(job);
+}
+
+static void
+renewed(struct incoming *in, int code)
+{
+    if (code == 0)
+        log_info(INCOMING_RENEWED);
+    else
+        control_text(in->control, in->renewing, "%s", fail_message());
+    control_done(in->control, in->renewing, code == 0 ? 0 : 1);
+    in->renewing = 0;
+}
+
+void
+incoming_renew(struct incoming *in, uint64_t client)
+{
+    in->renewing = client;
+}
+
+/* For a seed: what is here ends before the WAL that the primary still has. */
+static void
+renew_spool(struct incoming *in)
+{
+    if (in->renewing == 0 || worker_busy(&in->flusher) || worker_busy(&in->pruner))
+        return;
+    if ((in->who->role != ROLE_STANDBY && in->who->role != ROLE_FENCED) ||
+        hold_from(in->spool.dir, clock_wall_us()) == UINT64_MAX) {
+        renewed(in, fail(ERR_USAGE, "the spool begins anew only on a standby, for a seed or rejoin "
+                                    "that runs"));
+        return;
+    }
+    inlet_end(&in->inlet, INCOMING_RENEWED);
+    if (spool_clear_begin(&in->spool, &in->pruning))
+        worker_submit(&in->pruner, job_prune, &in->pruning);
+}
+
+static void
+end_pruning(struct incoming *in)
+{
+    int code;
+
+    if (!worker_done(&in->pruner))
+        return;
+    code = spool_prune_end(&in->spool, &in->pruning);
+    if (in->pruning.all)
+        renewed(in, code);
+    else if (code < 0)
+        log_warning("%s", fail_message());
+}
+
+void
+incoming_run(struct incoming *in, const struct loop *l, int64_t now_us, int64_t wall_us)
+{
+    end_flush(in, now_us);
+    end_pruning(in);
+    renew_spool(in);
+    if (inlet_run(&in->inlet, l, now_us, wall_us) < 0)
+        spool_failed(in, now_us);
+}
+
+void
+incoming_serve(struct incoming *in, const struct loop *l, int64_t now_us)
+{
+    struct relay_standby standby;
+    bool feedback;
+
+    begin_flush(in, now_us); /* first: a commit may wait for it */
+    relay_push(&in->relay, now_us);
+    relay_run(&in->relay, l, now_us);
+    relay_standby(&in->relay, &standby);
+    if (standby.connected)
+        in->feedback_us = now_us;
+    feedback = now_us - in->feedback_us < in->who->config->feedback_keep_us;
+    receiver_report(&in->receiver, incoming_applied(in), feedback ? standby.xmin : 0,
+                    feedback ? standby.catalog_xmin : 0, standby.connected, now_us);
+    inlet_push(&in->inlet);
+    retry_spool(in, now_us);
+}
+
+/* What nobody needs any more: the local standby has it (or is the primary now), no copy that is
+ * being made begins before it, and keep has passed. */
+void
+incoming_prune(struct incoming *in, int64_t wall_us)
+{
+    const struct postgres_sample *s = postgres_sample(in->who->postgres);
+    struct relay_standby standby;
+    lsn_t needed, held;
+
+    if (s == NULL || spool_empty(&in->spool) || worker_busy(&in->pruner))
+        return;
+    relay_standby(&in->relay, &standby);
+    needed = !s->in_recovery ? s->insert : s->replay;
+    if (s->in_recovery && standby.flush != LSN_UNKNOWN && standby.flush < needed)
+        needed = standby.flush;
+    if (relay_needs(&in->relay) < needed)
+        needed = relay_needs(&in->relay);
+    if ((held = hold_from(in->spool.dir, wall_us)) < needed)
+        needed = held;
+    if (held == LSN_UNKNOWN && !in->hold_named)
+        log_warning("%s: %s", in->spool.path, fail_message());
+    in->hold_named = held == LSN_UNKNOWN;
+    if (spool_prune_begin(&in->spool, &in->pruning, needed, in->who->self->keep_us, wall_us))
+        worker_submit(&in->pruner, job_prune, &in->pruning);
+}
+
+/* ---- what is known by what came ---- */
+
+lsn_t
+incoming_primary(const struct incoming *in, int64_t now_us)
+{
+    const struct postgres_sample *s = postgres_sample(in->who->postgres);
+    const struct receiver *r = &in->receiver;
+    int64_t fresh_us = WHO_FRESH_US + r->offset.round_trip_us, primary_us;
+
+    if (in->who->role == ROLE_PRIMARY)
+        return s != NULL && !s->in_recovery && now_us - s->mono_us < WHO_FRESH_US ? s->flush
+                                                                                  : LSN_UNKNOWN;
+    if (fresh_us > NEWS_US)
+        fresh_us = NEWS_US;
+    if (!receiver_primary_us(r, now_us, &primary_us) || primary_us - r->stamped.mono_us >= fresh_us)
+        return LSN_UNKNOWN;
+    return r->stamped.lsn;
+}
+
+const char *
+incoming_reason(const struct incoming *in)
+{
+    const struct receiver *r = &in->receiver;
+
+    if (in->inlet.reason[0] != '\0' || !receiver_live(r))
+        return in->inlet.reason;
+    switch (r->postgres) {
+    case PONG_POSTGRES_UNKNOWN:
+    case PONG_POSTGRES_ANSWERS:
+        break;
+    case PONG_POSTGRES_SILENT:
+        return "the PostgreSQL of the primary does not answer its agent; look at its log there";
+    case PONG_POSTGRES_DEAD:
+        return "the PostgreSQL of the primary is down; start it there, or run walferry failover here";
+    }
+    return r->waits;
+}
+
+/* ---- life ---- */
+
+int
+incoming_open(struct incoming *in, const struct who *who, struct control *control,
+              struct codec *codec)
+{
+    const struct member *self = who->self;
+    int code;
+
+    in->who = who;
+    in->control = control;
+    in->scratch = malloc(FRAME_WAL_MAX);
+    if (in->scratch == NULL)
+        return fail(ERR_LOCAL, "out of memory");
+    receiver_init(&in->receiver, &in->spool, codec, in->scratch);
+    code = worker_init(&in->flusher);
+    if (code == 0)
+        code = worker_init(&in->pruner);
+    if (code == 0)
+        code =
+            relay_open(&in->relay, self->run, &in->spool, self->pgdata, who->config->relay_guests);
+    if (code == 0)
+        relay_offer(&in->relay);
+    if (code == 0)
+        code = inlet_open(&in->inlet, self->run, &in->receiver);
+    in->shut = in->spool.damaged;
+    if (in->spool.damaged)
+        snprintf(in->error, sizeof in->error, "%s could not be flushed when it was opened",
+                 in->spool.path);
+    return code;
+}
+
+void
+incoming_close(struct incoming *in)
+{
+    inlet_close(&in->inlet);
+    relay_close(&in->relay);
+    worker_release(&in->flusher);
+    worker_release(&in->pruner);
+    free(in->scratch);
+}
+
+void
+incoming_watch(const struct incoming *in, struct loop *l, int64_t now_us)
+{
+    loop_watch(l, worker_fd(&in->flusher), POLLIN);
+    loop_watch(l, worker_fd(&in->pruner), POLLIN);
+    inlet_watch(&in->inlet, l);
+    relay_watch(&in->relay, l, now_us);
+    if (in->spool.flushed < in->spool.available)
+        loop_due(l, flush_due_us(in));
+    if (in->shut && !worker_busy(&in->flusher) && !in->spool.clearing)
+        loop_due(l, in->retry_us);
+}
