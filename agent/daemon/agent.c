@@ -330,6 +330,18 @@ send_files(struct agent *a)
         site_send(&a->site, SITE_PEERS_MAX, a->in.inlet.since_us, file_to_sender, &a->in.receiver);
 }
 
+/* Of a role that is over nothing is known any more when it comes again. */
+static void
+forget_role(struct agent *a, enum role over)
+{
+    if (over == ROLE_PRIMARY)
+        for (size_t i = 0; i < a->out.links; i++)
+            sender_forget(&a->out.link[i].sender);
+    if (over == ROLE_STANDBY && !receiver_live(&a->in.receiver)) /* else it tells of now */
+        receiver_forget(&a->in.receiver);
+    rates_forget_wal(&a->rates);
+}
+
 static void
 keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
 {
@@ -339,6 +351,9 @@ keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
     if (a->who.role == ROLE_PRIMARY && identity->system_identifier != 0 &&
         a->who.alarm[0] == '\0' && spool_adopt(&a->in.spool, identity) < 0)
         log_warning("%s", fail_message());
+    if (conditions_settle(&a->conditions, a->who.role, now_us))
+        forget_role(a, a->conditions.role_before);
+    rates_look(&a->rates, &a->out, &a->in, now_us);
     conditions_look(a, now_us, wall_us);
     save_lag(a);
     incoming_prune(&a->in, wall_us);

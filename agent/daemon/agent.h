@@ -14,6 +14,7 @@
 #include "validate/service.h"
 #include "monitor/conditions.h"
 #include "retention/disk_guard.h"
+#include "retention/rates.h"
 #include "web/http.h"
 #include "retention/outbox.h"
 #include "retention/backfill.h"
@@ -73,6 +74,7 @@ struct agent {
     struct disk_guard guard;
     struct tunnel tunnel;
     struct failover failover;
+    struct rates rates;
     struct conditions conditions;
     struct http http;
     struct site site;

@@ -17,107 +17,53 @@
 #define RIVAL_NEWS_US   (30 * SECOND_US)
 #define CLOCK_OFFSET_US (2 * SECOND_US)
 
-/* ---- rates ---- */
-
-static void
-look_at_disk(struct disk *d, int dir, int64_t now_us)
+bool
+conditions_settle(struct conditions *f, enum role role, int64_t now_us)
 {
-    d->known = dir >= 0 && durable_free(dir, &d->free_bytes) == 0;
-    if (d->known)
-        trend_add(&d->trend, now_us, d->free_bytes);
-}
-
-static void
-look_at_disks(struct agent *a, int64_t now_us)
-{
-    char path[sizeof a->who.self->pgdata + 8];
-    int dir = -1;
-
-    look_at_disk(&a->conditions.spool, a->in.spool.dir, now_us);
-    snprintf(path, sizeof path, "%s/pg_wal", a->who.self->pgdata);
-    if (durable_dir(path, &dir) < 0)
-        dir = -1;
-    look_at_disk(&a->conditions.pg_wal, dir, now_us);
-    durable_close(dir);
-}
-
-static void
-look_at_wal(struct agent *a, int64_t now_us)
-{
-    struct conditions *f = &a->conditions;
-    lsn_t primary = incoming_primary(&a->in, now_us);
-
-    if (primary != LSN_UNKNOWN)
-        trend_add(&f->produced, now_us, primary);
-    if (a->who.role == ROLE_PRIMARY) {
-        for (size_t i = 0; i < a->out.links; i++)
-            if (a->out.link[i].state == LINK_SHIPPING && a->out.link[i].sender.far_known)
-                trend_add(&f->shipped[i], now_us, a->out.link[i].sender.far.flushed);
-    } else if (receiver_live(&a->in.receiver) && !spool_empty(&a->in.spool)) {
-        trend_add(&f->shipped[0], now_us, a->in.spool.flushed);
-    }
-}
-
-/* Promoting is on the way to a role, not one; what was before this life is no change. Of a role
- * that is over nothing is known any more when it comes again. */
-static void
-look_at_role(struct agent *a, int64_t now_us)
-{
-    struct conditions *f = &a->conditions;
-
-    if ((enum role)f->role == a->who.role || a->who.role == ROLE_UNKNOWN ||
-        a->who.role == ROLE_PROMOTING)
-        return;
-    if (f->role != ROLE_UNKNOWN) {
-        f->role_before = f->role;
+    if (f->role == role || role == ROLE_UNKNOWN || role == ROLE_PROMOTING)
+        return false;
+    if (f->role != ROLE_UNKNOWN)
         f->role_changed_us = now_us;
-    }
-    if (f->role == ROLE_PRIMARY)
-        for (size_t i = 0; i < a->out.links; i++)
-            sender_forget(&a->out.link[i].sender);
-    if (f->role == ROLE_STANDBY && !receiver_live(&a->in.receiver)) /* else it tells of now */
-        receiver_forget(&a->in.receiver);
-    f->role = a->who.role;
-    trend_clear(&f->produced);
-    for (size_t i = 0; i < MEMBERS_MAX; i++)
-        trend_clear(&f->shipped[i]);
+    f->role_before = f->role;
+    f->role = role;
+    return true;
 }
 
 /* ---- state of shipping ---- */
 
 void
-conditions_link(const struct agent *a, size_t i, int64_t now_us, struct shipping *ret_shipping)
+conditions_link(const struct agent *a, size_t i, int64_t now_us, struct progress *ret_progress)
 {
     const struct link *l = &a->out.link[i];
-    struct shipping_facts f = {.up = l->state == LINK_SHIPPING,
+    struct progress_facts f = {.up = l->state == LINK_SHIPPING,
                                .started = l->sender.far_known ||
                                           l->sender.flushed.covered.lsn != LSN_UNKNOWN,
                                .reason = l->reason[0] != '\0' ? l->reason : l->source_reason,
                                .primary = incoming_primary(&a->in, now_us),
                                .flushed = l->sender.far.flushed,
-                               .produced = &a->conditions.produced,
-                               .shipped = &a->conditions.shipped[i]};
+                               .produced = &a->rates.produced,
+                               .shipped = &a->rates.shipped[i]};
 
     f.lag_known = lag_age(&l->sender.flushed, now_us, &f.lag_us);
-    shipping_judge(&f, now_us, ret_shipping);
+    progress_judge(&f, now_us, ret_progress);
 }
 
 void
-conditions_receiving(const struct agent *a, int64_t now_us, struct shipping *ret_shipping)
+conditions_receiving(const struct agent *a, int64_t now_us, struct progress *ret_progress)
 {
     const struct receiver *r = &a->in.receiver;
     int64_t primary_us;
     bool clock_known = receiver_primary_us(r, now_us, &primary_us);
-    struct shipping_facts f = {.up = receiver_live(r),
+    struct progress_facts f = {.up = receiver_live(r),
                                .started = r->flushed.covered.lsn != LSN_UNKNOWN,
                                .reason = incoming_reason(&a->in),
                                .primary = incoming_primary(&a->in, now_us),
                                .flushed = a->in.spool.flushed,
-                               .produced = &a->conditions.produced,
-                               .shipped = &a->conditions.shipped[0]};
+                               .produced = &a->rates.produced,
+                               .shipped = &a->rates.shipped[0]};
 
     f.lag_known = clock_known && lag_age(&r->flushed, primary_us, &f.lag_us);
-    shipping_judge(&f, now_us, ret_shipping);
+    progress_judge(&f, now_us, ret_progress);
 }
 
 bool
@@ -280,11 +226,11 @@ judge_member(const struct agent *a, struct event_condition c[EVENTS], int64_t no
              a->in.receiver.from);
     if (a->in.error[0] != '\0')
         hold(&c[EVENT_SPOOL_REFUSES], "%.230s", a->in.error);
-    judge_disk(a, &c[EVENT_SPOOL_FILLING], &f->spool, "the spool's file system", now_us);
-    judge_disk(a, &c[EVENT_PG_WAL_FILLING], &f->pg_wal, "the file system of pg_wal", now_us);
+    judge_disk(a, &c[EVENT_SPOOL_FILLING], &a->rates.spool, "the spool's file system", now_us);
+    judge_disk(a, &c[EVENT_PG_WAL_FILLING], &a->rates.pg_wal, "the file system of pg_wal", now_us);
     if (f->role_changed_us != 0 && now_us - f->role_changed_us < ROLE_NEWS_US)
         hold(&c[EVENT_ROLE_CHANGED], "%s was %s and is %s", a->who.self->name,
-             role_name((enum role)f->role_before), role_name((enum role)f->role));
+             role_name(f->role_before), role_name(f->role));
     for (size_t i = 0; i < a->gaps.count; i++) {
         const struct gap *gap = &a->gaps.gap[i];
         char bytes[24];
@@ -346,9 +292,6 @@ conditions_look(struct agent *a, int64_t now_us, int64_t wall_us)
     struct event_condition c[EVENTS] = {0};
     const struct event_entry *entry;
 
-    look_at_disks(a, now_us);
-    look_at_role(a, now_us);
-    look_at_wal(a, now_us);
     judge_member(a, c, now_us);
     if (a->who.role == ROLE_PRIMARY)
         for (size_t i = 0; i < a->out.links; i++)

@@ -6,19 +6,12 @@
 #ifndef AGENT_MONITOR_CONDITIONS_H
 #define AGENT_MONITOR_CONDITIONS_H
 
-#include "config/config.h"
+#include "pool/role.h"
 #include "monitor/events.h"
 #include "monitor/event_command.h"
 #include "monitor/progress.h"
 
 struct agent; /* agent.h */
-
-/* What a file system has left. */
-struct disk {
-    bool known;
-    uint64_t free_bytes;
-    struct trend trend;
-};
 
 /* The history of events on its way to disk. */
 struct conditions_file {
@@ -28,12 +21,8 @@ struct conditions_file {
 };
 
 struct conditions {
-    struct trend produced; /* where the primary stands */
-    struct trend
-        shipped[MEMBERS_MAX]; /* where the far side of each link stands; [0] on a standby */
-    struct disk spool, pg_wal;
-    int role, role_before;   /* enum role; the last settled ones */
-    int64_t role_changed_us; /* 0: not in this life */
+    enum role role, role_before; /* the last settled ones */
+    int64_t role_changed_us;     /* 0: not in this life */
     struct events events;
     struct conditions_file file;
     bool file_failed; /* said already */
@@ -44,6 +33,10 @@ struct conditions {
 int conditions_open(struct agent *a);
 void conditions_close(struct agent *a);
 
+/* This member has a role. True when it is a settled one (promoting is on the way to a role) and
+ * another one than before: `role_before`. What was before this life is no change. */
+bool conditions_settle(struct conditions *f, enum role role, int64_t now_us);
+
 /* The once-a-second look. */
 void conditions_look(struct agent *a, int64_t now_us, int64_t wall_us);
 
@@ -53,8 +46,8 @@ bool conditions_save(struct agent *a, struct worker *worker);
 
 /* The state of shipping, of link i on a primary, of what comes in on a standby. */
 void conditions_link(const struct agent *a, size_t i, int64_t now_us,
-                     struct shipping *ret_shipping);
-void conditions_receiving(const struct agent *a, int64_t now_us, struct shipping *ret_shipping);
+                     struct progress *ret_progress);
+void conditions_receiving(const struct agent *a, int64_t now_us, struct progress *ret_progress);
 
 /* WAL that the slot of link i keeps on the primary. False: there is no slot, or none is known. */
 bool conditions_slot(const struct agent *a, size_t i, uint64_t *ret_retained, bool *ret_lost);

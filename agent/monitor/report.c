@@ -136,9 +136,9 @@ rate_json(bool known, double per_second)
 }
 
 static json_t *
-shipping_json(const struct shipping *s)
+progress_json(const struct progress *s)
 {
-    return json_pack("{s:s s:o s:o s:o s:o}", "state", shipping_name(s->state), "reason",
+    return json_pack("{s:s s:o s:o s:o s:o}", "state", progress_name(s->state), "reason",
                      text_json(s->reason), "produced_bytes_per_second",
                      rate_json(s->produced_known, s->produced), "shipped_bytes_per_second",
                      rate_json(s->shipped_known, s->shipped), "level_in_seconds",
@@ -165,7 +165,7 @@ link_json(const struct agent *a, size_t i, int64_t now_us)
     const struct postgres_sample *sample = postgres_sample(a->who.postgres);
     bool fresh = sample != NULL && !sample->in_recovery && now_us - sample->mono_us < WHO_FRESH_US;
     lsn_t primary = fresh ? sample->flush : LSN_UNKNOWN;
-    struct shipping shipping;
+    struct progress progress;
     json_t *json = json_pack(
         "{s:s s:s s:o s:o s:o s:o s:o s:b}", "to", l->member, "state", link_state_name(l->state),
         "since_seconds", seconds_json(true, now_us - l->since_us), "reason", text_json(l->reason),
@@ -173,8 +173,8 @@ link_json(const struct agent *a, size_t i, int64_t now_us)
         round_trip_json(&s->offset, now_us), "clock_offset_seconds",
         clock_offset_json(&s->offset, now_us), "standby_connected", s->far.standby_connected);
 
-    conditions_link(a, i, now_us, &shipping);
-    json_object_set_new(json, "shipping", shipping_json(&shipping));
+    conditions_link(a, i, now_us, &progress);
+    json_object_set_new(json, "shipping", progress_json(&progress));
     json_object_set_new(json, "slot", slot_json(a, i));
     json_object_set_new(json, "heard_seconds_ago",
                         seconds_json(s->seen_us != 0, now_us - s->seen_us));
@@ -220,7 +220,7 @@ receiving_json(const struct agent *a, int64_t now_us)
     bool live = receiver_live(r);
     lsn_t primary = incoming_primary(&a->in, now_us);
     struct relay_standby standby;
-    struct shipping shipping;
+    struct progress progress;
     json_t *json;
 
     relay_standby(&a->in.relay, &standby);
@@ -229,8 +229,8 @@ receiving_json(const struct agent *a, int64_t now_us)
                   live ? "up" : "down", "reason", text_json(incoming_reason(&a->in)),
                   "round_trip_seconds", round_trip_json(&r->offset, now_us), "clock_offset_seconds",
                   clock_offset_json(&r->offset, now_us), "standby_connected", standby.connected);
-    conditions_receiving(a, now_us, &shipping);
-    json_object_set_new(json, "shipping", shipping_json(&shipping));
+    conditions_receiving(a, now_us, &progress);
+    json_object_set_new(json, "shipping", progress_json(&progress));
     json_object_set_new(json, "since_seconds",
                         seconds_json(a->in.inlet.since_us != 0, now_us - a->in.inlet.since_us));
     json_object_set_new(json, "heard_seconds_ago",
@@ -291,7 +291,7 @@ spool_json(const struct agent *a, int64_t now_us)
                              (int)s->timeline, "start", lsn_json(s->start), "received",
                              lsn_json(s->written), "flushed", lsn_json(s->flushed), "available",
                              lsn_json(s->available), "error", text_json(a->in.error));
-    json_t *disk = disk_json(&a->conditions.spool, who_identity(&a->who)->segment_bytes, now_us);
+    json_t *disk = disk_json(&a->rates.spool, who_identity(&a->who)->segment_bytes, now_us);
 
     json_object_update(json, disk);
     json_decref(disk);
@@ -420,9 +420,8 @@ agent_report(const struct agent *a, int64_t now_us)
                   seconds_json(true, a->who.config->apply_critical_us)));
     json_object_set_new(json, "site_files_differ", json_integer((json_int_t)a->site.differ));
     json_object_set_new(json, "postgres", postgres_json(a));
-    json_object_set_new(
-        json, "pg_wal",
-        disk_json(&a->conditions.pg_wal, who_identity(&a->who)->segment_bytes, now_us));
+    json_object_set_new(json, "pg_wal",
+                        disk_json(&a->rates.pg_wal, who_identity(&a->who)->segment_bytes, now_us));
     if (a->who.role == ROLE_PRIMARY)
         json_object_set_new(json, "guard", disk_guard_json(a));
     json_object_set_new(json, "outbox", outbox_json(a));

@@ -287,7 +287,7 @@ link_gains(const struct agent *a, const char *slot, int64_t now_us)
         if (strcmp(a->out.slot_name[i], slot) == 0)
             return (a->out.link[i].state == LINK_SHIPPING &&
                     now_us - a->out.link[i].since_us < YOUNG_US) ||
-                   trend_outruns(&a->conditions.shipped[i], &a->conditions.produced, now_us);
+                   trend_outruns(&a->rates.shipped[i], &a->rates.produced, now_us);
     return false;
 }
 
@@ -301,8 +301,8 @@ look_at_rates(const struct agent *a, struct disk_guard_facts *f, int64_t now_us)
     for (size_t i = 0; i < sizeof window_us / sizeof *window_us; i++) {
         double grows, made, others;
 
-        if (!trend_rate(&a->conditions.pg_wal.trend, window_us[i], now_us, &grows) ||
-            !trend_rate(&a->conditions.produced, window_us[i], now_us, &made))
+        if (!trend_rate(&a->rates.pg_wal.trend, window_us[i], now_us, &grows) ||
+            !trend_rate(&a->rates.produced, window_us[i], now_us, &made))
             continue;
         others = -grows - made;
         if (!f->rates_known || -grows > f->shrinks)
