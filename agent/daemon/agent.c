@@ -274,39 +274,6 @@ load_lag(struct agent *a)
     }
 }
 
-/* A slot for every link from the first start on: it keeps the WAL while the far side gets its copy.
- */
-static void
-keep_slots(struct agent *a)
-{
-    const struct postgres_sample *s = postgres_sample(a->who.postgres);
-
-    if (a->who.role != ROLE_PRIMARY || s == NULL || s->in_recovery ||
-        postgres_state(a->who.postgres) != POSTGRES_UP)
-        return;
-    for (size_t i = 0; i < a->out.links; i++) {
-        size_t k = 0;
-
-        while (k < s->slots && strcmp(s->slot[k].name, a->out.slot_name[i]) != 0)
-            k++;
-        if (k == s->slots && s->slots < POSTGRES_SLOTS_MAX &&
-            postgres_ask(a->who.postgres, POSTGRES_MAKE_SLOT, a->out.slot_name[i])) {
-            log_info("slot %s is made for the link to %s", a->out.slot_name[i],
-                     a->out.link[i].member);
-            if (strcmp(a->guard.released, a->out.slot_name[i]) != 0) /* it has its own record */
-                backfill_slot_gone(a, i);
-            return; /* one command at a time */
-        }
-        if (k < s->slots && s->slot[k].lost && !s->slot[k].active &&
-            postgres_ask(a->who.postgres, POSTGRES_DROP_SLOT, a->out.slot_name[i])) {
-            log_warning(
-                "slot %s was invalidated and keeps nothing any more: dropped, to be made anew",
-                a->out.slot_name[i]);
-            return;
-        }
-    }
-}
-
 /* Files outside the WAL, both ways over every link that is up. */
 static int
 file_to_receiver(void *link, const struct frame *f)
@@ -362,10 +329,10 @@ keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
     if (a->failover.phase == FAILOVER_IDLE) {
         if (postgres_done(a->who.postgres, &error) && error != NULL)
             log_warning("PostgreSQL refused: %s", error);
-        keep_slots(a);
+        slot_keep(&a->out, &a->gaps, a->guard.released);
         outgoing_keep(&a->out);
     }
-    backfill_keep(a, now_us);
+    backfill_keep(&a->backfill, now_us);
 }
 
 static void
@@ -404,7 +371,7 @@ set_shipping(struct agent *a, uint64_t client, const json_t *request)
         control_done(&a->control, client, 1);
         return;
     }
-    disk_guard_ship(a);
+    disk_guard_ship(&a->guard);
     a->out.settings_changed = true;
     log_info("%s is %s until the next start: walferry set", key, value);
     control_text(&a->control, client,
@@ -465,7 +432,7 @@ answer_requests(struct agent *a, int64_t now_us)
         } else if (command != NULL && strcmp(command, "set") == 0) {
             set_shipping(a, client, request);
         } else if (command != NULL && strcmp(command, "gaps") == 0) {
-            backfill_request(a, client, request);
+            backfill_request(&a->backfill, &a->control, client, request);
         } else if (command != NULL && strcmp(command, "lost") == 0) {
             tell_losses(a, client);
         } else if (command != NULL && strcmp(command, "config") == 0) {
@@ -591,7 +558,7 @@ open_rooms(struct agent *a)
         code = outbox_open(&a->outbox, "outbox", self->outbox, self->run, self->postgres,
                            self->pgdata);
     if (code == 0)
-        code = backfill_open(a);
+        code = backfill_open(&a->backfill, &a->who, &a->out, &a->gaps);
     if (code == 0)
         code = site_init(&a->site, a->who.config, self);
     if (code == 0)
@@ -615,6 +582,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     a->outbox.spool.dir = a->outbox.spool.lock = a->outbox.relay.fd = -1;
     a->backfill.store.spool.dir = a->backfill.store.spool.lock = a->backfill.store.relay.fd = -1;
     http_init(&a->http, a);
+    disk_guard_init(&a->guard, &a->who, &a->out, &a->outbox, &a->gaps, &a->rates);
     a->codec = calloc(1, sizeof *a->codec);
     a->note = calloc(1, sizeof *a->note);
     a->who.postgres = postgres_new(self->postgres);
@@ -645,9 +613,9 @@ agent_close(struct agent *a)
     control_close(&a->control);
     http_close(&a->http);
     incoming_close(&a->in);
-    backfill_close(a);
+    backfill_close(&a->backfill);
     outbox_close(&a->outbox);
-    disk_guard_close(a);
+    disk_guard_close(&a->guard);
     worker_release(&a->state_writer);
     conditions_close(a);
     site_release(&a->site);
@@ -701,8 +669,8 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     postgres_watch(a->who.postgres, &a->loop);
     incoming_watch(&a->in, &a->loop, now_us);
     outbox_watch(&a->outbox, &a->loop, now_us);
-    backfill_watch(a, &a->loop, now_us);
-    disk_guard_watch(a, &a->loop);
+    backfill_watch(&a->backfill, &a->loop, now_us);
+    disk_guard_watch(&a->guard, &a->loop);
     control_watch(&a->control, &a->loop);
     http_watch(&a->http, &a->loop);
     outgoing_watch(&a->out, &a->loop);
@@ -731,9 +699,9 @@ agent_loop(struct agent *a, int signals)
         run_postgres(a, now_us);
         judge(a, wall_us);
         run_incoming(a, now_us, wall_us);
-        disk_guard_run(a, now_us);
+        disk_guard_run(&a->guard, &a->loop, a->failover.phase == FAILOVER_IDLE, now_us);
         outbox_run(&a->outbox, &a->loop, now_us);
-        backfill_run(a, now_us);
+        backfill_run(&a->backfill, &a->loop, now_us);
         run_outgoing(a, now_us, wall_us);
         tunnel_run(a, now_us);
         control_run(&a->control, &a->loop, now_us);

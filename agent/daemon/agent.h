@@ -15,6 +15,7 @@
 #include "monitor/conditions.h"
 #include "retention/disk_guard.h"
 #include "retention/rates.h"
+#include "retention/slot.h"
 #include "web/http.h"
 #include "retention/outbox.h"
 #include "retention/backfill.h"

@@ -66,23 +66,6 @@ conditions_receiving(const struct agent *a, int64_t now_us, struct progress *ret
     progress_judge(&f, now_us, ret_progress);
 }
 
-bool
-conditions_slot(const struct agent *a, size_t i, uint64_t *ret_retained, bool *ret_lost)
-{
-    const struct postgres_sample *s = postgres_sample(a->who.postgres);
-
-    for (size_t k = 0; s != NULL && !s->in_recovery && k < s->slots; k++) {
-        if (strcmp(s->slot[k].name, a->out.slot_name[i]) != 0)
-            continue;
-        *ret_lost = s->slot[k].lost;
-        *ret_retained = s->slot[k].restart_lsn != LSN_UNKNOWN && s->flush > s->slot[k].restart_lsn
-                            ? s->flush - s->slot[k].restart_lsn
-                            : 0;
-        return s->slot[k].lost || s->slot[k].restart_lsn != LSN_UNKNOWN;
-    }
-    return false;
-}
-
 /* ---- conditions ---- */
 
 /* It holds; of several links each adds its sentence, as far as there is room. */
@@ -158,7 +141,7 @@ judge_link(const struct agent *a, size_t i, struct event_condition c[EVENTS], in
         hold(&c[EVENT_CONFIG_DIFFERS], "the pool's file of %s is another one", l->member);
     if (l->state == LINK_SHIPPING)
         judge_offset(&c[EVENT_CLOCKS_DIFFER], l->member, &l->sender.offset, now_us);
-    if (!conditions_slot(a, i, &retained, &lost))
+    if (!slot_retained(&a->out, i, &retained, &lost))
         return;
     if (lost)
         hold(&c[EVENT_SLOT_RETAINS], "slot %s has lost WAL that %s needs", a->out.slot_name[i],

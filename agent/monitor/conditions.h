@@ -49,7 +49,4 @@ void conditions_link(const struct agent *a, size_t i, int64_t now_us,
                      struct progress *ret_progress);
 void conditions_receiving(const struct agent *a, int64_t now_us, struct progress *ret_progress);
 
-/* WAL that the slot of link i keeps on the primary. False: there is no slot, or none is known. */
-bool conditions_slot(const struct agent *a, size_t i, uint64_t *ret_retained, bool *ret_lost);
-
 #endif

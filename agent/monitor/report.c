@@ -151,7 +151,7 @@ slot_json(const struct agent *a, size_t i)
     uint64_t retained;
     bool lost;
 
-    if (!conditions_slot(a, i, &retained, &lost))
+    if (!slot_retained(&a->out, i, &retained, &lost))
         return json_null();
     return json_pack("{s:s s:o s:b}", "name", a->out.slot_name[i], "retained_bytes",
                      lost ? json_null() : json_integer((json_int_t)retained), "lost", lost);
@@ -428,7 +428,7 @@ agent_report(const struct agent *a, int64_t now_us)
     json_object_set_new(json, "events", events_json(&a->conditions.events));
     json_object_set_new(json, "recent_events", events_recent_json(&a->conditions.events));
     json_object_set_new(json, "links", links);
-    json_object_set_new(json, "gaps", backfill_report(a));
+    json_object_set_new(json, "gaps", backfill_report(&a->backfill));
     json_object_set_new(json, "receiving",
                         a->who.role == ROLE_PRIMARY ||
                                 (a->who.role == ROLE_FENCED && !receiver_live(&a->in.receiver))

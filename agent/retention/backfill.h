@@ -19,11 +19,10 @@
 #define AGENT_RETENTION_BACKFILL_H
 
 #include "retention/archive.h"
-#include "config/config.h"
+#include "control/control.h"
+#include "links/outgoing.h"
 #include "retention/gap.h"
 #include "retention/outbox.h"
-
-struct agent; /* agent.h */
 
 enum rung { RUNG_PG_WAL, RUNG_SLOT, RUNG_ARCHIVE, RUNG_SPOOLS, RUNG_RESEED, RUNGS };
 
@@ -37,6 +36,9 @@ struct climb {
 };
 
 struct backfill {
+    const struct who *who; /* borrowed, as these: */
+    struct outgoing *out;
+    struct gaps *gaps;
     struct climb climb[MEMBERS_MAX];
     char path[280];
     bool busy;   /* a gap is being filled: the one of this link, at this rung */
@@ -59,25 +61,18 @@ struct backfill {
     double rate; /* bytes per second, as last measured; 0: unknown */
 };
 
-int backfill_open(struct agent *a); /* ERR_LOCAL */
-void backfill_close(struct agent *a);
-void backfill_watch(const struct agent *a, struct loop *l, int64_t now_us);
-void backfill_run(struct agent *a, int64_t now_us);
-void backfill_keep(struct agent *a, int64_t now_us); /* once a second */
-
-/* Name a gap: on disk and in the log before this returns. NULL: the range is empty. A list that
- * cannot be written is logged, and written at the next change. */
-struct gap *backfill_open_gap(struct agent *a, const char *member, timeline_t timeline, lsn_t start,
-                              lsn_t end, const char *why);
-
-/* The slot of link i was gone: what the far side has not yet is in pg_wal, and up to the last
- * checkpoint, where the new one begins, nothing holds it. */
-void backfill_slot_gone(struct agent *a, size_t i);
+int backfill_open(struct backfill *d, const struct who *who, struct outgoing *out,
+                  struct gaps *gaps); /* ERR_LOCAL */
+void backfill_close(struct backfill *d);
+void backfill_watch(const struct backfill *d, struct loop *l, int64_t now_us);
+void backfill_run(struct backfill *d, const struct loop *l, int64_t now_us);
+void backfill_keep(struct backfill *d, int64_t now_us); /* once a second */
 
 /* The open gaps with what the rungs said, for status: a new reference. */
-json_t *backfill_report(const struct agent *a);
+json_t *backfill_report(const struct backfill *d);
 /* {"command": "gaps", "do": "fill" | "give-up", "member": "..." (all without), "yes": bool,
  * "reason": "..."} */
-void backfill_request(struct agent *a, uint64_t client, const json_t *request);
+void backfill_request(struct backfill *d, struct control *control, uint64_t client,
+                      const json_t *request);
 
 #endif

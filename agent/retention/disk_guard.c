@@ -1,6 +1,6 @@
 /* See disk_guard.h. */
-#include "daemon/agent.h"
-#include "retention/backfill.h"
+#include "retention/disk_guard.h"
+#include "retention/slot.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
@@ -134,31 +134,16 @@ disk_guard_releases(const struct disk_guard *g)
 
 /* ---- what it looks at ---- */
 
-static const struct postgres_slot *
-slot_of(const struct postgres_sample *s, const char *name)
-{
-    for (size_t k = 0; k < s->slots; k++)
-        if (strcmp(s->slot[k].name, name) == 0)
-            return &s->slot[k];
-    return NULL;
-}
-
-static bool
-keeps_wal(const struct postgres_slot *slot)
-{
-    return !slot->lost && slot->restart_lsn != LSN_UNKNOWN;
-}
-
 /* The lowest position that a link's slot keeps; LSN_UNKNOWN: none does. */
 static lsn_t
-oldest_need(const struct agent *a, const struct postgres_sample *s)
+oldest_need(const struct disk_guard *g, const struct postgres_sample *s)
 {
     lsn_t oldest = LSN_UNKNOWN;
 
-    for (size_t i = 0; i < a->out.links; i++) {
-        const struct postgres_slot *slot = slot_of(s, a->out.slot_name[i]);
+    for (size_t i = 0; i < g->out->links; i++) {
+        const struct postgres_slot *slot = slot_of(s, g->out->slot_name[i]);
 
-        if (slot != NULL && keeps_wal(slot) &&
+        if (slot != NULL && slot_keeps_wal(slot) &&
             (oldest == LSN_UNKNOWN || slot->restart_lsn < oldest))
             oldest = slot->restart_lsn;
     }
@@ -172,7 +157,7 @@ freed_by(const struct postgres_slot *slot, const struct postgres_sample *s, uint
     lsn_t from = segment_start(slot->restart_lsn, segment_bytes);
     lsn_t to = segment_start(s->redo, segment_bytes);
 
-    return keeps_wal(slot) && to > from ? to - from : 0;
+    return slot_keeps_wal(slot) && to > from ? to - from : 0;
 }
 
 /* The slot of ours to let go; NULL: none keeps what PostgreSQL itself does not need. */
@@ -226,9 +211,8 @@ from_on(lsn_t lsn, lsn_t from, lsn_t to)
 /* pg_wal is low: who else keeps what the worst slot keeps? Nothing is let go for less than a
  * quarter of what it would lose. */
 static void
-look_besides(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+look_besides(struct disk_guard *g, const struct postgres_sample *s, int64_t now_us)
 {
-    struct disk_guard *g = &a->guard;
     uint32_t segment_bytes = g->facts.segment_bytes;
     const struct postgres_slot *worst = worst_slot(s, segment_bytes);
     lsn_t from, to = segment_start(s->redo, segment_bytes);
@@ -243,7 +227,7 @@ look_besides(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     keep = from_on(s->flush > s->wal_keep_bytes ? s->flush - s->wal_keep_bytes : 0, from, to);
     if (g->archive_us == 0 || now_us - g->archive_us >= ARCHIVE_US || s->redo != g->archive_redo) {
         g->archive_bytes =
-            s->archiving ? waiting_bytes(a->who.self->pgdata, segment_bytes, from, to) : 0;
+            s->archiving ? waiting_bytes(g->who->self->pgdata, segment_bytes, from, to) : 0;
         g->archive_us = now_us;
         g->archive_redo = s->redo;
     }
@@ -274,35 +258,35 @@ look_besides(struct agent *a, const struct postgres_sample *s, int64_t now_us)
 
 /* Commits wait for a link: what is in the outbox would never confirm them. */
 static bool
-synchronous(const struct agent *a, const struct postgres_sample *s)
+synchronous(const struct disk_guard *g, const struct postgres_sample *s)
 {
-    return a->who.config->synchronous || strstr(s->synchronous_standby_names, "walferry_") != NULL;
+    return g->who->config->synchronous || strstr(s->synchronous_standby_names, "walferry_") != NULL;
 }
 
 /* Is the link of this slot on the way to be level? One that is up for a moment may be. */
 static bool
-link_gains(const struct agent *a, const char *slot, int64_t now_us)
+link_gains(const struct disk_guard *g, const char *slot, int64_t now_us)
 {
-    for (size_t i = 0; i < a->out.links; i++)
-        if (strcmp(a->out.slot_name[i], slot) == 0)
-            return (a->out.link[i].state == LINK_SHIPPING &&
-                    now_us - a->out.link[i].since_us < YOUNG_US) ||
-                   trend_outruns(&a->rates.shipped[i], &a->rates.produced, now_us);
+    for (size_t i = 0; i < g->out->links; i++)
+        if (strcmp(g->out->slot_name[i], slot) == 0)
+            return (g->out->link[i].state == LINK_SHIPPING &&
+                    now_us - g->out->link[i].since_us < YOUNG_US) ||
+                   trend_outruns(&g->rates->shipped[i], &g->rates->produced, now_us);
     return false;
 }
 
 /* The last seconds tell of a disk that fills quickly, the last minute of one that does so in steps.
  */
 static void
-look_at_rates(const struct agent *a, struct disk_guard_facts *f, int64_t now_us)
+look_at_rates(const struct disk_guard *g, struct disk_guard_facts *f, int64_t now_us)
 {
     static const int64_t window_us[] = {10 * SECOND_US, 60 * SECOND_US};
 
     for (size_t i = 0; i < sizeof window_us / sizeof *window_us; i++) {
         double grows, made, others;
 
-        if (!trend_rate(&a->rates.pg_wal.trend, window_us[i], now_us, &grows) ||
-            !trend_rate(&a->rates.produced, window_us[i], now_us, &made))
+        if (!trend_rate(&g->rates->pg_wal.trend, window_us[i], now_us, &grows) ||
+            !trend_rate(&g->rates->produced, window_us[i], now_us, &made))
             continue;
         others = -grows - made;
         if (!f->rates_known || -grows > f->shrinks)
@@ -314,21 +298,21 @@ look_at_rates(const struct agent *a, struct disk_guard_facts *f, int64_t now_us)
 }
 
 static void
-look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+look(struct disk_guard *g, const struct postgres_sample *s, int64_t now_us)
 {
-    struct disk_guard_facts *f = &a->guard.facts;
-    const struct outbox *o = &a->outbox;
+    struct disk_guard_facts *f = &g->facts;
+    const struct outbox *o = g->outbox;
     const struct postgres_slot *worst;
-    lsn_t oldest = oldest_need(a, s);
-    char path[sizeof a->who.self->pgdata + 8];
+    lsn_t oldest = oldest_need(g, s);
+    char path[sizeof g->who->self->pgdata + 8];
     int dir = -1;
     bool low;
 
-    *f = (struct disk_guard_facts){.segment_bytes = who_identity(&a->who)->segment_bytes};
+    *f = (struct disk_guard_facts){.segment_bytes = who_identity(g->who)->segment_bytes};
     for (size_t k = 0; k < s->slots; k++) {
         const struct postgres_slot *slot = &s->slot[k];
         uint64_t retained =
-            keeps_wal(slot) && s->flush > slot->restart_lsn ? s->flush - slot->restart_lsn : 0;
+            slot_keeps_wal(slot) && s->flush > slot->restart_lsn ? s->flush - slot->restart_lsn : 0;
 
         if (retained > f->retained)
             f->retained = retained;
@@ -336,73 +320,73 @@ look(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     worst = worst_slot(s, f->segment_bytes);
     if (worst != NULL) {
         f->freed = freed_by(worst, s, f->segment_bytes);
-        f->gains = worst->active && link_gains(a, worst->name, now_us);
+        f->gains = worst->active && link_gains(g, worst->name, now_us);
     }
-    snprintf(path, sizeof path, "%s/pg_wal", a->who.self->pgdata);
+    snprintf(path, sizeof path, "%s/pg_wal", g->who->self->pgdata);
     f->disk_known =
         durable_dir(path, &dir) == 0 && durable_room(dir, &f->disk_bytes, &f->free_bytes) == 0;
     durable_close(dir);
-    low = is_low(f, &a->who.config->pg_wal_reserve);
+    low = is_low(f, &g->who->config->pg_wal_reserve);
     if (low)
-        look_besides(a, s, now_us);
-    if (!f->kept && a->guard.kept_text[0] != '\0') {
-        a->guard.kept_text[0] = '\0';
+        look_besides(g, s, now_us);
+    if (!f->kept && g->kept_text[0] != '\0') {
+        g->kept_text[0] = '\0';
         if (low)
-            a->guard.checkpoint_us = 0; /* one removes what that kept */
+            g->checkpoint_us = 0; /* one removes what that kept */
     }
-    look_at_rates(a, f, now_us);
+    look_at_rates(g, f, now_us);
     f->outbox_used = o->filling || !spool_empty(&o->spool);
     f->outbox_takes = outbox_receives(o) && o->error[0] == '\0';
-    f->outbox_possible = !synchronous(a, s) && oldest != LSN_UNKNOWN &&
+    f->outbox_possible = !synchronous(g, s) && oldest != LSN_UNKNOWN &&
                          (spool_empty(&o->spool) || o->spool.available >= oldest);
 }
 
 /* ---- hands ---- */
 
 static void
-squeeze(struct agent *a, bool on)
+squeeze(struct disk_guard *g, bool on)
 {
-    struct link_settings settings = a->out.settings;
+    struct link_settings settings = g->out->settings;
 
     if (on) {
         settings.lanes = WINDOW_LANES;
         settings.compression = COMPRESSION_AUTO; /* as strong as the line needs it */
     }
-    for (size_t i = 0; i < a->out.links; i++)
-        link_set(&a->out.link[i], &settings);
+    for (size_t i = 0; i < g->out->links; i++)
+        link_set(&g->out->link[i], &settings);
 }
 
 /* Whose WAL ours is at lsn; the newest timeline's until the history is there. */
 static timeline_t
-own_timeline(const struct agent *a, lsn_t lsn)
+own_timeline(const struct disk_guard *g, lsn_t lsn)
 {
-    timeline_t newest = a->who.pool.timeline;
+    timeline_t newest = g->who->pool.timeline;
 
-    return a->out.lineage.timeline == newest ? lineage_at(&a->out.lineage, lsn) : newest;
+    return g->out->lineage.timeline == newest ? lineage_at(&g->out->lineage, lsn) : newest;
 }
 
 /* All far sides follow by no more than what is on its way on a fast, long line. */
 static bool
-links_follow(const struct agent *a, const struct postgres_sample *s)
+links_follow(const struct disk_guard *g, const struct postgres_sample *s)
 {
-    uint64_t way = FOLLOW_SEGMENTS * (uint64_t)a->guard.facts.segment_bytes;
+    uint64_t way = FOLLOW_SEGMENTS * (uint64_t)g->facts.segment_bytes;
 
-    for (size_t i = 0; i < a->out.links; i++)
-        if (a->out.link[i].state != LINK_SHIPPING ||
-            a->out.link[i].sender.far.flushed + way < s->flush)
+    for (size_t i = 0; i < g->out->links; i++)
+        if (g->out->link[i].state != LINK_SHIPPING ||
+            g->out->link[i].sender.far.flushed + way < s->flush)
             return false;
     return true;
 }
 
 /* All links are past the outbox's end: it would only follow them. */
 static bool
-links_ahead(const struct agent *a)
+links_ahead(const struct disk_guard *g)
 {
-    for (size_t i = 0; i < a->out.links; i++) {
-        const struct link *l = &a->out.link[i];
+    for (size_t i = 0; i < g->out->links; i++) {
+        const struct link *l = &g->out->link[i];
 
         if (l->state != LINK_SHIPPING || l->source != l->from_server ||
-            !source_streaming(l->source) || source_next_lsn(l->source) < a->outbox.spool.available)
+            !source_streaming(l->source) || source_next_lsn(l->source) < g->outbox->spool.available)
             return false;
     }
     return true;
@@ -410,12 +394,12 @@ links_ahead(const struct agent *a)
 
 /* What every link's far side has on disk. */
 static lsn_t
-shipped(const struct agent *a)
+shipped(const struct disk_guard *g)
 {
-    lsn_t least = a->out.links > 0 ? UINT64_MAX : 0;
+    lsn_t least = g->out->links > 0 ? UINT64_MAX : 0;
 
-    for (size_t i = 0; i < a->out.links; i++) {
-        const struct sender *s = &a->out.link[i].sender;
+    for (size_t i = 0; i < g->out->links; i++) {
+        const struct sender *s = &g->out->link[i].sender;
         lsn_t flushed = s->far_known && s->far_compared ? s->far.flushed : 0;
 
         if (flushed < least)
@@ -426,77 +410,76 @@ shipped(const struct agent *a)
 
 /* With the history that says whose WAL it is. */
 static void
-begin_outbox(struct agent *a, lsn_t from)
+begin_outbox(struct disk_guard *g, lsn_t from)
 {
-    struct outbox *o = &a->outbox;
+    struct outbox *o = g->outbox;
 
-    if (a->out.lineage.length > 0 && o->spool.dir >= 0 &&
-        spool_put_history(&o->spool, a->out.lineage.timeline, a->out.lineage.text,
-                          a->out.lineage.length) < 0)
+    if (g->out->lineage.length > 0 && o->spool.dir >= 0 &&
+        spool_put_history(&o->spool, g->out->lineage.timeline, g->out->lineage.text,
+                          g->out->lineage.length) < 0)
         log_warning("outbox: %s", fail_message());
     else
-        outbox_fill(o, who_identity(&a->who), own_timeline(a, from), from);
+        outbox_fill(o, who_identity(g->who), own_timeline(g, from), from);
 }
 
 static void
-run_outbox(struct agent *a, const struct postgres_sample *s)
+run_outbox(struct disk_guard *g, const struct postgres_sample *s)
 {
-    const struct disk_guard_facts *f = &a->guard.facts;
-    struct outbox *o = &a->outbox;
-    lsn_t oldest = oldest_need(a, s);
+    const struct disk_guard_facts *f = &g->facts;
+    struct outbox *o = g->outbox;
+    lsn_t oldest = oldest_need(g, s);
 
-    o->bytes_max = a->who.config->outbox_max_bytes;
-    o->reserve = a->who.config->pg_wal_reserve;
-    if (o->filling && (links_follow(a, s) || !f->outbox_possible))
+    o->bytes_max = g->who->config->outbox_max_bytes;
+    o->reserve = g->who->config->pg_wal_reserve;
+    if (o->filling && (links_follow(g, s) || !f->outbox_possible))
         outbox_stop(o);
-    else if (!o->filling && a->guard.step >= DISK_GUARD_OUTBOX && a->guard.calm_us == 0 &&
-             f->outbox_possible && !links_follow(a, s) &&
-             (spool_empty(&o->spool) || !links_ahead(a)))
-        begin_outbox(a, oldest);
-    outbox_prune(o, shipped(a));
+    else if (!o->filling && g->step >= DISK_GUARD_OUTBOX && g->calm_us == 0 && f->outbox_possible &&
+             !links_follow(g, s) && (spool_empty(&o->spool) || !links_ahead(g)))
+        begin_outbox(g, oldest);
+    outbox_prune(o, shipped(g));
 }
 
 /* A slot that is not in use goes to where the outbox has it: a segment's start, whose file
  * PostgreSQL then still has when the outbox is opened after a crash. */
 static bool
-advance_slots(struct agent *a, const struct postgres_sample *s)
+advance_slots(struct disk_guard *g, const struct postgres_sample *s)
 {
-    const struct spool *o = &a->outbox.spool;
+    const struct spool *o = &g->outbox->spool;
     lsn_t target = spool_empty(o) ? 0 : segment_start(o->flushed - 1, o->identity.segment_bytes);
 
-    for (size_t i = 0; i < a->out.links; i++) {
-        const struct postgres_slot *slot = slot_of(s, a->out.slot_name[i]);
+    for (size_t i = 0; i < g->out->links; i++) {
+        const struct postgres_slot *slot = slot_of(s, g->out->slot_name[i]);
         char argument[100];
 
-        if (slot == NULL || !keeps_wal(slot) || slot->active || slot->restart_lsn < o->start ||
-            slot->restart_lsn >= target || synchronous(a, s))
+        if (slot == NULL || !slot_keeps_wal(slot) || slot->active || slot->restart_lsn < o->start ||
+            slot->restart_lsn >= target || synchronous(g, s))
             continue;
         snprintf(argument, sizeof argument, "'%s', '" LSN_FORMAT "'", slot->name, LSN_ARGS(target));
-        return postgres_ask(a->who.postgres, POSTGRES_ADVANCE_SLOT, argument);
+        return postgres_ask(g->who->postgres, POSTGRES_ADVANCE_SLOT, argument);
     }
     return false;
 }
 
 /* The member that a slot is for; its name is the slot's when it is none of the file's. */
 static const char *
-member_of(const struct agent *a, const char *slot)
+member_of(const struct disk_guard *g, const char *slot)
 {
     char name[SLOT_NAME_SIZE];
 
-    for (size_t i = 0; i < a->who.config->members; i++) {
-        config_slot_name(name, a->who.config->member[i].name);
+    for (size_t i = 0; i < g->who->config->members; i++) {
+        config_slot_name(name, g->who->config->member[i].name);
         if (strcmp(name, slot) == 0)
-            return a->who.config->member[i].name;
+            return g->who->config->member[i].name;
     }
     return slot;
 }
 
 /* From where on the far side has no other place to get it from than pg_wal. */
 static lsn_t
-lost_from(struct agent *a, const struct postgres_slot *slot)
+lost_from(struct disk_guard *g, const struct postgres_slot *slot)
 {
-    const struct spool *o = &a->outbox.spool;
-    const struct link *l = outgoing_of_slot(&a->out, slot->name);
+    const struct spool *o = &g->outbox->spool;
+    const struct link *l = outgoing_of_slot(g->out, slot->name);
     lsn_t from = slot->restart_lsn;
 
     if (l != NULL && l->sender.far.flushed > from)
@@ -508,9 +491,8 @@ lost_from(struct agent *a, const struct postgres_slot *slot)
 
 /* The gap on disk, then the slot away. keep_slots makes it anew, from the last checkpoint on. */
 static void
-release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+release(struct disk_guard *g, const struct postgres_sample *s, int64_t now_us)
 {
-    struct disk_guard *g = &a->guard;
     uint32_t segment_bytes = g->facts.segment_bytes;
     const struct postgres_slot *worst = worst_slot(s, segment_bytes);
     char bytes[24];
@@ -524,19 +506,19 @@ release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
     if (g->kept_us != 0 && now_us - g->kept_us < CHECKPOINT_US && g->checkpoint.conn != NULL)
         return;
     if (worst->active) { /* a link that loses: next time it is free */
-        struct link *l = outgoing_of_slot(&a->out, worst->name);
+        struct link *l = outgoing_of_slot(g->out, worst->name);
 
         if (l != NULL)
             link_rest(l, now_us + RELEASE_US);
         return;
     }
-    from = lost_from(a, worst);
+    from = lost_from(g, worst);
     end = segment_start(s->redo, segment_bytes);
-    if (from < end && (backfill_open_gap(a, member_of(a, worst->name), own_timeline(a, from), from,
-                                         end, RELEASE_WHY) == NULL ||
-                       gaps_save(&a->gaps, a->in.spool.dir) < 0))
+    if (from < end && (gap_note(g->gaps, member_of(g, worst->name), own_timeline(g, from), from,
+                                end, RELEASE_WHY) == NULL ||
+                       gaps_save(g->gaps, g->who->spool->dir) < 0))
         return; /* not without its record */
-    if (!postgres_ask(a->who.postgres, POSTGRES_DROP_SLOT, worst->name))
+    if (!postgres_ask(g->who->postgres, POSTGRES_DROP_SLOT, worst->name))
         return;
     snprintf(g->released, sizeof g->released, "%s", worst->name);
     g->dropped_us = now_us;
@@ -545,21 +527,20 @@ release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
              "pg_wal had %s left: slot %s is let go, %s lacks WAL from " LSN_FORMAT
              " to " LSN_FORMAT,
              text_bytes(bytes, sizeof bytes, g->facts.free_bytes), worst->name,
-             member_of(a, worst->name), LSN_ARGS(from), LSN_ARGS(end));
+             member_of(g, worst->name), LSN_ARGS(from), LSN_ARGS(end));
 }
 
 /* A release of an earlier life: killed behind its record, it may still have an end. */
 static void
-resume_release(struct agent *a)
+resume_release(struct disk_guard *g)
 {
-    struct disk_guard *g = &a->guard;
-    const struct spool *o = &a->outbox.spool;
+    const struct spool *o = &g->outbox->spool;
 
     if (g->resumed)
         return;
     g->resumed = true;
-    for (size_t i = 0; i < a->gaps.count; i++) {
-        const struct gap *gap = &a->gaps.gap[i];
+    for (size_t i = 0; i < g->gaps->count; i++) {
+        const struct gap *gap = &g->gaps->gap[i];
         bool held = !spool_empty(o) && gap->end >= o->start && gap->end < o->available;
 
         if (strcmp(gap->why, RELEASE_WHY) != 0 || held) /* the slot has moved on with it */
@@ -592,9 +573,8 @@ is_gone(struct disk_guard *g, const struct postgres_slot *slot, int64_t now_us)
 
 /* The slot is there again: what was made between its record and that is gone, too. */
 static void
-finish_release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+finish_release(struct disk_guard *g, const struct postgres_sample *s, int64_t now_us)
 {
-    struct disk_guard *g = &a->guard;
     const struct postgres_slot *slot = slot_of(s, g->released);
     struct gap *gap;
     lsn_t end;
@@ -603,12 +583,12 @@ finish_release(struct agent *a, const struct postgres_sample *s, int64_t now_us)
         slot == NULL || slot->restart_lsn == LSN_UNKNOWN)
         return;
     end = segment_start(slot->restart_lsn, g->facts.segment_bytes);
-    gap = gap_behind(&a->gaps, member_of(a, slot->name), 0);
+    gap = gap_behind(g->gaps, member_of(g, slot->name), 0);
     while (gap != NULL && gap->end < end) {
-        struct gap *next = gap_behind(&a->gaps, gap->member, gap->end);
+        struct gap *next = gap_behind(g->gaps, gap->member, gap->end);
 
         if (next == NULL) {
-            backfill_open_gap(a, gap->member, gap->timeline, gap->end, end, gap->why);
+            gap_note(g->gaps, gap->member, gap->timeline, gap->end, end, gap->why);
             break;
         }
         gap = next;
@@ -627,12 +607,11 @@ end_visit(struct disk_guard *g)
 
 /* A physical slot keeps the xmin that was said last until a walsender of its is told of none. */
 static void
-visit(struct agent *a, const struct postgres_sample *s, const char *slot, int64_t now_us)
+visit(struct disk_guard *g, const struct postgres_sample *s, const char *slot, int64_t now_us)
 {
-    struct disk_guard *g = &a->guard;
-    const struct identity *identity = who_identity(&a->who);
+    const struct identity *identity = who_identity(g->who);
 
-    g->visitor = source_new(a->out.conninfo, "walferry_feedback", slot, NULL);
+    g->visitor = source_new(g->out->conninfo, "walferry_feedback", slot, NULL);
     if (g->visitor == NULL ||
         source_start(g->visitor, identity, s->timeline,
                      segment_start(s->flush, identity->segment_bytes), now_us) < 0) {
@@ -646,26 +625,23 @@ visit(struct agent *a, const struct postgres_sample *s, const char *slot, int64_
 }
 
 static void
-run_visit(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+run_visit(struct disk_guard *g, const struct loop *l, const struct postgres_sample *s,
+          int64_t now_us)
 {
     static const struct source_position nothing;
-    struct disk_guard *g = &a->guard;
     const struct postgres_slot *slot = slot_of(s, g->visited);
 
-    if (source_run(g->visitor, &a->loop, now_us) < 0 ||
-        source_report(g->visitor, &nothing, now_us) < 0 || slot == NULL || !slot->feedback ||
-        now_us - g->visit_us >= VISIT_US)
+    if (source_run(g->visitor, l, now_us) < 0 || source_report(g->visitor, &nothing, now_us) < 0 ||
+        slot == NULL || !slot->feedback || now_us - g->visit_us >= VISIT_US)
         end_visit(g);
 }
 
 static void
-watch_feedback(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+watch_feedback(struct disk_guard *g, const struct postgres_sample *s, int64_t now_us)
 {
-    struct disk_guard *g = &a->guard;
-
     for (size_t k = 0; k < s->slots; k++) {
         const struct postgres_slot *slot = &s->slot[k];
-        const struct link *l = outgoing_of_slot(&a->out, slot->name);
+        const struct link *l = outgoing_of_slot(g->out, slot->name);
         bool serves = l != NULL && l->source == l->from_server && source_streaming(l->source);
 
         if (strcmp(g->slot[k].name, slot->name) != 0 || !slot->feedback ||
@@ -673,75 +649,83 @@ watch_feedback(struct agent *a, const struct postgres_sample *s, int64_t now_us)
             snprintf(g->slot[k].name, sizeof g->slot[k].name, "%s", slot->name);
             g->slot[k].fed_us = now_us;
         }
-        if (now_us - g->slot[k].fed_us < a->who.config->feedback_keep_us)
+        if (now_us - g->slot[k].fed_us < g->who->config->feedback_keep_us)
             continue;
         if (serves)
             source_withdraw(l->source);
         else if (g->visitor == NULL && !slot->active)
-            visit(a, s, slot->name, now_us);
+            visit(g, s, slot->name, now_us);
     }
 }
 
 void
-disk_guard_ship(struct agent *a)
+disk_guard_ship(struct disk_guard *g)
 {
-    squeeze(a, a->guard.step != DISK_GUARD_WATCH);
+    squeeze(g, g->step != DISK_GUARD_WATCH);
 }
 
 /* ---- life ---- */
 
 void
-disk_guard_close(struct agent *a)
+disk_guard_init(struct disk_guard *g, const struct who *who, struct outgoing *out,
+                struct outbox *outbox, struct gaps *gaps, const struct rates *rates)
 {
-    end_visit(&a->guard);
-    checkpoint_close(&a->guard.checkpoint);
+    g->who = who;
+    g->out = out;
+    g->outbox = outbox;
+    g->gaps = gaps;
+    g->rates = rates;
 }
 
 void
-disk_guard_watch(const struct agent *a, struct loop *l)
+disk_guard_close(struct disk_guard *g)
 {
-    if (a->who.role == ROLE_PRIMARY)
-        loop_due(l, a->guard.due_us);
-    checkpoint_watch(&a->guard.checkpoint, l);
-    if (a->guard.visitor != NULL)
-        source_watch(a->guard.visitor, l, false);
+    end_visit(g);
+    checkpoint_close(&g->checkpoint);
+}
+
+void
+disk_guard_watch(const struct disk_guard *g, struct loop *l)
+{
+    if (g->who->role == ROLE_PRIMARY)
+        loop_due(l, g->due_us);
+    checkpoint_watch(&g->checkpoint, l);
+    if (g->visitor != NULL)
+        source_watch(g->visitor, l, false);
 }
 
 static void
-act(struct agent *a, const struct postgres_sample *s, int64_t now_us)
+act(struct disk_guard *g, const struct postgres_sample *s, int64_t now_us)
 {
-    struct disk_guard *g = &a->guard;
     const struct disk_guard_facts *f = &g->facts;
     bool low = f->disk_known &&
-               f->free_bytes < 2 * reserve_bytes(&a->who.config->pg_wal_reserve, f->disk_bytes);
+               f->free_bytes < 2 * reserve_bytes(&g->who->config->pg_wal_reserve, f->disk_bytes);
 
-    bool ours = g->checked_timeline == a->who.pool.timeline; /* what is in the outbox */
+    bool ours = g->checked_timeline == g->who->pool.timeline; /* what is in the outbox */
 
     if (ours)
-        run_outbox(a, s);
-    resume_release(a);
-    finish_release(a, s, now_us);
-    if (ours && now_us - g->advanced_us >= ADVANCE_US && advance_slots(a, s))
+        run_outbox(g, s);
+    resume_release(g);
+    finish_release(g, s, now_us);
+    if (ours && now_us - g->advanced_us >= ADVANCE_US && advance_slots(g, s))
         g->advanced_us = now_us; /* one command at a time: the next ones' turn */
     if (low && g->step >= DISK_GUARD_OUTBOX && g->checkpoint.conn == NULL &&
         (g->checkpoint_us == 0 || now_us - g->checkpoint_us >= CHECKPOINT_US)) {
-        checkpoint_ask(&g->checkpoint, a->out.conninfo, now_us);
+        checkpoint_ask(&g->checkpoint, g->out->conninfo, now_us);
         g->checkpoint_us = now_us;
     }
     if (disk_guard_releases(g))
-        release(a, s, now_us);
+        release(g, s, now_us);
 }
 
 /* Another member is the primary: what is in the outbox stays there until this one is it again. */
 static void
-rest(struct agent *a)
+rest(struct disk_guard *g)
 {
-    struct disk_guard *g = &a->guard;
-
-    outbox_stop(&a->outbox);
+    outbox_stop(g->outbox);
     end_visit(g);
     if (g->step != DISK_GUARD_WATCH)
-        squeeze(a, false);
+        squeeze(g, false);
     g->step = DISK_GUARD_WATCH;
     g->released[0] = g->kept_text[0] = '\0';
     g->checked_timeline = 0;
@@ -749,55 +733,53 @@ rest(struct agent *a)
 
 /* An outbox of an earlier life as the primary may hold what the pool has never heard of. */
 static void
-check_outbox(struct agent *a)
+check_outbox(struct disk_guard *g)
 {
-    timeline_t timeline = a->who.pool.timeline;
+    timeline_t timeline = g->who->pool.timeline;
 
-    if (a->guard.checked_timeline == timeline || a->out.lineage.timeline != timeline ||
-        timeline == 0)
+    if (g->checked_timeline == timeline || g->out->lineage.timeline != timeline || timeline == 0)
         return;
-    if (spool_check_history(&a->outbox.spool, timeline, a->out.lineage.text,
-                            a->out.lineage.length) == 0 ||
-        outbox_set_aside(&a->outbox, fail_message()) == 0)
-        a->guard.checked_timeline = timeline;
+    if (spool_check_history(&g->outbox->spool, timeline, g->out->lineage.text,
+                            g->out->lineage.length) == 0 ||
+        outbox_set_aside(g->outbox, fail_message()) == 0)
+        g->checked_timeline = timeline;
 }
 
 void
-disk_guard_run(struct agent *a, int64_t now_us)
+disk_guard_run(struct disk_guard *g, const struct loop *l, bool may_ask, int64_t now_us)
 {
-    struct disk_guard *g = &a->guard;
-    const struct postgres_sample *s = postgres_sample(a->who.postgres);
-    struct disk_guard_limits limits = {.retain_max_bytes = a->who.config->slot_retain_max_bytes,
-                                       .reserve = a->who.config->pg_wal_reserve,
-                                       .hold = a->who.config->on_full_hold};
-    bool up = postgres_state(a->who.postgres) == POSTGRES_UP;
+    const struct postgres_sample *s = postgres_sample(g->who->postgres);
+    struct disk_guard_limits limits = {.retain_max_bytes = g->who->config->slot_retain_max_bytes,
+                                       .reserve = g->who->config->pg_wal_reserve,
+                                       .hold = g->who->config->on_full_hold};
+    bool up = postgres_state(g->who->postgres) == POSTGRES_UP;
     enum disk_guard_step before = g->step;
 
-    for (size_t i = 0; i < a->out.links;
+    for (size_t i = 0; i < g->out->links;
          i++) /* a dead server's outbox grows no more, nor one that fails */
-        a->out.link[i].store[LINK_OUTBOX].grows =
-            a->outbox.filling && !a->outbox.full && a->outbox.error[0] == '\0' && up;
-    checkpoint_run(&g->checkpoint, &a->loop, now_us);
-    if (a->who.role != ROLE_PRIMARY) {
-        rest(a);
+        g->out->link[i].store[LINK_OUTBOX].grows =
+            g->outbox->filling && !g->outbox->full && g->outbox->error[0] == '\0' && up;
+    checkpoint_run(&g->checkpoint, l, now_us);
+    if (g->who->role != ROLE_PRIMARY) {
+        rest(g);
         return;
     }
-    check_outbox(a);
+    check_outbox(g);
     if (s == NULL || s->in_recovery)
         return;
     if (g->visitor != NULL)
-        run_visit(a, s, now_us);
+        run_visit(g, l, s, now_us);
     if (now_us < g->due_us)
         return;
     g->due_us = now_us + LOOK_US;
-    if (!up || a->failover.phase != FAILOVER_IDLE)
+    if (!up || !may_ask)
         return;
-    look(a, s, now_us);
+    look(g, s, now_us);
     if (disk_guard_step(g, &g->facts, &limits, now_us)) {
         log_info("guard: %s", disk_guard_name(g->step));
         if ((before == DISK_GUARD_WATCH) != (g->step == DISK_GUARD_WATCH))
-            squeeze(a, g->step != DISK_GUARD_WATCH);
+            squeeze(g, g->step != DISK_GUARD_WATCH);
     }
-    act(a, s, now_us);
-    watch_feedback(a, s, now_us);
+    act(g, s, now_us);
+    watch_feedback(g, s, now_us);
 }

@@ -23,15 +23,15 @@
 #define AGENT_RETENTION_DISK_GUARD_H
 
 #include "postgres/checkpoint.h"
-#include "postgres/postgres.h"
 #include "config/reserve.h"
+#include "retention/gap.h"
+#include "retention/outbox.h"
+#include "retention/rates.h"
 
 #include "shipper/replication/source.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-struct agent; /* agent.h */
 
 enum disk_guard_step {
     DISK_GUARD_WATCH,
@@ -64,6 +64,11 @@ struct disk_guard_facts {
 };
 
 struct disk_guard {
+    const struct who *who; /* borrowed, as these: */
+    struct outgoing *out;
+    struct outbox *outbox;
+    struct gaps *gaps;
+    const struct rates *rates;
     /* of the step function alone */
     enum disk_guard_step step;
     int64_t since_us; /* in this step */
@@ -102,10 +107,14 @@ bool disk_guard_releases(
     const struct disk_guard *g); /* a slot may be let go: not when room is there again */
 const char *disk_guard_name(enum disk_guard_step step);
 
-/* The agent's settings of shipping are other ones: to the links, as this step has it. */
-void disk_guard_ship(struct agent *a);
-void disk_guard_close(struct agent *a);
-void disk_guard_watch(const struct agent *a, struct loop *l);
-void disk_guard_run(struct agent *a, int64_t now_us);
+void disk_guard_init(struct disk_guard *g, const struct who *who, struct outgoing *out,
+                     struct outbox *outbox, struct gaps *gaps, const struct rates *rates);
+void disk_guard_close(struct disk_guard *g); /* accepts a zeroed struct */
+void disk_guard_watch(const struct disk_guard *g, struct loop *l);
+/* may_ask: PostgreSQL is not needed for a failover. */
+void disk_guard_run(struct disk_guard *g, const struct loop *l, bool may_ask, int64_t now_us);
+
+/* The settings of the links were changed: to the links, as this step has it. */
+void disk_guard_ship(struct disk_guard *g);
 
 #endif

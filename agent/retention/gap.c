@@ -4,9 +4,11 @@
 #include "base/clock.h"
 #include "base/durable.h"
 #include "base/fail.h"
+#include "base/log.h"
 #include "base/text.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,7 +108,7 @@ gaps_load(struct gaps *g, int dir)
     char *text = malloc(GAP_FILE_MAX);
     int code = 0;
 
-    *g = (struct gaps){0};
+    *g = (struct gaps){.dir = dir};
     if (text == NULL)
         return fail(ERR_LOCAL, "out of memory for the list of gaps");
     if (durable_load(dir, GAP_FILE, text, GAP_FILE_MAX) < 0)
@@ -267,4 +269,44 @@ gap_json(const struct gap *gap, uint32_t segment_bytes)
     json_object_set_new(json, "first_segment", json_string(first));
     json_object_set_new(json, "last_segment", json_string(last));
     return json;
+}
+
+void
+gaps_keep(const struct gaps *g)
+{
+    if (gaps_save(g, g->dir) < 0)
+        log_error("%s", fail_message());
+}
+
+struct gap *
+gap_note(struct gaps *g, const char *member, timeline_t timeline, lsn_t start, lsn_t end,
+         const char *why)
+{
+    struct gap *gap = gap_open(g, member, timeline, start, end, why, clock_wall_us());
+    char bytes[24];
+
+    if (gap == NULL)
+        return NULL;
+    gaps_keep(g);
+    log_warning("gap: %s lacks WAL from " LSN_FORMAT " to " LSN_FORMAT " of timeline %u (%s): %s",
+                member, LSN_ARGS(gap->start), LSN_ARGS(gap->end), gap->timeline,
+                text_bytes(bytes, sizeof bytes, gap->end - gap->start), why);
+    return gap;
+}
+
+void
+gap_turn(struct gaps *g, struct gap *gap, enum gap_state state, const char *format, ...)
+{
+    bool news = gap->state != state;
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(gap->doing, sizeof gap->doing, format, args);
+    va_end(args);
+    if (!news)
+        return;
+    gap->state = state;
+    gaps_keep(g);
+    log_warning("gap of %s from " LSN_FORMAT " to " LSN_FORMAT " is %s: %s", gap->member,
+                LSN_ARGS(gap->start), LSN_ARGS(gap->end), gap_state_name(state), gap->doing);
 }

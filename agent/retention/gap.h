@@ -52,6 +52,7 @@ struct gap {
 struct gaps {
     struct gap gap[GAPS_MAX]; /* of one member in the order of their LSNs */
     size_t count;
+    int dir; /* borrowed by gaps_load */
 };
 
 /* The file in `dir`, a spool's; none is fine. Lines that cannot be read are an error, for they may
@@ -73,6 +74,16 @@ struct gap *gap_behind(struct gaps *g, const char *member, lsn_t lsn);
 /* `member` is durable up to lsn: what lies before is no gap any more. Count of the gaps that this
  * closed; *ret_changed when anything did change. */
 size_t gaps_reach(struct gaps *g, const char *member, lsn_t lsn, bool *ret_changed);
+
+/* For who changes gaps while the agent runs: into the file they were loaded from, and the log. A list
+ * that cannot be written is logged, too, and written at the next change. */
+void gaps_keep(const struct gaps *g);
+/* gap_open, on disk and in the log before this returns. */
+struct gap *gap_note(struct gaps *g, const char *member, timeline_t timeline, lsn_t start,
+                     lsn_t end, const char *why);
+/* Another state, or another word of what is done: only a state is written and logged. */
+void gap_turn(struct gaps *g, struct gap *gap, enum gap_state state, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 bool gap_reason_fits(const char *reason);         /* UTF-8, and not longer than a gap can keep */
 const char *gap_state_name(enum gap_state state); /* "delayed", "in flight", "lost", "given up" */

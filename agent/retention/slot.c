@@ -1,0 +1,88 @@
+/* See slot.h. */
+#include "retention/slot.h"
+
+#include "base/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const struct postgres_slot *
+slot_of(const struct postgres_sample *s, const char *name)
+{
+    for (size_t k = 0; s != NULL && k < s->slots; k++)
+        if (strcmp(s->slot[k].name, name) == 0)
+            return &s->slot[k];
+    return NULL;
+}
+
+bool
+slot_keeps_wal(const struct postgres_slot *slot)
+{
+    return !slot->lost && slot->restart_lsn != LSN_UNKNOWN;
+}
+
+bool
+slot_retained(const struct outgoing *out, size_t i, uint64_t *ret_retained, bool *ret_lost)
+{
+    const struct postgres_sample *s = postgres_sample(out->who->postgres);
+    const struct postgres_slot *slot = slot_of(s, out->slot_name[i]);
+
+    if (slot == NULL || s->in_recovery)
+        return false;
+    *ret_lost = slot->lost;
+    *ret_retained = slot->restart_lsn != LSN_UNKNOWN && s->flush > slot->restart_lsn
+                        ? s->flush - slot->restart_lsn
+                        : 0;
+    return slot->lost || slot->restart_lsn != LSN_UNKNOWN;
+}
+
+/* The slot of link i was gone. What the far side has not got yet is in pg_wal; nothing holds it up
+ * to the last checkpoint, where the new slot begins. */
+static void
+note_gone(const struct outgoing *out, size_t i, struct gaps *gaps)
+{
+    const struct who *who = out->who;
+    const struct sender *far = &out->link[i].sender;
+    const struct postgres_sample *s = postgres_sample(who->postgres);
+    uint32_t segment_bytes = who_identity(who)->segment_bytes;
+    struct gap *gap;
+
+    if (!far->far_known || far->far.flushed == LSN_UNKNOWN)
+        return;
+    gap = gap_note(gaps, out->link[i].member, who->pool.timeline,
+                   segment_start(far->far.flushed, segment_bytes),
+                   segment_start(s->redo, segment_bytes),
+                   "its slot was gone, until it was made anew nothing held this WAL");
+    if (gap != NULL)
+        snprintf(gap->doing, sizeof gap->doing, "shipped from pg_wal, as far as that still has it");
+}
+
+void
+slot_keep(const struct outgoing *out, struct gaps *gaps, const char *released)
+{
+    struct postgres *postgres = out->who->postgres;
+    const struct postgres_sample *s = postgres_sample(postgres);
+
+    if (out->who->role != ROLE_PRIMARY || s == NULL || s->in_recovery ||
+        postgres_state(postgres) != POSTGRES_UP)
+        return;
+    for (size_t i = 0; i < out->links; i++) {
+        const char *name = out->slot_name[i];
+        const struct postgres_slot *slot = slot_of(s, name);
+
+        if (slot == NULL && s->slots < POSTGRES_SLOTS_MAX &&
+            postgres_ask(postgres, POSTGRES_MAKE_SLOT, name)) {
+            log_info("slot %s is made for the link to %s", name, out->link[i].member);
+            if (strcmp(released, name) != 0)
+                note_gone(out, i, gaps);
+            return; /* one command at a time */
+        }
+        if (slot != NULL && slot->lost && !slot->active &&
+            postgres_ask(postgres, POSTGRES_DROP_SLOT, name)) {
+            log_warning(
+                "slot %s was invalidated and keeps nothing any more: dropped, to be made anew",
+                name);
+            return;
+        }
+    }
+}

@@ -1,0 +1,22 @@
+/*
+ * slot: the replication slots of the links. Each link has one from its first start on: it keeps the
+ * WAL while the far side gets its copy. What is invalidated keeps nothing and is made anew.
+ */
+#ifndef AGENT_RETENTION_SLOT_H
+#define AGENT_RETENTION_SLOT_H
+
+#include "links/outgoing.h"
+#include "retention/gap.h"
+
+/* By its name; NULL: there is none, or no sample. */
+const struct postgres_slot *slot_of(const struct postgres_sample *s, const char *name);
+bool slot_keeps_wal(const struct postgres_slot *slot);
+
+/* WAL that the slot of link i keeps on the primary. False: there is no slot, or none is known. */
+bool slot_retained(const struct outgoing *out, size_t i, uint64_t *ret_retained, bool *ret_lost);
+
+/* Once a second, on the primary: make the slots that are not there. The gap of the one that was
+ * let go (`released`) has its record already. */
+void slot_keep(const struct outgoing *out, struct gaps *gaps, const char *released);
+
+#endif
