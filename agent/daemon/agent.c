@@ -69,13 +69,15 @@ gather_facts(const struct agent *a)
 static void
 set_role(struct agent *a, enum role role)
 {
-    if (a->who.role == role)
-        return;
+    enum role before = a->who.role;
+    bool told = role == ROLE_PROMOTING ? a->failover.phase != FAILOVER_IDLE
+                                       : role == ROLE_PRIMARY && before == ROLE_PROMOTING;
+
     a->who.role = role;
-    if (role == ROLE_PROMOTING && a->failover.phase != FAILOVER_IDLE)
-        return; /* the failover tells each of its steps */
-    log_info("role: %s (epoch %" PRIu64 ", primary %s)", role_name(role), a->who.pool.epoch.number,
-             a->who.pool.epoch.number > 0 ? a->who.pool.epoch.member : "unknown");
+    if (role != before && !told) /* a failover tells its steps and its end itself */
+        log_info("role: %s (epoch %" PRIu64 ", primary %s)", role_name(role),
+                 a->who.pool.epoch.number,
+                 a->who.pool.epoch.number > 0 ? a->who.pool.epoch.member : "unknown");
 }
 
 static void
@@ -446,7 +448,7 @@ answer_requests(struct agent *a, int64_t now_us)
         } else if (command != NULL && strcmp(command, "validate") == 0) {
             validate_service_ask(&a->validate_service, &a->control, client);
         } else if (command != NULL && strcmp(command, "failover") == 0) {
-            failover_request(a, client, request, now_us);
+            failover_request(&a->failover, client, request, now_us);
         } else {
             control_text(&a->control, client,
                          "this agent does not know that command: is its version older?");
@@ -566,7 +568,7 @@ open_rooms(struct agent *a)
     if (code == 0)
         code = conditions_open(a);
     if (code == 0)
-        code = tunnel_open(a);
+        code = tunnel_open(&a->tunnel, &a->who, &a->out, &a->in, &a->control);
     return code;
 }
 
@@ -582,6 +584,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     a->outbox.spool.dir = a->outbox.spool.lock = a->outbox.relay.fd = -1;
     a->backfill.store.spool.dir = a->backfill.store.spool.lock = a->backfill.store.relay.fd = -1;
     http_init(&a->http, a);
+    failover_init(&a->failover, &a->who, &a->who.pool, &a->out, &a->in, &a->control);
     disk_guard_init(&a->guard, &a->who, &a->out, &a->outbox, &a->gaps, &a->rates);
     a->codec = calloc(1, sizeof *a->codec);
     a->note = calloc(1, sizeof *a->note);
@@ -607,7 +610,7 @@ agent_close(struct agent *a)
 
     snprintf(path, sizeof path, "%s/agent.pid", a->who.self->run);
     inlet_end(&a->in.inlet, "the agent stops");
-    tunnel_close(a);
+    tunnel_close(&a->tunnel);
     outgoing_close(&a->out);
     validate_service_release(&a->validate_service);
     control_close(&a->control);
@@ -675,7 +678,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     http_watch(&a->http, &a->loop);
     outgoing_watch(&a->out, &a->loop);
     tunnel_watch(&a->tunnel, &a->loop);
-    loop_due(&a->loop, failover_due_us(a));
+    loop_due(&a->loop, failover_due_us(&a->failover));
     loop_due(&a->loop, house_us);
 }
 
@@ -703,12 +706,12 @@ agent_loop(struct agent *a, int signals)
         outbox_run(&a->outbox, &a->loop, now_us);
         backfill_run(&a->backfill, &a->loop, now_us);
         run_outgoing(a, now_us, wall_us);
-        tunnel_run(a, now_us);
+        tunnel_run(&a->tunnel, &a->loop, now_us);
         control_run(&a->control, &a->loop, now_us);
         answer_requests(a, now_us);
         http_run(&a->http, &a->loop, now_us);
         if (a->failover.phase != FAILOVER_IDLE) {
-            failover_run(a, now_us);
+            failover_run(&a->failover, now_us);
             judge(a, wall_us); /* its steps change the pool */
         }
         event_command_run(&a->conditions.event_command);

@@ -21,6 +21,7 @@
 #include "retention/backfill.h"
 #include "links/greeting.h"
 #include "links/outgoing.h"
+#include "handover/failover.h"
 #include "tunnel/tunnel.h"
 #include "files/site_files.h"
 
@@ -29,35 +30,6 @@
 #include "shipper/receiver/inlet.h"
 #include "shipper/sender/link.h"
 #include "shipper/replication/relay.h"
-
-enum failover_phase {
-    FAILOVER_IDLE,
-    FAILOVER_WAITING, /* for our own PostgreSQL, which may have been started a moment ago */
-    FAILOVER_ASKING,
-    FAILOVER_RESCUING,
-    FAILOVER_RUNNING,
-};
-
-/* A failover as the agent drives it: failover.c is its only writer. */
-struct failover {
-    enum failover_phase phase;
-    uint64_t client; /* who gets the progress lines */
-    struct failover_wish wish;
-    bool entered;
-    int64_t started_us, begun_us; /* the whole; the present phase or step */
-    int64_t since_us;             /* ... without progress */
-    int64_t asked_us;             /* PING is out */
-    lsn_t rescued;                /* progress of a drain, to tell a slow one from a dead one */
-    int64_t ask_us, step_us[FAILOVER_PROMOTE + 1]; /* how long it took: what came before the
-                                                      steps, and each of them */
-    bool loss_known;
-    char loss[256];     /* as it was said */
-    bool command_asked; /* a command of this step is with PostgreSQL */
-    size_t next_member; /* FAILOVER_SLOTS */
-    lsn_t drain_to;
-    lsn_t replayed;            /* FAILOVER_PROMOTE */
-    int64_t moved_us, said_us; /* ... since when no further; of its last line */
-};
 
 struct note; /* a small file on its way to disk: agent.c */
 
@@ -91,10 +63,5 @@ json_t *agent_report(const struct agent *a, int64_t now_us);
 
 /* Is what the last PING told, round trip and wall clocks, still so? */
 bool agent_offset_known(const struct clock_offset *o, int64_t now_us);
-
-/* failover.c */
-void failover_request(struct agent *a, uint64_t client, const json_t *request, int64_t now_us);
-void failover_run(struct agent *a, int64_t now_us);
-int64_t failover_due_us(const struct agent *a);
 
 #endif

@@ -6,7 +6,7 @@
  */
 #include "tunnel/tunnel.h"
 
-#include "daemon/agent.h"
+#include "tunnel/call.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
@@ -90,24 +90,28 @@ add_door(struct tunnel *t, const char *directory, enum tunnel_service service,
 }
 
 int
-tunnel_open(struct agent *a)
+tunnel_open(struct tunnel *t, const struct who *who, struct outgoing *out, struct incoming *in,
+            struct control *control)
 {
-    struct tunnel *t = &a->tunnel;
     char directory[256];
     int code = workers_init(&t->workers, 1); /* the pieces of a stream have an order */
 
-    snprintf(directory, sizeof directory, "%s/tunnel", a->who.self->run);
+    t->who = t->admission.who = who;
+    t->out = out;
+    t->in = in;
+    t->control = control;
+    snprintf(directory, sizeof directory, "%s/tunnel", t->who->self->run);
     if (code == 0)
         code = add_door(t, directory, TUNNEL_POSTGRES, NULL);
-    snprintf(directory, sizeof directory, "%s/far", a->who.self->run);
+    snprintf(directory, sizeof directory, "%s/far", t->who->self->run);
     if (code == 0)
         code = make_directory(directory);
-    for (size_t i = 0; i < a->who.config->members && code == 0; i++) {
-        const struct member *m = &a->who.config->member[i];
+    for (size_t i = 0; i < t->who->config->members && code == 0; i++) {
+        const struct member *m = &t->who->config->member[i];
 
-        if (m == a->who.self)
+        if (m == t->who->self)
             continue;
-        snprintf(directory, sizeof directory, "%s/far/%s", a->who.self->run, m->name);
+        snprintf(directory, sizeof directory, "%s/far/%s", t->who->self->run, m->name);
         code = add_door(t, directory, TUNNEL_CONTROL, m);
         if (code == 0)
             code = add_door(t, directory, TUNNEL_RELAY, m);
@@ -133,8 +137,7 @@ free_passage(struct tunnel *t, struct passage *p)
 static void
 end_passage(struct tunnel *t, struct passage *p)
 {
-    if (t->asking == p)
-        t->asking = NULL;
+    admission_forget(&t->admission, p);
     if (stream_settled(&p->stream)) {
         free_passage(t, p);
         return;
@@ -147,10 +150,8 @@ end_passage(struct tunnel *t, struct passage *p)
 }
 
 void
-tunnel_close(struct agent *a)
+tunnel_close(struct tunnel *t)
 {
-    struct tunnel *t = &a->tunnel;
-
     for (size_t i = 0; i < TUNNEL_STREAMS_MAX; i++)
         if (t->passage[i] != NULL)
             free_passage(t, t->passage[i]);
@@ -203,12 +204,12 @@ tell_client(int client, enum tunnel_service service, const char *sqlstate, const
 }
 
 static struct tunnel_request
-request_of(const struct agent *a, const struct passage *p, const char *reason)
+request_of(const struct tunnel *t, const struct passage *p, const char *reason)
 {
     struct tunnel_request r = {.number = p->number, .service = p->service, .reason = reason};
 
-    snprintf(r.pool, sizeof r.pool, "%s", a->who.config->name);
-    snprintf(r.from, sizeof r.from, "%s", a->who.self->name);
+    snprintf(r.pool, sizeof r.pool, "%s", t->who->config->name);
+    snprintf(r.from, sizeof r.from, "%s", t->who->self->name);
     snprintf(r.to, sizeof r.to, "%s", p->far);
     return r;
 }
@@ -225,9 +226,9 @@ service_name(enum tunnel_service service)
 
 /* It was not opened: fail_message() says why. */
 static void
-refuse(struct agent *a, struct passage *p, const char *sqlstate)
+refuse(struct tunnel *t, struct passage *p, const char *sqlstate)
 {
-    struct link *l = outgoing_to(&a->out, p->far);
+    struct link *l = outgoing_to(t->out, p->far);
     char reason[FRAME_REASON_MAX];
 
     snprintf(reason, sizeof reason, "%s", fail_message());
@@ -236,11 +237,11 @@ refuse(struct agent *a, struct passage *p, const char *sqlstate)
     if (p->ours) {
         tell_client(p->client, p->service, sqlstate, reason);
     } else if (p->number != 0 && l != NULL && l->state == LINK_SHIPPING) {
-        struct frame f = {.type = FRAME_TUNNEL, .tunnel = request_of(a, p, reason)};
+        struct frame f = {.type = FRAME_TUNNEL, .tunnel = request_of(t, p, reason)};
 
         frame_put(l->sender.out, &f);
     }
-    end_passage(&a->tunnel, p);
+    end_passage(t, p);
 }
 
 /* The stream is there, the service is not: its client is told over it. */
@@ -263,52 +264,9 @@ refuse_service(struct passage *p, const char *sqlstate)
 
 /* ---- where the service is ---- */
 
-static int
-call_address(const char *host, const char *port, int *ret_fd)
-{
-    struct sockaddr_in6 six = {.sin6_family = AF_INET6,
-                               .sin6_port = htons((uint16_t)strtoul(port, NULL, 10))};
-    struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = six.sin6_port};
-    bool is_four = inet_pton(AF_INET, host, &four.sin_addr) == 1;
-    int rc;
-
-    if (!is_four && inet_pton(AF_INET6, host, &six.sin6_addr) != 1)
-        return fail(ERR_LOCAL, "PostgreSQL's host %s is neither a directory nor an address", host);
-    *ret_fd = socket(is_four ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (*ret_fd < 0)
-        return fail_sys(ERR_LOCAL, "cannot make a socket");
-    rc = is_four ? connect(*ret_fd, (struct sockaddr *)&four, sizeof four)
-                 : connect(*ret_fd, (struct sockaddr *)&six, sizeof six);
-    if (rc == 0 || errno == EINPROGRESS)
-        return 0;
-    close(*ret_fd);
-    return fail_sys(ERR_PEER, "PostgreSQL does not answer on %s:%s", host, port);
-}
-
-/* Where libpq would connect to with this member's `postgres`. */
-static int
-call_postgres(const struct member *self, int *ret_fd)
-{
-    PQconninfoOption *options = PQconninfoParse(self->postgres, NULL);
-    const char *host = "/var/run/postgresql", *port = "5432";
-    char path[512];
-    int code;
-
-    for (PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++) {
-        if (o->val != NULL && strcmp(o->keyword, "host") == 0)
-            host = o->val;
-        if (o->val != NULL && strcmp(o->keyword, "port") == 0)
-            port = o->val;
-    }
-    snprintf(path, sizeof path, "%s/.s.PGSQL.%s", host, port);
-    code = host[0] == '/' ? local_call(path, ret_fd) : call_address(host, port, ret_fd);
-    PQconninfoFree(options);
-    return code;
-}
-
 /* A room of our own. It knows who comes so from those who connect here: a far member is not us. */
 static int
-call_room(struct agent *a, const struct passage *p, int64_t now_us, int *ret_fd)
+call_room(struct tunnel *t, const struct passage *p, int64_t now_us, int *ret_fd)
 {
     int pair[2];
     bool taken;
@@ -316,33 +274,33 @@ call_room(struct agent *a, const struct passage *p, int64_t now_us, int *ret_fd)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
         return fail_sys(ERR_LOCAL, "cannot make a socket");
     *ret_fd = pair[0];
-    taken = p->service == TUNNEL_CONTROL ? control_adopt(&a->control, pair[1], p->only_asks, now_us)
-                                         : relay_adopt(&a->in.relay, pair[1], now_us);
+    taken = p->service == TUNNEL_CONTROL ? control_adopt(t->control, pair[1], p->only_asks, now_us)
+                                         : relay_adopt(&t->in->relay, pair[1], now_us);
     if (taken)
         return 0;
     close(pair[0]);
     return fail(ERR_PEER, "%s of %s serves others: ask again", service_name(p->service),
-                a->who.self->name);
+                t->who->self->name);
 }
 
 /* Which member a client of the tunnel is led to from here: the primary, or who receives from it. */
 static const char *
-next_hop(const struct agent *a)
+next_hop(const struct tunnel *t)
 {
-    return receiver_live(&a->in.receiver) ? a->in.receiver.from : a->who.pool.epoch.member;
+    return receiver_live(&t->in->receiver) ? t->in->receiver.from : t->who->pool.epoch.member;
 }
 
 static int
-call_onward(const struct agent *a, const struct passage *p, int *ret_fd)
+call_onward(const struct tunnel *t, const struct passage *p, int *ret_fd)
 {
-    if (strcmp(next_hop(a), p->far) == 0)
-        return fail(ERR_PEER, "%s is not the primary: it holds %s for it", a->who.self->name,
-                    a->who.pool.epoch.number > 0 ? a->who.pool.epoch.member : "nobody");
-    return local_call(a->tunnel.door[0].path, ret_fd);
+    if (strcmp(next_hop(t), p->far) == 0)
+        return fail(ERR_PEER, "%s is not the primary: it holds %s for it", t->who->self->name,
+                    t->who->pool.epoch.number > 0 ? t->who->pool.epoch.member : "nobody");
+    return local_call(t->door[0].path, ret_fd);
 }
 
 static void
-serve(struct agent *a, struct passage *p, int64_t now_us)
+serve(struct tunnel *t, struct passage *p, int64_t now_us)
 {
     int fd = -1, code = 0;
 
@@ -350,17 +308,17 @@ serve(struct agent *a, struct passage *p, int64_t now_us)
     p->state = PASSAGE_OPEN;
     switch (p->service) {
     case TUNNEL_POSTGRES:
-        if (a->who.role == ROLE_PRIMARY) {
+        if (t->who->role == ROLE_PRIMARY) {
             code = gate_init(&p->gate);
             p->stream.gate = &p->gate;
             p->state = PASSAGE_GUARDED;
             break;
         }
-        code = call_onward(a, p, &fd);
+        code = call_onward(t, p, &fd);
         break;
     case TUNNEL_CONTROL:
     case TUNNEL_RELAY:
-        code = call_room(a, p, now_us, &fd);
+        code = call_room(t, p, now_us, &fd);
         break;
     }
     if (code < 0) {
@@ -373,117 +331,20 @@ serve(struct agent *a, struct passage *p, int64_t now_us)
     stream_connect(&p->stream, fd);
 }
 
-/* Of any member: they are copies of one database. */
-static bool
-is_agents_role(const struct config *c, const char *user)
-{
-    char role[ROLE_NAME_SIZE];
-
-    for (size_t i = 0; i < c->members; i++) {
-        config_role(role, &c->member[i]);
-        if (strcmp(user, role) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* synchronous_standby_names knows a link by this name: another one would be taken for it. */
-static bool
-is_links_name(const struct config *c, const char *application_name)
-{
-    char slot[SLOT_NAME_SIZE];
-
-    for (size_t i = 0; i < c->members; i++) {
-        config_slot_name(slot, c->member[i].name);
-        if (strcasecmp(application_name, slot) == 0 ||
-            strcasecmp(application_name, c->member[i].name) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* Who asks, by the start-up packet alone. */
-static int
-check_startup(const struct agent *a, const struct startup *s)
-{
-    char shown[128], role[ROLE_NAME_SIZE];
-
-    text_escape(shown, sizeof shown, s->user, strlen(s->user));
-    config_role(role, a->who.self);
-    if (s->renames || is_links_name(a->who.config, s->application_name))
-        return fail(ERR_PEER, "application_name is that of a member, or set in options: commits "
-                              "might wait for this client; choose another one");
-    if (s->database)
-        return fail(ERR_PEER, "replication through the tunnel is physical: replication=true");
-    if (s->replication && !is_agents_role(a->who.config, s->user))
-        return fail(ERR_PEER,
-                    "the tunnel leads to replication for the role %s only, not for %s: user=%s",
-                    role, shown, role);
-    if (!s->replication && strcmp(s->user, a->who.config->tunnel_user) != 0)
-        return fail(ERR_PEER,
-                    "the tunnel leads to PostgreSQL for the role %s only, not for %s: user=%s",
-                    a->who.config->tunnel_user, shown, a->who.config->tunnel_user);
-    return 0;
-}
-
-/* What PostgreSQL says of that role (POSTGRES_ROLE). */
-static int
-check_powers(const struct agent *a, const struct startup *s, const char *answer)
-{
-    static const char *const what[] = {[POWER_MAKES_ROLES] = "makes roles",
-                                       [POWER_PROGRAMS] = "runs programs or writes files there",
-                                       [POWER_SUPERUSER] = "is a superuser"};
-    const char *host = a->who.self->name, *holder = answer[0] != '\0' ? answer + 2 : "";
-    unsigned power = answer[0] != '\0' ? (unsigned)(answer[1] - '0') : POWER_NONE;
-
-    if (answer[0] == '\0')
-        return fail(ERR_PEER, "there is no role %s; as superuser on %s: CREATE ROLE %s LOGIN",
-                    s->user, host, s->user);
-    if (power != POWER_NONE && power <= POWER_SUPERUSER && strcmp(holder, s->user) == 0)
-        return fail(ERR_PEER,
-                    "the role %s %s, and no such role passes a tunnel; as superuser on %s: ALTER "
-                    "ROLE %s %s, or name another role in the pool's file",
-                    s->user, what[power], host, s->user,
-                    power == POWER_SUPERUSER ? "NOSUPERUSER" : "NOCREATEROLE");
-    if (power != POWER_NONE && power <= POWER_SUPERUSER)
-        return fail(ERR_PEER,
-                    "the role %s is a member of %s, which %s, and no such role passes a tunnel; as "
-                    "superuser on %s: REVOKE the membership that leads there",
-                    s->user, holder, what[power], host);
-    if (!s->replication && answer[0] == '1')
-        return fail(ERR_PEER,
-                    "the role %s may replicate: with SQL it could make and drop slots; copies go "
-                    "as the agents' role; as superuser on %s: ALTER ROLE %s NOREPLICATION",
-                    s->user, host, s->user);
-    return 0;
-}
-
-/* The role is the right one: is it harmless? */
+/* The start-up packet is there: does its role pass? */
 static void
-check_role(struct agent *a, struct passage *p)
+admit(struct tunnel *t, struct passage *p)
 {
     const struct startup *s = &p->gate.startup;
-    const char *error;
-    int fd, code;
+    const char *sqlstate;
+    int fd, verdict = admission_judge(&t->admission, p, s, &sqlstate);
 
-    if (postgres_state(a->who.postgres) != POSTGRES_UP) {
-        fail(ERR_PEER, "PostgreSQL of %s is away: %s", a->who.self->name,
-             postgres_reason(a->who.postgres));
-        refuse_service(p, "57P03");
+    if (verdict == 0)
         return;
-    }
-    if (a->tunnel.asking == NULL && postgres_ask(a->who.postgres, POSTGRES_ROLE, s->user))
-        a->tunnel.asking = p;
-    if (a->tunnel.asking != p || !postgres_done(a->who.postgres, &error))
-        return;
-    a->tunnel.asking = NULL;
-    code = error != NULL ? fail(ERR_PEER, "PostgreSQL of %s does not tell about the role %s: %s",
-                                a->who.self->name, s->user, error)
-                         : check_powers(a, s, postgres_answer(a->who.postgres));
-    if (code == 0)
-        code = call_postgres(a->who.self, &fd);
-    if (code < 0) {
-        refuse_service(p, "28000");
+    if (verdict > 0)
+        verdict = call_postgres(t->who->self, &fd);
+    if (verdict < 0) {
+        refuse_service(p, sqlstate);
         return;
     }
     log_info("tunnel: %s is led to PostgreSQL as %s%s", p->far, s->user,
@@ -495,7 +356,7 @@ check_role(struct agent *a, struct passage *p)
 }
 
 static void
-guard(struct agent *a, struct passage *p)
+watch_gate(struct tunnel *t, struct passage *p)
 {
     for (; p->declined < p->gate.encryptions; p->declined++) /* it is inside of SSH */
         if (stream_say(&p->stream, "N", 1) < 0)
@@ -505,10 +366,7 @@ guard(struct agent *a, struct passage *p)
     case GATE_OPEN:
         break;
     case GATE_ASKED:
-        if (check_startup(a, &p->gate.startup) < 0)
-            refuse_service(p, "28000");
-        else
-            check_role(a, p);
+        admit(t, p);
         break;
     case GATE_CANCELS:
         stream_end(&p->stream);
@@ -572,45 +430,45 @@ turn_away(struct handed *h)
 }
 
 static int
-check_request(const struct agent *a, const struct tunnel_request *r, const char *from)
+check_request(const struct tunnel *t, const struct tunnel_request *r, const char *from)
 {
-    if (strcmp(r->pool, a->who.config->name) != 0)
-        return fail(ERR_PEER, "this agent serves pool %s, not %s", a->who.config->name, r->pool);
-    if (strcmp(r->to, a->who.self->name) != 0)
+    if (strcmp(r->pool, t->who->config->name) != 0)
+        return fail(ERR_PEER, "this agent serves pool %s, not %s", t->who->config->name, r->pool);
+    if (strcmp(r->to, t->who->self->name) != 0)
         return fail(ERR_PEER,
                     "this is %s, not %s: compare the ssh addresses of both in the pool's file",
-                    a->who.self->name, r->to);
+                    t->who->self->name, r->to);
     if (strcmp(r->from, from) != 0)
         return fail(ERR_PEER, "TUNNEL says %s, but the key is bound to --from %s", r->from, from);
-    if (config_member(a->who.config, from) == NULL)
-        return fail(ERR_PEER, "%s is no member of the pool's file on %s", from, a->who.self->name);
+    if (config_member(t->who->config, from) == NULL)
+        return fail(ERR_PEER, "%s is no member of the pool's file on %s", from, t->who->self->name);
     return 0;
 }
 
 /* What the link to or from that member has seen of the line at its best. */
 static int64_t
-round_trip_us(struct agent *a, const char *far)
+round_trip_us(struct tunnel *t, const char *far)
 {
-    const struct link *l = outgoing_to(&a->out, far);
+    const struct link *l = outgoing_to(t->out, far);
 
     if (l != NULL && l->state == LINK_SHIPPING)
         return l->sender.round_trip_us;
-    return receiver_live(&a->in.receiver) && strcmp(a->in.receiver.from, far) == 0
-               ? a->in.receiver.offset.round_trip_us
+    return receiver_live(&t->in->receiver) && strcmp(t->in->receiver.from, far) == 0
+               ? t->in->receiver.offset.round_trip_us
                : 0;
 }
 
 static void
-connected(struct agent *a, struct passage *p, int64_t now_us)
+connected(struct tunnel *t, struct passage *p, int64_t now_us)
 {
     if (stream_open(&p->stream) < 0) {
-        refuse(a, p, "53200");
+        refuse(t, p, "53200");
         return;
     }
-    pace_hint(&p->stream.pace, round_trip_us(a, p->far));
-    a->tunnel.opened++;
+    pace_hint(&p->stream.pace, round_trip_us(t, p->far));
+    t->opened++;
     if (!p->ours) {
-        serve(a, p, now_us);
+        serve(t, p, now_us);
         return;
     }
     p->state = PASSAGE_OPEN;
@@ -634,7 +492,7 @@ asked_passage(const struct tunnel *t, const char *far, uint64_t number)
 
 /* The key that a stream came with may be for WAL and questions only. */
 static int
-check_key(const struct agent *a, const struct handed *h, enum tunnel_service service)
+check_key(const struct tunnel *t, const struct handed *h, enum tunnel_service service)
 {
     if (!h->no_tunnel || service == TUNNEL_CONTROL)
         return 0;
@@ -642,26 +500,26 @@ check_key(const struct agent *a, const struct handed *h, enum tunnel_service ser
                 "the key of %s is bound with --no-tunnel on the host of %s, and leads to WAL only: "
                 "seed, rejoin and tunnels need a tunnel_identity of %s, its public key in "
                 "authorized_keys there without --no-tunnel",
-                h->from, a->who.self->name, h->from);
+                h->from, t->who->self->name, h->from);
 }
 
 /* A connection that began with TUNNEL: the far side wants a service, or brings what we asked for.
  */
 static void
-take_session(struct agent *a, struct handed *h, const struct tunnel_request *r, int64_t now_us)
+take_session(struct tunnel *t, struct handed *h, const struct tunnel_request *r, int64_t now_us)
 {
     struct frame accept = {.type = FRAME_ACCEPT};
     struct passage *p = NULL;
-    int code = check_request(a, r, h->from);
+    int code = check_request(t, r, h->from);
 
     if (code == 0 && r->number != 0) {
-        p = asked_passage(&a->tunnel, h->from, r->number);
+        p = asked_passage(t, h->from, r->number);
         if (p == NULL)
             fail(ERR_PEER, "nobody waits for this stream any more");
-        else if (check_key(a, h, p->service) < 0)
+        else if (check_key(t, h, p->service) < 0)
             p = NULL;
-    } else if (code == 0 && check_key(a, h, r->service) == 0) {
-        p = new_passage(&a->tunnel, r->service, false, now_us);
+    } else if (code == 0 && check_key(t, h, r->service) == 0) {
+        p = new_passage(t, r->service, false, now_us);
     }
     if (p == NULL) {
         turn_away(h);
@@ -669,17 +527,17 @@ take_session(struct agent *a, struct handed *h, const struct tunnel_request *r, 
     }
     memcpy(p->far, h->from, sizeof p->far);
     p->only_asks = h->no_tunnel;
-    if (stream_adopt(&p->stream, &a->tunnel.workers, h, now_us) < 0 ||
+    if (stream_adopt(&p->stream, &t->workers, h, now_us) < 0 ||
         stream_put(&p->stream, &accept) < 0) {
-        refuse(a, p, "53200");
+        refuse(t, p, "53200");
         return;
     }
-    connected(a, p, now_us);
+    connected(t, p, now_us);
 }
 
 /* Asked for over a link that we feed. */
 static void
-take_asked(struct agent *a, struct link *l, int64_t now_us)
+take_asked(struct tunnel *t, struct link *l, int64_t now_us)
 {
     unsigned count = l->sender.streams_asked;
 
@@ -688,13 +546,13 @@ take_asked(struct agent *a, struct link *l, int64_t now_us)
         const struct tunnel_request *r = &l->sender.stream_asked[i];
         struct passage *p;
 
-        if (check_request(a, r, l->member) < 0 || r->number == 0 ||
-            (p = new_passage(&a->tunnel, r->service, false, now_us)) == NULL) {
+        if (check_request(t, r, l->member) < 0 || r->number == 0 ||
+            (p = new_passage(t, r->service, false, now_us)) == NULL) {
             struct passage none = {.service = r->service, .number = r->number};
             struct frame f = {.type = FRAME_TUNNEL};
 
             snprintf(none.far, sizeof none.far, "%s", l->member);
-            f.tunnel = request_of(a, &none, fail_message());
+            f.tunnel = request_of(t, &none, fail_message());
             frame_put(l->sender.out, &f);
             continue;
         }
@@ -704,28 +562,28 @@ take_asked(struct agent *a, struct link *l, int64_t now_us)
 }
 
 static void
-take_refused(struct agent *a)
+take_refused(struct tunnel *t)
 {
     struct passage *p;
 
-    if (a->in.receiver.stream_refused == 0)
+    if (t->in->receiver.stream_refused == 0)
         return;
-    p = asked_passage(&a->tunnel, a->in.receiver.from, a->in.receiver.stream_refused);
-    a->in.receiver.stream_refused = 0;
+    p = asked_passage(t, t->in->receiver.from, t->in->receiver.stream_refused);
+    t->in->receiver.stream_refused = 0;
     if (p != NULL) {
-        fail(ERR_PEER, "%s", a->in.receiver.stream_reason);
-        refuse(a, p, "08006");
+        fail(ERR_PEER, "%s", t->in->receiver.stream_reason);
+        refuse(t, p, "08006");
     }
 }
 
 static void
-accept_clients(struct agent *a, const struct door *d, int64_t now_us)
+accept_clients(struct tunnel *t, const struct door *d, int64_t now_us)
 {
     int fd;
 
     while ((fd = accept4(d->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
         struct passage *p =
-            unix_socket_peer_is_ours(fd) ? new_passage(&a->tunnel, d->service, true, now_us) : NULL;
+            unix_socket_peer_is_ours(fd) ? new_passage(t, d->service, true, now_us) : NULL;
 
         if (p == NULL) {
             if (unix_socket_peer_is_ours(fd))
@@ -749,24 +607,24 @@ someone_dials(const struct tunnel *t)
 }
 
 static int
-choose_far(struct agent *a, struct passage *p)
+choose_far(struct tunnel *t, struct passage *p)
 {
-    const char *far = p->to != NULL ? p->to->name : next_hop(a);
+    const char *far = p->to != NULL ? p->to->name : next_hop(t);
 
     if (far[0] == '\0')
         return fail(ERR_PEER,
                     "it is not known here who the primary is: no agent of another member has "
                     "connected yet");
-    if (strcmp(far, a->who.self->name) == 0)
+    if (strcmp(far, t->who->self->name) == 0)
         return fail(ERR_PEER,
                     "%s is the primary itself: connect to its PostgreSQL without a tunnel (%s)",
-                    far, a->who.self->postgres);
+                    far, t->who->self->postgres);
     snprintf(p->far, sizeof p->far, "%s", far);
     return 0;
 }
 
 static int
-ask_over_link(struct agent *a, struct passage *p)
+ask_over_link(struct tunnel *t, struct passage *p)
 {
     struct tunnel_request r;
     int code;
@@ -774,43 +632,43 @@ ask_over_link(struct agent *a, struct passage *p)
     if (getrandom(&p->number, sizeof p->number, GRND_NONBLOCK) < 0)
         return fail_sys(ERR_LOCAL, "no random number");
     p->number |= 1; /* 0 means something else */
-    r = request_of(a, p, "");
-    code = receiver_ask_stream(&a->in.receiver, &r);
+    r = request_of(t, p, "");
+    code = receiver_ask_stream(&t->in->receiver, &r);
     if (code < 0)
         return code;
-    inlet_push(&a->in.inlet);
+    inlet_push(&t->in->inlet);
     p->state = PASSAGE_ASKED;
     return 0;
 }
 
 /* Over the link, where we receive it from that member: it is proved that its agent reaches us. */
 static int
-wait_for_turn(struct agent *a, struct passage *p, int64_t now_us)
+wait_for_turn(struct tunnel *t, struct passage *p, int64_t now_us)
 {
     const struct member *m;
-    int code = p->ours ? choose_far(a, p) : 0;
+    int code = p->ours ? choose_far(t, p) : 0;
 
     if (code < 0)
         return code;
-    if (p->ours && receiver_live(&a->in.receiver) && strcmp(a->in.receiver.from, p->far) == 0) {
-        code = ask_over_link(a, p);
+    if (p->ours && receiver_live(&t->in->receiver) && strcmp(t->in->receiver.from, p->far) == 0) {
+        code = ask_over_link(t, p);
         return code == ERR_AGAIN ? 0 : code;
     }
-    if (someone_dials(&a->tunnel))
+    if (someone_dials(t))
         return 0;
-    m = config_member(a->who.config, p->far);
+    m = config_member(t->who->config, p->far);
     if (m == NULL)
         return fail(ERR_PEER, "%s is no member of the pool's file on %s", p->far,
-                    a->who.self->name);
+                    t->who->self->name);
     p->state = PASSAGE_DIALING;
-    return stream_dial(&p->stream, &a->tunnel.workers,
+    return stream_dial(&p->stream, &t->workers,
                        p->service == TUNNEL_CONTROL ? &m->target : &m->tunnel_target, now_us);
 }
 
 static int
-say_tunnel(struct agent *a, struct passage *p)
+say_tunnel(struct tunnel *t, struct passage *p)
 {
-    struct frame f = {.type = FRAME_TUNNEL, .tunnel = request_of(a, p, "")};
+    struct frame f = {.type = FRAME_TUNNEL, .tunnel = request_of(t, p, "")};
     int code = stream_put(&p->stream, &f);
 
     if (code == 0)
@@ -839,14 +697,14 @@ hear_accept(struct passage *p)
 }
 
 static int
-greet(struct agent *a, struct passage *p, int64_t now_us)
+greet(struct tunnel *t, const struct loop *l, struct passage *p, int64_t now_us)
 {
-    int code = stream_run(&p->stream, &a->loop, now_us), got;
+    int code = stream_run(&p->stream, l, now_us), got;
 
     if (code == 0 && p->state == PASSAGE_DIALING && stream_up(&p->stream)) {
-        code = say_tunnel(a, p);
+        code = say_tunnel(t, p);
         if (code == 0)
-            code = stream_run(&p->stream, &a->loop, now_us);
+            code = stream_run(&p->stream, l, now_us);
     }
     if (p->state != PASSAGE_GREETING)
         return code < 0 ? fail(code, "%s", p->stream.reason) : 0;
@@ -854,41 +712,41 @@ greet(struct agent *a, struct passage *p, int64_t now_us)
     if (got == 0 && code < 0)
         return fail(code, "%s", p->stream.reason);
     if (got == 1)
-        connected(a, p, now_us);
+        connected(t, p, now_us);
     return got < 0 ? got : 0;
 }
 
 static void
-run_open(struct agent *a, struct passage *p, int64_t now_us)
+run_open(struct tunnel *t, const struct loop *l, struct passage *p, int64_t now_us)
 {
-    if (stream_run(&p->stream, &a->loop, now_us) == 0) {
+    if (stream_run(&p->stream, l, now_us) == 0) {
         if (p->stream.gate != NULL &&
             (p->state == PASSAGE_GUARDED || p->gate.state == GATE_REFUSED))
-            guard(a, p);
+            watch_gate(t, p);
         return;
     }
     if (p->stream.reason[0] != '\0')
         log_warning("tunnel: a stream %s %s to %s broke: %s", p->ours ? "to" : "of", p->far,
                     service_name(p->service), p->stream.reason);
-    end_passage(&a->tunnel, p);
+    end_passage(t, p);
 }
 
 static void
-run_passage(struct agent *a, struct passage *p, int64_t now_us)
+run_passage(struct tunnel *t, const struct loop *l, struct passage *p, int64_t now_us)
 {
     int code = 0;
 
     if (p->state == PASSAGE_GONE) {
         if (now_us >= p->due_us)
-            end_passage(&a->tunnel, p);
+            end_passage(t, p);
         return;
     }
-    if (p->client >= 0 && (loop_ready(&a->loop, p->client) & (POLLHUP | POLLERR)) != 0) {
-        end_passage(&a->tunnel, p); /* nobody waits for it any more */
+    if (p->client >= 0 && (loop_ready(l, p->client) & (POLLHUP | POLLERR)) != 0) {
+        end_passage(t, p); /* nobody waits for it any more */
         return;
     }
     if (p->state == PASSAGE_ASKED &&
-        !(receiver_live(&a->in.receiver) && strcmp(a->in.receiver.from, p->far) == 0)) {
+        !(receiver_live(&t->in->receiver) && strcmp(t->in->receiver.from, p->far) == 0)) {
         p->state = PASSAGE_WAITING; /* the link ended: dial */
         p->number = 0;
     }
@@ -897,52 +755,51 @@ run_passage(struct agent *a, struct passage *p, int64_t now_us)
         if (p->state == PASSAGE_GUARDED)
             refuse_service(p, "57014");
         else
-            refuse(a, p, "08006");
+            refuse(t, p, "08006");
         return;
     }
     switch (p->state) {
     case PASSAGE_WAITING:
-        code = wait_for_turn(a, p, now_us);
+        code = wait_for_turn(t, p, now_us);
         break;
     case PASSAGE_ASKED:
         break;
     case PASSAGE_DIALING:
     case PASSAGE_GREETING:
-        code = greet(a, p, now_us);
+        code = greet(t, l, p, now_us);
         break;
     case PASSAGE_GUARDED:
     case PASSAGE_OPEN:
-        run_open(a, p, now_us);
+        run_open(t, l, p, now_us);
         break;
     case PASSAGE_GONE:
         break;
     }
     if (code < 0)
-        refuse(a, p, "08006");
+        refuse(t, p, "08006");
 }
 
 void
-tunnel_run(struct agent *a, int64_t now_us)
+tunnel_run(struct tunnel *t, const struct loop *l, int64_t now_us)
 {
-    struct tunnel *t = &a->tunnel;
     struct tunnel_request request;
     struct handed handed;
 
-    if (loop_ready(&a->loop, workers_fd(&t->workers)) != 0)
+    if (loop_ready(l, workers_fd(&t->workers)) != 0)
         workers_clear(&t->workers);
-    while (inlet_stream(&a->in.inlet, &handed, &request))
-        take_session(a, &handed, &request, now_us);
-    for (size_t i = 0; i < a->out.links; i++)
-        take_asked(a, &a->out.link[i], now_us);
-    take_refused(a);
+    while (inlet_stream(&t->in->inlet, &handed, &request))
+        take_session(t, &handed, &request, now_us);
+    for (size_t i = 0; i < t->out->links; i++)
+        take_asked(t, &t->out->link[i], now_us);
+    take_refused(t);
     for (size_t i = 0; i < TUNNEL_STREAMS_MAX; i++)
         if (t->passage[i] != NULL)
-            run_passage(a, t->passage[i], now_us);
+            run_passage(t, l, t->passage[i], now_us);
     /* last: a client may have the number of a descriptor that was closed in this turn, and what
      * poll said of that is not said of it */
     for (size_t i = 0; i < t->doors; i++)
-        if (loop_ready(&a->loop, t->door[i].fd) != 0)
-            accept_clients(a, &t->door[i], now_us);
+        if (loop_ready(l, t->door[i].fd) != 0)
+            accept_clients(t, &t->door[i], now_us);
 }
 
 void

@@ -25,7 +25,10 @@
 #include "base/workers.h"
 #include "base/unix_socket.h"
 #include "base/loop.h"
-#include "config/config.h"
+#include "control/control.h"
+#include "links/incoming.h"
+#include "links/outgoing.h"
+#include "tunnel/admission.h"
 #include "shipper/wire/frame.h"
 
 #include <stdbool.h>
@@ -35,7 +38,6 @@
 #define TUNNEL_WAIT_US     (10 * SECOND_US)
 #define TUNNEL_DOORS_MAX   (1 + 2 * (MEMBERS_MAX - 1))
 
-struct agent;
 struct passage; /* tunnel.c */
 
 struct door {
@@ -46,19 +48,24 @@ struct door {
 };
 
 struct tunnel {
+    const struct who *who; /* borrowed, as these: */
+    struct outgoing *out;
+    struct incoming *in;
+    struct control *control;
     struct door door[TUNNEL_DOORS_MAX];
     size_t doors;
     struct passage *passage[TUNNEL_STREAMS_MAX];
     struct workers workers;
-    struct passage *asking; /* whose role PostgreSQL is asked about; NULL: nobody's */
-    uint64_t opened;        /* streams so far */
-    uint64_t bytes;         /* that went through those that ended */
+    struct admission admission;
+    uint64_t opened; /* streams so far */
+    uint64_t bytes;  /* that went through those that ended */
 };
 
-int tunnel_open(struct agent *a); /* ERR_LOCAL, ERR_USAGE */
-void tunnel_close(struct agent *a);
+int tunnel_open(struct tunnel *t, const struct who *who, struct outgoing *out, struct incoming *in,
+                struct control *control); /* ERR_LOCAL, ERR_USAGE */
+void tunnel_close(struct tunnel *t);
 void tunnel_watch(const struct tunnel *t, struct loop *l);
-void tunnel_run(struct agent *a, int64_t now_us);
+void tunnel_run(struct tunnel *t, const struct loop *l, int64_t now_us);
 
 /* Streams that are open now, and the bytes of all so far, both ways, before compression. */
 unsigned tunnel_streams(const struct tunnel *t);

@@ -1,0 +1,68 @@
+/*
+ * failover: `walferry failover`. Shows what would be lost, asks for the member's name, and shows what
+ * this host's agent tells of each step.
+ */
+#include "commands/command.h"
+#include "control/control.h"
+#include "control/show.h"
+
+#include "base/fail.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool
+confirmed(const struct member *self)
+{
+    char answer[64];
+
+    printf("Promote %s? Type its name: ", self->name);
+    fflush(stdout);
+    if (fgets(answer, sizeof answer, stdin) == NULL)
+        return false;
+    answer[strcspn(answer, "\n")] = '\0';
+    return strcmp(answer, self->name) == 0;
+}
+
+static json_t *
+make_request(const struct options *options, bool dry_run)
+{
+    return json_pack("{s:s s:b s:b}", "command", "failover", "force", options->force, "dry_run",
+                     dry_run);
+}
+
+int
+command_failover(const struct config *config, const struct member *self,
+                 const struct options *options)
+{
+    int code;
+
+    (void)config;
+    if (!options->yes && !options->dry_run) {
+        if (!isatty(STDIN_FILENO)) {
+            fprintf(
+                stderr,
+                "walferry failover: there is no terminal to ask on; use --yes, or --dry-run to see\n");
+            return 2;
+        }
+        code = control_ask(self->run, make_request(options, true), show_line, NULL);
+        if (code != 0)
+            goto out;
+        if (!confirmed(self)) {
+            printf("nothing was changed\n");
+            return 1;
+        }
+    }
+    code = control_ask(self->run, make_request(options, options->dry_run), show_line, NULL);
+out:
+    if (code < 0) {
+        fprintf(
+            stderr,
+            "walferry failover: %s; start the agent of %s first (systemctl start walferry@%s), then run "
+            "this again\n",
+            fail_message(), self->name, config->name);
+        return 1;
+    }
+    return code;
+}
