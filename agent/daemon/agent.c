@@ -9,6 +9,7 @@
 #include "shipper/wal/hold.h"
 #include "config/pool_file.h"
 #include "control/show.h"
+#include "monitor/report.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
@@ -234,7 +235,7 @@ save_lag(struct agent *a)
     struct note *n = a->note;
 
     worker_done(&a->state_writer);
-    if (worker_busy(&a->state_writer) || conditions_save(a, &a->state_writer))
+    if (worker_busy(&a->state_writer) || conditions_save(&a->conditions, &a->state_writer))
         return;
     if (clock_us() >= a->escrow_due_us) {
         a->escrow_due_us = clock_us() + ESCROW_US;
@@ -323,7 +324,7 @@ keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
     if (conditions_settle(&a->conditions, a->who.role, now_us))
         forget_role(a, a->conditions.role_before);
     rates_look(&a->rates, &a->out, &a->in, now_us);
-    conditions_look(a, now_us, wall_us);
+    conditions_look(&a->conditions, &a->view, now_us, wall_us);
     save_lag(a);
     incoming_prune(&a->in, wall_us);
     send_files(a);
@@ -429,7 +430,7 @@ answer_requests(struct agent *a, int64_t now_us)
                          a->who.self->name);
             control_done(&a->control, client, 1);
         } else if (command != NULL && strcmp(command, "status") == 0) {
-            control_answer(&a->control, client, agent_report(a, now_us));
+            control_answer(&a->control, client, report_json(&a->view, now_us));
             control_done(&a->control, client, 0);
         } else if (command != NULL && strcmp(command, "set") == 0) {
             set_shipping(a, client, request);
@@ -566,7 +567,7 @@ open_rooms(struct agent *a)
     if (code == 0)
         code = join_links(a);
     if (code == 0)
-        code = conditions_open(a);
+        code = conditions_open(&a->conditions, &a->who);
     if (code == 0)
         code = tunnel_open(&a->tunnel, &a->who, &a->out, &a->in, &a->control);
     return code;
@@ -583,7 +584,18 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     a->in.spool.dir = a->in.spool.lock = a->in.inlet.fd = a->in.relay.fd = a->control.fd = -1;
     a->outbox.spool.dir = a->outbox.spool.lock = a->outbox.relay.fd = -1;
     a->backfill.store.spool.dir = a->backfill.store.spool.lock = a->backfill.store.relay.fd = -1;
-    http_init(&a->http, a);
+    a->view = (struct view){.who = &a->who,
+                            .out = &a->out,
+                            .in = &a->in,
+                            .rates = &a->rates,
+                            .outbox = &a->outbox,
+                            .gaps = &a->gaps,
+                            .backfill = &a->backfill,
+                            .guard = &a->guard,
+                            .tunnel = &a->tunnel,
+                            .site = &a->site,
+                            .conditions = &a->conditions};
+    http_init(&a->http, &a->view);
     failover_init(&a->failover, &a->who, &a->who.pool, &a->out, &a->in, &a->control);
     disk_guard_init(&a->guard, &a->who, &a->out, &a->outbox, &a->gaps, &a->rates);
     a->codec = calloc(1, sizeof *a->codec);
@@ -620,7 +632,7 @@ agent_close(struct agent *a)
     outbox_close(&a->outbox);
     disk_guard_close(&a->guard);
     worker_release(&a->state_writer);
-    conditions_close(a);
+    conditions_close(&a->conditions);
     site_release(&a->site);
     spool_close(&a->in.spool);
     postgres_free(a->who.postgres);

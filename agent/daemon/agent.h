@@ -49,6 +49,7 @@ struct agent {
     struct failover failover;
     struct rates rates;
     struct conditions conditions;
+    struct view view; /* of all these, for who only tells of them */
     struct http http;
     struct site site;
     struct control control;
@@ -57,11 +58,5 @@ struct agent {
     struct note *note;
     int64_t escrow_due_us; /* to look for what is too old */
 };
-
-/* The state of everything, for `walferry status`: a new reference. */
-json_t *agent_report(const struct agent *a, int64_t now_us);
-
-/* Is what the last PING told, round trip and wall clocks, still so? */
-bool agent_offset_known(const struct clock_offset *o, int64_t now_us);
 
 #endif

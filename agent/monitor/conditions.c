@@ -1,5 +1,6 @@
 /* See conditions.h. */
-#include "daemon/agent.h"
+#include "monitor/conditions.h"
+#include "retention/slot.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
@@ -16,6 +17,8 @@
 #define ROLE_NEWS_US    (10 * SECOND_US)
 #define RIVAL_NEWS_US   (30 * SECOND_US)
 #define CLOCK_OFFSET_US (2 * SECOND_US)
+/* A PING goes out each second: of a line that takes none, nobody knows the round trip. */
+#define OFFSET_KEEP_US (3 * SECOND_US)
 
 bool
 conditions_settle(struct conditions *f, enum role role, int64_t now_us)
@@ -31,36 +34,42 @@ conditions_settle(struct conditions *f, enum role role, int64_t now_us)
 
 /* ---- state of shipping ---- */
 
-void
-conditions_link(const struct agent *a, size_t i, int64_t now_us, struct progress *ret_progress)
+bool
+conditions_offset_known(const struct clock_offset *o, int64_t now_us)
 {
-    const struct link *l = &a->out.link[i];
+    return o->count > 0 && now_us - o->last_us < OFFSET_KEEP_US;
+}
+
+void
+conditions_link(const struct view *v, size_t i, int64_t now_us, struct progress *ret_progress)
+{
+    const struct link *l = &v->out->link[i];
     struct progress_facts f = {.up = l->state == LINK_SHIPPING,
                                .started = l->sender.far_known ||
                                           l->sender.flushed.covered.lsn != LSN_UNKNOWN,
                                .reason = l->reason[0] != '\0' ? l->reason : l->source_reason,
-                               .primary = incoming_primary(&a->in, now_us),
+                               .primary = incoming_primary(v->in, now_us),
                                .flushed = l->sender.far.flushed,
-                               .produced = &a->rates.produced,
-                               .shipped = &a->rates.shipped[i]};
+                               .produced = &v->rates->produced,
+                               .shipped = &v->rates->shipped[i]};
 
     f.lag_known = lag_age(&l->sender.flushed, now_us, &f.lag_us);
     progress_judge(&f, now_us, ret_progress);
 }
 
 void
-conditions_receiving(const struct agent *a, int64_t now_us, struct progress *ret_progress)
+conditions_receiving(const struct view *v, int64_t now_us, struct progress *ret_progress)
 {
-    const struct receiver *r = &a->in.receiver;
+    const struct receiver *r = &v->in->receiver;
     int64_t primary_us;
     bool clock_known = receiver_primary_us(r, now_us, &primary_us);
     struct progress_facts f = {.up = receiver_live(r),
                                .started = r->flushed.covered.lsn != LSN_UNKNOWN,
-                               .reason = incoming_reason(&a->in),
-                               .primary = incoming_primary(&a->in, now_us),
-                               .flushed = a->in.spool.flushed,
-                               .produced = &a->rates.produced,
-                               .shipped = &a->rates.shipped[0]};
+                               .reason = incoming_reason(v->in),
+                               .primary = incoming_primary(v->in, now_us),
+                               .flushed = v->in->spool.flushed,
+                               .produced = &v->rates->produced,
+                               .shipped = &v->rates->shipped[0]};
 
     f.lag_known = clock_known && lag_age(&r->flushed, primary_us, &f.lag_us);
     progress_judge(&f, now_us, ret_progress);
@@ -88,14 +97,14 @@ hold(struct event_condition *c, const char *format, ...)
 
 /* What nobody knows is as old as this agent, or its role. */
 static void
-judge_age(const struct agent *a, struct event_condition *c, const char *what, bool known,
+judge_age(const struct view *v, struct event_condition *c, const char *what, bool known,
           int64_t age_us, int64_t limit_us, int64_t now_us)
 {
     char age[32], limit[32];
 
     if (!known)
-        age_us = now_us - (a->conditions.role_changed_us != 0 ? a->conditions.role_changed_us
-                                                              : a->who.started_us);
+        age_us = now_us - (v->conditions->role_changed_us != 0 ? v->conditions->role_changed_us
+                                                               : v->who->started_us);
     if (age_us < limit_us)
         return;
     text_duration(limit, sizeof limit, limit_us);
@@ -113,109 +122,109 @@ judge_offset(struct event_condition *c, const char *member, const struct clock_o
     int64_t apart_us = o->wall_offset_us < 0 ? -o->wall_offset_us : o->wall_offset_us;
     char apart[32];
 
-    if (agent_offset_known(o, now_us) && apart_us >= CLOCK_OFFSET_US)
+    if (conditions_offset_known(o, now_us) && apart_us >= CLOCK_OFFSET_US)
         hold(c, "the clock of %s is %s %s ours", member,
              text_duration(apart, sizeof apart, apart_us),
              o->wall_offset_us > 0 ? "ahead of" : "behind");
 }
 
 static void
-judge_link(const struct agent *a, size_t i, struct event_condition c[EVENTS], int64_t now_us)
+judge_link(const struct view *v, size_t i, struct event_condition c[EVENTS], int64_t now_us)
 {
-    const struct link *l = &a->out.link[i];
-    const struct config *limits = a->who.config;
+    const struct link *l = &v->out->link[i];
+    const struct config *limits = v->who->config;
     char what[80], bytes[24], limit[24];
     uint64_t retained;
     int64_t age_us = 0;
     bool lost, known = lag_age(&l->sender.flushed, now_us, &age_us);
 
     snprintf(what, sizeof what, "what %s has on disk is", l->member);
-    judge_age(a, &c[EVENT_SHIP_LATE], what, known, age_us, limits->ship_warning_us, now_us);
+    judge_age(v, &c[EVENT_SHIP_LATE], what, known, age_us, limits->ship_warning_us, now_us);
     snprintf(what, sizeof what, "what PostgreSQL of %s shows is", l->member);
     known = lag_age(&l->sender.applied, now_us, &age_us);
-    judge_age(a, &c[EVENT_APPLY_LATE], what, known, age_us, limits->apply_warning_us, now_us);
+    judge_age(v, &c[EVENT_APPLY_LATE], what, known, age_us, limits->apply_warning_us, now_us);
     if (l->state != LINK_SHIPPING)
         hold(&c[EVENT_LINK_DOWN], "the link to %s: %.190s", l->member,
              l->reason[0] != '\0' ? l->reason : "connecting");
-    else if (l->sender.far_digest != a->who.config->digest)
+    else if (l->sender.far_digest != v->who->config->digest)
         hold(&c[EVENT_CONFIG_DIFFERS], "the pool's file of %s is another one", l->member);
     if (l->state == LINK_SHIPPING)
         judge_offset(&c[EVENT_CLOCKS_DIFFER], l->member, &l->sender.offset, now_us);
-    if (!slot_retained(&a->out, i, &retained, &lost))
+    if (!slot_retained(v->out, i, &retained, &lost))
         return;
     if (lost)
-        hold(&c[EVENT_SLOT_RETAINS], "slot %s has lost WAL that %s needs", a->out.slot_name[i],
+        hold(&c[EVENT_SLOT_RETAINS], "slot %s has lost WAL that %s needs", v->out->slot_name[i],
              l->member);
     else if (retained >= limits->slot_warning_bytes)
-        hold(&c[EVENT_SLOT_RETAINS], "slot %s keeps %s of WAL (limit %s)", a->out.slot_name[i],
+        hold(&c[EVENT_SLOT_RETAINS], "slot %s keeps %s of WAL (limit %s)", v->out->slot_name[i],
              text_bytes(bytes, sizeof bytes, retained),
              text_bytes(limit, sizeof limit, limits->slot_warning_bytes));
 }
 
 static void
-judge_receiving(const struct agent *a, struct event_condition c[EVENTS], int64_t now_us)
+judge_receiving(const struct view *v, struct event_condition c[EVENTS], int64_t now_us)
 {
-    const struct receiver *r = &a->in.receiver;
-    const char *reason = incoming_reason(&a->in);
+    const struct receiver *r = &v->in->receiver;
+    const char *reason = incoming_reason(v->in);
     int64_t primary_us, age_us = 0;
     bool clock_known = receiver_primary_us(r, now_us, &primary_us), known;
 
     known = clock_known && lag_age(&r->flushed, primary_us, &age_us);
-    judge_age(a, &c[EVENT_SHIP_LATE], "what is on disk here is", known, age_us,
-              a->who.config->ship_warning_us, now_us);
+    judge_age(v, &c[EVENT_SHIP_LATE], "what is on disk here is", known, age_us,
+              v->who->config->ship_warning_us, now_us);
     known = clock_known && lag_age(&r->applied, primary_us, &age_us);
-    judge_age(a, &c[EVENT_APPLY_LATE], "what PostgreSQL here shows is", known, age_us,
-              a->who.config->apply_warning_us, now_us);
+    judge_age(v, &c[EVENT_APPLY_LATE], "what PostgreSQL here shows is", known, age_us,
+              v->who->config->apply_warning_us, now_us);
     if (!receiver_live(r))
         hold(&c[EVENT_LINK_DOWN], "the link from %s: %.150s",
              r->from[0] != '\0' ? r->from : "the primary",
              reason[0] != '\0' ? reason : "it was not here yet");
-    else if (r->far_digest != a->who.config->digest)
+    else if (r->far_digest != v->who->config->digest)
         hold(&c[EVENT_CONFIG_DIFFERS], "the pool's file of %s is another one", r->from);
     if (receiver_live(r))
         judge_offset(&c[EVENT_CLOCKS_DIFFER], r->from, &r->offset, now_us);
 }
 
 static void
-judge_disk(const struct agent *a, struct event_condition *c, const struct disk *d,
-           const char *where, int64_t now_us)
+judge_disk(const struct view *v, struct event_condition *c, const struct disk *d, const char *where,
+           int64_t now_us)
 {
     char bytes[24], left[32], limit[32];
-    uint64_t segment_bytes = who_identity(&a->who)->segment_bytes;
+    uint64_t segment_bytes = who_identity(v->who)->segment_bytes;
     int64_t full_us;
 
     if (d->known && trend_full_us(&d->trend, segment_bytes, now_us, &full_us) &&
-        full_us < a->who.config->disk_warning_us)
+        full_us < v->who->config->disk_warning_us)
         hold(c, "%s has %s left and is full in %s at this rate (limit %s)", where,
              text_bytes(bytes, sizeof bytes, d->free_bytes),
              text_duration(left, sizeof left, full_us),
-             text_duration(limit, sizeof limit, a->who.config->disk_warning_us));
+             text_duration(limit, sizeof limit, v->who->config->disk_warning_us));
 }
 
 static void
-judge_member(const struct agent *a, struct event_condition c[EVENTS], int64_t now_us)
+judge_member(const struct view *v, struct event_condition c[EVENTS], int64_t now_us)
 {
-    const struct conditions *f = &a->conditions;
-    const struct postgres_sample *s = postgres_sample(a->who.postgres);
+    const struct conditions *f = v->conditions;
+    const struct postgres_sample *s = postgres_sample(v->who->postgres);
 
-    if (postgres_state(a->who.postgres) != POSTGRES_UP && a->who.role != ROLE_FENCED)
-        hold(&c[EVENT_POSTGRES_AWAY], "PostgreSQL here: %.180s", postgres_reason(a->who.postgres));
-    if (a->who.alarm[0] != '\0')
-        hold(&c[EVENT_ALARM], "%.230s", a->who.alarm);
-    if (a->in.inlet.rival_us != 0 && now_us - a->in.inlet.rival_us < RIVAL_NEWS_US)
+    if (postgres_state(v->who->postgres) != POSTGRES_UP && v->who->role != ROLE_FENCED)
+        hold(&c[EVENT_POSTGRES_AWAY], "PostgreSQL here: %.180s", postgres_reason(v->who->postgres));
+    if (v->who->alarm[0] != '\0')
+        hold(&c[EVENT_ALARM], "%.230s", v->who->alarm);
+    if (v->in->inlet.rival_us != 0 && now_us - v->in->inlet.rival_us < RIVAL_NEWS_US)
         hold(&c[EVENT_RIVAL],
              "another agent with the key of %s wants the place of its living session; sshd's log "
              "tells from where",
-             a->in.receiver.from);
-    if (a->in.error[0] != '\0')
-        hold(&c[EVENT_SPOOL_REFUSES], "%.230s", a->in.error);
-    judge_disk(a, &c[EVENT_SPOOL_FILLING], &a->rates.spool, "the spool's file system", now_us);
-    judge_disk(a, &c[EVENT_PG_WAL_FILLING], &a->rates.pg_wal, "the file system of pg_wal", now_us);
+             v->in->receiver.from);
+    if (v->in->error[0] != '\0')
+        hold(&c[EVENT_SPOOL_REFUSES], "%.230s", v->in->error);
+    judge_disk(v, &c[EVENT_SPOOL_FILLING], &v->rates->spool, "the spool's file system", now_us);
+    judge_disk(v, &c[EVENT_PG_WAL_FILLING], &v->rates->pg_wal, "the file system of pg_wal", now_us);
     if (f->role_changed_us != 0 && now_us - f->role_changed_us < ROLE_NEWS_US)
-        hold(&c[EVENT_ROLE_CHANGED], "%s was %s and is %s", a->who.self->name,
+        hold(&c[EVENT_ROLE_CHANGED], "%s was %s and is %s", v->who->self->name,
              role_name(f->role_before), role_name(f->role));
-    for (size_t i = 0; i < a->gaps.count; i++) {
-        const struct gap *gap = &a->gaps.gap[i];
+    for (size_t i = 0; i < v->gaps->count; i++) {
+        const struct gap *gap = &v->gaps->gap[i];
         char bytes[24];
 
         if (gap->state != GAP_GIVEN_UP)
@@ -224,18 +233,18 @@ judge_member(const struct agent *a, struct event_condition c[EVENTS], int64_t no
                  text_bytes(bytes, sizeof bytes, gap->end - gap->start),
                  gap_state_name(gap->state));
     }
-    if (a->who.config->synchronous && a->who.role == ROLE_PRIMARY &&
-        postgres_state(a->who.postgres) == POSTGRES_UP && s != NULL && !s->in_recovery &&
+    if (v->who->config->synchronous && v->who->role == ROLE_PRIMARY &&
+        postgres_state(v->who->postgres) == POSTGRES_UP && s != NULL && !s->in_recovery &&
         s->synchronous_standby_names[0] == '\0')
         hold(&c[EVENT_NOT_SYNCHRONOUS],
              "synchronous = on, but commits do not wait for the other site");
 }
 
 static void
-judge_guard(const struct agent *a, struct event_condition c[EVENTS], int64_t now_us)
+judge_guard(const struct view *v, struct event_condition c[EVENTS], int64_t now_us)
 {
-    const struct disk_guard *g = &a->guard;
-    const struct outbox *o = &a->outbox;
+    const struct disk_guard *g = v->guard;
+    const struct outbox *o = v->outbox;
     char kept[24], left[24];
 
     if (o->filling || !spool_empty(&o->spool))
@@ -251,12 +260,12 @@ judge_guard(const struct agent *a, struct event_condition c[EVENTS], int64_t now
         hold(&c[EVENT_HELD], "slots keep %s, pg_wal has %s left%s%s%s",
              text_bytes(kept, sizeof kept, g->facts.retained),
              text_bytes(left, sizeof left, g->facts.free_bytes),
-             a->who.config->on_full_hold ? " and on_full = hold: make room" : "",
+             v->who->config->on_full_hold ? " and on_full = hold: make room" : "",
              g->kept_text[0] != '\0' ? "; " : "", g->kept_text);
 }
 
 static void
-say(struct agent *a, const struct event_entry *entry)
+say(struct conditions *f, const struct event_entry *entry)
 {
     const struct event_kind *kind = event_kind(entry->id);
     char lasted[32];
@@ -266,45 +275,46 @@ say(struct agent *a, const struct event_entry *entry)
     else
         log_info("%s %s is over after %s", kind->id, kind->name,
                  text_duration(lasted, sizeof lasted, entry->lasted_us));
-    event_command_put(&a->conditions.event_command, entry, role_name(a->who.role));
+    event_command_put(&f->event_command, entry, role_name(f->who->role));
 }
 
 void
-conditions_look(struct agent *a, int64_t now_us, int64_t wall_us)
+conditions_look(struct conditions *f, const struct view *v, int64_t now_us, int64_t wall_us)
 {
     struct event_condition c[EVENTS] = {0};
     const struct event_entry *entry;
 
-    judge_member(a, c, now_us);
-    if (a->who.role == ROLE_PRIMARY)
-        for (size_t i = 0; i < a->out.links; i++)
-            judge_link(a, i, c, now_us);
-    if (a->who.role == ROLE_PRIMARY)
-        judge_guard(a, c, now_us);
-    else if (a->who.role == ROLE_STANDBY)
-        judge_receiving(a, c, now_us);
+    judge_member(v, c, now_us);
+    if (v->who->role == ROLE_PRIMARY)
+        for (size_t i = 0; i < v->out->links; i++)
+            judge_link(v, i, c, now_us);
+    if (v->who->role == ROLE_PRIMARY)
+        judge_guard(v, c, now_us);
+    else if (v->who->role == ROLE_STANDBY)
+        judge_receiving(v, c, now_us);
     for (enum event_id id = 0; id < EVENTS; id++)
-        if (events_step(&a->conditions.events, id, &c[id], now_us, wall_us, &entry) > 0)
-            say(a, entry);
+        if (events_step(&f->events, id, &c[id], now_us, wall_us, &entry) > 0)
+            say(f, entry);
 }
 
 /* ---- life ---- */
 
 int
-conditions_open(struct agent *a)
+conditions_open(struct conditions *f, const struct who *who)
 {
     char *text = malloc(EVENT_FILE_BYTES);
 
+    f->who = who;
     if (text == NULL)
         return fail(ERR_LOCAL, "out of memory");
-    if (durable_load(a->in.spool.dir, EVENT_FILE, text, EVENT_FILE_BYTES) >= 0)
-        events_load(&a->conditions.events, text);
+    if (durable_load(f->who->spool->dir, EVENT_FILE, text, EVENT_FILE_BYTES) >= 0)
+        events_load(&f->events, text);
     else if (errno != ENOENT)
-        log_warning("cannot read %s/%s: %s; the history of events begins anew", a->in.spool.path,
+        log_warning("cannot read %s/%s: %s; the history of events begins anew", f->who->spool->path,
                     EVENT_FILE, strerror(errno));
     free(text);
-    return event_command_init(&a->conditions.event_command, a->who.config->event_command,
-                              a->who.config->name, a->who.self->name, a->who.self->site);
+    return event_command_init(&f->event_command, f->who->config->event_command,
+                              f->who->config->name, f->who->self->name, f->who->self->site);
 }
 
 static void
@@ -316,17 +326,15 @@ job_save(void *context)
 }
 
 bool
-conditions_save(struct agent *a, struct worker *worker)
+conditions_save(struct conditions *f, struct worker *worker)
 {
-    struct conditions *f = &a->conditions;
-
     if (f->file.error != 0 && !f->file_failed)
-        log_warning("cannot write %s/%s: %s; tried again once a second", a->in.spool.path,
+        log_warning("cannot write %s/%s: %s; tried again once a second", f->who->spool->path,
                     EVENT_FILE, strerror(f->file.error));
     f->file_failed = f->file.error != 0;
     if (!f->events.unsaved && !f->file_failed)
         return false;
-    f->file.dir = a->in.spool.dir;
+    f->file.dir = f->who->spool->dir;
     f->file.length = events_save(&f->events, f->file.text);
     f->events.unsaved = false;
     worker_submit(worker, job_save, &f->file);
@@ -334,13 +342,11 @@ conditions_save(struct agent *a, struct worker *worker)
 }
 
 void
-conditions_close(struct agent *a)
+conditions_close(struct conditions *f)
 {
-    struct conditions *f = &a->conditions;
-
     event_command_release(&f->event_command);
-    if (a->in.spool.dir >= 0 && f->events.unsaved) {
-        f->file.dir = a->in.spool.dir;
+    if (f->who != NULL && f->who->spool->dir >= 0 && f->events.unsaved) {
+        f->file.dir = f->who->spool->dir;
         f->file.length = events_save(&f->events, f->file.text);
         job_save(&f->file);
     }

@@ -1,8 +1,8 @@
-/*
- * report: everything this agent knows, as one JSON object; `walferry status` prints it. What is not
- * known is null, never 0. Times are seconds with fractions, sizes bytes, LSNs PostgreSQL's text.
- */
-#include "daemon/agent.h"
+/* See report.h. */
+#include "monitor/report.h"
+
+#include "monitor/conditions.h"
+#include "retention/slot.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
@@ -10,9 +10,6 @@
 
 #include <stdio.h>
 #include <string.h>
-
-/* A PING goes out each second: of a line that takes none, nobody knows the round trip. */
-#define OFFSET_KEEP_US (3 * SECOND_US)
 
 static json_t *
 lsn_json(lsn_t lsn)
@@ -65,13 +62,13 @@ postgres_state_name(enum postgres_state state)
 }
 
 static json_t *
-postgres_json(const struct agent *a)
+postgres_json(const struct view *v)
 {
-    const struct postgres_sample *s = postgres_sample(a->who.postgres);
+    const struct postgres_sample *s = postgres_sample(v->who->postgres);
     json_t *json =
-        json_pack("{s:s s:o s:i}", "state", postgres_state_name(postgres_state(a->who.postgres)),
-                  "reason", text_json(postgres_reason(a->who.postgres)), "major",
-                  who_identity(&a->who)->postgres_major);
+        json_pack("{s:s s:o s:i}", "state", postgres_state_name(postgres_state(v->who->postgres)),
+                  "reason", text_json(postgres_reason(v->who->postgres)), "major",
+                  who_identity(v->who)->postgres_major);
 
     if (s == NULL)
         return json;
@@ -94,16 +91,10 @@ link_state_name(enum link_state state)
     return name[state];
 }
 
-bool
-agent_offset_known(const struct clock_offset *o, int64_t now_us)
-{
-    return o->count > 0 && now_us - o->last_us < OFFSET_KEEP_US;
-}
-
 static json_t *
 round_trip_json(const struct clock_offset *o, int64_t now_us)
 {
-    return seconds_json(agent_offset_known(o, now_us), o->round_trip_us);
+    return seconds_json(conditions_offset_known(o, now_us), o->round_trip_us);
 }
 
 /* zstd's level now; 0 none. */
@@ -126,7 +117,7 @@ limit_json(const struct rate *r)
 static json_t *
 clock_offset_json(const struct clock_offset *o, int64_t now_us)
 {
-    return seconds_json(agent_offset_known(o, now_us), o->wall_offset_us);
+    return seconds_json(conditions_offset_known(o, now_us), o->wall_offset_us);
 }
 
 static json_t *
@@ -146,23 +137,23 @@ progress_json(const struct progress *s)
 }
 
 static json_t *
-slot_json(const struct agent *a, size_t i)
+slot_json(const struct view *v, size_t i)
 {
     uint64_t retained;
     bool lost;
 
-    if (!slot_retained(&a->out, i, &retained, &lost))
+    if (!slot_retained(v->out, i, &retained, &lost))
         return json_null();
-    return json_pack("{s:s s:o s:b}", "name", a->out.slot_name[i], "retained_bytes",
+    return json_pack("{s:s s:o s:b}", "name", v->out->slot_name[i], "retained_bytes",
                      lost ? json_null() : json_integer((json_int_t)retained), "lost", lost);
 }
 
 static json_t *
-link_json(const struct agent *a, size_t i, int64_t now_us)
+link_json(const struct view *v, size_t i, int64_t now_us)
 {
-    const struct link *l = &a->out.link[i];
+    const struct link *l = &v->out->link[i];
     const struct sender *s = &l->sender;
-    const struct postgres_sample *sample = postgres_sample(a->who.postgres);
+    const struct postgres_sample *sample = postgres_sample(v->who->postgres);
     bool fresh = sample != NULL && !sample->in_recovery && now_us - sample->mono_us < WHO_FRESH_US;
     lsn_t primary = fresh ? sample->flush : LSN_UNKNOWN;
     struct progress progress;
@@ -173,9 +164,9 @@ link_json(const struct agent *a, size_t i, int64_t now_us)
         round_trip_json(&s->offset, now_us), "clock_offset_seconds",
         clock_offset_json(&s->offset, now_us), "standby_connected", s->far.standby_connected);
 
-    conditions_link(a, i, now_us, &progress);
+    conditions_link(v, i, now_us, &progress);
     json_object_set_new(json, "shipping", progress_json(&progress));
-    json_object_set_new(json, "slot", slot_json(a, i));
+    json_object_set_new(json, "slot", slot_json(v, i));
     json_object_set_new(json, "heard_seconds_ago",
                         seconds_json(s->seen_us != 0, now_us - s->seen_us));
     json_object_set_new(json, "sent", lsn_json(l->state == LINK_SHIPPING ? s->sent : LSN_UNKNOWN));
@@ -192,11 +183,11 @@ link_json(const struct agent *a, size_t i, int64_t now_us)
     json_object_set_new(json, "compression_level", level_json(&l->pack));
     json_object_set_new(json, "rate_limit", limit_json(&l->rate));
     json_object_set_new(json, "rate_limits", json_boolean(l->rate_limits));
-    json_object_set_new(json, "set_at_run_time", json_boolean(a->out.settings_changed));
+    json_object_set_new(json, "set_at_run_time", json_boolean(v->out->settings_changed));
     json_object_set_new(json, "connections_lost", json_integer((json_int_t)l->ended));
     json_object_set_new(
         json, "config_differs",
-        json_boolean(l->state == LINK_SHIPPING && s->far_digest != a->who.config->digest));
+        json_boolean(l->state == LINK_SHIPPING && s->far_digest != v->who->config->digest));
     return json;
 }
 
@@ -212,58 +203,58 @@ disk_json(const struct disk *d, uint64_t segment_bytes, int64_t now_us)
 }
 
 static json_t *
-receiving_json(const struct agent *a, int64_t now_us)
+receiving_json(const struct view *v, int64_t now_us)
 {
-    const struct receiver *r = &a->in.receiver;
+    const struct receiver *r = &v->in->receiver;
     int64_t primary_us = 0;
     bool clock_known = receiver_primary_us(r, now_us, &primary_us);
     bool live = receiver_live(r);
-    lsn_t primary = incoming_primary(&a->in, now_us);
+    lsn_t primary = incoming_primary(v->in, now_us);
     struct relay_standby standby;
     struct progress progress;
     json_t *json;
 
-    relay_standby(&a->in.relay, &standby);
+    relay_standby(&v->in->relay, &standby);
     json =
         json_pack("{s:o s:s s:o s:o s:o s:b}", "from", text_json(r->from), "state",
-                  live ? "up" : "down", "reason", text_json(incoming_reason(&a->in)),
+                  live ? "up" : "down", "reason", text_json(incoming_reason(v->in)),
                   "round_trip_seconds", round_trip_json(&r->offset, now_us), "clock_offset_seconds",
                   clock_offset_json(&r->offset, now_us), "standby_connected", standby.connected);
-    conditions_receiving(a, now_us, &progress);
+    conditions_receiving(v, now_us, &progress);
     json_object_set_new(json, "shipping", progress_json(&progress));
     json_object_set_new(json, "since_seconds",
-                        seconds_json(a->in.inlet.since_us != 0, now_us - a->in.inlet.since_us));
+                        seconds_json(v->in->inlet.since_us != 0, now_us - v->in->inlet.since_us));
     json_object_set_new(json, "heard_seconds_ago",
                         seconds_json(r->heard_us != 0, now_us - r->heard_us));
     json_object_set_new(json, "primary", lsn_json(r->stamped.lsn));
     json_object_set_new(
         json, "received",
-        position_json(a->in.spool.written, primary, &r->received, clock_known, primary_us));
+        position_json(v->in->spool.written, primary, &r->received, clock_known, primary_us));
     json_object_set_new(
         json, "flushed",
-        position_json(a->in.spool.flushed, primary, &r->flushed, clock_known, primary_us));
+        position_json(v->in->spool.flushed, primary, &r->flushed, clock_known, primary_us));
     json_object_set_new(
         json, "applied",
-        position_json(incoming_applied(&a->in), primary, &r->applied, clock_known, primary_us));
+        position_json(incoming_applied(v->in), primary, &r->applied, clock_known, primary_us));
     json_object_set_new(json, "wal_bytes", json_integer((json_int_t)r->wal_bytes));
     json_object_set_new(json, "wire_bytes", json_integer((json_int_t)r->wire_bytes));
-    json_object_set_new(json, "lanes", json_integer(inlet_lanes(&a->in.inlet)));
-    json_object_set_new(json, "connections_lost", json_integer((json_int_t)a->in.inlet.ended));
+    json_object_set_new(json, "lanes", json_integer(inlet_lanes(&v->in->inlet)));
+    json_object_set_new(json, "connections_lost", json_integer((json_int_t)v->in->inlet.ended));
     json_object_set_new(json, "config_differs",
-                        json_boolean(live && r->far_digest != a->who.config->digest));
+                        json_boolean(live && r->far_digest != v->who->config->digest));
     return json;
 }
 
 /* Who else reads from the relay: named, and no more than that. */
 static json_t *
-relay_json(const struct agent *a, int64_t now_us)
+relay_json(const struct view *v, int64_t now_us)
 {
     struct relay_guest guest[RELAY_CLIENTS_MAX];
-    size_t count = relay_guests(&a->in.relay, guest);
+    size_t count = relay_guests(&v->in->relay, guest);
     json_t *guests = json_array();
     lsn_t end;
 
-    supply_newest(&a->in.relay.supply, &end);
+    supply_newest(&v->in->relay.supply, &end);
     for (size_t i = 0; i < count; i++) {
         const struct relay_guest *g = &guest[i];
         bool known = g->flushed != LSN_UNKNOWN;
@@ -279,19 +270,19 @@ relay_json(const struct agent *a, int64_t now_us)
                       : json_null(),
                 "since_seconds", seconds_json(true, now_us - g->since_us)));
     }
-    return json_pack("{s:i s:i s:o}", "guests_max", (int)a->in.relay.guests, "guest_count",
+    return json_pack("{s:i s:i s:o}", "guests_max", (int)v->in->relay.guests, "guest_count",
                      (int)count, "guests", guests);
 }
 
 static json_t *
-spool_json(const struct agent *a, int64_t now_us)
+spool_json(const struct view *v, int64_t now_us)
 {
-    const struct spool *s = &a->in.spool;
+    const struct spool *s = &v->in->spool;
     json_t *json = json_pack("{s:s s:i s:o s:o s:o s:o s:o}", "path", s->path, "timeline",
                              (int)s->timeline, "start", lsn_json(s->start), "received",
                              lsn_json(s->written), "flushed", lsn_json(s->flushed), "available",
-                             lsn_json(s->available), "error", text_json(a->in.error));
-    json_t *disk = disk_json(&a->rates.spool, who_identity(&a->who)->segment_bytes, now_us);
+                             lsn_json(s->available), "error", text_json(v->in->error));
+    json_t *disk = disk_json(&v->rates->spool, who_identity(v->who)->segment_bytes, now_us);
 
     json_object_update(json, disk);
     json_decref(disk);
@@ -300,24 +291,24 @@ spool_json(const struct agent *a, int64_t now_us)
 
 /* Of the guard, on a primary: see disk_guard.h. */
 static json_t *
-disk_guard_json(const struct agent *a)
+disk_guard_json(const struct view *v)
 {
-    const struct disk_guard_facts *f = &a->guard.facts;
+    const struct disk_guard_facts *f = &v->guard->facts;
 
     return json_pack(
-        "{s:s s:i s:I s:o s:o s:o}", "step", disk_guard_name(a->guard.step), "step_number",
-        (int)a->guard.step, "retained_bytes", (json_int_t)f->retained, "reserve_bytes",
-        f->disk_known
-            ? json_integer((json_int_t)reserve_bytes(&a->who.config->pg_wal_reserve, f->disk_bytes))
-            : json_null(),
-        "released", a->guard.released_us != 0 ? json_string(a->guard.release_text) : json_null(),
-        "kept", text_json(a->guard.kept_text));
+        "{s:s s:i s:I s:o s:o s:o}", "step", disk_guard_name(v->guard->step), "step_number",
+        (int)v->guard->step, "retained_bytes", (json_int_t)f->retained, "reserve_bytes",
+        f->disk_known ? json_integer((json_int_t)reserve_bytes(&v->who->config->pg_wal_reserve,
+                                                               f->disk_bytes))
+                      : json_null(),
+        "released", v->guard->released_us != 0 ? json_string(v->guard->release_text) : json_null(),
+        "kept", text_json(v->guard->kept_text));
 }
 
 static json_t *
-outbox_json(const struct agent *a)
+outbox_json(const struct view *v)
 {
-    const struct outbox *o = &a->outbox;
+    const struct outbox *o = v->outbox;
     const struct spool *s = &o->spool;
 
     return json_pack("{s:s s:b s:b s:o s:o s:o s:I s:o}", "path", o->path, "filling", o->filling,
@@ -329,22 +320,22 @@ outbox_json(const struct agent *a)
 /* What a disaster now could cost: the smallest of the links' lags on the primary, ours on a
  * standby. */
 static json_t *
-exposure_json(const struct agent *a, int64_t now_us)
+exposure_json(const struct view *v, int64_t now_us)
 {
     int64_t best_us = 0, age_us, primary_us;
     bool known = false;
 
-    if (a->who.role == ROLE_PRIMARY) {
-        for (size_t i = 0; i < a->out.links; i++) {
-            if (!lag_age(&a->out.link[i].sender.flushed, now_us, &age_us) ||
+    if (v->who->role == ROLE_PRIMARY) {
+        for (size_t i = 0; i < v->out->links; i++) {
+            if (!lag_age(&v->out->link[i].sender.flushed, now_us, &age_us) ||
                 (known && age_us >= best_us))
                 continue;
             best_us = age_us;
             known = true;
         }
-    } else if (a->who.role == ROLE_STANDBY &&
-               receiver_primary_us(&a->in.receiver, now_us, &primary_us)) {
-        known = lag_age(&a->in.receiver.flushed, primary_us, &best_us);
+    } else if (v->who->role == ROLE_STANDBY &&
+               receiver_primary_us(&v->in->receiver, now_us, &primary_us)) {
+        known = lag_age(&v->in->receiver.flushed, primary_us, &best_us);
     }
     return seconds_json(known, best_us);
 }
@@ -352,10 +343,10 @@ exposure_json(const struct agent *a, int64_t now_us)
 /* Has its PostgreSQL told over this link what it has applied? Then it is a standby, whatever it
  * was. */
 static bool
-follows_us(const struct agent *a, const struct member *m)
+follows_us(const struct view *v, const struct member *m)
 {
-    for (size_t i = 0; i < a->out.links; i++) {
-        const struct link *l = &a->out.link[i];
+    for (size_t i = 0; i < v->out->links; i++) {
+        const struct link *l = &v->out->link[i];
 
         if (strcmp(l->member, m->name) == 0)
             return l->state == LINK_SHIPPING && (l->sender.far.standby_connected ||
@@ -366,16 +357,16 @@ follows_us(const struct agent *a, const struct member *m)
 
 /* What this agent can say of a member: its own role, and who is the primary. */
 static json_t *
-members_json(const struct agent *a)
+members_json(const struct view *v)
 {
     json_t *members = json_array();
 
-    for (size_t i = 0; i < a->who.config->members; i++) {
-        const struct member *m = &a->who.config->member[i];
-        const char *role = m == a->who.self                                 ? role_name(a->who.role)
-                           : a->who.pool.epoch.number == 0                  ? "unknown"
-                           : strcmp(m->name, a->who.pool.epoch.member) == 0 ? "primary"
-                           : pool_was_primary(&a->who.pool, m->name) && !follows_us(a, m)
+    for (size_t i = 0; i < v->who->config->members; i++) {
+        const struct member *m = &v->who->config->member[i];
+        const char *role = m == v->who->self                ? role_name(v->who->role)
+                           : v->who->pool.epoch.number == 0 ? "unknown"
+                           : strcmp(m->name, v->who->pool.epoch.member) == 0 ? "primary"
+                           : pool_was_primary(&v->who->pool, m->name) && !follows_us(v, m)
                                ? "former primary"
                                : "standby";
 
@@ -386,59 +377,59 @@ members_json(const struct agent *a)
 }
 
 json_t *
-agent_report(const struct agent *a, int64_t now_us)
+report_json(const struct view *v, int64_t now_us)
 {
-    const struct epoch_origin origin = pool_origin(&a->who.pool);
+    const struct epoch_origin origin = pool_origin(&v->who->pool);
     char system_identifier[24];
     json_t *links = json_array();
     json_t *json;
 
     snprintf(system_identifier, sizeof system_identifier, "%llu",
-             (unsigned long long)who_identity(&a->who)->system_identifier);
-    for (size_t i = 0; i < a->out.links; i++)
-        if (a->who.role != ROLE_STANDBY && a->who.role != ROLE_UNKNOWN)
-            json_array_append_new(links, link_json(a, i, now_us));
+             (unsigned long long)who_identity(v->who)->system_identifier);
+    for (size_t i = 0; i < v->out->links; i++)
+        if (v->who->role != ROLE_STANDBY && v->who->role != ROLE_UNKNOWN)
+            json_array_append_new(links, link_json(v, i, now_us));
     json = json_pack("{s:s s:s s:s s:s s:s s:s s:i s:o}", "version", WALFERRY_VERSION, "pool",
-                     a->who.config->name, "member", a->who.self->name, "site", a->who.self->site,
-                     "role", role_name(a->who.role), "system_identifier", system_identifier,
-                     "timeline", (int)a->who.pool.timeline, "alarm", text_json(a->who.alarm));
+                     v->who->config->name, "member", v->who->self->name, "site", v->who->self->site,
+                     "role", role_name(v->who->role), "system_identifier", system_identifier,
+                     "timeline", (int)v->who->pool.timeline, "alarm", text_json(v->who->alarm));
     json_object_set_new(json, "epoch",
                         json_pack("{s:I s:o s:i s:o}", "number",
-                                  (json_int_t)a->who.pool.epoch.number, "member",
-                                  text_json(a->who.pool.epoch.member), "timeline",
+                                  (json_int_t)v->who->pool.epoch.number, "member",
+                                  text_json(v->who->pool.epoch.member), "timeline",
                                   (int)origin.timeline, "fork", lsn_json(origin.fork)));
-    json_object_set_new(json, "failover_step", json_integer(a->who.pool.step));
-    json_object_set_new(json, "members", members_json(a));
-    json_object_set_new(json, "exposure_seconds", exposure_json(a, now_us));
+    json_object_set_new(json, "failover_step", json_integer(v->who->pool.step));
+    json_object_set_new(json, "members", members_json(v));
+    json_object_set_new(json, "exposure_seconds", exposure_json(v, now_us));
     json_object_set_new(
         json, "limits",
         json_pack("{s:o s:o s:o s:o}", "exposure_warning_seconds",
-                  seconds_json(true, a->who.config->exposure_warning_us),
+                  seconds_json(true, v->who->config->exposure_warning_us),
                   "exposure_critical_seconds",
-                  seconds_json(true, a->who.config->exposure_critical_us), "apply_warning_seconds",
-                  seconds_json(true, a->who.config->apply_warning_us), "apply_critical_seconds",
-                  seconds_json(true, a->who.config->apply_critical_us)));
-    json_object_set_new(json, "site_files_differ", json_integer((json_int_t)a->site.differ));
-    json_object_set_new(json, "postgres", postgres_json(a));
+                  seconds_json(true, v->who->config->exposure_critical_us), "apply_warning_seconds",
+                  seconds_json(true, v->who->config->apply_warning_us), "apply_critical_seconds",
+                  seconds_json(true, v->who->config->apply_critical_us)));
+    json_object_set_new(json, "site_files_differ", json_integer((json_int_t)v->site->differ));
+    json_object_set_new(json, "postgres", postgres_json(v));
     json_object_set_new(json, "pg_wal",
-                        disk_json(&a->rates.pg_wal, who_identity(&a->who)->segment_bytes, now_us));
-    if (a->who.role == ROLE_PRIMARY)
-        json_object_set_new(json, "guard", disk_guard_json(a));
-    json_object_set_new(json, "outbox", outbox_json(a));
-    json_object_set_new(json, "events", events_json(&a->conditions.events));
-    json_object_set_new(json, "recent_events", events_recent_json(&a->conditions.events));
+                        disk_json(&v->rates->pg_wal, who_identity(v->who)->segment_bytes, now_us));
+    if (v->who->role == ROLE_PRIMARY)
+        json_object_set_new(json, "guard", disk_guard_json(v));
+    json_object_set_new(json, "outbox", outbox_json(v));
+    json_object_set_new(json, "events", events_json(&v->conditions->events));
+    json_object_set_new(json, "recent_events", events_recent_json(&v->conditions->events));
     json_object_set_new(json, "links", links);
-    json_object_set_new(json, "gaps", backfill_report(&a->backfill));
+    json_object_set_new(json, "gaps", backfill_report(v->backfill));
     json_object_set_new(json, "receiving",
-                        a->who.role == ROLE_PRIMARY ||
-                                (a->who.role == ROLE_FENCED && !receiver_live(&a->in.receiver))
+                        v->who->role == ROLE_PRIMARY ||
+                                (v->who->role == ROLE_FENCED && !receiver_live(&v->in->receiver))
                             ? json_null()
-                            : receiving_json(a, now_us));
-    json_object_set_new(json, "spool", spool_json(a, now_us));
-    json_object_set_new(json, "relay", relay_json(a, now_us));
+                            : receiving_json(v, now_us));
+    json_object_set_new(json, "spool", spool_json(v, now_us));
+    json_object_set_new(json, "relay", relay_json(v, now_us));
     json_object_set_new(json, "tunnel",
-                        json_pack("{s:i s:I s:I}", "streams", (int)tunnel_streams(&a->tunnel),
-                                  "opened", (json_int_t)a->tunnel.opened, "bytes",
-                                  (json_int_t)tunnel_bytes(&a->tunnel)));
+                        json_pack("{s:i s:I s:I}", "streams", (int)tunnel_streams(v->tunnel),
+                                  "opened", (json_int_t)v->tunnel->opened, "bytes",
+                                  (json_int_t)tunnel_bytes(v->tunnel)));
     return json;
 }

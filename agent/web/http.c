@@ -1,7 +1,9 @@
 /* See http.h. One table of what is served; MHD calls `answer` from inside http_run. */
 #include "web/http.h"
 
-#include "daemon/agent.h"
+#include "monitor/report.h"
+#include "web/concierge.h"
+#include "web/metrics.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
@@ -21,371 +23,51 @@
 #define HTTP_REQUEST_BYTES 8192
 #define HTTP_SHARE         4 /* after a turn HTTP rests for so many times as long */
 #define HTTP_RETRY_US      (5 * SECOND_US)
-#define PEER_SEEN_US       (3 * SECOND_US) /* PING is sent each second */
-#define NEWS_US            (10 * SECOND_US) /* a former primary that comes back hears of it by then */
-#define LAG_MAX_US         (30 * 86400 * SECOND_US) /* that ?lag= may ask for */
-#define APPLY_RATE_US      (10 * SECOND_US)
 
 /* From page.html, page.css and page.js, made by CMake. */
 extern const char page_html[], page_css[], page_js[];
 
-struct reply {
-    unsigned status;
-    const char *type;
-    char *body; /* to be freed when `owned` */
-    size_t length;
-    bool owned;
-};
+typedef void handler(const struct request *q, struct reply *r);
 
-typedef void handler(const struct http *h, const char *lag, struct reply *r);
-
-static void __attribute__((format(printf, 3, 4)))
-reply_text(struct reply *r, unsigned status, const char *format, ...)
+static void
+get_status(const struct request *q, struct reply *r)
 {
-    va_list args;
-    int length;
-
-    va_start(args, format);
-    length = vasprintf(&r->body, format, args);
-    va_end(args);
-    r->status = length < 0 ? MHD_HTTP_INTERNAL_SERVER_ERROR : status;
-    r->length = length < 0 ? 0 : (size_t)length;
-    r->owned = length >= 0;
-    r->type = "text/plain; charset=utf-8";
+    reply_json(r, report_json(q->view, q->now_us));
 }
 
 static void
-reply_json(struct reply *r, json_t *json)
+get_history(const struct request *q, struct reply *r)
 {
-    r->body = json == NULL ? NULL : json_dumps(json, JSON_COMPACT);
-    json_decref(json);
-    r->status = r->body != NULL ? MHD_HTTP_OK : MHD_HTTP_INTERNAL_SERVER_ERROR;
-    r->length = r->body != NULL ? strlen(r->body) : 0;
-    r->owned = true;
-    r->type = "application/json";
+    reply_json(r, lag_history_json(q->history, q->now_us));
 }
 
 static void
-reply_file(struct reply *r, const char *type, const char *bytes)
+get_metrics(const struct request *q, struct reply *r)
 {
-    /* MHD asks for a pointer without const and keeps the bytes as they are */
-    memcpy(&r->body, &bytes, sizeof bytes);
-    r->length = strlen(bytes);
-    r->status = MHD_HTTP_OK;
-    r->type = type;
-}
-
-/* ---- what this member knows of the others ---- */
-
-/* When another member was last heard of, and which: 0, never in this life. */
-static int64_t
-peer_heard_us(const struct agent *a, const char **ret_name, bool *ret_live)
-{
-    bool receiving = a->who.role == ROLE_STANDBY || a->who.role == ROLE_PROMOTING;
-    int64_t best_us = a->in.receiver.heard_us; /* who was just promoted has seen it there */
-
-    *ret_name = a->in.receiver.from[0] != '\0' ? a->in.receiver.from
-                : a->out.links > 0             ? a->out.link[0].member
-                                               : "the other site";
-    *ret_live = receiving && receiver_live(&a->in.receiver);
-    if (receiving)
-        return best_us;
-    for (size_t i = 0; i < a->out.links; i++) {
-        const struct link *l = &a->out.link[i];
-
-        if (l->sender.seen_us <= best_us)
-            continue;
-        best_us = l->sender.seen_us;
-        *ret_name = l->member;
-        *ret_live = l->state == LINK_SHIPPING;
-    }
-    return best_us;
-}
-
-static bool
-peer_word(const struct http *h, char *out, size_t size)
-{
-    const char *name;
-    bool live;
-    int64_t heard_us = peer_heard_us(h->agent, &name, &live);
-    char ago[32];
-
-    if (heard_us == 0) {
-        snprintf(out, size, "%s was not seen since this agent was started %s ago", name,
-                 text_duration(ago, sizeof ago, h->now_us - h->agent->who.started_us));
-        return false;
-    }
-    live = live && h->now_us - heard_us < PEER_SEEN_US;
-    snprintf(out, size, live ? "%s is seen" : "%s was not seen for %s", name,
-             text_duration(ago, sizeof ago, h->now_us - heard_us));
-    return live;
-}
-
-static bool
-postgres_answers(const struct http *h)
-{
-    return who_postgres(&h->agent->who, h->now_us) == PONG_POSTGRES_ANSWERS;
-}
-
-/* Why this is not where clients should write; NULL: it is. */
-static const char *
-not_primary(const struct http *h)
-{
-    const struct agent *a = h->agent;
-    const struct postgres_sample *s = postgres_sample(a->who.postgres);
-    const char *peer;
-    bool live;
-    struct concierge_facts facts = {.role = a->who.role,
-                                    .alarm = a->who.alarm,
-                                    .answers = postgres_answers(h),
-                                    .in_recovery = s != NULL && s->in_recovery,
-                                    .young = h->now_us - a->who.started_us < NEWS_US,
-                                    .peer_heard = peer_heard_us(a, &peer, &live) != 0};
-
-    return judge_concierge(&facts);
-}
-
-/* ---- concierge ---- */
-
-static void
-get_primary(const struct http *h, const char *lag, struct reply *r)
-{
-    const char *why = not_primary(h);
-    char peer[160];
-    bool seen = peer_word(h, peer, sizeof peer);
-
-    (void)lag;
-    if (why != NULL)
-        reply_text(r, MHD_HTTP_SERVICE_UNAVAILABLE, "%s: %s; %s\n", h->agent->who.self->name, why,
-                   peer);
-    else
-        reply_text(r, MHD_HTTP_OK, "%s is the primary of epoch %llu; %s%s\n",
-                   h->agent->who.self->name, (unsigned long long)h->agent->who.pool.epoch.number,
-                   peer, seen ? "" : ": whether it was promoted meanwhile cannot be known here");
-}
-
-/* "10s", "500ms", "2min"; false: nothing like it. */
-static void
-get_standby(const struct http *h, const char *lag, struct reply *r)
-{
-    const struct agent *a = h->agent;
-    int64_t limit_us = NEVER_US, primary_us, age_us = 0;
-    bool known = receiver_primary_us(&a->in.receiver, h->now_us, &primary_us) &&
-                 lag_age(&a->in.receiver.applied, primary_us, &age_us);
-    char peer[160], shown[32] = "unknown";
-
-    peer_word(h, peer, sizeof peer);
-    if (known)
-        text_duration(shown, sizeof shown, age_us);
-    if (lag != NULL && text_take_duration(lag, LAG_MAX_US, &limit_us) < 0)
-        reply_text(r, MHD_HTTP_BAD_REQUEST,
-                   "lag is a number with ms, s, min, h or d, as in lag=10s\n");
-    else if (a->who.role != ROLE_STANDBY)
-        reply_text(r, MHD_HTTP_SERVICE_UNAVAILABLE, "%s is no standby (%s)\n", a->who.self->name,
-                   role_name(a->who.role));
-    else if (!postgres_answers(h) || !postgres_sample(a->who.postgres)->in_recovery)
-        reply_text(r, MHD_HTTP_SERVICE_UNAVAILABLE,
-                   "%s: PostgreSQL here does not answer as a standby\n", a->who.self->name);
-    else
-        reply_text(r,
-                   lag != NULL && (!known || age_us > limit_us) ? MHD_HTTP_SERVICE_UNAVAILABLE
-                                                                : MHD_HTTP_OK,
-                   "%s is a standby, its lag is %s; %s\n", a->who.self->name, shown, peer);
-}
-
-/* Where clients find a member's PostgreSQL: its host as the pool's file names it, its port. */
-static void
-endpoint(const struct member *m, char *out, size_t size)
-{
-    const char *port = strstr(m->postgres, "port='");
-
-    snprintf(out, size, strchr(m->target.host, ':') != NULL ? "[%s]:%.*s" : "%s:%.*s",
-             m->target.host, port != NULL ? (int)strcspn(port + 6, "'") : 4,
-             port != NULL ? port + 6 : "5432");
-}
-
-static void
-get_active(const struct http *h, const char *lag, struct reply *r)
-{
-    const struct agent *a = h->agent;
-    const struct pool *p = &a->who.pool;
-    const struct member *m = config_member(a->who.config, p->epoch.member);
-    char peer[160], place[300] = "", since[40] = "", how[400];
-    bool ours = a->who.role == ROLE_PRIMARY && not_primary(h) == NULL;
-    bool seen = peer_word(h, peer, sizeof peer);
-
-    (void)lag;
-    if (m != NULL)
-        endpoint(m, place, sizeof place);
-    if (p->changes > 0)
-        text_time(since, sizeof since, p->change[p->changes - 1].wall_us);
-    if (m == NULL)
-        snprintf(how, sizeof how, "no primary was seen yet; %s", peer);
-    else if (a->who.role == ROLE_PRIMARY)
-        snprintf(how, sizeof how, "%s%s; %s%s", a->who.self->name,
-                 ours ? " is the primary and takes writes" : ", the primary, takes no writes now",
-                 peer, seen ? "" : ": whether it was promoted meanwhile cannot be known here");
-    else
-        snprintf(how, sizeof how, "%s says so%s; %s", seen ? m->name : a->who.self->name,
-                 seen ? " on the link" : ", from what it knew last: this may be over", peer);
-    reply_json(r, json_pack("{s:s s:s s:s? s:s? s:s? s:I s:s? s:b s:s s:b s:s}", "pool",
-                            a->who.config->name, "told_by", a->who.self->name, "site",
-                            m != NULL ? m->site : NULL, "member", m != NULL ? m->name : NULL,
-                            "endpoint", place[0] != '\0' ? place : NULL, "epoch",
-                            (json_int_t)p->epoch.number, "since", since[0] != '\0' ? since : NULL,
-                            "certain", seen && p->epoch.number > 0, "how", how, "peer_seen", seen,
-                            "peer", peer));
-}
-
-static void
-get_healthz(const struct http *h, const char *lag, struct reply *r)
-{
-    const struct agent *a = h->agent;
-    const char *wrong = a->who.alarm[0] != '\0' ? a->who.alarm : a->in.error;
-
-    (void)lag;
-    if (wrong[0] != '\0')
-        reply_text(r, MHD_HTTP_SERVICE_UNAVAILABLE, "%s\n", wrong);
-    else
-        reply_text(r, MHD_HTTP_OK, "%s runs\n", a->who.self->name);
-}
-
-/* ---- figures ---- */
-
-static void
-get_status(const struct http *h, const char *lag, struct reply *r)
-{
-    (void)lag;
-    reply_json(r, agent_report(h->agent, h->now_us));
-}
-
-static void
-get_metrics(const struct http *h, const char *lag, struct reply *r)
-{
-    (void)lag;
-    r->body = metrics_text(h, h->now_us, &r->length);
+    r->body = metrics_text(q->view, q->history, q->now_us, &r->length);
     r->owned = true;
     r->status = r->body != NULL ? MHD_HTTP_OK : MHD_HTTP_INTERNAL_SERVER_ERROR;
     r->type = "text/plain; version=0.0.4; charset=utf-8";
 }
 
-static const struct http_sample *
-sample_at(const struct http *h, size_t i) /* 0: the oldest */
-{
-    return &h->sample[(h->next + HTTP_HISTORY - h->samples + i) % HTTP_HISTORY];
-}
-
-static json_t *
-lag_json(int32_t ms)
-{
-    return ms == HTTP_UNKNOWN ? json_null() : json_real(ms / 1000.0);
-}
-
 static void
-get_history(const struct http *h, const char *lag, struct reply *r)
+get_page(const struct request *q, struct reply *r)
 {
-    json_t *age = json_array(), *exposure = json_array(), *applied = json_array();
-
-    (void)lag;
-    for (size_t i = 0; i < h->samples; i++) {
-        const struct http_sample *s = sample_at(h, i);
-
-        json_array_append_new(
-            age, json_integer((json_int_t)((h->now_us - s->mono_us) / MILLISECOND_US)));
-        json_array_append_new(exposure, lag_json(s->exposure_ms));
-        json_array_append_new(applied, lag_json(s->applied_ms));
-    }
-    reply_json(r, json_pack("{s:o s:o s:o}", "age_ms", age, "exposure_seconds", exposure,
-                            "applied_seconds", applied));
-}
-
-bool
-http_time_to_apply(const struct http *h, int64_t now_us, double *ret_seconds)
-{
-    const struct agent *a = h->agent;
-    lsn_t applied = incoming_applied(&a->in), held = a->in.spool.flushed;
-    const struct http_sample *from = NULL;
-
-    if (a->who.role != ROLE_STANDBY || applied == LSN_UNKNOWN || held == LSN_UNKNOWN)
-        return false;
-    *ret_seconds = 0;
-    if (held <= applied)
-        return true;
-    for (size_t i = h->samples; i-- > 0 && now_us - sample_at(h, i)->mono_us < APPLY_RATE_US;)
-        from = sample_at(h, i);
-    if (from == NULL || from->applied == LSN_UNKNOWN || applied <= from->applied)
-        return false; /* replay stands: nobody knows */
-    *ret_seconds = (double)(held - applied) / (double)(applied - from->applied) *
-                   (double)(now_us - from->mono_us) / (double)SECOND_US;
-    return true;
-}
-
-static int32_t
-milliseconds(const json_t *seconds)
-{
-    double ms = json_number_value(seconds) * 1000;
-
-    return !json_is_number(seconds) ? HTTP_UNKNOWN : ms < INT32_MAX ? (int32_t)ms : INT32_MAX;
-}
-
-/* The smallest of the links' lags of what is applied; of the one that comes in on a standby. */
-static int32_t
-applied_lag(const json_t *report)
-{
-    const json_t *link, *receiving = json_object_get(report, "receiving");
-    int32_t best = HTTP_UNKNOWN;
-    size_t i;
-
-    if (json_is_object(receiving))
-        return milliseconds(json_object_get(json_object_get(receiving, "applied"), "lag_seconds"));
-    json_array_foreach (json_object_get(report, "links"), i, link) {
-        int32_t ms = milliseconds(json_object_get(json_object_get(link, "applied"), "lag_seconds"));
-
-        if (ms != HTTP_UNKNOWN && (best == HTTP_UNKNOWN || ms < best))
-            best = ms;
-    }
-    return best;
-}
-
-static void
-take_sample(struct http *h, int64_t now_us)
-{
-    json_t *report = agent_report(h->agent, now_us);
-
-    h->sample[h->next] = (struct http_sample){
-        .mono_us = now_us,
-        .exposure_ms = milliseconds(json_object_get(report, "exposure_seconds")),
-        .applied_ms = applied_lag(report),
-        .applied = incoming_applied(&h->agent->in)};
-    h->next = (h->next + 1) % HTTP_HISTORY;
-    if (h->samples < HTTP_HISTORY)
-        h->samples++;
-    json_decref(report);
-}
-
-/* ---- requests ---- */
-
-static void
-get_page(const struct http *h, const char *lag, struct reply *r)
-{
-    (void)h;
-    (void)lag;
+    (void)q;
     reply_file(r, "text/html; charset=utf-8", page_html);
 }
 
 static void
-get_style(const struct http *h, const char *lag, struct reply *r)
+get_style(const struct request *q, struct reply *r)
 {
-    (void)h;
-    (void)lag;
+    (void)q;
     reply_file(r, "text/css; charset=utf-8", page_css);
 }
 
 static void
-get_script(const struct http *h, const char *lag, struct reply *r)
+get_script(const struct request *q, struct reply *r)
 {
-    (void)h;
-    (void)lag;
+    (void)q;
     reply_file(r, "text/javascript; charset=utf-8", page_js);
 }
 
@@ -399,10 +81,10 @@ static const struct {
     {"/status.json", get_status},
     {"/history.json", get_history},
     {"/metrics", get_metrics},
-    {"/primary", get_primary},
-    {"/standby", get_standby},
-    {"/active", get_active},
-    {"/healthz", get_healthz},
+    {"/primary", concierge_primary},
+    {"/standby", concierge_standby},
+    {"/active", concierge_active},
+    {"/healthz", concierge_healthz},
 };
 
 static handler *
@@ -514,7 +196,12 @@ answer(void *context, struct MHD_Connection *connection, const char *url, const 
 {
     const struct http *h = context;
     handler *get = find_handler(url);
-    struct host_check host = {.names = h->agent->who.self->http_names};
+    struct host_check host = {.names = h->view->who->self->http_names};
+    struct request q = {.view = h->view,
+                        .history = &h->history,
+                        .now_us = h->now_us,
+                        .lag =
+                            MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "lag")};
     struct reply r = {0};
 
     (void)version;
@@ -532,7 +219,7 @@ answer(void *context, struct MHD_Connection *connection, const char *url, const 
                    "not here; there are / /status.json /history.json /metrics /primary "
                    "/standby /active /healthz\n");
     else
-        get(h, MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "lag"), &r);
+        get(&q, &r);
     return queue(connection, &r);
 }
 
@@ -631,7 +318,7 @@ set_error(struct http *h, const char *error)
 static void
 start(struct http *h)
 {
-    const struct http_place *place = &h->agent->who.self->http;
+    const struct http_place *place = &h->view->who->self->http;
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
                              .ai_socktype = SOCK_STREAM},
                     *found = NULL;
@@ -665,9 +352,9 @@ start(struct http *h)
 /* ---- life ---- */
 
 void
-http_init(struct http *h, const struct agent *a)
+http_init(struct http *h, const struct view *view)
 {
-    *h = (struct http){.agent = a, .fd = -1};
+    *h = (struct http){.view = view, .fd = -1};
     for (size_t i = 0; i < HTTP_CONNECTIONS_MAX; i++)
         h->connection[i].fd = -1;
 }
@@ -720,9 +407,9 @@ http_run(struct http *h, const struct loop *l, int64_t now_us)
 void
 http_keep(struct http *h, int64_t now_us)
 {
-    if (h->agent->who.self->http.host[0] == '\0')
+    if (h->view->who->self->http.host[0] == '\0')
         return;
-    take_sample(h, now_us);
+    lag_history_add(&h->history, h->view, now_us);
     close_slow(h, now_us);
     if (h->daemon == NULL && now_us >= h->retry_us) {
         h->retry_us = now_us + HTTP_RETRY_US;

@@ -3,7 +3,7 @@
  * anything. libmicrohttpd without threads, its epoll descriptor in the agent's loop.
  *
  *   /             the page, with /page.css and /page.js
- *   /status.json  agent_report(), as `walferry status --json` prints it
+ *   /status.json  the report (report.h), as `walferry status --json` prints it
  *   /history.json lag of the last hour, one sample a second, kept in memory
  *   /metrics      Prometheus' text format, made from the same report
  *   /primary      200 when clients should write here, else 503 and why
@@ -21,24 +21,17 @@
 #ifndef AGENT_WEB_HTTP_H
 #define AGENT_WEB_HTTP_H
 
+#include "monitor/lag_history.h"
+#include "monitor/view.h"
+
 #include "base/loop.h"
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #define HTTP_CONNECTIONS_MAX 64
-#define HTTP_HISTORY         3600
-#define HTTP_UNKNOWN         (-1)
 
-struct agent;
 struct MHD_Daemon;
-
-struct http_sample {
-    int64_t mono_us;
-    int32_t exposure_ms, applied_ms; /* HTTP_UNKNOWN */
-    uint64_t applied;                /* LSN, to tell how fast replay is */
-};
 
 struct http_connection {
     int fd;           /* -1: free */
@@ -50,7 +43,7 @@ struct http_connection {
 bool http_is_ours(const char *host, const char *names);
 
 struct http {
-    const struct agent *agent; /* borrowed */
+    const struct view *view;   /* borrowed */
     struct MHD_Daemon *daemon; /* NULL: off, or its address is taken */
     int fd;                    /* epoll's */
     int64_t now_us;            /* of this turn */
@@ -58,13 +51,12 @@ struct http {
     int64_t retry_us;
     char error[256];
     struct http_connection connection[HTTP_CONNECTIONS_MAX];
-    struct http_sample sample[HTTP_HISTORY]; /* a ring */
-    size_t samples, next;
+    struct lag_history history;
 };
 
-/* The agent is borrowed. Nothing is opened yet: http_keep does it, and again after a failure,
+/* Nothing is opened yet: http_keep does it, and again after a failure,
  * for an address that is taken is no reason to ship nothing. */
-void http_init(struct http *h, const struct agent *a);
+void http_init(struct http *h, const struct view *view);
 void http_close(struct http *h); /* accepts a zeroed struct */
 
 void http_watch(const struct http *h, struct loop *l);
@@ -72,12 +64,5 @@ void http_run(struct http *h, const struct loop *l, int64_t now_us);
 
 /* Once a second: a sample for the chart, slow clients closed, the daemon opened if it is not. */
 void http_keep(struct http *h, int64_t now_us);
-
-/* metrics.c: Prometheus' text, to be freed; NULL: no memory. */
-char *metrics_text(const struct http *h, int64_t now_us, size_t *ret_length);
-
-/* Replay of all that is held here at the present rate, which is the time to promote; false: not
- * known, or this is no standby. */
-bool http_time_to_apply(const struct http *h, int64_t now_us, double *ret_seconds);
 
 #endif

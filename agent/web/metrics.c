@@ -1,15 +1,8 @@
-/*
- * metrics: the report in Prometheus' text format
- * (https://prometheus.io/docs/instrumenting/exposition_formats/), so that a metric and the figure
- * of `walferry status` are one number. Tables say which figure is which metric; what is unknown
- * there is absent here. Units are base units, an LSN is its position in bytes. What the report does
- * not have (histograms, slots, reasons) comes from the agent's rooms.
- *
- * Label `link` is "FROM>TO", the same on both sides. A sample without it is the pool's.
- */
-#include "web/http.h"
+/* See metrics.h. */
+#include "web/metrics.h"
 
-#include "daemon/agent.h"
+#include "monitor/conditions.h"
+#include "monitor/report.h"
 
 #include "base/clock.h"
 #include "base/histogram.h"
@@ -113,7 +106,7 @@ static const struct family of_position[] = {
 
 struct output {
     FILE *out;
-    const struct agent *agent;
+    const struct view *view;
     const json_t *report;
     const json_t *link[LINKS_MAX]; /* links of the primary, then what comes in */
     char name[LINKS_MAX][2 * MEMBER_NAME_SIZE];
@@ -266,9 +259,9 @@ put_states(const struct output *o)
     put_words(o, "walferry_postgres_state", "state", NULL,
               json_string_value(look_up(report, "postgres.state")), server, 5);
     head(o, "walferry_alarm", "gauge", "1 while this agent is in alarm: see status.");
-    fprintf(o->out, "walferry_alarm %d\n", o->agent->who.alarm[0] != '\0');
+    fprintf(o->out, "walferry_alarm %d\n", o->view->who->alarm[0] != '\0');
     head(o, "walferry_spool_up", "gauge", "1 while the spool takes WAL.");
-    fprintf(o->out, "walferry_spool_up %d\n", o->agent->in.error[0] == '\0');
+    fprintf(o->out, "walferry_spool_up %d\n", o->view->in->error[0] == '\0');
     if (o->links == 0)
         return;
     head(o, "walferry_link_up", "gauge", "1 while the link is up.");
@@ -302,7 +295,7 @@ put_histogram(const struct output *o, const char *name, const char *link, const 
             (double)h->sum_us / (double)SECOND_US, name, alone, count);
 }
 
-/* Links that this member ships on: the first of o->link, in the order of a->out.link. */
+/* Links that this member ships on: the first of o->link, in the order of v->out->link. */
 static size_t
 outgoing(const struct output *o)
 {
@@ -313,25 +306,25 @@ static void
 put_counters(const struct output *o)
 {
     static const char *const reason[LINK_ENDS] = {"stopped", "silent", "refused", "lost"};
-    const struct agent *a = o->agent;
+    const struct view *v = o->view;
     size_t out = outgoing(o);
 
     if (o->links > 0) {
         head(o, "walferry_link_frames_total", "counter", "WAL frames shipped on this link.");
         for (size_t i = 0; i < o->links; i++)
             fprintf(o->out, "walferry_link_frames_total{link=\"%s\"} %" PRIu64 "\n", o->name[i],
-                    i < out ? a->out.link[i].sender.frames : a->in.receiver.frames);
+                    i < out ? v->out->link[i].sender.frames : v->in->receiver.frames);
         head(o, "walferry_link_disconnects_total", "counter",
              "Connections of the link that ended after they were accepted, by reason.");
         for (size_t i = 0; i < o->links; i++) {
             for (size_t k = 0; i < out && k < LINK_ENDS; k++)
                 fprintf(o->out,
                         "walferry_link_disconnects_total{link=\"%s\",reason=\"%s\"} %" PRIu64 "\n",
-                        o->name[i], reason[k], a->out.link[i].ended_for[k]);
+                        o->name[i], reason[k], v->out->link[i].ended_for[k]);
             if (i >= out)
                 fprintf(o->out,
                         "walferry_link_disconnects_total{link=\"%s\",reason=\"any\"} %" PRIu64 "\n",
-                        o->name[i], a->in.inlet.ended);
+                        o->name[i], v->in->inlet.ended);
         }
     }
     if (out > 0) {
@@ -340,16 +333,16 @@ put_counters(const struct output *o)
              "storage: what a synchronous commit waits for this link.");
         for (size_t i = 0; i < out; i++)
             put_histogram(o, "walferry_commit_wait_seconds", o->name[i],
-                          &a->out.link[i].commit_wait);
+                          &v->out->link[i].commit_wait);
     }
     head(o, "walferry_spool_flush_seconds", "histogram", "Time of the spool's flushes.");
-    put_histogram(o, "walferry_spool_flush_seconds", NULL, &a->in.flush_took);
+    put_histogram(o, "walferry_spool_flush_seconds", NULL, &v->in->flush_took);
 }
 
 static void
 put_slots(const struct output *o)
 {
-    const struct postgres_sample *s = postgres_sample(o->agent->who.postgres);
+    const struct postgres_sample *s = postgres_sample(o->view->who->postgres);
     bool headed = false;
 
     if (s == NULL || s->in_recovery)
@@ -371,7 +364,7 @@ put_slots(const struct output *o)
 static void
 put_events(const struct output *o)
 {
-    const struct events *e = &o->agent->conditions.events;
+    const struct events *e = &o->view->conditions->events;
 
     head(o, "walferry_event_active", "gauge", "1 while this event is raised on this member.");
     for (enum event_id id = 0; id < EVENTS; id++)
@@ -400,7 +393,7 @@ put_shipping(const struct output *o)
 static void
 put_info(const struct output *o)
 {
-    const struct agent *a = o->agent;
+    const struct view *v = o->view;
 
     head(o, "walferry_build_info", "gauge", "This program.");
     fprintf(o->out, "walferry_build_info{version=\"%s\"} 1\n", WALFERRY_VERSION);
@@ -408,17 +401,17 @@ put_info(const struct output *o)
     fprintf(o->out,
             "walferry_pool_info{pool=\"%s\",member=\"%s\",site=\"%s\",home=\"%s\",primary=\"%s\","
             "system_identifier=\"%s\",postgres=\"%d\"} 1\n",
-            a->who.config->name, a->who.self->name, a->who.self->site, a->who.config->home,
-            a->who.pool.epoch.member,
+            v->who->config->name, v->who->self->name, v->who->self->site, v->who->config->home,
+            v->who->pool.epoch.member,
             json_string_value(json_object_get(o->report, "system_identifier")),
-            who_identity(&a->who)->postgres_major);
+            who_identity(v->who)->postgres_major);
 }
 
 static void
 put_gaps(const struct output *o)
 {
     uint64_t bytes[GAP_STATES] = {0};
-    const struct gaps *gaps = &o->agent->gaps;
+    const struct gaps *gaps = o->view->gaps;
 
     for (size_t i = 0; i < gaps->count; i++)
         bytes[gaps->gap[i].state] += gaps->gap[i].end - gaps->gap[i].start;
@@ -431,14 +424,14 @@ put_gaps(const struct output *o)
 }
 
 static void
-put_time(const struct output *o, const struct http *h, int64_t now_us)
+put_time(const struct output *o, const struct lag_history *history, int64_t now_us)
 {
     double seconds;
 
     head(o, "walferry_start_time_seconds", "gauge", "When this agent was started, since 1970.");
     fprintf(o->out, "walferry_start_time_seconds %.3f\n",
-            (double)(clock_wall_us() - (now_us - o->agent->who.started_us)) / (double)SECOND_US);
-    if (!http_time_to_apply(h, now_us, &seconds))
+            (double)(clock_wall_us() - (now_us - o->view->who->started_us)) / (double)SECOND_US);
+    if (!lag_time_to_apply(history, o->view->in, now_us, &seconds))
         return;
     head(o, "walferry_time_to_apply_seconds", "gauge",
          "Replay of all that this standby holds at its present rate: the time to promote.");
@@ -453,22 +446,23 @@ find_links(struct output *o)
     size_t i;
 
     json_array_foreach (json_object_get(o->report, "links"), i, link) {
-        snprintf(o->name[o->links], sizeof o->name[0], "%s>%s", o->agent->who.self->name,
+        snprintf(o->name[o->links], sizeof o->name[0], "%s>%s", o->view->who->self->name,
                  json_string_value(json_object_get(link, "to")));
         o->link[o->links++] = link;
     }
     if (from == NULL) /* nobody yet */
         return;
-    snprintf(o->name[o->links], sizeof o->name[0], "%s>%s", from, o->agent->who.self->name);
+    snprintf(o->name[o->links], sizeof o->name[0], "%s>%s", from, o->view->who->self->name);
     o->link[o->links++] = receiving;
 }
 
 char *
-metrics_text(const struct http *h, int64_t now_us, size_t *ret_length)
+metrics_text(const struct view *v, const struct lag_history *history, int64_t now_us,
+             size_t *ret_length)
 {
     char *text = NULL;
-    json_t *report = agent_report(h->agent, now_us);
-    struct output o = {.agent = h->agent, .report = report};
+    json_t *report = report_json(v, now_us);
+    struct output o = {.view = v, .report = report};
 
     o.out = open_memstream(&text, ret_length);
     if (o.out == NULL || report == NULL) {
@@ -497,7 +491,7 @@ metrics_text(const struct http *h, int64_t now_us, size_t *ret_length)
     put_gaps(&o);
     put_events(&o);
     put_shipping(&o);
-    put_time(&o, h, now_us);
+    put_time(&o, history, now_us);
     json_decref(report);
     if (fclose(o.out) != 0) {
         free(text);
