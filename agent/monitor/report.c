@@ -53,8 +53,8 @@ position_json(lsn_t position, lsn_t primary, const struct lag *lag, bool clock_k
                          : json_null());
 }
 
-static const char *
-postgres_state_name(enum postgres_state state)
+const char *
+report_postgres_state(enum postgres_state state)
 {
     static const char *const name[] = {"unknown", "down", "starting", "stopping", "up"};
 
@@ -66,7 +66,7 @@ postgres_json(const struct view *v)
 {
     const struct postgres_sample *s = postgres_sample(v->who->postgres);
     json_t *json =
-        json_pack("{s:s s:o s:i}", "state", postgres_state_name(postgres_state(v->who->postgres)),
+        json_pack("{s:s s:o s:i}", "state", report_postgres_state(postgres_state(v->who->postgres)),
                   "reason", text_json(postgres_reason(v->who->postgres)), "major",
                   who_identity(v->who)->postgres_major);
 
@@ -83,8 +83,8 @@ postgres_json(const struct view *v)
     return json;
 }
 
-static const char *
-link_state_name(enum link_state state)
+const char *
+report_link_state(enum link_state state)
 {
     static const char *const name[] = {"stopped", "down", "connecting", "greeting", "up"};
 
@@ -158,7 +158,7 @@ link_json(const struct view *v, size_t i, int64_t now_us)
     lsn_t primary = fresh ? sample->flush : LSN_UNKNOWN;
     struct progress progress;
     json_t *json = json_pack(
-        "{s:s s:s s:o s:o s:o s:o s:o s:b}", "to", l->member, "state", link_state_name(l->state),
+        "{s:s s:s s:o s:o s:o s:o s:o s:b}", "to", l->member, "state", report_link_state(l->state),
         "since_seconds", seconds_json(true, now_us - l->since_us), "reason", text_json(l->reason),
         "source_reason", text_json(l->source_reason), "round_trip_seconds",
         round_trip_json(&s->offset, now_us), "clock_offset_seconds",

@@ -9,6 +9,10 @@
 
 #include <jansson.h>
 
+/* As the report and the metrics have it. */
+const char *report_postgres_state(enum postgres_state state);
+const char *report_link_state(enum link_state state);
+
 json_t *report_json(const struct view *v, int64_t now_us); /* a new reference */
 
 #endif

@@ -247,11 +247,15 @@ put_words(const struct output *o, const char *name, const char *label, const cha
 static void
 put_states(const struct output *o)
 {
-    static const char *const role[] = {"unknown", "primary", "standby", "promoting", "fenced"};
-    static const char *const server[] = {"unknown", "down", "starting", "stopping", "up"};
-    static const char *const link[] = {"stopped", "down", "connecting", "greeting", "up"};
+    const char *role[ROLE_FENCED + 1], *server[POSTGRES_UP + 1], *link[LINK_SHIPPING + 1];
     const json_t *report = o->report;
 
+    for (enum role r = 0; r <= ROLE_FENCED; r++)
+        role[r] = role_name(r);
+    for (enum postgres_state p = 0; p <= POSTGRES_UP; p++)
+        server[p] = report_postgres_state(p);
+    for (enum link_state l = 0; l <= LINK_SHIPPING; l++)
+        link[l] = report_link_state(l);
     head(o, "walferry_role", "gauge", "1 for the role that this member has.");
     put_words(o, "walferry_role", "role", NULL, json_string_value(json_object_get(report, "role")),
               role, 5);
@@ -378,12 +382,14 @@ put_events(const struct output *o)
 }
 
 static void
-put_shipping(const struct output *o)
+put_progress(const struct output *o)
 {
-    static const char *const state[] = {"not_started", "error", "behind", "steady", "final"};
+    const char *state[PROGRESS_FINAL + 1];
 
     if (o->links == 0)
         return;
+    for (enum progress_state p = 0; p <= PROGRESS_FINAL; p++)
+        state[p] = progress_name(p);
     head(o, "walferry_link_shipping", "gauge", "1 for the state of shipping of the link.");
     for (size_t i = 0; i < o->links; i++)
         put_words(o, "walferry_link_shipping", "state", o->name[i],
@@ -490,7 +496,7 @@ metrics_text(const struct view *v, const struct lag_history *history, int64_t no
     put_slots(&o);
     put_gaps(&o);
     put_events(&o);
-    put_shipping(&o);
+    put_progress(&o);
     put_time(&o, history, now_us);
     json_decref(report);
     if (fclose(o.out) != 0) {
