@@ -1,51 +1,28 @@
 /*
  * The loop: every room says what it waits for, poll, every room goes on. What stands here besides
- * is judgement: the role, whose HELLO is believed, when to let go of a stopping server.
+ * is what the judge decides (role.h): role and alarm are written here alone.
  */
+#include "daemon/daemon.h"
+
 #include "daemon/agent.h"
-#include "commands/command.h"
-#include "jobs/escrow.h"
-#include "pool/receipt.h"
-#include "shipper/wal/hold.h"
-#include "config/pool_file.h"
-#include "control/show.h"
-#include "monitor/report.h"
+#include "links/greeting.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
+#include "base/fail.h"
 #include "base/log.h"
-#include "base/text.h"
-#include "shipper/wire/codec.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <malloc.h>
-#include <sched.h>
-#include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#define ESCROW_US       (3600 * SECOND_US)
-#define BOOTED_US       (300 * SECOND_US) /* by then a host that boots has the right time */
 #define HOUSEKEEPING_US (1 * SECOND_US)
-#define LAG_FILE        "lag"
-
-struct note {
-    int dir;
-    char name[64];
-    char text[LAG_RECORD_MAX];
-    size_t length;
-    int error;
-};
 
 /* ---- roles: the judge decides (role.h), and here is the only writer of role and alarm ---- */
 
@@ -204,140 +181,6 @@ run_outgoing(struct agent *a, int64_t now_us, int64_t wall_us)
         learn_epoch(a, &a->out.told[i].origin, a->out.told[i].teller, wall_us);
 }
 
-/* ---- housekeeping ---- */
-
-static void
-job_note(void *job)
-{
-    struct note *n = job;
-
-    n->error = durable_replace(n->dir, n->name, n->text, n->length) < 0 ? errno : 0;
-}
-
-/* What a rejoin has kept, when its time is over; not while one is under way. */
-static void
-job_escrow(void *job)
-{
-    const struct member *self = *(const struct member **)job;
-    char journal[sizeof self->spool + 16];
-
-    snprintf(journal, sizeof journal, "%s/rejoin.job", self->spool);
-    if (access(journal, F_OK) < 0)
-        escrow_prune(self->spool, self->escrow_keep_us, clock_wall_us());
-}
-
-/* The newest covered beacons, once a second, so that lag goes on growing over a restart. */
-static void
-save_lag(struct agent *a)
-{
-    struct lag_record record = {0};
-    char boot_id[BOOT_ID_SIZE];
-    struct note *n = a->note;
-
-    worker_done(&a->state_writer);
-    if (worker_busy(&a->state_writer) || conditions_save(&a->conditions, &a->state_writer))
-        return;
-    if (clock_us() >= a->escrow_due_us) {
-        a->escrow_due_us = clock_us() + ESCROW_US;
-        worker_submit(&a->state_writer, job_escrow, &a->who.self);
-        return;
-    }
-    if (a->who.role == ROLE_PRIMARY && a->out.links > 0) {
-        record.flushed = a->out.link[0].sender.flushed.covered;
-        record.applied = a->out.link[0].sender.applied.covered;
-        snprintf(record.primary, sizeof record.primary, "%s", a->who.self->name);
-    } else if (a->who.role == ROLE_STANDBY) {
-        receiver_record(&a->in.receiver, &record);
-    }
-    if (record.flushed.lsn == LSN_UNKNOWN)
-        return;
-    clock_boot_id(boot_id);
-    n->dir = a->in.spool.dir;
-    snprintf(n->name, sizeof n->name, "%s", LAG_FILE);
-    n->length = lag_record_save(&record, boot_id, n->text);
-    worker_submit(&a->state_writer, job_note, n);
-}
-
-static void
-load_lag(struct agent *a)
-{
-    char text[LAG_RECORD_MAX], boot_id[BOOT_ID_SIZE];
-    struct lag_record record;
-
-    clock_boot_id(boot_id);
-    if (durable_load(a->in.spool.dir, LAG_FILE, text, sizeof text) < 0 ||
-        !lag_record_load(&record, text, boot_id, clock_us(), clock_wall_us()))
-        return;
-    if (strcmp(record.primary, a->who.self->name) != 0) {
-        receiver_remember(&a->in.receiver, &record, clock_us());
-    } else if (a->out.links > 0) {
-        a->out.link[0].sender.received.covered = a->out.link[0].sender.flushed.covered =
-            record.flushed;
-        a->out.link[0].sender.applied.covered = record.applied;
-    }
-}
-
-/* Files outside the WAL, both ways over every link that is up. */
-static int
-file_to_receiver(void *link, const struct frame *f)
-{
-    return sender_file(&((struct link *)link)->sender, f);
-}
-
-static int
-file_to_sender(void *receiver, const struct frame *f)
-{
-    return receiver_file(receiver, f);
-}
-
-static void
-send_files(struct agent *a)
-{
-    for (size_t i = 0; i < a->out.links; i++)
-        if (a->out.link[i].state == LINK_SHIPPING)
-            site_send(&a->site, i, a->out.link[i].since_us, file_to_receiver, &a->out.link[i]);
-    if (receiver_live(&a->in.receiver))
-        site_send(&a->site, SITE_PEERS_MAX, a->in.inlet.since_us, file_to_sender, &a->in.receiver);
-}
-
-/* Of a role that is over nothing is known any more when it comes again. */
-static void
-forget_role(struct agent *a, enum role over)
-{
-    if (over == ROLE_PRIMARY)
-        for (size_t i = 0; i < a->out.links; i++)
-            sender_forget(&a->out.link[i].sender);
-    if (over == ROLE_STANDBY && !receiver_live(&a->in.receiver)) /* else it tells of now */
-        receiver_forget(&a->in.receiver);
-    rates_forget_wal(&a->rates);
-}
-
-static void
-keep_house(struct agent *a, int64_t now_us, int64_t wall_us)
-{
-    const struct identity *identity = postgres_identity(a->who.postgres);
-    const char *error;
-
-    if (a->who.role == ROLE_PRIMARY && identity->system_identifier != 0 &&
-        a->who.alarm[0] == '\0' && spool_adopt(&a->in.spool, identity) < 0)
-        log_warning("%s", fail_message());
-    if (conditions_settle(&a->conditions, a->who.role, now_us))
-        forget_role(a, a->conditions.role_before);
-    rates_look(&a->rates, &a->out, &a->in, now_us);
-    conditions_look(&a->conditions, &a->view, now_us, wall_us);
-    save_lag(a);
-    incoming_prune(&a->in, wall_us);
-    send_files(a);
-    http_keep(&a->http, now_us);
-    if (a->failover.phase == FAILOVER_IDLE) {
-        if (postgres_done(a->who.postgres, &error) && error != NULL)
-            log_warning("PostgreSQL refused: %s", error);
-        slot_keep(&a->out, &a->gaps, a->guard.released);
-        outgoing_keep(&a->out);
-    }
-    backfill_keep(&a->backfill, now_us);
-}
-
 static void
 run_postgres(struct agent *a, int64_t now_us)
 {
@@ -359,118 +202,7 @@ run_postgres(struct agent *a, int64_t now_us)
     }
 }
 
-/* ---- control ---- */
-
-static void
-set_shipping(struct agent *a, uint64_t client, const json_t *request)
-{
-    const char *key = json_string_value(json_object_get(request, "key"));
-    const char *value = json_string_value(json_object_get(request, "value"));
-    int code = key == NULL || value == NULL ? fail(ERR_USAGE, "set wants a key and a value")
-                                            : config_set(&a->out.settings, key, value);
-
-    if (code < 0) {
-        control_text(&a->control, client, "%s", fail_message());
-        control_done(&a->control, client, 1);
-        return;
-    }
-    disk_guard_ship(&a->guard);
-    a->out.settings_changed = true;
-    log_info("%s is %s until the next start: walferry set", key, value);
-    control_text(&a->control, client,
-                 "%s = %s until the agent's next start; %s has the last word%s", key, value,
-                 a->who.config->file,
-                 a->who.role == ROLE_PRIMARY ? "" : " (this member ships only as the primary)");
-    control_done(&a->control, client, 0);
-}
-
-/* To a command on another host: a list that is too long stays where it is. */
-static void
-tell_losses(struct agent *a, uint64_t client)
-{
-    json_t *all = NULL, *receipt;
-    size_t i;
-
-    if (receipt_load(a->who.self->spool, RECEIPT_FAR_BYTES, &all) < 0)
-        control_text(&a->control, client, "%s", fail_message());
-    json_array_foreach (all, i, receipt)
-        control_answer(&a->control, client, json_pack("{s:O}", "receipt", receipt));
-    json_decref(all);
-    control_done(&a->control, client, 0);
-}
-
-/* What another member may ask through a tunnel. */
-static bool
-answered_afar(const char *command, bool only_asks, const json_t *request)
-{
-    static const char *const allowed[] = {"status", "config", "lost", "validate"};
-
-    if (only_asks && strcmp(show_word(request, "do", ""), "install") == 0)
-        return false;
-    for (size_t i = 0; command != NULL && i < sizeof allowed / sizeof *allowed; i++)
-        if (strcmp(command, allowed[i]) == 0)
-            return true;
-    return false;
-}
-
-static void
-answer_requests(struct agent *a, int64_t now_us)
-{
-    uint64_t client;
-    json_t *request;
-
-    while (control_request(&a->control, &client, &request)) {
-        const char *command = json_string_value(json_object_get(request, "command"));
-        bool only_asks = control_only_asks(&a->control, client);
-
-        if (control_afar(&a->control, client) && !answered_afar(command, only_asks, request)) {
-            control_text(&a->control, client,
-                         "that is not answered from another member%s: type it on the host of %s",
-                         only_asks ? " whose key is bound with --no-tunnel" : "",
-                         a->who.self->name);
-            control_done(&a->control, client, 1);
-        } else if (command != NULL && strcmp(command, "status") == 0) {
-            control_answer(&a->control, client, report_json(&a->view, now_us));
-            control_done(&a->control, client, 0);
-        } else if (command != NULL && strcmp(command, "set") == 0) {
-            set_shipping(a, client, request);
-        } else if (command != NULL && strcmp(command, "gaps") == 0) {
-            backfill_request(&a->backfill, &a->control, client, request);
-        } else if (command != NULL && strcmp(command, "lost") == 0) {
-            tell_losses(a, client);
-        } else if (command != NULL && strcmp(command, "config") == 0) {
-            poolfile_answer(&a->control, client, request, a->who.config, a->who.self);
-        } else if (command != NULL && strcmp(command, "drain") == 0) {
-            for (size_t i = 0; i < a->out.links; i++)
-                link_drain(&a->out.link[i]);
-            control_done(&a->control, client, 0);
-        } else if (command != NULL && strcmp(command, "renew_spool") == 0) {
-            incoming_renew(&a->in, client);
-        } else if (command != NULL && strcmp(command, "validate") == 0) {
-            validate_service_ask(&a->validate_service, &a->control, client);
-        } else if (command != NULL && strcmp(command, "failover") == 0) {
-            failover_request(&a->failover, client, request, now_us);
-        } else {
-            control_text(&a->control, client,
-                         "this agent does not know that command: is its version older?");
-            control_done(&a->control, client, 1);
-        }
-        json_decref(request);
-    }
-}
-
 /* ---- life ---- */
-
-/* Before any thread is there: all inherit it. */
-static int
-be_modest(const struct member *self)
-{
-    if (self->nice != 0 && setpriority(PRIO_PROCESS, 0, self->nice) < 0)
-        return fail_sys(ERR_USAGE, "nice = %d of [member %s]", self->nice, self->name);
-    if (CPU_COUNT(&self->cpus) > 0 && sched_setaffinity(0, sizeof self->cpus, &self->cpus) < 0)
-        return fail_sys(ERR_USAGE, "cpus of [member %s]", self->name);
-    return 0;
-}
 
 static int
 check_cluster(const struct agent *a)
@@ -579,8 +311,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     int code;
 
     *a = (struct agent){
-        .who = {.config = config, .self = self, .spool = &a->in.spool, .started_us = clock_us()},
-        .escrow_due_us = BOOTED_US};
+        .who = {.config = config, .self = self, .spool = &a->in.spool, .started_us = clock_us()}};
     a->in.spool.dir = a->in.spool.lock = a->in.inlet.fd = a->in.relay.fd = a->control.fd = -1;
     a->outbox.spool.dir = a->outbox.spool.lock = a->outbox.relay.fd = -1;
     a->backfill.store.spool.dir = a->backfill.store.spool.lock = a->backfill.store.relay.fd = -1;
@@ -599,9 +330,8 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     failover_init(&a->failover, &a->who, &a->who.pool, &a->out, &a->in, &a->control);
     disk_guard_init(&a->guard, &a->who, &a->out, &a->outbox, &a->gaps, &a->rates);
     a->codec = calloc(1, sizeof *a->codec);
-    a->note = calloc(1, sizeof *a->note);
     a->who.postgres = postgres_new(self->postgres);
-    if (a->codec == NULL || a->note == NULL || a->who.postgres == NULL)
+    if (a->codec == NULL || a->who.postgres == NULL)
         return fail(ERR_LOCAL, "out of memory");
     code = open_spool(a);
     if (code == 0)
@@ -610,7 +340,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
         code = write_pid(a);
     if (code < 0)
         return code;
-    load_lag(a);
+    upkeep_open(a);
     a->running = true;
     return 0;
 }
@@ -638,7 +368,6 @@ agent_close(struct agent *a)
     postgres_free(a->who.postgres);
     codec_release(a->codec);
     free(a->codec);
-    free(a->note);
     if (a->running) /* else the file may be another agent's */
         unlink(path);
 }
@@ -720,7 +449,7 @@ agent_loop(struct agent *a, int signals)
         run_outgoing(a, now_us, wall_us);
         tunnel_run(&a->tunnel, &a->loop, now_us);
         control_run(&a->control, &a->loop, now_us);
-        answer_requests(a, now_us);
+        requests_run(a, now_us);
         http_run(&a->http, &a->loop, now_us);
         if (a->failover.phase != FAILOVER_IDLE) {
             failover_run(&a->failover, now_us);
@@ -730,15 +459,16 @@ agent_loop(struct agent *a, int signals)
         validate_service_run(&a->validate_service, &a->control);
         site_run(&a->site, now_us);
         if (now_us >= house_us) {
-            keep_house(a, now_us, wall_us);
+            upkeep_run(a, now_us, wall_us);
             house_us = now_us + HOUSEKEEPING_US;
         }
     }
 }
 
-static int
-agent_live(struct agent *a, const struct config *config, const struct member *self, int signals)
+int
+daemon_run(const struct config *config, const struct member *self, int signals)
 {
+    static struct agent agent, *a = &agent; /* large, and there is one */
     char why[FAIL_MESSAGE_MAX] = "";
     int code = agent_open(a, config, self);
 
@@ -752,38 +482,4 @@ agent_live(struct agent *a, const struct config *config, const struct member *se
         snprintf(why, sizeof why, "%s", fail_message());
     agent_close(a);
     return code < 0 ? fail(code, "%s", why) : 0;
-}
-
-int
-command_agent(const struct config *config, const struct member *self, const struct options *options)
-{
-    static struct agent a; /* large, and there is one */
-    sigset_t wanted;
-    int signals, code;
-
-    (void)options;
-    log_init(self->name);
-    /* libpq gives each 128 KB of WAL in a malloc of its own: fresh pages for each would cost more
-     * than the copy into them */
-    mallopt(M_MMAP_THRESHOLD, 1 << 20);
-    mallopt(M_TRIM_THRESHOLD, 8 << 20);
-    if (config_check_local(config, self, stderr) < 0)
-        return 2;
-    sigemptyset(&wanted);
-    sigaddset(&wanted, SIGTERM);
-    sigaddset(&wanted, SIGINT);
-    sigprocmask(SIG_BLOCK, &wanted, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);
-    signals = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
-    srandom((unsigned)clock_us());
-    code = signals < 0 ? fail_sys(ERR_LOCAL, "signalfd") : be_modest(self);
-    if (code == 0)
-        code = agent_live(&a, config, self, signals);
-    if (code < 0)
-        log_error("%s", fail_message());
-    else
-        log_info("stopped");
-    /* what a human has to judge stays as it is when we are started again */
-    return code == 0 ? 0 : code == ERR_USAGE || code == ERR_CORRUPT ? 2 : 1;
 }

@@ -1,0 +1,158 @@
+/*
+ * Once a second: what is wrong now, what is kept over a restart, what nobody needs any more, files
+ * to the other site, slots and settings of the server. And once an hour what a rejoin has kept.
+ */
+#include "daemon/agent.h"
+#include "jobs/escrow.h"
+#include "retention/slot.h"
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "base/log.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ESCROW_US (3600 * SECOND_US)
+#define BOOTED_US (300 * SECOND_US) /* by then a host that boots has the right time */
+#define LAG_FILE  "lag"
+
+static void
+job_note(void *job)
+{
+    struct note *n = job;
+
+    (void)durable_replace(n->dir, n->name, n->text, n->length); /* again in a second */
+}
+
+/* What a rejoin has kept, when its time is over; not while one is under way. */
+static void
+job_escrow(void *job)
+{
+    const struct member *self = *(const struct member **)job;
+    char journal[sizeof self->spool + 16];
+
+    snprintf(journal, sizeof journal, "%s/rejoin.job", self->spool);
+    if (access(journal, F_OK) < 0)
+        escrow_prune(self->spool, self->escrow_keep_us, clock_wall_us());
+}
+
+/* The newest covered beacons, once a second, so that lag goes on growing over a restart. */
+static void
+save_lag(struct agent *a)
+{
+    struct lag_record record = {0};
+    char boot_id[BOOT_ID_SIZE];
+    struct note *n = &a->note;
+
+    worker_done(&a->state_writer);
+    if (worker_busy(&a->state_writer) || conditions_save(&a->conditions, &a->state_writer))
+        return;
+    if (clock_us() >= a->escrow_due_us) {
+        a->escrow_due_us = clock_us() + ESCROW_US;
+        worker_submit(&a->state_writer, job_escrow, &a->who.self);
+        return;
+    }
+    if (a->who.role == ROLE_PRIMARY && a->out.links > 0) {
+        record.flushed = a->out.link[0].sender.flushed.covered;
+        record.applied = a->out.link[0].sender.applied.covered;
+        snprintf(record.primary, sizeof record.primary, "%s", a->who.self->name);
+    } else if (a->who.role == ROLE_STANDBY) {
+        receiver_record(&a->in.receiver, &record);
+    }
+    if (record.flushed.lsn == LSN_UNKNOWN)
+        return;
+    clock_boot_id(boot_id);
+    n->dir = a->in.spool.dir;
+    snprintf(n->name, sizeof n->name, "%s", LAG_FILE);
+    n->length = lag_record_save(&record, boot_id, n->text);
+    worker_submit(&a->state_writer, job_note, n);
+}
+
+static void
+load_lag(struct agent *a)
+{
+    char text[LAG_RECORD_MAX], boot_id[BOOT_ID_SIZE];
+    struct lag_record record;
+
+    clock_boot_id(boot_id);
+    if (durable_load(a->in.spool.dir, LAG_FILE, text, sizeof text) < 0 ||
+        !lag_record_load(&record, text, boot_id, clock_us(), clock_wall_us()))
+        return;
+    if (strcmp(record.primary, a->who.self->name) != 0) {
+        receiver_remember(&a->in.receiver, &record, clock_us());
+    } else if (a->out.links > 0) {
+        a->out.link[0].sender.received.covered = a->out.link[0].sender.flushed.covered =
+            record.flushed;
+        a->out.link[0].sender.applied.covered = record.applied;
+    }
+}
+
+void
+upkeep_open(struct agent *a)
+{
+    a->escrow_due_us = BOOTED_US;
+    load_lag(a);
+}
+
+/* Files outside the WAL, both ways over every link that is up. */
+static int
+file_to_receiver(void *link, const struct frame *f)
+{
+    return sender_file(&((struct link *)link)->sender, f);
+}
+
+static int
+file_to_sender(void *receiver, const struct frame *f)
+{
+    return receiver_file(receiver, f);
+}
+
+static void
+send_files(struct agent *a)
+{
+    for (size_t i = 0; i < a->out.links; i++)
+        if (a->out.link[i].state == LINK_SHIPPING)
+            site_send(&a->site, i, a->out.link[i].since_us, file_to_receiver, &a->out.link[i]);
+    if (receiver_live(&a->in.receiver))
+        site_send(&a->site, SITE_PEERS_MAX, a->in.inlet.since_us, file_to_sender, &a->in.receiver);
+}
+
+/* Of a role that is over nothing is known any more when it comes again. */
+static void
+forget_role(struct agent *a, enum role over)
+{
+    if (over == ROLE_PRIMARY)
+        for (size_t i = 0; i < a->out.links; i++)
+            sender_forget(&a->out.link[i].sender);
+    if (over == ROLE_STANDBY && !receiver_live(&a->in.receiver)) /* else it tells of now */
+        receiver_forget(&a->in.receiver);
+    rates_forget_wal(&a->rates);
+}
+
+void
+upkeep_run(struct agent *a, int64_t now_us, int64_t wall_us)
+{
+    const struct identity *identity = postgres_identity(a->who.postgres);
+    const char *error;
+
+    if (a->who.role == ROLE_PRIMARY && identity->system_identifier != 0 &&
+        a->who.alarm[0] == '\0' && spool_adopt(&a->in.spool, identity) < 0)
+        log_warning("%s", fail_message());
+    if (conditions_settle(&a->conditions, a->who.role, now_us))
+        forget_role(a, a->conditions.role_before);
+    rates_look(&a->rates, &a->out, &a->in, now_us);
+    conditions_look(&a->conditions, &a->view, now_us, wall_us);
+    save_lag(a);
+    incoming_prune(&a->in, wall_us);
+    send_files(a);
+    http_keep(&a->http, now_us);
+    if (a->failover.phase == FAILOVER_IDLE) {
+        if (postgres_done(a->who.postgres, &error) && error != NULL)
+            log_warning("PostgreSQL refused: %s", error);
+        slot_keep(&a->out, &a->gaps, a->guard.released);
+        outgoing_keep(&a->out);
+    }
+    backfill_keep(&a->backfill, now_us);
+}
