@@ -1,618 +1,22 @@
 /*
- * See spool.h. What is on disk is found again by reading names and sizes; the position file only
- * says how far a crash of the machine can be trusted. The growing segment is a plain append: one
- * write per piece of WAL. Two files may be open for writing, a full one that waits for its flush
- * and the growing one, so that receiving does not stop at a segment's end.
+ * See spool.h: receiving, flushing, serving. The growing segment is a plain append: one write per
+ * piece of WAL. Two files may be open for writing, a full one that waits for its flush and the
+ * growing one, so that receiving does not stop at a segment's end.
  */
-#include "shipper/wal/spool.h"
+#include "spool_private.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
 #include "base/fail.h"
-#include "base/log.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define COPY_BYTES (1u << 30)
-
-#define FILE_NAME_SIZE 40
-#define POSITION_SIZE  sizeof((struct flush *)0)->position
-#define PARTIAL        ".partial"
-#define FRESH          ".new" /* a copy that is not finished */
-#define DAMAGED        ".damaged"
-#define RECORD_US      SECOND_US
-#define COMPARE_BYTES  (64u << 10)
-#define PRUNE_MAX      16 /* files in one call: the loop has other things to do */
-
-static void
-partial_name(char out[FILE_NAME_SIZE], const char *name)
-{
-    snprintf(out, FILE_NAME_SIZE, "%.24s%s", name, PARTIAL);
-}
-
-/* "X.partial" -> "X.damaged" */
-static void
-damaged_name(char out[FILE_NAME_SIZE], const char *name)
-{
-    snprintf(out, FILE_NAME_SIZE, "%.24s%s", name, DAMAGED);
-}
-
-static void
-name_of(const struct spool *s, timeline_t timeline, lsn_t lsn, char name[SEGMENT_NAME_SIZE],
-        char partial[FILE_NAME_SIZE])
-{
-    segment_name(name, timeline, lsn, s->identity.segment_bytes);
-    partial_name(partial, name);
-}
-
-static lsn_t
-segment_end(const struct spool *s, lsn_t lsn)
-{
-    return segment_start(lsn, s->identity.segment_bytes) + s->identity.segment_bytes;
-}
-
-/* A file's name taken apart: a segment, complete or not. */
-static bool
-parse_file(const struct spool *s, const char *name, timeline_t *ret_timeline, lsn_t *ret_start,
-           bool *ret_partial)
-{
-    char stem[FILE_NAME_SIZE];
-    size_t length = strlen(name);
-
-    *ret_partial =
-        length > 24 && (strcmp(name + 24, PARTIAL) == 0 || strcmp(name + 24, DAMAGED) == 0);
-    if (length != 24 && !*ret_partial)
-        return false;
-    memcpy(stem, name, 24);
-    stem[24] = '\0';
-    return segment_parse(stem, s->identity.segment_bytes, ret_timeline, ret_start);
-}
-
-/* ---- opening ---- */
-
-static int
-visit_nameless(void *context, const struct durable_entry *entry)
-{
-    const struct spool *s = context;
-    char stem[SEGMENT_NAME_SIZE];
-    timeline_t timeline;
-    lsn_t start;
-
-    snprintf(stem, sizeof stem, "%.24s", entry->name);
-    if (!segment_parse(stem, SEGMENT_BYTES_MIN, &timeline, &start))
-        return 0;
-    return fail(ERR_CORRUPT,
-                "%s/%s is there, but no file \"identity\" that says whose it is; move it away",
-                s->path, entry->name);
-}
-
-static int
-load_identity(struct spool *s)
-{
-    char text[256];
-    ssize_t got = durable_load(s->dir, "identity", text, sizeof text);
-    struct identity i = {0};
-
-    if (got < 0 && errno == ENOENT) {
-        int code = durable_list(s->dir, visit_nameless, s);
-
-        return code == -1 ? fail_sys(ERR_LOCAL, "cannot list %s", s->path) : code;
-    }
-    if (got < 0)
-        return fail_file(ERR_LOCAL, s->dir, "identity", "cannot read %s/identity", s->path);
-    if (sscanf(text,
-               "system_identifier %" SCNu64 " segment_bytes %" SCNu32 " postgres_major %" SCNu16,
-               &i.system_identifier, &i.segment_bytes, &i.postgres_major) != 3 ||
-        !segment_bytes_valid(i.segment_bytes) || i.system_identifier == 0)
-        return fail(ERR_CORRUPT,
-                    "%s/identity is %s: it has to say 'system_identifier N segment_bytes N "
-                    "postgres_major N', as pg_controldata tells; or move it away together with all "
-                    "segments that are beside it",
-                    s->path, got == 0 ? "empty" : "not one of walferry's");
-    s->identity = i;
-    return 0;
-}
-
-/* One pass over the directory. */
-struct scan {
-    const struct spool *s;
-    timeline_t timeline; /* look at its files; 0: only for the highest one */
-    timeline_t highest;
-    bool any, any_complete;
-    lsn_t first;                /* start of the lowest file */
-    lsn_t last_complete;        /* start of the highest complete one */
-    lsn_t growing;              /* where a partial file belongs */
-    char stale[FILE_NAME_SIZE]; /* one that is left over, "" when there is none */
-};
-
-static int
-visit(void *context, const struct durable_entry *entry)
-{
-    struct scan *scan = context;
-    timeline_t timeline;
-    lsn_t start;
-    bool partial;
-
-    if (!parse_file(scan->s, entry->name, &timeline, &start, &partial)) {
-        if (strlen(entry->name) == 24 + strlen(FRESH) && strcmp(entry->name + 24, FRESH) == 0)
-            snprintf(scan->stale, sizeof scan->stale, "%s", entry->name);
-        return 0;
-    }
-    if (entry->bytes > scan->s->identity.segment_bytes ||
-        (!partial && entry->bytes != scan->s->identity.segment_bytes))
-        return fail(ERR_CORRUPT,
-                    "%s/%s has %" PRIu64 " bytes, segments of this pool have %u; move it away",
-                    scan->s->path, entry->name, entry->bytes, scan->s->identity.segment_bytes);
-    if (timeline > scan->highest)
-        scan->highest = timeline;
-    if (timeline != scan->timeline)
-        return 0;
-    if (!scan->any || start < scan->first)
-        scan->first = start;
-    scan->any = true;
-    if (partial && start != scan->growing)
-        snprintf(scan->stale, sizeof scan->stale, "%s", entry->name);
-    if (!partial && (!scan->any_complete || start > scan->last_complete)) {
-        scan->any_complete = true;
-        scan->last_complete = start;
-    }
-    return 0;
-}
-
-static int
-look(const struct spool *s, timeline_t timeline, lsn_t growing, struct scan *ret_scan)
-{
-    struct scan scan = {.s = s, .timeline = timeline, .growing = growing};
-    int code = durable_list(s->dir, visit, &scan);
-
-    if (code == -1) /* errno's; what visit refuses has its own code */
-        return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
-    if (code < 0)
-        return code;
-    *ret_scan = scan;
-    return 0;
-}
-
-/*
- * Unfinished copies, and partial files other than the growing one: below it copies of complete
- * segments, above it what came while an earlier one was not flushed. None was ever acknowledged.
- */
-static int
-remove_stale(const struct spool *s, lsn_t growing)
-{
-    struct scan scan;
-    int code;
-
-    while ((code = look(s, s->timeline, growing, &scan)) == 0 && scan.stale[0] != '\0')
-        if (durable_remove(s->dir, scan.stale) < 0)
-            return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, scan.stale);
-    return code;
-}
-
-static int
-complete_is_there(const struct spool *s, timeline_t timeline, lsn_t start, bool *ret_there)
-{
-    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE];
-    int fd;
-
-    name_of(s, timeline, start, name, partial);
-    if (durable_open(s->dir, name, DURABLE_READ, &fd) < 0) {
-        if (errno != ENOENT)
-            return fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, name);
-        *ret_there = false;
-        return 0;
-    }
-    durable_close(fd);
-    *ret_there = true;
-    return 0;
-}
-
-/* The timeline that was the right one just below `end`, by the newest history. */
-static timeline_t
-timeline_before(const struct spool *s, const char *text, size_t length, lsn_t end)
-{
-    for (timeline_t t = history_next(text, length, 0, s->timeline); t < s->timeline;
-         t = history_next(text, length, t, s->timeline)) {
-        lsn_t fork;
-
-        if (history_switch_point(text, length, t, &fork) && end <= fork)
-            return t;
-    }
-    return s->timeline;
-}
-
-/* Down from the newest byte, over timelines, to the first that is held; below it nothing may be
- * left. */
-static int
-find_start(struct spool *s)
-{
-    static char text[HISTORY_BYTES_MAX + 1];
-    int length = spool_history(s, s->timeline, text, sizeof text), code;
-    lsn_t start = s->fd >= 0 ? s->fd_start : s->written;
-    timeline_t timeline = s->timeline;
-    struct scan scan;
-
-    if (length < 0 && length != ERR_AGAIN)
-        return length;
-    for (bool there = true; start > 0;) {
-        lsn_t below = start - s->identity.segment_bytes;
-
-        timeline = length < 0 ? s->timeline : timeline_before(s, text, (size_t)length, start);
-        code = complete_is_there(s, timeline, below, &there);
-        if (code < 0)
-            return code;
-        if (!there)
-            break;
-        start = below;
-    }
-    s->start = start;
-    code = look(s, timeline, 0, &scan);
-    if (code == 0 && scan.any && scan.first < start) {
-        char missing[SEGMENT_NAME_SIZE];
-
-        segment_name(missing, timeline, start - s->identity.segment_bytes,
-                     s->identity.segment_bytes);
-        return fail(
-            ERR_CORRUPT,
-            "a hole: %s/%s is missing, older segments are there; put it back or move them away",
-            s->path, missing);
-    }
-    return code;
-}
-
-/* What this spool's own words say was flushed: the position file, and where this timeline began. */
-static int
-load_position(const struct spool *s, lsn_t *ret_flushed, bool *ret_same_boot)
-{
-    char text[128], boot[64];
-    timeline_t timeline;
-    uint32_t high, low;
-    ssize_t got = durable_load(s->dir, "position", text, sizeof text);
-
-    *ret_flushed = 0;
-    *ret_same_boot = false;
-    if (got < 0 && errno != ENOENT && errno != EFBIG)
-        return fail_file(ERR_LOCAL, s->dir, "position", "cannot read %s/position", s->path);
-    if (got < 0 && errno == ENOENT)
-        return 0; /* the tail is not trusted, no more */
-    if (got < 0 || sscanf(text, "boot %63s timeline %" SCNu32 " flushed %" SCNx32 "/%" SCNx32, boot,
-                          &timeline, &high, &low) != 4) {
-        log_warning("%s/position is %s: the last segment is not trusted and comes again, then it "
-                    "is written anew; nothing is to be done",
-                    s->path, got == 0 ? "empty" : "not one of walferry's");
-        return 0;
-    }
-    *ret_same_boot = s->boot_id[0] != '\0' && strcmp(boot, s->boot_id) == 0;
-    if (timeline == s->timeline) {
-        *ret_flushed = (lsn_t)high << 32 | low;
-        return 0;
-    }
-    /* killed just behind a switch: the new timeline's file got its name with all before the fork
-     * flushed */
-    if (timeline < s->timeline) {
-        timeline_t next;
-
-        if (!spool_switch_point(s, timeline, ret_flushed, &next) || next != s->timeline)
-            *ret_flushed = 0;
-    }
-    return 0;
-}
-
-static void
-describe_position(const struct spool *s, const char *boot, lsn_t flushed, char out[POSITION_SIZE])
-{
-    snprintf(out, POSITION_SIZE, "boot %s\ntimeline %" PRIu32 "\nflushed " LSN_FORMAT "\n",
-             boot[0] != '\0' ? boot : "-", s->timeline, LSN_ARGS(flushed));
-}
-
-/* Say on disk that what lies above `flushed` is not known good, whatever boot this is. */
-static int
-distrust(struct spool *s)
-{
-    char text[POSITION_SIZE];
-
-    describe_position(s, "-", s->flushed, text);
-    if (durable_replace(s->dir, "position", text, strlen(text)) < 0)
-        return fail_sys(ERR_LOCAL, "cannot write %s/position", s->path);
-    s->recorded = s->flushed;
-    return 0;
-}
-
-/*
- * A partial file at `written`: its bytes, and how far they are known good. One that could not be
- * flushed is not flushed again: the kernel may have dropped its pages and would call that success.
- */
-static int
-open_tail(struct spool *s, lsn_t recorded, bool same_boot)
-{
-    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE];
-    uint64_t bytes;
-
-    name_of(s, s->timeline, s->written, name, partial);
-    damaged_name(damaged, name);
-    if (durable_open(s->dir, partial, DURABLE_WRITE, &s->fd) < 0) {
-        if (errno == ENOENT && durable_open(s->dir, damaged, DURABLE_WRITE, &s->fd) == 0)
-            s->damaged = true;
-        else
-            return errno == ENOENT ? ERR_AGAIN
-                                   : fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, partial);
-    }
-    if (durable_size(s->fd, &bytes) < 0)
-        return fail_sys(ERR_LOCAL, "cannot read %s/%s", s->path, partial);
-    if (!s->damaged && durable_data(s->fd) < 0) {
-        (void)!durable_rename(s->dir, partial, damaged);
-        s->damaged = true;
-    } else if (!s->damaged &&
-               durable_remove(s->dir, damaged) < 0) { /* this one is made from its bytes */
-        return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, damaged);
-    }
-    s->fd_start = s->written;
-    s->written += bytes;
-    s->flushed = s->available = s->written;
-    if ((!same_boot || s->damaged) && recorded < s->written)
-        s->flushed = s->available = recorded > s->fd_start ? recorded : s->fd_start;
-    return 0;
-}
-
-/* A full, good tail only lacks its name; what grew behind it is the tail then. */
-static int
-open_tails(struct spool *s, lsn_t recorded, bool same_boot)
-{
-    int code;
-
-    while ((code = open_tail(s, recorded, same_boot)) == 0 && !s->damaged &&
-           s->flushed == s->fd_start + s->identity.segment_bytes) {
-        char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE];
-
-        name_of(s, s->timeline, s->fd_start, name, partial);
-        durable_close(s->fd);
-        s->fd = -1;
-        if (durable_rename(s->dir, partial, name) < 0)
-            return fail_sys(ERR_LOCAL, "cannot rename %s/%s", s->path, partial);
-    }
-    return code == ERR_AGAIN ? 0 : code;
-}
-
-static int
-find_positions(struct spool *s)
-{
-    struct scan scan;
-    lsn_t recorded;
-    bool same_boot;
-    int code = look(s, 0, 0, &scan);
-
-    if (code < 0 || scan.highest == 0)
-        return code;
-    s->timeline = scan.highest;
-    code = look(s, s->timeline, 0, &scan);
-    if (code < 0)
-        return code;
-    s->written = scan.any_complete ? scan.last_complete + s->identity.segment_bytes : scan.first;
-    s->flushed = s->available = s->written;
-    if (durable_sync_dir(s->dir) <
-        0) /* a killed process may have left a name that is only in memory */
-        return fail_sys(ERR_LOCAL, "cannot flush the directory %s", s->path);
-    code = load_position(s, &recorded, &same_boot);
-    if (code == 0)
-        code = open_tails(s, recorded, same_boot);
-    if (code == 0)
-        code = remove_stale(s, s->fd >= 0 ? s->fd_start : s->written);
-    if (code == 0)
-        code = find_start(s);
-    s->recorded = recorded;
-    if (code == 0 && recorded > s->written) {
-        log_warning(
-            "%s ends at " LSN_FORMAT ", but up to " LSN_FORMAT
-            " was flushed once: the disk lost it, or files were taken away; it has to come again",
-            s->path, LSN_ARGS(s->written), LSN_ARGS(recorded));
-        code = distrust(s); /* or the old record would vouch for what comes */
-    }
-    return code;
-}
-
-int
-spool_open(struct spool *s, const char *path)
-{
-    int code;
-
-    *s = (struct spool){.dir = -1, .lock = -1, .fd = -1, .retired_fd = -1, .read_fd = -1};
-    snprintf(s->path, sizeof s->path, "%s", path);
-    clock_boot_id(s->boot_id);
-    if (durable_dir(path, &s->dir) < 0)
-        return fail_sys(ERR_LOCAL, "cannot open the spool %s", path);
-    if (durable_lock(s->dir, "lock", &s->lock) < 0) {
-        code =
-            errno == EWOULDBLOCK
-                ? fail(
-                      ERR_LOCAL,
-                      "another agent uses the spool %s (its lock file is held): stop that one first",
-                      path)
-                : fail_file(ERR_LOCAL, s->dir, "lock", "cannot lock %s/lock", path);
-        spool_close(s);
-        return code;
-    }
-    code = load_identity(s);
-    if (code == 0 && s->identity.system_identifier != 0)
-        code = find_positions(s);
-    if (code < 0)
-        spool_close(s);
-    return code;
-}
-
-void
-spool_close(struct spool *s)
-{
-    if (s == NULL || s->path[0] == '\0')
-        return;
-    durable_close(s->fd);
-    durable_close(s->retired_fd);
-    durable_close(s->read_fd);
-    durable_close(s->lock);
-    durable_close(s->dir);
-    *s = (struct spool){.dir = -1, .lock = -1, .fd = -1, .retired_fd = -1, .read_fd = -1};
-}
-
-bool
-spool_empty(const struct spool *s)
-{
-    return s->timeline == 0;
-}
-
-int
-spool_adopt(struct spool *s, const struct identity *identity)
-{
-    char text[256];
-    int length;
-
-    if (s->identity.system_identifier != 0) {
-        if (s->identity.system_identifier != identity->system_identifier)
-            return fail(
-                ERR_CORRUPT,
-                "the spool %s holds WAL of another database cluster: system identifier %" PRIu64
-                ", not %" PRIu64,
-                s->path, s->identity.system_identifier, identity->system_identifier);
-        if (s->identity.segment_bytes != identity->segment_bytes)
-            return fail(ERR_CORRUPT, "the spool %s holds segments of %u bytes, not %u", s->path,
-                        s->identity.segment_bytes, identity->segment_bytes);
-        s->identity.postgres_major = identity->postgres_major;
-        return 0;
-    }
-    length = snprintf(
-        text, sizeof text,
-        "system_identifier %" PRIu64 "\nsegment_bytes %" PRIu32 "\npostgres_major %" PRIu16 "\n",
-        identity->system_identifier, identity->segment_bytes, identity->postgres_major);
-    if (durable_replace(s->dir, "identity", text, (size_t)length) < 0)
-        return fail_sys(ERR_LOCAL, "cannot write %s/identity", s->path);
-    s->identity = *identity;
-    return 0;
-}
-
-/* ---- histories ---- */
-
-int
-spool_history(const struct spool *s, timeline_t timeline, char *out, size_t size)
-{
-    char name[HISTORY_NAME_SIZE];
-    ssize_t got;
-
-    history_name(name, timeline);
-    got = durable_load(s->dir, name, out, size);
-    if (got < 0 && errno == ENOENT)
-        return ERR_AGAIN;
-    if (got < 0)
-        return fail_sys(errno == EFBIG ? ERR_CORRUPT : ERR_LOCAL, "cannot read %s/%s", s->path,
-                        name);
-    return (int)got;
-}
-
-int
-spool_put_history(struct spool *s, timeline_t timeline, const char *text, size_t length)
-{
-    static char there[HISTORY_BYTES_MAX + 1];
-    char name[HISTORY_NAME_SIZE];
-    int got;
-
-    if (length > HISTORY_BYTES_MAX)
-        return fail(ERR_PEER, "the history of timeline %u has %zu bytes, more than %d", timeline,
-                    length, HISTORY_BYTES_MAX);
-    got = spool_history(s, timeline, there, sizeof there);
-    history_name(name, timeline);
-    if (got >= 0 && ((size_t)got != length || memcmp(there, text, length) != 0))
-        return fail(
-            ERR_CORRUPT,
-            "the history of timeline %u differs from %s/%s: two servers made a timeline of that number; compare "
-            "both files and decide which server is right",
-            timeline, s->path, name);
-    if (got >= 0)
-        return 0;
-    if (got != ERR_AGAIN)
-        return got;
-    if (durable_replace(s->dir, name, text, length) < 0)
-        return fail_sys(ERR_LOCAL, "cannot write %s/%s", s->path, name);
-    return 0;
-}
-
-/* Both texts name the same switch point for every ancestor that ours knows. */
-static bool
-same_ancestors(const char *ours, size_t our_length, const char *theirs, size_t their_length,
-               timeline_t last)
-{
-    for (timeline_t t = history_next(ours, our_length, 0, last); t < last;
-         t = history_next(ours, our_length, t, last)) {
-        lsn_t our_end, their_end;
-
-        if (!history_switch_point(ours, our_length, t, &our_end) ||
-            !history_switch_point(theirs, their_length, t, &their_end) || our_end != their_end)
-            return false;
-    }
-    return true;
-}
-
-int
-spool_check_history(const struct spool *s, timeline_t timeline, const char *text, size_t length)
-{
-    static char ours[HISTORY_BYTES_MAX + 1];
-    int our_length;
-    lsn_t fork;
-
-    if (spool_empty(s))
-        return 0;
-    if (timeline < s->timeline)
-        return fail(
-            ERR_CORRUPT,
-            "the server is on timeline %u, this spool holds timeline %u already: a former primary, or restored "
-            "from an older state",
-            timeline, s->timeline);
-    our_length = spool_history(s, s->timeline, ours, sizeof ours);
-    if (our_length < 0 && our_length != ERR_AGAIN)
-        return our_length;
-    if (timeline == s->timeline) {
-        if (our_length > 0 && ((size_t)our_length != length || memcmp(ours, text, length) != 0))
-            return fail(
-                ERR_CORRUPT,
-                "the history of timeline %u differs from the one in the spool %s: two servers made a timeline "
-                "of that number",
-                timeline, s->path);
-        return 0;
-    }
-    if (!history_switch_point(text, length, s->timeline, &fork) ||
-        (our_length > 0 && !same_ancestors(ours, (size_t)our_length, text, length, s->timeline)))
-        return fail(ERR_CORRUPT,
-                    "timeline %u does not descend from timeline %u, which this spool holds",
-                    timeline, s->timeline);
-    if (fork < s->flushed)
-        return fail(ERR_CORRUPT,
-                    "timeline %u forked from timeline %u at " LSN_FORMAT ", before " LSN_FORMAT
-                    ", up to which this spool has acknowledged WAL",
-                    timeline, s->timeline, LSN_ARGS(fork), LSN_ARGS(s->flushed));
-    return 0;
-}
-
-bool
-spool_switch_point(const struct spool *s, timeline_t timeline, lsn_t *ret_end, timeline_t *ret_next)
-{
-    static char text[HISTORY_BYTES_MAX + 1];
-    int length;
-
-    if (timeline >= s->timeline)
-        return false;
-    length = spool_history(s, s->timeline, text, sizeof text);
-    if (length < 0 || !history_switch_point(text, (size_t)length, timeline, ret_end))
-        return false;
-    *ret_next = history_next(text, (size_t)length, timeline, s->timeline);
-    return true;
-}
-
-/* ---- receiving ---- */
+#define RECORD_US     SECOND_US
+#define COMPARE_BYTES (64u << 10)
 
 /* Does the segment before the border `lsn` belong to our timeline, so that it can come again? */
 static bool
@@ -623,7 +27,7 @@ goes_on_before(const struct spool *s, lsn_t lsn)
 
     if (lsn == s->start || (length < 0 && length != ERR_AGAIN))
         return false;
-    return length < 0 || timeline_before(s, text, (size_t)length, lsn) == s->timeline;
+    return length < 0 || spool_timeline_before(s, text, (size_t)length, lsn) == s->timeline;
 }
 
 void
@@ -661,8 +65,8 @@ open_for_read(struct spool *s, timeline_t timeline, lsn_t start)
         return 0;
     durable_close(s->read_fd);
     s->read_fd = -1;
-    name_of(s, timeline, start, name, partial);
-    damaged_name(damaged, name);
+    spool_name_of(s, timeline, start, name, partial);
+    spool_damaged_name(damaged, name);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (durable_open(s->dir, names[i], DURABLE_READ, &s->read_fd) == 0) {
             s->read_timeline = timeline;
@@ -734,7 +138,7 @@ open_next(struct spool *s)
         s->retired_new = s->fd_new;
         s->fd = -1;
     }
-    name_of(s, s->timeline, s->written, name, partial);
+    spool_name_of(s, s->timeline, s->written, name, partial);
     if (durable_open(s->dir, partial, DURABLE_CREATE, &s->fd) < 0)
         return fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, partial);
     durable_reserve(s->fd, s->identity.segment_bytes);
@@ -777,7 +181,7 @@ copy_partial(const struct spool *s, timeline_t timeline, lsn_t start, int from, 
     uint64_t at = 0;
     int fd, code = 0;
 
-    name_of(s, timeline, start, name, partial);
+    spool_name_of(s, timeline, start, name, partial);
     snprintf(fresh, sizeof fresh, "%s" FRESH, name);
     if (durable_remove(s->dir, fresh) < 0 || durable_open(s->dir, fresh, DURABLE_CREATE, &fd) < 0)
         return fail_sys(ERR_LOCAL, "cannot make %s/%s", s->path, fresh);
@@ -863,6 +267,12 @@ switch_timeline(struct spool *s, timeline_t timeline, lsn_t lsn, const uint8_t *
     return ERR_AGAIN;
 }
 
+static lsn_t
+segment_end(const struct spool *s, lsn_t lsn)
+{
+    return segment_start(lsn, s->identity.segment_bytes) + s->identity.segment_bytes;
+}
+
 int
 spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n,
              int64_t now_us)
@@ -903,14 +313,12 @@ spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes,
     return 0;
 }
 
-/* ---- flushing ---- */
-
 static void
 describe(const struct spool *s, lsn_t start, struct flush *f)
 {
     char name[SEGMENT_NAME_SIZE];
 
-    name_of(s, s->timeline, start, name, f->from);
+    spool_name_of(s, s->timeline, start, name, f->from);
     if (f->upto == start + s->identity.segment_bytes)
         snprintf(f->to, sizeof f->to, "%s", name);
 }
@@ -957,7 +365,8 @@ spool_flush_begin(struct spool *s, struct flush *f, int64_t now_us)
         return false;
     }
     if (record_due(s, now_us)) {
-        describe_position(s, s->available == s->written ? s->boot_id : "-", f->upto, f->position);
+        spool_describe_position(s, s->available == s->written ? s->boot_id : "-", f->upto,
+                                f->position);
         s->recorded_us = now_us;
     }
     s->flushing = true;
@@ -987,7 +396,7 @@ flush_data(struct flush *f)
             return 0;
     }
     code = fail_sys(ERR_LOCAL, "cannot %s %s/%s", failed, f->as.path, f->from);
-    damaged_name(damaged, f->from);
+    spool_damaged_name(damaged, f->from);
     /* so that a restart does not flush it again and believe that */
     (void)!durable_rename(f->dir, f->from, damaged);
     return code;
@@ -1021,12 +430,12 @@ make_recovered(struct flush *f)
     struct spool *s = &f->as;
     lsn_t start = segment_start(f->upto, s->identity.segment_bytes);
     char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE];
-    int old = -1, code = distrust(s);
+    int old = -1, code = spool_distrust(s);
 
     if (code < 0)
         return code;
-    name_of(s, s->timeline, start, name, partial);
-    damaged_name(damaged, name);
+    spool_name_of(s, s->timeline, start, name, partial);
+    spool_damaged_name(damaged, name);
     if (durable_open(s->dir, damaged, DURABLE_READ, &old) < 0 &&
         durable_open(s->dir, partial, DURABLE_READ, &old) < 0 &&
         durable_open(s->dir, name, DURABLE_READ, &old) < 0)
@@ -1036,7 +445,7 @@ make_recovered(struct flush *f)
     durable_close(old);
     if (code == 0 && durable_remove(s->dir, damaged) < 0)
         code = fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, damaged);
-    return code < 0 ? code : remove_stale(s, start);
+    return code < 0 ? code : spool_remove_stale(s, start);
 }
 
 void
@@ -1153,8 +562,6 @@ spool_trust_tail(struct spool *s)
     return 0;
 }
 
-/* ---- serving ---- */
-
 int
 spool_read(struct spool *s, timeline_t timeline, lsn_t lsn, void *out, size_t n)
 {
@@ -1180,279 +587,4 @@ spool_read(struct spool *s, timeline_t timeline, lsn_t lsn, void *out, size_t n)
         return fail_sys(ERR_LOCAL, "cannot read the segment of " LSN_FORMAT " in %s", LSN_ARGS(lsn),
                         s->path);
     return (int)got;
-}
-
-struct first {
-    const struct spool *s;
-    timeline_t timeline;
-    bool found;
-    lsn_t start;
-};
-
-static int
-visit_first(void *context, const struct durable_entry *entry)
-{
-    struct first *first = context;
-    timeline_t timeline;
-    lsn_t start;
-    bool partial;
-
-    if (!parse_file(first->s, entry->name, &timeline, &start, &partial) ||
-        timeline != first->timeline)
-        return 0;
-    if (!first->found || start < first->start)
-        first->start = start;
-    first->found = true;
-    return 0;
-}
-
-bool
-spool_first(const struct spool *s, timeline_t timeline, lsn_t *ret_first)
-{
-    struct first first = {.s = s, .timeline = timeline};
-
-    if (spool_empty(s) || durable_list(s->dir, visit_first, &first) < 0 || !first.found)
-        return false;
-    *ret_first = first.start;
-    return true;
-}
-
-/* ---- what is no longer needed ---- */
-
-struct oldest {
-    const struct spool *s;
-    size_t count;
-    struct {
-        lsn_t start;
-        int64_t modified_us;
-        char name[FILE_NAME_SIZE];
-    } at[PRUNE_MAX]; /* lowest first */
-};
-
-static int
-visit_oldest(void *context, const struct durable_entry *entry)
-{
-    struct oldest *o = context;
-    timeline_t timeline;
-    lsn_t start;
-    bool partial;
-    size_t i;
-
-    if (!parse_file(o->s, entry->name, &timeline, &start, &partial) ||
-        (partial && timeline == o->s->timeline))
-        return 0;
-    for (i = o->count; i > 0 && start < o->at[i - 1].start; i--)
-        if (i < PRUNE_MAX)
-            o->at[i] = o->at[i - 1];
-    if (i == PRUNE_MAX)
-        return 0;
-    if (o->count < PRUNE_MAX)
-        o->count++;
-    o->at[i].start = start;
-    o->at[i].modified_us = entry->modified_us;
-    snprintf(o->at[i].name, sizeof o->at[i].name, "%s", entry->name);
-    return 0;
-}
-
-static void
-begin_prune(struct spool *s, struct prune *p)
-{
-    *p = (struct prune){.as = *s};
-    s->pruning = true;
-}
-
-bool
-spool_prune_begin(struct spool *s, struct prune *p, lsn_t needed_from, int64_t keep_us,
-                  int64_t wall_us)
-{
-    if (needed_from > s->flushed)
-        needed_from = s->flushed;
-    if (spool_empty(s) || s->pruning || s->start + s->identity.segment_bytes >= needed_from ||
-        s->oldest_us > wall_us - keep_us)
-        return false;
-    begin_prune(s, p);
-    p->needed_from = needed_from;
-    p->until_us = wall_us - keep_us;
-    return true;
-}
-
-bool
-spool_clear_begin(struct spool *s, struct prune *p)
-{
-    if (s->flushing || s->pruning)
-        return false;
-    begin_prune(s, p);
-    p->all = s->clearing = true;
-    p->as.timeline = 0; /* no file is the growing one */
-    p->needed_from = UINT64_MAX;
-    p->until_us = INT64_MAX;
-    s->recorded_us = 0; /* the old position vouches for nothing: it goes, a new one is due */
-    s->recorded = LSN_UNKNOWN;
-    return true;
-}
-
-/* Some of the oldest ones; how many, 0 when there are no more that may go. One directory sync is
- * the caller's. */
-static int
-remove_oldest(struct prune *p)
-{
-    struct spool *s = &p->as;
-    struct oldest o = {.s = s};
-    size_t i;
-
-    if (durable_list(s->dir, visit_oldest, &o) < 0)
-        return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
-    /* always the oldest: a younger one before it would leave a hole */
-    for (i = 0; i < o.count && o.at[i].modified_us <= p->until_us; i++) {
-        lsn_t end = o.at[i].start + s->identity.segment_bytes;
-
-        if (end >= p->needed_from)
-            break;
-        if (durable_unlink(s->dir, o.at[i].name) < 0)
-            return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, o.at[i].name);
-        if (end > s->start && end <= s->flushed) /* what is left is held still */
-            s->start = end;
-        p->removed++;
-    }
-    s->oldest_us = i < o.count ? o.at[i].modified_us : 0;
-    return (int)i;
-}
-
-void
-spool_prune_run(struct prune *p)
-{
-    int got = 0;
-
-    if (p->all && durable_remove(p->as.dir, "position") < 0)
-        got = fail_sys(ERR_LOCAL, "cannot remove %s/position", p->as.path);
-    if (got == 0)
-        got = remove_oldest(p);
-    while (p->all && got > 0)
-        got = remove_oldest(p);
-    if (p->removed > 0 && durable_sync_dir(p->as.dir) < 0 && got >= 0)
-        got = fail_sys(ERR_LOCAL, "cannot flush the directory %s", p->as.path);
-    p->code = got < 0 ? got : 0;
-    if (got < 0)
-        snprintf(p->reason, sizeof p->reason, "%s", fail_message());
-}
-
-/* Nothing of it is left. */
-static void
-begin_anew(struct spool *s)
-{
-    durable_close(s->fd);
-    durable_close(s->retired_fd);
-    durable_close(s->read_fd);
-    s->fd = s->retired_fd = s->read_fd = -1;
-    s->timeline = s->next_timeline = 0;
-    s->start = s->written = s->flushed = s->available = LSN_UNKNOWN;
-    s->damaged = false;
-}
-
-int
-spool_prune_end(struct spool *s, const struct prune *p)
-{
-    assert(s->pruning);
-    s->pruning = s->clearing = false;
-    if (p->as.start > s->start)
-        s->start = p->as.start;
-    s->oldest_us = p->as.oldest_us;
-    if (s->read_fd >= 0 && s->read_start < s->start) { /* its room is given back only then */
-        durable_close(s->read_fd);
-        s->read_fd = -1;
-    }
-    if (p->code < 0)
-        return fail(p->code, "%s", p->reason);
-    if (p->all)
-        begin_anew(s);
-    return 0;
-}
-
-/* ---- restore_command ---- */
-
-static bool
-fetchable(const char *name)
-{
-    timeline_t timeline;
-    lsn_t start;
-
-    /* the smallest segments have the most names: whoever has larger ones has fewer files */
-    return history_parse_name(name, &timeline) ||
-           segment_parse(name, SEGMENT_BYTES_MIN, &timeline, &start);
-}
-
-/* Blocks that are shared, or copied inside the kernel, where the file system can. */
-static bool
-copy_inside(int from, int to)
-{
-    ssize_t got;
-
-    if (ioctl(to, FICLONE, from) == 0)
-        return true;
-    while ((got = copy_file_range(from, NULL, to, NULL, COPY_BYTES, 0)) > 0)
-        ;
-    return got == 0 && lseek(to, 0, SEEK_CUR) > 0;
-}
-
-mode_t
-spool_target_mode(const char *target)
-{
-    const char *slash = strrchr(target, '/');
-    char directory[1024];
-    struct stat about;
-
-    snprintf(directory, sizeof directory, "%.*s", slash != NULL ? (int)(slash - target) : 1,
-             slash != NULL ? target : ".");
-    return stat(directory, &about) == 0 && (about.st_mode & S_IRWXG) == (S_IRGRP | S_IXGRP) ? 0640
-                                                                                            : 0600;
-}
-
-/* Nothing is flushed: PostgreSQL does that with what it keeps. */
-static int
-copy_to(int from, const char *target)
-{
-    static uint8_t chunk[128u << 10];
-    char temporary[1024];
-    uint64_t at = 0;
-    ssize_t got;
-    int fd, code = 0;
-    bool copied;
-
-    if ((size_t)snprintf(temporary, sizeof temporary, "%s.walferry", target) >= sizeof temporary)
-        return fail(ERR_USAGE, "the target path %.100s... is too long", target);
-    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return fail_sys(ERR_LOCAL, "cannot make %s", temporary);
-    copied = copy_inside(from, fd);
-    while (code == 0 && !copied && (got = durable_read(from, chunk, sizeof chunk, at)) != 0) {
-        if (got < 0 || durable_write(fd, chunk, (size_t)got, at) < 0)
-            code = fail_sys(ERR_LOCAL, "cannot copy to %s", temporary);
-        at += got < 0 ? 0 : (uint64_t)got;
-    }
-    if (code == 0 && (fchmod(fd, spool_target_mode(target)) < 0 || rename(temporary, target) < 0))
-        code = fail_sys(ERR_LOCAL, "cannot finish %s", target);
-    close(fd);
-    if (code < 0)
-        unlink(temporary);
-    return code;
-}
-
-int
-spool_fetch(const char *path, const char *name, const char *target)
-{
-    int dir, fd, code;
-
-    if (!fetchable(name))
-        return fail(ERR_USAGE, "%.60s is neither a segment's nor a history file's name", name);
-    if (durable_dir(path, &dir) < 0)
-        return fail_sys(ERR_LOCAL, "cannot open the spool %s", path);
-    if (durable_open(dir, name, DURABLE_READ, &fd) < 0) {
-        code = errno == ENOENT ? ERR_AGAIN : fail_sys(ERR_LOCAL, "cannot open %s/%s", path, name);
-        durable_close(dir);
-        return code;
-    }
-    code = copy_to(fd, target);
-    durable_close(fd);
-    durable_close(dir);
-    return code;
 }
