@@ -114,7 +114,7 @@ flush_due_us(const struct incoming *in)
 {
     if (worker_busy(&in->flusher) || in->spool.damaged || in->spool.clearing)
         return NEVER_US;
-    if (in->receiver.commits_wait || !receiver_live(&in->receiver) || in->spool.retired_fd >= 0 ||
+    if (in->receiver.commits_wait || !receiver_live(&in->receiver) || in->spool.full.fd >= 0 ||
         in->spool.flushed == in->spool.available)
         return 0;
     return in->flushed_us + FLUSH_US;

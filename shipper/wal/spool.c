@@ -105,14 +105,15 @@ compare(struct spool *s, lsn_t lsn, const uint8_t *bytes, size_t n)
             char name[SEGMENT_NAME_SIZE];
 
             segment_name(name, s->timeline, start, s->identity.segment_bytes);
-            if (lsn + at + same < s->available || s->fd < 0 || start != s->fd_start)
+            if (lsn + at + same < s->available || s->growing.fd < 0 || start != s->growing.start)
                 return fail(
                     ERR_CORRUPT,
                     "other bytes at an acknowledged position: segment %s, offset %" PRIu64
                     " (" LSN_FORMAT
                     "). The primary was restored from an older state, or is another server; nothing was changed",
                     name, lsn + at + same - start, LSN_ARGS(lsn + at + same));
-            if (durable_write(s->fd, bytes + at + same, piece - same, lsn + at + same - start) < 0)
+            if (durable_write(s->growing.fd, bytes + at + same, piece - same,
+                              lsn + at + same - start) < 0)
                 return fail_sys(ERR_LOCAL, "cannot write %s/%s" PARTIAL, s->path, name);
         }
         at += piece;
@@ -128,22 +129,18 @@ open_next(struct spool *s)
 {
     char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE];
 
-    if (s->fd >= 0) { /* full */
-        if (s->retired_fd >= 0)
+    if (s->growing.fd >= 0) {
+        if (s->full.fd >= 0)
             return ERR_AGAIN;
-        if (s->flushing)
-            s->flush_retired = true; /* the flush that is out has this file */
-        s->retired_fd = s->fd;
-        s->retired_start = s->fd_start;
-        s->retired_new = s->fd_new;
-        s->fd = -1;
+        s->full = s->growing;
+        s->growing.fd = -1;
     }
     spool_name_of(s, s->timeline, s->written, name, partial);
-    if (durable_open(s->dir, partial, DURABLE_CREATE, &s->fd) < 0)
+    if (durable_open(s->dir, partial, DURABLE_CREATE, &s->growing.fd) < 0)
         return fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, partial);
-    durable_reserve(s->fd, s->identity.segment_bytes);
-    s->fd_start = s->written;
-    s->fd_new = true;
+    durable_reserve(s->growing.fd, s->identity.segment_bytes);
+    s->growing.start = s->written;
+    s->growing.is_new = true;
     return 0;
 }
 
@@ -151,16 +148,17 @@ static int
 append(struct spool *s, const uint8_t *bytes, size_t n)
 {
     lsn_t offset;
-    int code =
-        s->fd < 0 || s->written == s->fd_start + s->identity.segment_bytes ? open_next(s) : 0;
+    int code = s->growing.fd < 0 || s->written == s->growing.start + s->identity.segment_bytes
+                   ? open_next(s)
+                   : 0;
 
     if (code < 0)
         return code;
-    offset = s->written - s->fd_start;
-    if (durable_write(s->fd, bytes, n, offset) < 0) {
+    offset = s->written - s->growing.start;
+    if (durable_write(s->growing.fd, bytes, n, offset) < 0) {
         char name[SEGMENT_NAME_SIZE];
 
-        segment_name(name, s->timeline, s->fd_start, s->identity.segment_bytes);
+        segment_name(name, s->timeline, s->growing.start, s->identity.segment_bytes);
         return fail_sys(ERR_LOCAL, "cannot write %s/%s" PARTIAL, s->path, name);
     }
     s->written += n;
@@ -313,13 +311,18 @@ spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes,
     return 0;
 }
 
+/* All of the segment that may be served is to be flushed. */
 static void
-describe(const struct spool *s, lsn_t start, struct flush *f)
+flush_segment(const struct spool *s, const struct segment *segment, struct flush *f)
 {
     char name[SEGMENT_NAME_SIZE];
+    lsn_t end = segment->start + s->identity.segment_bytes;
 
-    spool_name_of(s, s->timeline, start, name, f->from);
-    if (f->upto == start + s->identity.segment_bytes)
+    f->fd = segment->fd;
+    f->upto = s->available < end ? s->available : end;
+    f->sync_dir = segment->is_new;
+    spool_name_of(s, s->timeline, segment->start, name, f->from);
+    if (f->upto == end)
         snprintf(f->to, sizeof f->to, "%s", name);
 }
 
@@ -350,20 +353,12 @@ spool_flush_begin(struct spool *s, struct flush *f, int64_t now_us)
     }
     *f = (struct flush){.fd = -1, .dir = s->dir, .upto = s->flushed};
     snprintf(f->as.path, sizeof f->as.path, "%s", s->path);
-    s->flush_retired = s->retired_fd >= 0;
-    if (s->flush_retired) {
-        f->fd = s->retired_fd;
-        f->upto = s->retired_start + s->identity.segment_bytes;
-        f->sync_dir = s->retired_new;
-        describe(s, s->retired_start, f);
-    } else if (s->fd >= 0 && s->flushed < s->available) {
-        f->fd = s->fd;
-        f->upto = s->available;
-        f->sync_dir = s->fd_new;
-        describe(s, s->fd_start, f);
-    } else if (s->recorded >= s->flushed || !record_due(s, now_us)) {
+    if (s->full.fd >= 0)
+        flush_segment(s, &s->full, f);
+    else if (s->growing.fd >= 0 && s->flushed < s->available)
+        flush_segment(s, &s->growing, f);
+    else if (s->recorded >= s->flushed || !record_due(s, now_us))
         return false;
-    }
     if (record_due(s, now_us)) {
         spool_describe_position(s, s->available == s->written ? s->boot_id : "-", f->upto,
                                 f->position);
@@ -474,14 +469,11 @@ spool_flush_run(struct flush *f)
 static void
 take_made(struct spool *s, const struct flush *f)
 {
-    durable_close(s->fd);
-    durable_close(s->retired_fd);
-    durable_close(s->read_fd);
-    s->retired_fd = s->read_fd = -1;
-    s->fd = f->made_fd;
-    s->fd_start = segment_start(f->upto, s->identity.segment_bytes);
-    s->fd_new = false;
-    s->written = s->fd_start + f->made_bytes;
+    lsn_t start = segment_start(f->upto, s->identity.segment_bytes);
+
+    spool_close_segments(s);
+    s->growing = (struct segment){.fd = f->made_fd, .start = start};
+    s->written = start + f->made_bytes;
     s->available = s->flushed = f->upto;
 }
 
@@ -509,6 +501,9 @@ end_job(struct spool *s, const struct flush *f)
 int
 spool_flush_end(struct spool *s, const struct flush *f)
 {
+    /* the one that was flushed may have become full meanwhile */
+    struct segment *segment = f->fd == s->full.fd ? &s->full : &s->growing;
+
     assert(s->flushing);
     s->flushing = false;
     if (f->kind != FLUSH_DATA)
@@ -523,10 +518,10 @@ spool_flush_end(struct spool *s, const struct flush *f)
     if (f->position[0] != '\0')
         s->recorded = f->upto;
     if (f->to[0] != '\0') { /* it has its name */
-        durable_close(s->flush_retired ? s->retired_fd : s->fd);
-        *(s->flush_retired ? &s->retired_fd : &s->fd) = -1;
+        durable_close(segment->fd);
+        segment->fd = -1;
     } else if (f->fd >= 0) {
-        *(s->flush_retired ? &s->retired_new : &s->fd_new) = false;
+        segment->is_new = false;
     }
     return 0;
 }

@@ -11,16 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static void
-partial_name(char out[FILE_NAME_SIZE], const char *name)
-{
-    snprintf(out, FILE_NAME_SIZE, "%.24s%s", name, PARTIAL);
-}
-
 void
 spool_damaged_name(char out[FILE_NAME_SIZE], const char *name)
 {
-    snprintf(out, FILE_NAME_SIZE, "%.24s%s", name, DAMAGED);
+    snprintf(out, FILE_NAME_SIZE, "%.24s" DAMAGED, name);
 }
 
 void
@@ -28,7 +22,7 @@ spool_name_of(const struct spool *s, timeline_t timeline, lsn_t lsn, char name[S
               char partial[FILE_NAME_SIZE])
 {
     segment_name(name, timeline, lsn, s->identity.segment_bytes);
-    partial_name(partial, name);
+    snprintf(partial, FILE_NAME_SIZE, "%s" PARTIAL, name);
 }
 
 bool
@@ -93,6 +87,15 @@ spool_look(const struct spool *s, timeline_t timeline, lsn_t growing, struct sca
         return code;
     *ret_scan = scan;
     return 0;
+}
+
+void
+spool_close_segments(struct spool *s)
+{
+    durable_close(s->growing.fd);
+    durable_close(s->full.fd);
+    durable_close(s->read_fd);
+    s->growing.fd = s->full.fd = s->read_fd = -1;
 }
 
 /*

@@ -14,6 +14,9 @@
 #include <stdio.h>
 #include <string.h>
 
+static const struct spool closed = {
+    .dir = -1, .lock = -1, .growing.fd = -1, .full.fd = -1, .read_fd = -1};
+
 static int
 visit_nameless(void *context, const struct durable_entry *entry)
 {
@@ -82,7 +85,7 @@ find_start(struct spool *s)
 {
     static char text[HISTORY_BYTES_MAX + 1];
     int length = spool_history(s, s->timeline, text, sizeof text), code;
-    lsn_t start = s->fd >= 0 ? s->fd_start : s->written;
+    lsn_t start = s->growing.fd >= 0 ? s->growing.start : s->written;
     timeline_t timeline = s->timeline;
     struct scan scan;
 
@@ -164,27 +167,27 @@ open_tail(struct spool *s, lsn_t recorded, bool same_boot)
 
     spool_name_of(s, s->timeline, s->written, name, partial);
     spool_damaged_name(damaged, name);
-    if (durable_open(s->dir, partial, DURABLE_WRITE, &s->fd) < 0) {
-        if (errno == ENOENT && durable_open(s->dir, damaged, DURABLE_WRITE, &s->fd) == 0)
+    if (durable_open(s->dir, partial, DURABLE_WRITE, &s->growing.fd) < 0) {
+        if (errno == ENOENT && durable_open(s->dir, damaged, DURABLE_WRITE, &s->growing.fd) == 0)
             s->damaged = true;
         else
             return errno == ENOENT ? ERR_AGAIN
                                    : fail_sys(ERR_LOCAL, "cannot open %s/%s", s->path, partial);
     }
-    if (durable_size(s->fd, &bytes) < 0)
+    if (durable_size(s->growing.fd, &bytes) < 0)
         return fail_sys(ERR_LOCAL, "cannot read %s/%s", s->path, partial);
-    if (!s->damaged && durable_data(s->fd) < 0) {
+    if (!s->damaged && durable_data(s->growing.fd) < 0) {
         (void)!durable_rename(s->dir, partial, damaged);
         s->damaged = true;
     } else if (!s->damaged &&
                durable_remove(s->dir, damaged) < 0) { /* this one is made from its bytes */
         return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, damaged);
     }
-    s->fd_start = s->written;
+    s->growing.start = s->written;
     s->written += bytes;
     s->flushed = s->available = s->written;
     if ((!same_boot || s->damaged) && recorded < s->written)
-        s->flushed = s->available = recorded > s->fd_start ? recorded : s->fd_start;
+        s->flushed = s->available = recorded > s->growing.start ? recorded : s->growing.start;
     return 0;
 }
 
@@ -195,12 +198,12 @@ open_tails(struct spool *s, lsn_t recorded, bool same_boot)
     int code;
 
     while ((code = open_tail(s, recorded, same_boot)) == 0 && !s->damaged &&
-           s->flushed == s->fd_start + s->identity.segment_bytes) {
+           s->flushed == s->growing.start + s->identity.segment_bytes) {
         char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE];
 
-        spool_name_of(s, s->timeline, s->fd_start, name, partial);
-        durable_close(s->fd);
-        s->fd = -1;
+        spool_name_of(s, s->timeline, s->growing.start, name, partial);
+        durable_close(s->growing.fd);
+        s->growing.fd = -1;
         if (durable_rename(s->dir, partial, name) < 0)
             return fail_sys(ERR_LOCAL, "cannot rename %s/%s", s->path, partial);
     }
@@ -230,7 +233,7 @@ find_positions(struct spool *s)
     if (code == 0)
         code = open_tails(s, recorded, same_boot);
     if (code == 0)
-        code = spool_remove_stale(s, s->fd >= 0 ? s->fd_start : s->written);
+        code = spool_remove_stale(s, s->growing.fd >= 0 ? s->growing.start : s->written);
     if (code == 0)
         code = find_start(s);
     s->recorded = recorded;
@@ -249,7 +252,7 @@ spool_open(struct spool *s, const char *path)
 {
     int code;
 
-    *s = (struct spool){.dir = -1, .lock = -1, .fd = -1, .retired_fd = -1, .read_fd = -1};
+    *s = closed;
     snprintf(s->path, sizeof s->path, "%s", path);
     clock_boot_id(s->boot_id);
     if (durable_dir(path, &s->dir) < 0)
@@ -278,12 +281,10 @@ spool_close(struct spool *s)
 {
     if (s == NULL || s->path[0] == '\0')
         return;
-    durable_close(s->fd);
-    durable_close(s->retired_fd);
-    durable_close(s->read_fd);
+    spool_close_segments(s);
     durable_close(s->lock);
     durable_close(s->dir);
-    *s = (struct spool){.dir = -1, .lock = -1, .fd = -1, .retired_fd = -1, .read_fd = -1};
+    *s = closed;
 }
 
 bool

@@ -48,6 +48,9 @@ int spool_remove_stale(const struct spool *s, lsn_t growing);
 void spool_describe_position(const struct spool *s, const char *boot, lsn_t flushed,
                              char out[POSITION_SIZE]);
 
+/* Close what is open for writing or reading. */
+void spool_close_segments(struct spool *s);
+
 /* Say on disk that what lies above `flushed` is not known good, whatever boot this is. */
 int spool_distrust(struct spool *s);
 

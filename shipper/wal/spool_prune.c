@@ -127,14 +127,11 @@ spool_prune_run(struct prune *p)
         snprintf(p->reason, sizeof p->reason, "%s", fail_message());
 }
 
-/* Nothing of it is left. */
+/* No WAL is left. */
 static void
 begin_anew(struct spool *s)
 {
-    durable_close(s->fd);
-    durable_close(s->retired_fd);
-    durable_close(s->read_fd);
-    s->fd = s->retired_fd = s->read_fd = -1;
+    spool_close_segments(s);
     s->timeline = s->next_timeline = 0;
     s->start = s->written = s->flushed = s->available = LSN_UNKNOWN;
     s->damaged = false;

@@ -59,6 +59,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* A segment that is open for writing. */
+struct segment {
+    int fd;      /* -1: none */
+    lsn_t start; /* its first LSN */
+    bool is_new; /* its directory entry is not durable yet */
+};
+
 struct spool {
     char path[256];
     int dir, lock;
@@ -70,15 +77,8 @@ struct spool {
     timeline_t next_timeline; /* its first file is to be made, from what lies before next_fork: then
                                * it is the spool's; 0: none */
     /* private below */
-    int fd;         /* the growing segment, -1 when none */
-    lsn_t fd_start; /* its first LSN */
-    bool fd_new;    /* its directory entry is not durable yet */
-    int retired_fd; /* a full segment that waits for its flush, -1 when none */
-    lsn_t retired_start;
-    bool retired_new;
-    bool flushing;      /* a struct flush is out */
-    bool flush_retired; /* ... and it is of the retired one (which may still have been growing then)
-                         */
+    struct segment growing, full; /* full: it waits for its flush */
+    bool flushing;                /* a struct flush is out */
     lsn_t next_fork;
     bool pruning;      /* a struct prune is out */
     int64_t oldest_us; /* wall clock: the oldest file is of then, or younger; 0: unknown */
