@@ -1,15 +1,16 @@
 /*
- * See inlet.h. A session's life: connected -> handed (descriptors are here) -> greeted (HELLO is
- * here, the agent judges) -> live, or refused: then what is in `out` is still written before it
- * ends.
+ * See inlet.h. A session's life: connected -> handed (its descriptors are here) -> greeted (HELLO is
+ * here, the agent judges) -> live, or refused: then `output` is still written before it ends.
+ * judge_end says who ends and when, weigh_greeting what a new HELLO does to a living session.
  */
 #include "shipper/receiver/inlet.h"
 
+#include "hand_over.h"
+
 #include "base/clock.h"
 #include "base/fail.h"
-#include "base/unix_socket.h"
 #include "base/log.h"
-#include "base/text.h"
+#include "base/unix_socket.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -28,10 +29,6 @@
 #define FRAMES_PER_TURN 64
 #define DIALS_MAX       4096 /* of one start of an agent, between two that came here */
 #define RIVAL_TOLD_US   (60 * SECOND_US)
-
-/* What `walferry receive` says: the member that the key is bound to, with zeros behind it, and one
- * more if it is bound with --no-tunnel. */
-#define WORD_BYTES (MEMBER_NAME_SIZE + 1)
 
 enum session_state {
     SESSION_CONNECTED,
@@ -54,8 +51,8 @@ struct session {
     uint64_t incarnation;
     int64_t due_us;
     bool stalled; /* the spool waits for a flush: read no further */
-    bool ended;   /* nothing more comes; what is here is still taken */
-    bool mute;    /* nobody reads what is said here */
+    bool ended;   /* its SSH has ended; the bytes that came are still taken */
+    bool mute;    /* its far side reads no answers any more */
 };
 
 int
@@ -67,6 +64,8 @@ inlet_open(struct inlet *i, const char *run, struct receiver *receiver)
     snprintf(i->path, sizeof i->path, "%s/inlet", run);
     return unix_socket_listen(i->path, 16, &i->fd);
 }
+
+static const struct epoch_origin no_origin;
 
 static void
 close_fd(int *fd)
@@ -90,13 +89,22 @@ free_session(struct inlet *i, struct session *s)
     free(s);
 }
 
+/* The session at place n, if it is a lane of the living session; or NULL. */
+static struct session *
+lane_at(const struct inlet *i, size_t n)
+{
+    struct session *s = i->session[n];
+
+    return s != NULL && s->state == SESSION_LIVE ? s : NULL;
+}
+
 /* Another lane of the living session than s, or NULL. */
 static struct session *
 sibling(const struct inlet *i, const struct session *s)
 {
     for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
-        if (i->session[n] != NULL && i->session[n] != s && i->session[n]->state == SESSION_LIVE)
-            return i->session[n];
+        if (lane_at(i, n) != NULL && lane_at(i, n) != s)
+            return lane_at(i, n);
     return NULL;
 }
 
@@ -107,7 +115,7 @@ answer_on(struct inlet *i, struct session *s)
     receiver_lane(i->receiver, &s->output);
 }
 
-/* One lane of several ended: what was not delivered comes again over another one. */
+/* One lane of several ended: what it did not deliver comes again over another lane. */
 static void
 lose_lane(struct inlet *i, struct session *s)
 {
@@ -157,49 +165,15 @@ accept_sessions(struct inlet *i, int64_t now_us)
     }
 }
 
-/* Exactly two descriptors and a name; whatever else came along is closed. */
 static int
 take_descriptors(struct session *s)
 {
-    union {
-        struct cmsghdr header; /* aligns the bytes */
-        char bytes[CMSG_SPACE(sizeof(int) * 8)];
-    } control;
-    char word[WORD_BYTES];
-    struct iovec io = {.iov_base = word, .iov_len = sizeof word};
-    struct msghdr m = {.msg_iov = &io,
-                       .msg_iovlen = 1,
-                       .msg_control = control.bytes,
-                       .msg_controllen = sizeof control.bytes};
-    ssize_t got = recvmsg(s->fd, &m, MSG_CMSG_CLOEXEC);
-    int fds[8];
-    size_t count = 0;
+    int got = hand_over_take(s->fd, s->from, &s->no_tunnel, &s->in, &s->out);
 
-    if (got < 0)
-        return errno == EAGAIN || errno == EINTR ? ERR_AGAIN
-                                                 : fail_sys(ERR_PEER, "walferry receive is gone");
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c != NULL; c = CMSG_NXTHDR(&m, c)) {
-        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t k = 0; k < n && count < 8; k++)
-            memcpy(&fds[count++], CMSG_DATA(c) + k * sizeof(int), sizeof(int));
-    }
-    if (got == 0 && count == 0) { /* it only asked whether an agent listens */
+    if (got == 0)
         s->state = SESSION_LEAVING;
-        return fail(ERR_PEER, "left");
-    }
-    if (got < MEMBER_NAME_SIZE || count != 2 || word[MEMBER_NAME_SIZE - 1] != '\0' ||
-        (m.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0) {
-        for (size_t k = 0; k < count; k++)
-            close(fds[k]);
-        return fail(ERR_PEER, "a process that is no walferry receive connected to the inlet");
-    }
-    memcpy(s->from, word, sizeof s->from);
-    s->no_tunnel = got == WORD_BYTES;
-    s->in = fds[0];
-    s->out = fds[1];
+    if (got <= 0)
+        return got == ERR_AGAIN ? 0 : got;
     if (fcntl(s->in, F_SETFL, O_NONBLOCK) < 0 || fcntl(s->out, F_SETFL, O_NONBLOCK) < 0)
         return fail_sys(ERR_PEER, "the session's descriptors cannot be used");
     fcntl(s->in, F_SETPIPE_SZ, PIPE_BYTES); /* fewer wake-ups; no loss where it is refused */
@@ -229,7 +203,7 @@ read_input(struct session *s)
     return 0;
 }
 
-/* Does what came wait for us, or we for the line? In the pipe, `least` bytes are something. */
+/* Do bytes wait to be taken? Fewer than `least` of them in the pipe do not count. */
 static bool
 has_more(const struct session *s, int least)
 {
@@ -244,8 +218,7 @@ bool
 inlet_behind(const struct inlet *i)
 {
     for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
-        if (i->session[n] != NULL && i->session[n]->state == SESSION_LIVE &&
-            has_more(i->session[n], 1))
+        if (lane_at(i, n) != NULL && has_more(lane_at(i, n), 1))
             return true;
     return false;
 }
@@ -295,7 +268,8 @@ take_frames(struct inlet *i, struct session *s, int64_t now_us, int64_t wall_us)
     for (int n = 0; code == 0 && n < FRAMES_PER_TURN && (got = frame_next(&s->input, &f)) == 1;
          n++) {
         code = receiver_frame(i->receiver, &f, now_us, wall_us);
-        if (code == ERR_PEER && f.type == FRAME_GOODBYE) { /* other lanes are behind this one */
+        if (code == ERR_PEER &&
+            f.type == FRAME_GOODBYE) { /* the other lanes may still have earlier frames */
             snprintf(i->goodbye, sizeof i->goodbye, "%s", fail_message());
             s->ended = s->mute = true;
             code = 0;
@@ -312,9 +286,9 @@ take_frames(struct inlet *i, struct session *s, int64_t now_us, int64_t wall_us)
 }
 
 /*
- * sshd's end is no end of what it has brought: the pipe may hold a megabyte that the far host, when
- * it is lost, sends never again. It is taken to the last whole frame, at the spool's pace, also
- * when nobody reads our answers any more.
+ * When the SSH session has ended, the pipe may still hold a megabyte that a lost host never sends
+ * again: it is taken up to the last whole frame, at the spool's pace, also when nobody reads our
+ * answers any more.
  */
 static int
 run_lane(struct inlet *i, struct session *s, const struct loop *l, int64_t now_us, int64_t wall_us)
@@ -330,19 +304,12 @@ run_lane(struct inlet *i, struct session *s, const struct loop *l, int64_t now_u
     if (!s->mute && write_output(s) < 0)
         s->mute = true;
     for (size_t n = 0; n < INLET_SESSIONS_MAX && i->live->mute; n++)
-        if (i->session[n] != NULL && i->session[n]->state == SESSION_LIVE && !i->session[n]->mute)
-            answer_on(i, i->session[n]);
+        if (lane_at(i, n) != NULL && !lane_at(i, n)->mute)
+            answer_on(i, lane_at(i, n));
     return code;
 }
 
-static bool
-is_over(const struct session *s)
-{
-    struct frame f;
-
-    return s->state == SESSION_LIVE && s->ended && !s->stalled && frame_next(&s->input, &f) != 1;
-}
-
+/* Go on: read, take, write. 0, or what went wrong. */
 static int
 run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t now_us,
             int64_t wall_us)
@@ -353,8 +320,6 @@ run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t no
     case SESSION_CONNECTED:
         if (loop_ready(l, s->fd) != 0)
             code = take_descriptors(s);
-        if (code == ERR_AGAIN)
-            code = 0;
         break;
     case SESSION_HANDED:
         code = read_input(s);
@@ -369,17 +334,53 @@ run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t no
     case SESSION_LEAVING:
         break;
     }
-    if (code == 0 && s->out >= 0)
-        code = write_output(s);
-    if (code == 0 && s->state == SESSION_LEAVING && buf_used(&s->output) == 0)
-        return fail(ERR_PEER, "left");
-    if (code == 0 && now_us >= s->due_us)
-        return fail(ERR_PEER, "no HELLO from %s within 10 s",
-                    s->from[0] != '\0' ? s->from : "a session");
-    return code;
+    return code == 0 && s->out >= 0 ? write_output(s) : code;
 }
 
-/* One after another that brought what does not continue the spool is told when it does. */
+enum fate { FATE_STAYS, FATE_LANE_ENDS, FATE_SESSION_ENDS, FATE_IS_FREED };
+
+/*
+ * Who ends, and when, after a turn that gave *code:
+ *   before HELLO     at an error, or 10 s after it came
+ *   greeted          never here: the caller answers
+ *   leaving          when all is written, at an error, or after 2 s
+ *   a lane           when its SSH has ended and its last whole frame was taken
+ *   living session   with its last lane; at once at an error of a frame or of the spool, and when
+ *                    nothing was heard for 5 s (receiver_tick)
+ * What a new HELLO ends is weigh_greeting's to say. *code and the message say why.
+ */
+static enum fate
+judge_end(const struct inlet *i, const struct session *s, int *code, int64_t now_us)
+{
+    struct frame f;
+
+    switch (s->state) {
+    case SESSION_CONNECTED:
+    case SESSION_HANDED:
+        if (*code == 0 && now_us >= s->due_us)
+            *code = fail(ERR_PEER, "no HELLO from %s within 10 s",
+                         s->from[0] != '\0' ? s->from : "a session");
+        return *code < 0 ? FATE_IS_FREED : FATE_STAYS;
+    case SESSION_GREETED:
+    case SESSION_STREAM:
+        break;
+    case SESSION_LEAVING:
+        return *code < 0 || buf_used(&s->output) == 0 || now_us >= s->due_us ? FATE_IS_FREED
+                                                                             : FATE_STAYS;
+    case SESSION_LIVE:
+        if (*code == 0 && s->ended && !s->stalled && frame_next(&s->input, &f) != 1) {
+            if (sibling(i, s) != NULL)
+                return FATE_LANE_ENDS;
+            *code = fail(ERR_PEER, "the SSH session from %s ended", s->from);
+        }
+        if (*code == ERR_PEER && i->goodbye[0] != '\0')
+            fail(*code, "%s", i->goodbye);
+        return *code < 0 ? FATE_SESSION_ENDS : FATE_STAYS;
+    }
+    return FATE_STAYS;
+}
+
+/* After a session whose WAL did not continue the spool the next one is up when its WAL does. */
 static void
 tell_up(struct inlet *i)
 {
@@ -401,31 +402,28 @@ inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us
         struct session *s = i->session[n];
         int code = s == NULL ? 0 : run_session(i, s, l, now_us, wall_us);
 
-        if (code == 0 && s != NULL && is_over(s)) {
-            if (sibling(i, s) != NULL) {
-                lose_lane(i, s);
-                continue;
-            }
-            code = fail(ERR_PEER, "the SSH session from %s ended", s->from);
-        }
-        if (code == 0)
-            continue;
-        if (s->state == SESSION_LIVE) {
-            if (code == ERR_PEER && i->goodbye[0] != '\0')
-                fail(code, "%s", i->goodbye);
-            if (code != ERR_PEER) {
+        switch (s == NULL ? FATE_STAYS : judge_end(i, s, &code, now_us)) {
+        case FATE_STAYS:
+            break;
+        case FATE_LANE_ENDS:
+            lose_lane(i, s);
+            break;
+        case FATE_SESSION_ENDS:
+            if (code == ERR_PEER) {
+                log_warning("link from %s: %s", s->from, fail_message());
+            } else {
                 result = code;
                 snprintf(why, sizeof why, "%s", fail_message());
-            } else {
-                log_warning("link from %s: %s", s->from, fail_message());
             }
             i->refuted |= code == ERR_CORRUPT;
             inlet_end(i, fail_message());
-            continue;
+            break;
+        case FATE_IS_FREED:
+            if (s->state != SESSION_LEAVING)
+                log_warning("inlet: %s", fail_message());
+            free_session(i, s);
+            break;
         }
-        if (s->state != SESSION_LEAVING)
-            log_warning("inlet: %s", fail_message());
-        free_session(i, s);
     }
     if (i->refuted && i->live != NULL && i->receiver->compared >= i->receiver->spool->flushed)
         tell_up(i);
@@ -437,49 +435,17 @@ leave(struct session *s)
 {
     s->state = SESSION_LEAVING;
     s->due_us = clock_us() + LEAVING_US;
-    write_output(s); /* what it cannot write now it tries again until due */
+    write_output(s); /* the rest goes in later turns, until due_us */
 }
 
-/* A lane of the living session needs no judgement: that one was judged. */
+/* Is the SSH connection of any lane still open? */
 static bool
-joins(struct inlet *i, struct session *s)
+is_connected(const struct inlet *i)
 {
-    struct frame accepted = {.type = FRAME_ACCEPT};
-    struct epoch_origin none = {0};
-
-    if (i->live == NULL || strcmp(i->live->from, s->from) != 0 ||
-        i->live->incarnation != s->hello.incarnation) {
-        frame_put_refuse(&s->output, REFUSE_RETRY, &none, "the session of this lane is over");
-        leave(s);
-        return true;
-    }
-    s->incarnation = s->hello.incarnation;
-    buf_consume(&s->input, s->hello_bytes);
-    s->state = SESSION_LIVE;
-    s->due_us = NEVER_US;
-    frame_put(&s->output, &accepted);
-    return true;
-}
-
-/* The session that s would take the place of may be the last to bring what it has brought. */
-static bool
-waits_for_rest(const struct inlet *i, const struct session *s, int64_t now_us)
-{
-    return i->live != NULL && strcmp(i->live->from, s->from) == 0 && s->hello.lane == 0 &&
-           s->hello.incarnation > i->live->incarnation && now_us < s->due_us && inlet_behind(i);
-}
-
-/* A living session is its agent's: a dial of the same start of it knows the incarnation. */
-static bool
-is_rival(const struct inlet *i, const struct session *s)
-{
-    if (i->live == NULL || strcmp(i->live->from, s->from) != 0 ||
-        s->hello.incarnation - i->live->incarnation - 1 < DIALS_MAX)
-        return false;
     for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
-        if (i->session[n] != NULL && i->session[n]->state == SESSION_LIVE && !i->session[n]->ended)
+        if (lane_at(i, n) != NULL && !lane_at(i, n)->ended)
             return true;
-    return false; /* its SSH has ended: nothing more comes */
+    return false;
 }
 
 /* A lane that waits for our disk is not read: its SSH may have ended long ago. */
@@ -487,18 +453,77 @@ static bool
 is_stalled(const struct inlet *i)
 {
     for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
-        if (i->session[n] != NULL && i->session[n]->state == SESSION_LIVE && i->session[n]->stalled)
+        if (lane_at(i, n) != NULL && lane_at(i, n)->stalled)
             return true;
     return false;
+}
+
+enum greeting {
+    GREETING_ASKS,  /* the caller judges it; accepted, it takes the living session's place */
+    GREETING_WAITS, /* asks later */
+    GREETING_JOINS,
+    GREETING_LATE,
+    GREETING_MISNAMED,
+    GREETING_RIVAL,
+};
+
+/*
+ * What a new HELLO means for the living session, the first that fits:
+ *   a lane of it     joins, unjudged: the session was judged. Late when that session is over
+ *   a later dial     waits, up to 2 s, until the session's last frames are taken: they may never
+ *                    come again
+ *   another name     misnamed: not the member that its key is bound to
+ *   another start    of the same member's agent: a rival while an SSH connection of the session
+ *                    lives. Only the same start knows the incarnation
+ *   else             asks: a knock, another member, a later dial of the same start
+ */
+static enum greeting
+weigh_greeting(const struct inlet *i, const struct session *s, int64_t now_us)
+{
+    bool same = i->live != NULL && strcmp(i->live->from, s->from) == 0;
+    uint64_t ours = same ? i->live->incarnation : 0, theirs = s->hello.incarnation;
+
+    if (s->hello.lane != 0 && s->hello.lane != HELLO_KNOCKS)
+        return same && theirs == ours ? GREETING_JOINS : GREETING_LATE;
+    if (same && s->hello.lane == 0 && theirs > ours && now_us < s->due_us && inlet_behind(i))
+        return GREETING_WAITS;
+    if (strcmp(s->hello.from, s->from) != 0)
+        return GREETING_MISNAMED;
+    if (same && s->hello.lane == 0 && theirs - ours - 1 >= DIALS_MAX && is_connected(i))
+        return GREETING_RIVAL;
+    return GREETING_ASKS;
+}
+
+static void
+join(struct session *s)
+{
+    struct frame accepted = {.type = FRAME_ACCEPT};
+
+    s->incarnation = s->hello.incarnation;
+    buf_consume(&s->input, s->hello_bytes);
+    s->state = SESSION_LIVE;
+    s->due_us = NEVER_US;
+    frame_put(&s->output, &accepted);
+}
+
+static void
+refuse_misnamed(struct inlet *i, struct session *s)
+{
+    char reason[256];
+
+    snprintf(
+        reason, sizeof reason,
+        "HELLO says %s, but the key is bound to --from %s: correct authorized_keys on this host, or "
+        "the identity of that member",
+        s->hello.from, s->from);
+    inlet_refuse(i, s, REFUSE_OPERATOR, &no_origin, reason);
 }
 
 static void
 refuse_rival(struct inlet *i, struct session *s, int64_t now_us)
 {
-    struct epoch_origin none = {0};
-
     if (is_stalled(i)) {
-        inlet_refuse(i, s, REFUSE_RETRY, &none,
+        inlet_refuse(i, s, REFUSE_RETRY, &no_origin,
                      "the disk here is slow, and what the last session has brought goes first");
         return;
     }
@@ -509,7 +534,7 @@ refuse_rival(struct inlet *i, struct session *s, int64_t now_us)
         i->rival_told_us = now_us;
     }
     i->rival_us = now_us;
-    inlet_refuse(i, s, REFUSE_RETRY, &none,
+    inlet_refuse(i, s, REFUSE_RETRY, &no_origin,
                  "the session of another start of this member's agent lives here: it is over 5 s "
                  "after nothing more is heard of it");
 }
@@ -521,29 +546,30 @@ inlet_greeting(struct inlet *i, int64_t now_us, struct session **ret_session,
     for (size_t n = 0; n < INLET_SESSIONS_MAX; n++) {
         struct session *s = i->session[n];
 
-        if (s == NULL || s->state != SESSION_GREETED || waits_for_rest(i, s, now_us))
+        if (s == NULL || s->state != SESSION_GREETED)
             continue;
-        if (s->hello.lane != 0 && s->hello.lane != HELLO_KNOCKS && joins(i, s))
-            continue;
-        if (strcmp(s->hello.from, s->from) != 0) {
-            char reason[256];
-            struct epoch_origin none = {0};
-
-            snprintf(
-                reason, sizeof reason,
-                "HELLO says %s, but the key is bound to --from %s: correct authorized_keys on this host, or "
-                "the identity of that member",
-                s->hello.from, s->from);
-            inlet_refuse(i, s, REFUSE_OPERATOR, &none, reason);
-            continue;
-        }
-        if (s->hello.lane == 0 && is_rival(i, s)) {
+        switch (weigh_greeting(i, s, now_us)) {
+        case GREETING_ASKS:
+            *ret_session = s;
+            *ret_hello = &s->hello;
+            return true;
+        case GREETING_WAITS:
+            break;
+        case GREETING_JOINS:
+            join(s);
+            break;
+        case GREETING_LATE:
+            frame_put_refuse(&s->output, REFUSE_RETRY, &no_origin,
+                             "the session of this lane is over");
+            leave(s);
+            break;
+        case GREETING_MISNAMED:
+            refuse_misnamed(i, s);
+            break;
+        case GREETING_RIVAL:
             refuse_rival(i, s, now_us);
-            continue;
+            break;
         }
-        *ret_session = s;
-        *ret_hello = &s->hello;
-        return true;
     }
     return false;
 }
@@ -643,7 +669,7 @@ inlet_lanes(const struct inlet *i)
     unsigned count = 0;
 
     for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
-        count += i->session[n] != NULL && i->session[n]->state == SESSION_LIVE;
+        count += lane_at(i, n) != NULL;
     return count;
 }
 
@@ -678,41 +704,4 @@ inlet_watch(const struct inlet *i, struct loop *l)
     }
     if (i->live != NULL)
         loop_due(l, receiver_due_us(i->receiver));
-}
-
-int
-inlet_hand_over(const char *run, const char *from, bool no_tunnel)
-{
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(int) * 2)];
-    } control = {0};
-    char word[WORD_BYTES] = "", path[128], byte;
-    struct iovec io = {.iov_base = word, .iov_len = MEMBER_NAME_SIZE + no_tunnel};
-    struct msghdr m = {.msg_iov = &io,
-                       .msg_iovlen = 1,
-                       .msg_control = control.bytes,
-                       .msg_controllen = sizeof control.bytes};
-    const int fds[2] = {STDIN_FILENO, STDOUT_FILENO};
-    int code, fd;
-
-    snprintf(word, MEMBER_NAME_SIZE, "%s", from);
-    snprintf(path, sizeof path, "%s/inlet", run);
-    code = unix_socket_connect(path, &fd);
-    if (code < 0)
-        return code;
-    control.header = (struct cmsghdr){
-        .cmsg_len = CMSG_LEN(sizeof fds), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
-    memcpy(CMSG_DATA(&control.header), fds, sizeof fds);
-    if (sendmsg(fd, &m, MSG_NOSIGNAL) < 0) {
-        code = fail_sys(ERR_PEER, "the agent on %s does not take the session", path);
-        close(fd);
-        return code;
-    }
-    close(STDIN_FILENO);
-    close(STDOUT_FILENO);
-    while (read(fd, &byte, 1) > 0 || errno == EINTR)
-        errno = 0;
-    close(fd);
-    return 0;
 }

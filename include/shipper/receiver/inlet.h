@@ -5,13 +5,12 @@
  * and 1 (inlet_hand_over, SCM_RIGHTS); from then on the agent reads sshd's pipe itself. Exactly two
  * descriptors are taken, from our own user or root; they are set CLOEXEC and non-blocking. At most
  * INLET_SESSIONS_MAX sessions; HELLO within 10 s; HELLO's member must be the one that the key is
- * bound to (--from). What the key may not do (--no-tunnel) comes along and is the agent's to judge.
- * One session at a time feeds the receiver, over one SSH connection or several (lanes: they join by
- * themselves). While anything may come of it only another dial of the same start of its agent
- * takes its place, told by the incarnation, which nobody else can know: any other that says it is
- * that member is a rival, and refused. The session ends with its last lane, and a lane when all
- * whole frames that came over it were taken, at the spool's pace. One that would be replaced is
- * given 2 s for that.
+ * bound to (--from). What the key may not do (--no-tunnel) is handed over, too: the agent judges.
+ * One session at a time feeds the receiver, over one SSH connection or several (lanes, which join
+ * it by themselves). Only another dial of the same start of its agent takes its place, told by the
+ * incarnation, which nobody else knows; another start of that member's agent is a rival, and
+ * refused while the session lives. A lane ends when its SSH has ended and its whole frames were
+ * taken, at the spool's pace; the session ends with its last lane.
  *
  * The inlet judges nothing about the pool: inlet_greeting gives the session that said HELLO, and
  * the agent answers with inlet_accept or inlet_refuse.
@@ -35,25 +34,24 @@ struct inlet {
     int fd; /* listening */
     char path[UNIX_SOCKET_PATH_SIZE];
     struct session *session[INLET_SESSIONS_MAX];
-    bool full;            /* the last one that came found no place */
+    bool full;            /* the last connection found no place */
     struct session *live; /* the lane that answers for the session; NULL: none */
     struct receiver *receiver;
     int64_t since_us; /* up since, or down since; 0: never was up */
-    int64_t rival_us; /* when one was last refused; 0: not since the session came */
+    int64_t rival_us; /* when a rival was last refused; 0: none since the session began */
     int64_t rival_told_us;
     uint64_t ended;    /* sessions that ended after they were accepted */
-    bool refuted;      /* the last one brought what does not continue the spool */
-    char reason[1024]; /* why the last live session ended or the last HELLO was refused; "" while
-                          one lives */
-    char goodbye[FAIL_MESSAGE_MAX]; /* the living session's, on one lane of several: the others end
-                                       by themselves */
+    bool refuted;      /* the last session brought WAL that does not continue the spool */
+    char reason[1024]; /* why the last session ended, or the last HELLO was refused; "" while a
+                          session lives */
+    char goodbye[FAIL_MESSAGE_MAX]; /* came over one of several lanes: the others end, too */
 };
 
 int inlet_open(struct inlet *i, const char *run, struct receiver *receiver); /* ERR_LOCAL */
 void inlet_close(struct inlet *i);
 
 void inlet_watch(const struct inlet *i, struct loop *l);
-/* Go on. 0, or the error of the spool that ended the live session: ERR_LOCAL or ERR_CORRUPT (the
+/* One turn. 0, or the error of the spool that ended the live session: ERR_LOCAL or ERR_CORRUPT (the
  * far side was told, the log is the caller's); errors of a peer only end that peer's session. */
 int inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us);
 
@@ -81,9 +79,9 @@ bool inlet_stream(struct inlet *i, struct handed *ret_handed, struct tunnel_requ
 void inlet_end(struct inlet *i, const char *reason);
 
 unsigned inlet_lanes(const struct inlet *i); /* of the living session */
-bool inlet_behind(const struct inlet *i);    /* what it brought waits here to be taken */
+bool inlet_behind(const struct inlet *i);    /* its bytes wait here to be taken */
 
-/* Write what is waiting now (after receiver_report and the like). */
+/* Write the answers now (after receiver_report and the like). */
 void inlet_push(struct inlet *i);
 
 /*
