@@ -1,8 +1,8 @@
 /*
  * durable: every write, flush, rename and directory sync of the project.
  *
- * Functions return 0 (or a count) or -1 with errno: the caller knows the object's name and what
- * to tell the DBA. All names are relative to a directory descriptor. Nothing here retries a failed
+ * Functions return 0 (or a count) or -1 with errno, never a code of fail.h: the caller knows the
+ * object's name and what to tell the DBA. All names are relative to a directory descriptor. Nothing here retries a failed
  * flush. Files are made 0600. The simulation links a disk of its own behind this header: a file
  * there keeps only what was flushed when the machine "crashes".
  */
@@ -26,8 +26,8 @@ int durable_write(int fd, const void *bytes, size_t n, uint64_t offset); /* all,
 int durable_data(int fd);                                                /* fdatasync */
 int durable_size(int fd, uint64_t *ret_bytes);
 int durable_truncate(int fd, uint64_t bytes);
-/* Room for a file that will grow to so many bytes: its flushes need not find it. A hint, no
- * promise. */
+/* Allocate space for a file that will grow to so many bytes, so that its flushes need not. A hint,
+ * no promise. */
 void durable_reserve(int fd, uint64_t bytes);
 
 int durable_sync_dir(int dir);
@@ -47,12 +47,13 @@ struct durable_entry {
     uint64_t bytes;
     int64_t modified_us; /* wall clock */
 };
-/* Each regular file once, any order; visit returns 0 to go on, else durable_list returns that. */
+/* Each regular file once, any order. visit returns 0 to go on; anything else ends the list and is
+ * what durable_list returns: a code of fail.h, while -1 is the list's own failure. */
 int durable_list(int dir, int (*visit)(void *context, const struct durable_entry *entry),
                  void *context);
 
 int durable_free(int dir, uint64_t *ret_bytes); /* what the file system still has for us */
-/* ... and how large it is for us, used or free: what root keeps for itself is no part of it. */
+/* ... and its size, used and free: without the blocks that are reserved for root. */
 int durable_room(int dir, uint64_t *ret_size, uint64_t *ret_free);
 
 /* An exclusive lock on a file made for it, held until the process ends or durable_close;

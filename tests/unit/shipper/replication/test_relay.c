@@ -1262,7 +1262,8 @@ test_relay_takes_over_a_dead_agents_socket_only(void **state)
     char path[108];
 
     (void)state;
-    assert_int_equal(relay_open(&second, run, &spool, pgdata, GUESTS), -3); /* ours is alive */
+    assert_int_equal(relay_open(&second, run, &spool, pgdata, GUESTS),
+                     ERR_LOCAL); /* ours is alive */
     assert_int_equal(stat(relay.path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     memcpy(path, relay.path, sizeof path);
@@ -1273,7 +1274,7 @@ test_relay_takes_over_a_dead_agents_socket_only(void **state)
     relay_close(&relay);
     assert_int_equal(stat(path, &st), -1);
     close(open(path, O_CREAT | O_WRONLY, 0600)); /* somebody's file */
-    assert_int_equal(relay_open(&relay, run, &spool, pgdata, GUESTS), -3);
+    assert_int_equal(relay_open(&relay, run, &spool, pgdata, GUESTS), ERR_LOCAL);
     assert_int_equal(stat(path, &st), 0);
 }
 
