@@ -4,6 +4,8 @@
  */
 #include "shipper/wal/pgwal.h"
 
+#include "page.h"
+
 #include "base/durable.h"
 #include "base/fail.h"
 #include "shipper/wal/records.h"
@@ -17,35 +19,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define MAGIC_MIN 0xD100
-
-static uint16_t
-u16_at(const uint8_t *at)
-{
-    uint16_t v;
-
-    memcpy(&v, at, sizeof v);
-    return v;
-}
-
-static uint32_t
-u32_at(const uint8_t *at)
-{
-    uint32_t v;
-
-    memcpy(&v, at, sizeof v);
-    return v;
-}
-
-static uint64_t
-u64_at(const uint8_t *at)
-{
-    uint64_t v;
-
-    memcpy(&v, at, sizeof v);
-    return v;
-}
 
 struct process {
     char name[64];
@@ -319,7 +292,7 @@ check_pages(int fd, const struct identity *identity, timeline_t timeline, lsn_t 
             return fail_sys(ERR_LOCAL, "cannot read %s", path);
         if (at > start && u16_at(page) == 0)
             continue;
-        if (u16_at(page) < MAGIC_MIN || u64_at(page + 8) != at || u32_at(page + 4) > timeline)
+        if (u16_at(page) < PAGE_MAGIC_MIN || u64_at(page + 8) != at || u32_at(page + 4) > timeline)
             return fail(ERR_CORRUPT,
                         "%s is no WAL of timeline %u at " LSN_FORMAT
                         ": its page says timeline %u, " LSN_FORMAT,

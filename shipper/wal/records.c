@@ -1,6 +1,8 @@
 /* See records.h. */
 #include "shipper/wal/records.h"
 
+#include "page.h"
+
 #include "base/fail.h"
 #include "base/identity.h"
 
@@ -13,7 +15,6 @@
 #define INFO_CONTINUES  0x0001 /* XLP_FIRST_IS_CONTRECORD */
 #define INFO_OVERWRITES 0x0008 /* XLP_FIRST_IS_OVERWRITE_CONTRECORD */
 #define XLOG_SWITCH     0x40
-#define MAGIC_MIN       0xD100
 #define ALIGN8(n)       (((n) + 7) & ~(uint64_t)7)
 
 static uint32_t crc_table[256];
@@ -40,33 +41,6 @@ records_crc(uint32_t crc, const void *bytes, size_t n)
     for (size_t i = 0; i < n; i++)
         crc = crc >> 8 ^ crc_table[(crc ^ at[i]) & 255];
     return crc;
-}
-
-static uint16_t
-u16_at(const uint8_t *at)
-{
-    uint16_t v;
-
-    memcpy(&v, at, sizeof v);
-    return v;
-}
-
-static uint32_t
-u32_at(const uint8_t *at)
-{
-    uint32_t v;
-
-    memcpy(&v, at, sizeof v);
-    return v;
-}
-
-static uint64_t
-u64_at(const uint8_t *at)
-{
-    uint64_t v;
-
-    memcpy(&v, at, sizeof v);
-    return v;
 }
 
 void
@@ -110,8 +84,8 @@ check_page(struct records *r, lsn_t page)
 {
     uint16_t magic = u16_at(r->page);
 
-    if (magic < MAGIC_MIN || (r->magic != 0 && magic != r->magic) || u64_at(r->page + 8) != page ||
-        u32_at(r->page + 4) > r->timeline)
+    if (magic < PAGE_MAGIC_MIN || (r->magic != 0 && magic != r->magic) ||
+        u64_at(r->page + 8) != page || u32_at(r->page + 4) > r->timeline)
         return wrong(r, "page", page, "says magic %04X, timeline %u, " LSN_FORMAT, magic,
                      u32_at(r->page + 4), LSN_ARGS(u64_at(r->page + 8)));
     if (page % r->segment_bytes == 0) {
