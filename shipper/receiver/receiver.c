@@ -83,7 +83,7 @@ receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
     if (code < 0)
         return code;
     r->out = out;
-    order_clear(&r->order);
+    reorder_clear(&r->reorder);
     r->held_us = 0;
     r->said_any = false;
     r->compared = f.accept.lsn;
@@ -118,7 +118,7 @@ void
 receiver_close(struct receiver *r)
 {
     r->out = NULL;
-    order_clear(&r->order);
+    reorder_clear(&r->reorder);
 }
 
 void
@@ -243,7 +243,7 @@ take_numbered(struct receiver *r, const struct frame *f, int64_t now_us)
     else
         take_drained(r, f);
     if (code == 0)
-        order_step(&r->order);
+        reorder_step(&r->reorder);
     return code;
 }
 
@@ -254,7 +254,7 @@ receiver_go_on(struct receiver *r, int64_t now_us)
     struct frame f;
     int code = 0;
 
-    while (code == 0 && order_next(&r->order, &held)) {
+    while (code == 0 && reorder_next(&r->reorder, &held)) {
         code = frame_next(&held, &f);
         if (code > 0)
             code = take_numbered(r, &f, now_us);
@@ -271,10 +271,10 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
     int code;
 
     r->heard_us = now_us;
-    if (frame_numbered(f->type) && f->number < r->order.next)
+    if (frame_numbered(f->type) && f->number < r->reorder.next)
         return 0; /* again, of a lane that died behind the delivery */
-    if (frame_numbered(f->type) && f->number > r->order.next)
-        return order_hold(&r->order, f->number, f->raw, f->bytes);
+    if (frame_numbered(f->type) && f->number > r->reorder.next)
+        return reorder_hold(&r->reorder, f->number, f->raw, f->bytes);
     switch (f->type) {
     case FRAME_WAL:
     case FRAME_HISTORY:
@@ -282,7 +282,7 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
         code = take_numbered(r, f, now_us);
         if (code == 0)
             code = receiver_go_on(r, now_us);
-        return code == ERR_AGAIN && r->order.next > f->number ? 0 : code;
+        return code == ERR_AGAIN && r->reorder.next > f->number ? 0 : code;
     case FRAME_BEACON:
         take_beacon(r, &f->beacon.stamp);
         r->commits_wait = f->beacon.commits_wait;
@@ -363,7 +363,7 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
                          .flushed = r->spool->flushed,
                          .applied = applied,
                          .compared = r->compared,
-                         .next = r->order.next,
+                         .next = r->reorder.next,
                          .xmin = xmin,
                          .catalog_xmin = catalog_xmin,
                          .standby_connected = standby_connected,

@@ -13,48 +13,48 @@ place(uint64_t number)
 }
 
 void
-order_clear(struct order *o)
+reorder_clear(struct reorder *r)
 {
     for (size_t i = 0; i < WINDOW_FRAMES; i++)
-        free(o->held[i].bytes);
-    memset(o, 0, sizeof *o);
+        free(r->held[i].bytes);
+    memset(r, 0, sizeof *r);
 }
 
 int
-order_hold(struct order *o, uint64_t number, const uint8_t *bytes, size_t length)
+reorder_hold(struct reorder *r, uint64_t number, const uint8_t *bytes, size_t length)
 {
     size_t at = place(number);
 
-    if (number - o->next < WINDOW_FRAMES && o->held[at].bytes != NULL)
+    if (number - r->next < WINDOW_FRAMES && r->held[at].bytes != NULL)
         return 0; /* again, over another lane */
-    if (number - o->next >= WINDOW_FRAMES || o->bytes + length > WINDOW_BYTES)
+    if (number - r->next >= WINDOW_FRAMES || r->bytes + length > WINDOW_BYTES)
         return fail(ERR_PEER, "more frames out of order than a window has");
-    o->held[at].bytes = malloc(length);
-    if (o->held[at].bytes == NULL)
+    r->held[at].bytes = malloc(length);
+    if (r->held[at].bytes == NULL)
         return fail(ERR_LOCAL, "out of memory for a frame of %zu bytes", length);
-    memcpy(o->held[at].bytes, bytes, length);
-    o->held[at].length = length;
-    o->bytes += length;
+    memcpy(r->held[at].bytes, bytes, length);
+    r->held[at].length = length;
+    r->bytes += length;
     return 0;
 }
 
 bool
-order_next(const struct order *o, struct buf *ret_view)
+reorder_next(const struct reorder *r, struct buf *ret_view)
 {
-    size_t at = place(o->next);
+    size_t at = place(r->next);
 
     *ret_view = (struct buf){
-        .bytes = o->held[at].bytes, .end = o->held[at].length, .size = o->held[at].length};
-    return o->held[at].bytes != NULL;
+        .bytes = r->held[at].bytes, .end = r->held[at].length, .size = r->held[at].length};
+    return r->held[at].bytes != NULL;
 }
 
 void
-order_step(struct order *o)
+reorder_step(struct reorder *r)
 {
-    size_t at = place(o->next++);
+    size_t at = place(r->next++);
 
-    free(o->held[at].bytes);
-    o->held[at].bytes = NULL;
-    o->bytes -= o->held[at].length;
-    o->held[at].length = 0;
+    free(r->held[at].bytes);
+    r->held[at].bytes = NULL;
+    r->bytes -= r->held[at].length;
+    r->held[at].length = 0;
 }

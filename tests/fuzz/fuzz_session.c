@@ -317,7 +317,7 @@ check_answers(void)
         assert(f.type != FRAME_WAL && f.type != FRAME_REFUSE && f.type != FRAME_GOODBYE);
         if (f.type == FRAME_ACK) {
             assert(f.ack.flushed <= f.ack.received && f.ack.flushed >= w.said);
-            assert(f.ack.next <= w.receiver.order.next);
+            assert(f.ack.next <= w.receiver.reorder.next);
             w.said = f.ack.flushed;
         }
         buf_consume(&w.answers, f.bytes);
@@ -375,7 +375,7 @@ check_receiver(void)
     assert(s->start <= s->flushed && s->flushed <= s->available && s->available <= s->written);
     assert(s->flushed >= w.flushed);
     w.flushed = s->flushed;
-    assert(w.receiver.order.bytes <= WINDOW_BYTES);
+    assert(w.receiver.reorder.bytes <= WINDOW_BYTES);
     check_answers();
 }
 

@@ -617,10 +617,10 @@ check(void)
     if (w.receiver_up)
         check_lag(&w.receiver.flushed, w.spool.flushed, "the receiver");
     if (w.sender.window.next - w.sender.window.first > WINDOW_FRAMES ||
-        w.sender.window.bytes > WINDOW_BYTES || w.receiver.order.bytes > WINDOW_BYTES)
+        w.sender.window.bytes > WINDOW_BYTES || w.receiver.reorder.bytes > WINDOW_BYTES)
         broke("promise 5: %" PRIu64 " frames of %zu bytes are under way, %zu bytes out of order",
               w.sender.window.next - w.sender.window.first, w.sender.window.bytes,
-              w.receiver.order.bytes);
+              w.receiver.reorder.bytes);
 }
 
 /* ---- a run ---- */

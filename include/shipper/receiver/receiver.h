@@ -25,7 +25,7 @@ struct receiver {
     struct codec *codec;
     uint8_t *scratch; /* FRAME_WAL_MAX bytes for decoded WAL, borrowed */
     struct buf *out;  /* of the lane that answers; NULL when there is no session */
-    struct order order;
+    struct reorder reorder;
     bool busy; /* what came waits to be taken: told in ACKs, the caller sets it */
     char from[MEMBER_NAME_SIZE];
     timeline_t primary_timeline;

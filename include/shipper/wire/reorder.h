@@ -1,5 +1,5 @@
 /*
- * order: where a receiver keeps numbered frames that came over a faster lane than those before
+ * reorder: where a receiver keeps numbered frames that came over a faster lane than those before
  * them. It holds copies of whole frames, still compressed, within what a sender's window can have.
  */
 #ifndef SHIPPER_WIRE_REORDER_H
@@ -7,7 +7,7 @@
 
 #include "shipper/wire/window.h"
 
-struct order {
+struct reorder {
     struct {
         uint8_t *bytes; /* NULL: not here yet */
         size_t length;
@@ -16,15 +16,15 @@ struct order {
     size_t bytes;  /* held, at most WINDOW_BYTES */
 };
 
-void order_clear(struct order *o); /* numbers begin at 0 */
+void reorder_clear(struct reorder *r); /* numbers begin at 0 */
 
 /* Keep a copy of frame `number` > next. ERR_PEER: more than a window was sent; ERR_LOCAL. */
-int order_hold(struct order *o, uint64_t number, const uint8_t *bytes, size_t length);
+int reorder_hold(struct reorder *r, uint64_t number, const uint8_t *bytes, size_t length);
 
-/* The next frame, if it is held: a view of its bytes, valid until order_step. */
-bool order_next(const struct order *o, struct buf *ret_view);
+/* The next frame, if it is held: a view of its bytes, valid until reorder_step. */
+bool reorder_next(const struct reorder *r, struct buf *ret_view);
 
 /* The next frame was taken, held or not. */
-void order_step(struct order *o);
+void reorder_step(struct reorder *r);
 
 #endif

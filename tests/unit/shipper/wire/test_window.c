@@ -13,7 +13,7 @@
 #define ROOM  (1u << 20)
 
 static struct window window;
-static struct order order;
+static struct reorder reorder;
 static struct buf out[LANES];
 
 static int
@@ -30,7 +30,7 @@ drop(void **state)
 {
     (void)state;
     window_clear(&window);
-    order_clear(&order);
+    reorder_clear(&reorder);
     for (unsigned i = 0; i < LANES; i++)
         buf_release(&out[i]);
     return 0;
@@ -59,19 +59,19 @@ take(unsigned lane, uint64_t *expected)
 
     if (frame_next(&out[lane], &f) != 1)
         return false;
-    if (f.number > order.next) {
-        assert_int_equal(order_hold(&order, f.number, f.raw, f.bytes), 0);
-    } else if (f.number == order.next) {
+    if (f.number > reorder.next) {
+        assert_int_equal(reorder_hold(&reorder, f.number, f.raw, f.bytes), 0);
+    } else if (f.number == reorder.next) {
         assert_int_equal(f.number, (*expected)++);
-        order_step(&order);
-        while (order_next(&order, &held)) {
+        reorder_step(&reorder);
+        while (reorder_next(&reorder, &held)) {
             uint32_t value;
 
             assert_int_equal(frame_next(&held, &f), 1);
             memcpy(&value, f.wal.bytes, 4);
             assert_int_equal(f.number, *expected);
             assert_int_equal(value, (*expected)++);
-            order_step(&order);
+            reorder_step(&reorder);
         }
         buf_consume(&out[lane], 0);
     }
@@ -91,7 +91,7 @@ test_window_survives_lanes_that_die(void **state)
 
         srandom(seed);
         window_clear(&window);
-        order_clear(&order);
+        reorder_clear(&reorder);
         for (unsigned i = 0; i < LANES; i++)
             buf_clear(&out[i]);
         window_lane(&window, 0, &out[0]);
@@ -104,7 +104,7 @@ test_window_survives_lanes_that_die(void **state)
             for (int n = (int)(random() % 20); n > 0 && take(lane, &expected); n--)
                 ;
             if (random() % 4 == 0)
-                assert_int_equal(window_acknowledge(&window, order.next), 0);
+                assert_int_equal(window_acknowledge(&window, reorder.next), 0);
             if (random() % 50 == 0 && window.out[lane] == NULL) {
                 window_lane(&window, lane, &out[lane]);
                 up++;
@@ -114,10 +114,10 @@ test_window_survives_lanes_that_die(void **state)
                 up--;
             }
         }
-        assert_int_equal(window_acknowledge(&window, order.next), 0);
+        assert_int_equal(window_acknowledge(&window, reorder.next), 0);
         assert_int_equal(window.bytes, 0);
         assert_int_equal(window.ready, 0);
-        assert_int_equal(order.bytes, 0);
+        assert_int_equal(reorder.bytes, 0);
     }
 }
 
@@ -177,7 +177,7 @@ test_window_is_full_of_small_frames_or_of_large_ones(void **state)
 
 /* All but the first come, the last one first, and each of them twice. */
 static void
-test_order_holds_whatever_a_window_has(void **state)
+test_reorder_holds_whatever_a_window_has(void **state)
 {
     static const size_t sizes[] = {40, FRAME_WAL_MAX};
 
@@ -187,38 +187,38 @@ test_order_holds_whatever_a_window_has(void **state)
         struct buf held;
 
         window_clear(&window);
-        order_clear(&order);
+        reorder_clear(&reorder);
         fill(sizes[i]);
         for (uint64_t n = 2 * (window.next - 1); n > 0; n--) {
             uint64_t number = (n + 1) / 2;
 
-            assert_int_equal(
-                order_hold(&order, number, window.frame[number].bytes, window.frame[number].length),
-                0);
+            assert_int_equal(reorder_hold(&reorder, number, window.frame[number].bytes,
+                                          window.frame[number].length),
+                             0);
         }
-        assert_int_equal(order.bytes, window.bytes - window.frame[0].length);
-        for (order_step(&order); order_next(&order, &held); order_step(&order)) {
+        assert_int_equal(reorder.bytes, window.bytes - window.frame[0].length);
+        for (reorder_step(&reorder); reorder_next(&reorder, &held); reorder_step(&reorder)) {
             assert_int_equal(buf_used(&held), window.frame[taken].length);
             assert_memory_equal(buf_data(&held), window.frame[taken].bytes, buf_used(&held));
             taken++;
         }
         assert_int_equal(taken, window.next);
-        assert_int_equal(order.bytes, 0);
+        assert_int_equal(reorder.bytes, 0);
     }
 }
 
 static void
-test_order_refuses_what_no_window_has(void **state)
+test_reorder_refuses_what_no_window_has(void **state)
 {
     static uint8_t bytes[FRAME_BYTES_MAX];
     uint64_t number = 1;
 
     (void)state;
-    assert_int_equal(order_hold(&order, WINDOW_FRAMES, bytes, 100), ERR_PEER);
-    while (order_hold(&order, number, bytes, sizeof bytes) == 0)
+    assert_int_equal(reorder_hold(&reorder, WINDOW_FRAMES, bytes, 100), ERR_PEER);
+    while (reorder_hold(&reorder, number, bytes, sizeof bytes) == 0)
         number++;
     assert_true(number * sizeof bytes > WINDOW_BYTES);
-    assert_true(order.bytes <= WINDOW_BYTES);
+    assert_true(reorder.bytes <= WINDOW_BYTES);
 }
 
 int
@@ -229,8 +229,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_window_is_bounded, make, drop),
         cmocka_unit_test_setup_teardown(test_window_is_full_of_small_frames_or_of_large_ones, make,
                                         drop),
-        cmocka_unit_test_setup_teardown(test_order_holds_whatever_a_window_has, make, drop),
-        cmocka_unit_test_setup_teardown(test_order_refuses_what_no_window_has, make, drop),
+        cmocka_unit_test_setup_teardown(test_reorder_holds_whatever_a_window_has, make, drop),
+        cmocka_unit_test_setup_teardown(test_reorder_refuses_what_no_window_has, make, drop),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
