@@ -99,9 +99,9 @@ round_trip_json(const struct clock_offset *o, int64_t now_us)
 
 /* zstd's level now; 0 none. */
 static json_t *
-level_json(const struct pack *p)
+level_json(const struct compressor *c)
 {
-    int level = p->compression == COMPRESSION_AUTO ? adapt_level(&p->adapt) : p->compression;
+    int level = compressor_level(c);
 
     return json_integer(level == CODEC_NONE ? 0 : level);
 }
@@ -180,7 +180,7 @@ link_json(const struct view *v, size_t i, int64_t now_us)
     json_object_set_new(json, "wal_bytes", json_integer((json_int_t)s->wal_bytes));
     json_object_set_new(json, "wire_bytes", json_integer((json_int_t)s->wire_bytes));
     json_object_set_new(json, "lanes", json_integer(lanes_up(&l->lanes)));
-    json_object_set_new(json, "compression_level", level_json(&l->pack));
+    json_object_set_new(json, "compression_level", level_json(&l->compressor));
     json_object_set_new(json, "rate_limit", limit_json(&l->rate));
     json_object_set_new(json, "rate_limits", json_boolean(l->rate_limits));
     json_object_set_new(json, "set_at_run_time", json_boolean(v->out->settings_changed));

@@ -4,18 +4,18 @@
 #include "base/clock.h"
 
 #define LOOK_US       (300 * MILLISECOND_US)
-#define LOOK_BYTES    (1u << 20) /* of frames: on a slow line a look takes longer */
-#define SETTLE_BYTES  (2u << 20) /* of WAL: what is packed when a step is taken */
+#define LOOK_BYTES    (1u << 20) /* of frames, at least: a look takes longer on a slow line */
+#define SETTLE_BYTES  (2u << 20) /* of WAL: already compressed when a step is taken */
 #define CLOSED_US     (30 * SECOND_US)
 #define DOUBT_US      (5 * SECOND_US)
-#define SMALLER       1.03 /* a stronger level has to make WAL so much smaller */
-#define NO_LESS       0.95 /* a weaker one may let so much through: what is measured is noisy */
-#define NOT_MUCH_LESS 0.85 /* the same where the line is not always full: it costs less */
+#define SMALLER       1.03 /* a stronger level has to make WAL smaller by this factor */
+#define NO_LESS       0.95 /* a weaker level may lose this much: measurements are noisy */
+#define NOT_MUCH_LESS 0.85 /* as NO_LESS, when the line was not full all the time */
 #define CHANGE        1.5
-#define HOME          1u
+#define HOME          1u /* level 1, as an index */
 
-/* The levels that are worth their time on WAL; 2 to 4 are beaten by 1 and 5 in both. */
-static const int backfill[ADAPT_RUNGS] = {-1, 1, 5, 6};
+/* The levels that are worth their time on WAL; 1 and 5 beat 2 to 4 in both ratio and speed. */
+static const int levels[ADAPT_LEVELS] = {-1, 1, 5, 6};
 
 void
 adapt_init(struct adapt *a)
@@ -26,7 +26,7 @@ adapt_init(struct adapt *a)
 int
 adapt_level(const struct adapt *a)
 {
-    return backfill[a->rung];
+    return levels[a->rung];
 }
 
 void
@@ -64,10 +64,10 @@ limit_of(const struct adapt_facts *f)
         return ADAPT_OTHER;
     if (f->frames_wait)
         return ADAPT_LINE;
-    return f->wal_waits ? ADAPT_PACKING : ADAPT_OTHER;
+    return f->wal_waits ? ADAPT_COMPRESSION : ADAPT_OTHER;
 }
 
-/* What was the limit for more than half of the look. */
+/* The limit of more than half of the look. */
 static enum adapt_limit
 limit_of_look(const struct adapt *a, int64_t took_us)
 {
@@ -91,14 +91,14 @@ paid(const struct adapt *a, enum adapt_limit limit)
         return gain >= NO_LESS;
     case ADAPT_MIXED:
         return gain >= NOT_MUCH_LESS;
-    case ADAPT_PACKING:
+    case ADAPT_COMPRESSION:
     case ADAPT_OTHER:
         break;
     }
-    return true; /* the stronger one has no reason */
+    return true; /* nothing speaks for the stronger level */
 }
 
-/* What was learned of another limit, or at quite another rate, was learned of another link. */
+/* May the level be tried? A verdict is void under another limit, or at a very different rate. */
 static bool
 is_open(const struct adapt *a, unsigned rung, enum adapt_limit limit, int64_t now_us)
 {
@@ -108,8 +108,8 @@ is_open(const struct adapt *a, unsigned rung, enum adapt_limit limit, int64_t no
            (limit == ADAPT_OTHER) != (a->closed[rung].limit == ADAPT_OTHER);
 }
 
-/* The level that was not the better one is closed, and with it, if it is the stronger one, those
- * above it: they take still more time. */
+/* The worse of the two levels is closed; if it is the stronger one, all above it, too: they take
+ * still more time. */
 static void
 judge(struct adapt *a, enum adapt_limit limit, int64_t now_us)
 {
@@ -124,7 +124,7 @@ judge(struct adapt *a, enum adapt_limit limit, int64_t now_us)
         a->closed[worse].until_us = now_us + (good ? DOUBT_US : CLOSED_US);
         a->closed[worse].rate = rate;
         a->closed[worse].limit = a->reason;
-    } while (worse > best && ++worse < ADAPT_RUNGS);
+    } while (worse > best && ++worse < ADAPT_LEVELS);
 }
 
 static void
@@ -132,9 +132,9 @@ choose(struct adapt *a, enum adapt_limit limit, int64_t now_us)
 {
     unsigned rung = a->rung, stronger = rung + 1, weaker = rung > 0 ? rung - 1 : 0;
 
-    if (limit == ADAPT_LINE && stronger < ADAPT_RUNGS && is_open(a, stronger, limit, now_us))
+    if (limit == ADAPT_LINE && stronger < ADAPT_LEVELS && is_open(a, stronger, limit, now_us))
         rung = stronger;
-    else if (limit == ADAPT_PACKING || rung > HOME)
+    else if (limit == ADAPT_COMPRESSION || rung > HOME)
         rung = limit == ADAPT_OTHER ? HOME : weaker;
     if (rung == a->rung || !is_open(a, rung, limit, now_us))
         return;
@@ -143,12 +143,12 @@ choose(struct adapt *a, enum adapt_limit limit, int64_t now_us)
     a->trying = true;
 }
 
-/* Frames pile up and are used up on the way: the less of both is what gets through. */
+/* Frames pile up before the line and drain from there: the smaller number got through. */
 static void
 measure(struct adapt *a, const struct adapt_facts *f, int64_t took_us)
 {
-    double wal = (double)(f->wal_packed - a->then.wal_packed);
-    double wire = (double)(f->wire_packed - a->then.wire_packed);
+    double wal = (double)(f->wal_compressed - a->then.wal_compressed);
+    double wire = (double)(f->wire_compressed - a->then.wire_compressed);
     double taken = (double)(f->wire_taken - a->then.wire_taken);
 
     a->ratio = wal / wire;
@@ -166,20 +166,20 @@ adapt_look(struct adapt *a, const struct adapt_facts *f, int64_t now_us)
         return;
     }
     if (a->look_us == 0 || (f->frames_wait && !a->filled))
-        begin(a, f, now_us); /* the line fills first, then it is full */
+        begin(a, f, now_us); /* what was measured while the line filled does not count */
     else
         a->spent_us[a->limit] += now_us - a->limit_us;
     a->filled |= f->frames_wait;
     a->limit = limit_of(f);
     a->limit_us = now_us;
-    if (a->settling) { /* what was packed before the step goes through meanwhile */
-        a->settling = f->wal_packed - a->then.wal_packed < SETTLE_BYTES;
+    if (a->settling) { /* frames from before the step are still under way */
+        a->settling = f->wal_compressed - a->then.wal_compressed < SETTLE_BYTES;
         if (!a->settling)
             begin(a, f, now_us);
         return;
     }
     took_us = now_us - a->look_us;
-    if (took_us < LOOK_US || f->wire_packed - a->then.wire_packed < LOOK_BYTES)
+    if (took_us < LOOK_US || f->wire_compressed - a->then.wire_compressed < LOOK_BYTES)
         return;
     measure(a, f, took_us);
     limit = limit_of_look(a, took_us);

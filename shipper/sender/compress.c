@@ -8,23 +8,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct pack_job *
-nth(struct pack *p, unsigned n)
+static struct compress_job *
+nth(struct compressor *c, unsigned n)
 {
-    return &p->job[(p->first + n) % PACK_JOBS];
+    return &c->job[(c->first + n) % COMPRESSOR_JOBS];
 }
 
-/* The one that gathers: behind all that were given to the workers. */
-static struct pack_job *
-gathering(struct pack *p)
+/* The job that gathers small pieces: behind all that were given to the workers. */
+static struct compress_job *
+gathering(struct compressor *c)
 {
-    return nth(p, p->count);
+    return nth(c, c->count);
 }
 
 static void
 run(struct workers_job *job)
 {
-    struct pack_job *j = (struct pack_job *)(void *)job;
+    struct compress_job *j = (struct compress_job *)(void *)job;
 
     j->code = frame_put_wal(&j->frame, &j->codec, j->timeline, j->lsn, j->wal, j->n);
     if (j->code < 0)
@@ -44,14 +44,14 @@ frame_cache_release(struct frame_cache *s)
 }
 
 static bool
-same_piece(const struct pack_job *j, timeline_t timeline, lsn_t lsn, size_t n)
+same_piece(const struct compress_job *j, timeline_t timeline, lsn_t lsn, size_t n)
 {
     return j->timeline == timeline && j->lsn == lsn && j->n == n;
 }
 
 /* The frame of j's WAL, byte for byte the same WAL, from the frame cache into j. */
 static bool
-frame_cache_take(const struct frame_cache *s, struct pack_job *j)
+frame_cache_take(const struct frame_cache *s, struct compress_job *j)
 {
     for (unsigned i = 0; i < FRAME_CACHE_PLACES; i++) {
         const struct buf *frame = &s->place[i].frame;
@@ -68,9 +68,9 @@ frame_cache_take(const struct frame_cache *s, struct pack_job *j)
     return false;
 }
 
-/* j is done with: its buffers change places with the oldest ones here. */
+/* j's frame is sent: its buffers change places with the oldest ones of the cache. */
 static void
-frame_cache_put(struct frame_cache *s, struct pack_job *j)
+frame_cache_put(struct frame_cache *s, struct compress_job *j)
 {
     unsigned at = s->next++ % FRAME_CACHE_PLACES;
     uint8_t *wal = s->place[at].wal;
@@ -82,7 +82,7 @@ frame_cache_put(struct frame_cache *s, struct pack_job *j)
         free(wal);
         s->place[at].wal = NULL;
         s->place[at].n = 0;
-        return; /* it only saves time */
+        return; /* without memory nothing is kept: the cache only saves time */
     }
     s->place[at].timeline = j->timeline;
     s->place[at].lsn = j->lsn;
@@ -93,141 +93,147 @@ frame_cache_put(struct frame_cache *s, struct pack_job *j)
     j->frame = frame;
 }
 
-/* Is the same piece on its way to the frame cache? */
+/* Does another link compress the same piece now? */
 static bool
-under_way(const struct pack *p, const struct pack_job *j)
+under_way(const struct compressor *c, const struct compress_job *j)
 {
-    for (unsigned i = 0; i < p->frame_cache->packs; i++) {
-        struct pack *other = p->frame_cache->pack[i];
+    for (unsigned i = 0; i < c->frame_cache->compressors; i++) {
+        struct compressor *other = c->frame_cache->compressor[i];
 
-        for (unsigned n = other->forgotten; other != p && n < other->count; n++)
+        for (unsigned n = other->forgotten; other != c && n < other->count; n++)
             if (!nth(other, n)->waits && same_piece(nth(other, n), j->timeline, j->lsn, j->n))
                 return true;
     }
     return false;
 }
 
-/* ---- packing ---- */
+/* ---- jobs ---- */
 
 int
-pack_init(struct pack *p, struct workers *workers, struct frame_cache *frame_cache, int compression)
+compressor_init(struct compressor *c, struct workers *workers, struct frame_cache *frame_cache,
+                int compression)
 {
-    *p = (struct pack){.workers = workers, .frame_cache = frame_cache, .compression = compression};
-    if (frame_cache->packs < FRAME_CACHE_PACKS)
-        frame_cache->pack[frame_cache->packs++] = p;
-    adapt_init(&p->adapt);
-    for (unsigned i = 0; i < PACK_JOBS; i++) {
-        p->job[i].job.run = run;
-        p->job[i].wal = malloc(FRAME_WAL_MAX);
-        if (p->job[i].wal == NULL || buf_init(&p->job[i].frame, FRAME_BYTES_MAX) < 0)
+    *c = (struct compressor){
+        .workers = workers, .frame_cache = frame_cache, .compression = compression};
+    if (frame_cache->compressors < FRAME_CACHE_COMPRESSORS)
+        frame_cache->compressor[frame_cache->compressors++] = c;
+    adapt_init(&c->adapt);
+    for (unsigned i = 0; i < COMPRESSOR_JOBS; i++) {
+        c->job[i].job.run = run;
+        c->job[i].wal = malloc(FRAME_WAL_MAX);
+        if (c->job[i].wal == NULL || buf_init(&c->job[i].frame, FRAME_BYTES_MAX) < 0)
             return fail(ERR_LOCAL, "out of memory for a link's buffers");
     }
     return 0;
 }
 
 void
-pack_release(struct pack *p)
+compressor_release(struct compressor *c)
 {
-    for (unsigned i = 0; i < p->count; i++)
-        if (!nth(p, i)->waits)
-            workers_wait(p->workers, &nth(p, i)->job);
-    for (unsigned i = 0; p->frame_cache != NULL && i < p->frame_cache->packs; i++)
-        if (p->frame_cache->pack[i] == p)
-            p->frame_cache->pack[i] = p->frame_cache->pack[--p->frame_cache->packs];
-    for (unsigned i = 0; i < PACK_JOBS; i++) {
-        free(p->job[i].wal);
-        buf_release(&p->job[i].frame);
-        codec_release(&p->job[i].codec);
+    for (unsigned i = 0; i < c->count; i++)
+        if (!nth(c, i)->waits)
+            workers_wait(c->workers, &nth(c, i)->job);
+    for (unsigned i = 0; c->frame_cache != NULL && i < c->frame_cache->compressors; i++)
+        if (c->frame_cache->compressor[i] == c)
+            c->frame_cache->compressor[i] =
+                c->frame_cache->compressor[--c->frame_cache->compressors];
+    for (unsigned i = 0; i < COMPRESSOR_JOBS; i++) {
+        free(c->job[i].wal);
+        buf_release(&c->job[i].frame);
+        codec_release(&c->job[i].codec);
     }
-    *p = (struct pack){0};
+    *c = (struct compressor){0};
 }
 
 void
-pack_reset(struct pack *p)
+compressor_reset(struct compressor *c)
 {
-    p->forgotten = p->count;
-    gathering(p)->n = 0;
-    adapt_rest(&p->adapt);
+    c->forgotten = c->count;
+    gathering(c)->n = 0;
+    adapt_rest(&c->adapt);
 }
 
 bool
-pack_wants(const struct pack *p)
+compressor_wants(const struct compressor *c)
 {
-    return p->count + 1 + PACK_ITEM_FRAMES < PACK_JOBS; /* 1: what was gathered, if it goes alone */
+    return c->count + 1 + COMPRESSOR_ITEM_FRAMES <
+           COMPRESSOR_JOBS; /* 1: the gathered pieces, if they make a frame of their own */
 }
 
 unsigned
-pack_frames(const struct pack *p)
+compressor_frames(const struct compressor *c)
 {
-    return p->count - p->forgotten + (p->job[(p->first + p->count) % PACK_JOBS].n > 0);
+    return c->count - c->forgotten + (c->job[(c->first + c->count) % COMPRESSOR_JOBS].n > 0);
 }
 
 bool
-pack_empty(const struct pack *p)
+compressor_empty(const struct compressor *c)
 {
-    return p->count == 0 && p->job[p->first].n == 0;
+    return c->count == 0 && c->job[c->first].n == 0;
 }
 
-static int
-level(const struct pack *p)
+int
+compressor_level(const struct compressor *c)
 {
-    return p->compression == COMPRESSION_AUTO ? adapt_level(&p->adapt) : p->compression;
+    return c->compression == COMPRESSION_AUTO ? adapt_level(&c->adapt) : c->compression;
 }
 
-/* Sooner packed than handed over: what a thread's getting up costs, twice, is 100 KB of level 1. */
+/* Is compressing it here faster than handing it over? Two thread switches cost as much as 100 KB at
+ * level 1. */
 static bool
-quick(const struct pack *p, const struct pack_job *j)
+quick(const struct compressor *c, const struct compress_job *j)
 {
-    return j->n <= PACK_AT_ONCE_BYTES || (level(p) <= 1 && p->frame_cache->packs == 1);
+    return j->n <= COMPRESSOR_AT_ONCE_BYTES ||
+           (compressor_level(c) <= 1 && c->frame_cache->compressors == 1);
 }
 
 static void
-prepare(struct pack *p, struct pack_job *j)
+prepare(struct compressor *c, struct compress_job *j)
 {
     buf_clear(&j->frame);
-    assert(p->count < PACK_JOBS - 1); /* pack_wants leaves room for what one item can fill */
-    j->codec.level = level(p);
-    p->count++;
+    assert(c->count < COMPRESSOR_JOBS - 1); /* compressor_wants leaves room for one item */
+    j->codec.level = compressor_level(c);
+    c->count++;
 }
 
-/* With others that ship the same WAL: from the frame cache, or wait for it, or do it. */
+/* Other links ship the same WAL: take the frame from the cache, wait for it, or compress. */
 static void
-settle(struct pack *p, struct pack_job *j)
+settle(struct compressor *c, struct compress_job *j)
 {
-    if (frame_cache_take(p->frame_cache, j)) {
+    if (frame_cache_take(c->frame_cache, j)) {
         j->waits = false;
         j->job.done = true; /* the workers never saw it */
-    } else if (!under_way(p, j)) {
+    } else if (!under_way(c, j)) {
         j->waits = false;
-        workers_submit(p->workers, &j->job);
+        workers_submit(c->workers, &j->job);
     }
 }
 
 static void
-submit(struct pack *p)
+submit(struct compressor *c)
 {
-    struct pack_job *j = gathering(p);
+    struct compress_job *j = gathering(c);
 
-    prepare(p, j);
-    j->waits = p->frame_cache->packs > 1;
+    prepare(c, j);
+    j->waits = c->frame_cache->compressors > 1;
     if (!j->waits)
-        workers_submit(p->workers, &j->job);
+        workers_submit(c->workers, &j->job);
     else
-        settle(p, j);
-    gathering(p)->n = 0;
+        settle(c, j);
+    gathering(c)->n = 0;
 }
 
 void
-pack_wal(struct pack *p, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n)
+compressor_wal(struct compressor *c, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n)
 {
     const uint8_t *at = bytes;
 
     while (n > 0) {
-        struct pack_job *j = gathering(p);
+        struct compress_job *j = gathering(c);
         size_t piece;
 
         if (j->n > 0 && (j->timeline != timeline || j->lsn + j->n != lsn)) {
-            submit(p);
+            submit(c);
             continue;
         }
         if (j->n == 0) {
@@ -243,62 +249,62 @@ pack_wal(struct pack *p, timeline_t timeline, lsn_t lsn, const void *bytes, size
         lsn += piece;
         n -= piece;
         if (lsn % FRAME_WAL_MAX == 0)
-            submit(p);
+            submit(c);
     }
 }
 
 void
-pack_rest(struct pack *p, bool busy)
+compressor_rest(struct compressor *c, bool busy)
 {
-    struct pack_job *j = gathering(p);
+    struct compress_job *j = gathering(c);
 
     if (j->n == 0 || busy)
         return;
-    if (p->count > 0 || !quick(p, j)) {
-        submit(p);
+    if (c->count > 0 || !quick(c, j)) {
+        submit(c);
         return;
     }
-    prepare(p, j);
+    prepare(c, j);
     run(&j->job);
     j->job.done = true; /* the workers never saw it */
-    gathering(p)->n = 0;
+    gathering(c)->n = 0;
 }
 
 int
-pack_collect(struct pack *p, struct sender *s, bool all)
+compressor_collect(struct compressor *c, struct sender *s, bool all)
 {
-    while (p->count > 0) {
-        struct pack_job *j = nth(p, 0);
+    while (c->count > 0) {
+        struct compress_job *j = nth(c, 0);
         int code;
 
         if (j->waits)
-            settle(p, j);
-        if (all && j->waits) { /* not for others */
+            settle(c, j);
+        if (all && j->waits) { /* do not wait for another link */
             j->waits = false;
-            workers_submit(p->workers, &j->job);
+            workers_submit(c->workers, &j->job);
         }
         if (j->waits)
             return 0;
         if (all)
-            workers_wait(p->workers, &j->job);
-        else if (!workers_done(p->workers, &j->job))
+            workers_wait(c->workers, &j->job);
+        else if (!workers_done(c->workers, &j->job))
             return 0;
-        p->first = (p->first + 1) % PACK_JOBS;
-        p->count--;
-        if (p->forgotten > 0) {
-            p->forgotten--;
+        c->first = (c->first + 1) % COMPRESSOR_JOBS;
+        c->count--;
+        if (c->forgotten > 0) {
+            c->forgotten--;
             continue;
         }
         if (j->code < 0)
             return fail(j->code, "%s", j->why);
-        p->wal_out += j->n;
-        p->wire_out += buf_used(&j->frame);
-        code =
-            sender_packed(s, j->timeline, j->lsn, j->n, buf_data(&j->frame), buf_used(&j->frame));
+        c->wal_out += j->n;
+        c->wire_out += buf_used(&j->frame);
+        code = sender_wal_frame(s, j->timeline, j->lsn, j->n, buf_data(&j->frame),
+                                buf_used(&j->frame));
         if (code < 0)
             return code;
-        if (p->frame_cache->packs > 1 && j->n > PACK_AT_ONCE_BYTES)
-            frame_cache_put(p->frame_cache, j);
+        if (c->frame_cache->compressors > 1 && j->n > COMPRESSOR_AT_ONCE_BYTES)
+            frame_cache_put(c->frame_cache, j);
     }
     return 0;
 }

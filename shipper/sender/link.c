@@ -42,7 +42,7 @@ link_init(struct link *l, const char *member, const struct lane_target *target,
     l->source = l->from_server = source_new(conninfo, slot, slot, pgdata);
     if (l->source == NULL)
         return fail(ERR_LOCAL, "out of memory for a link");
-    code = pack_init(&l->pack, workers, frame_cache, settings->compression);
+    code = compressor_init(&l->compressor, workers, frame_cache, settings->compression);
     if (code == 0)
         code = lanes_init(&l->lanes, target, l->member, settings->lanes);
     if (code < 0)
@@ -70,7 +70,7 @@ link_set(struct link *l, const struct link_settings *settings)
     l->lanes.number = settings->lanes;
     if (l->state == LINK_SHIPPING)
         l->lanes.wanted = settings->lanes > 1 ? settings->lanes : 1;
-    l->pack.compression = settings->compression;
+    l->compressor.compression = settings->compression;
     l->rate.plan = settings->rate_limit;
     l->rate.planned_us = 0;
 }
@@ -86,7 +86,7 @@ void
 link_release(struct link *l)
 {
     sender_close(&l->sender);
-    pack_release(&l->pack);
+    compressor_release(&l->compressor);
     lanes_release(&l->lanes);
     source_free(l->from_server);
     for (int i = 0; i < LINK_STORES; i++)
@@ -141,7 +141,7 @@ link_set_state(struct link *l, enum link_state state, const char *reason, int64_
         source_stop(l->source);
         sender_close(&l->sender);
         lanes_end(&l->lanes);
-        pack_reset(&l->pack);
+        compressor_reset(&l->compressor);
         stop_drain(l);
         l->more = false;
         l->hole.known = false;
@@ -304,20 +304,20 @@ source_failed(struct link *l, int64_t now_us)
     l->hole = hole;
 }
 
-/* All that is packed already, and one item more, of any kind, have their place in the window. */
+/* Room in the window for all WAL taken so far, and for one more item of any kind. */
 static bool
 wants(const struct link *l)
 {
-    return pack_wants(&l->pack) &&
-           sender_wants(&l->sender, pack_frames(&l->pack) + PACK_ITEM_FRAMES);
+    return compressor_wants(&l->compressor) &&
+           sender_wants(&l->sender, compressor_frames(&l->compressor) + COMPRESSOR_ITEM_FRAMES);
 }
 
 /* All WAL that was taken so far, into the sender: what comes next has to follow it. */
 static int
-pack_all(struct link *l)
+compress_all(struct link *l)
 {
-    pack_rest(&l->pack, false);
-    return pack_collect(&l->pack, &l->sender, true);
+    compressor_rest(&l->compressor, false);
+    return compressor_collect(&l->compressor, &l->sender, true);
 }
 
 static int
@@ -338,14 +338,14 @@ take_wal(struct link *l, int64_t now_us)
         if (got <= 0)
             return 0;
         if (item.kind == SOURCE_HISTORY) {
-            code = pack_all(l);
+            code = compress_all(l);
             if (code == 0)
                 code = sender_history(&l->sender, item.timeline, item.bytes, item.length);
         } else {
             set_source_reason(l, "");
             l->streamed = true;
             code = 0;
-            pack_wal(&l->pack, item.timeline, item.lsn, item.bytes, item.length);
+            compressor_wal(&l->compressor, item.timeline, item.lsn, item.bytes, item.length);
         }
         if (code < 0)
             return code;
@@ -394,7 +394,7 @@ change_source(struct link *l, int64_t now_us)
     if (!source_streaming(l->source) || source_of(l, next, behind_bytes) == l->source)
         return 0;
     source_stop(l->source);
-    code = pack_all(l);
+    code = compress_all(l);
     if (code < 0)
         return code;
     start_source(l, now_us);
@@ -503,7 +503,7 @@ static int
 begin_drain(struct link *l)
 {
     struct drain *d = &l->drain;
-    int code = pack_all(l);
+    int code = compress_all(l);
     uint8_t byte;
 
     if (code < 0)
@@ -576,7 +576,7 @@ run_drain(struct link *l)
     if (l->state != LINK_SHIPPING)
         return 0;
     if (l->sender.drain_asked && d->state == DRAIN_NONE && !ships_store(l) &&
-        window_fits(&l->sender.window, pack_frames(&l->pack) + ANSWER_FRAMES)) {
+        window_fits(&l->sender.window, compressor_frames(&l->compressor) + ANSWER_FRAMES)) {
         l->sender.drain_asked = false;
         return begin_drain(l);
     }
@@ -648,26 +648,26 @@ look(struct link *l, int64_t now_us)
 {
     const struct sender *s = &l->sender;
     struct adapt_facts facts = {.frames_wait = s->window.ready >= WINDOW_READY_BYTES / 2,
-                                .wal_waits = !pack_wants(&l->pack),
+                                .wal_waits = !compressor_wants(&l->compressor),
                                 .far_busy = s->far.busy,
-                                .wal_packed = l->pack.wal_out,
-                                .wire_packed = l->pack.wire_out,
-                                .wire_taken = l->pack.wire_out - s->window.bytes};
+                                .wal_compressed = l->compressor.wal_out,
+                                .wire_compressed = l->compressor.wire_out,
+                                .wire_taken = l->compressor.wire_out - s->window.bytes};
 
     facts.backlog = l->more || facts.frames_wait || s->stamped.lsn > s->sent + BACKLOG_BYTES;
-    if (lanes_joining(&l->lanes) || l->pack.compression != COMPRESSION_AUTO)
-        adapt_rest(&l->pack.adapt);
+    if (lanes_joining(&l->lanes) || l->compressor.compression != COMPRESSION_AUTO)
+        adapt_rest(&l->compressor.adapt);
     else
-        adapt_look(&l->pack.adapt, &facts, now_us);
+        adapt_look(&l->compressor.adapt, &facts, now_us);
 }
 
 static int
-run_pack(struct link *l, int64_t now_us)
+run_compressor(struct link *l, int64_t now_us)
 {
     if (!l->more)
-        pack_rest(&l->pack, l->sender.window.ready > 0);
+        compressor_rest(&l->compressor, l->sender.window.ready > 0);
     look(l, now_us);
-    return pack_collect(&l->pack, &l->sender, false);
+    return compressor_collect(&l->compressor, &l->sender, false);
 }
 
 /* The far side has a DBA, too. */
@@ -696,7 +696,7 @@ ship(struct link *l, const struct loop *loop, int64_t now_us, int64_t wall_us)
     if (code == 0 && l->state == LINK_SHIPPING)
         code = run_source(l, loop, now_us);
     if (code == 0 && l->state == LINK_SHIPPING)
-        code = run_pack(l, now_us);
+        code = run_compressor(l, now_us);
     watch_piece(l, now_us);
     if (l->futile && l->state == LINK_SHIPPING && l->sender.far_compared)
         tell_up(l);

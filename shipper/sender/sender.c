@@ -295,8 +295,8 @@ sender_hand_out(struct sender *s)
 }
 
 int
-sender_packed(struct sender *s, timeline_t timeline, lsn_t lsn, size_t n, const uint8_t *frame,
-              size_t length)
+sender_wal_frame(struct sender *s, timeline_t timeline, lsn_t lsn, size_t n, const uint8_t *frame,
+                 size_t length)
 {
     int code = window_add(&s->window, frame, length);
 
@@ -319,7 +319,7 @@ sender_wal(struct sender *s, timeline_t timeline, lsn_t lsn, const void *bytes, 
     int code = frame_put_wal(&frame, s->codec, timeline, lsn, bytes, n);
 
     if (code == 0)
-        code = sender_packed(s, timeline, lsn, n, buf_data(&frame), buf_used(&frame));
+        code = sender_wal_frame(s, timeline, lsn, n, buf_data(&frame), buf_used(&frame));
     if (code == 0)
         sender_hand_out(s);
     return code;

@@ -1,11 +1,11 @@
 /*
- * pack: WAL of a source into WAL frames, compressed by a workers while the loop goes on.
+ * compressor: WAL of a source into WAL frames, compressed by worker threads while the loop goes on.
  *
- * Small pieces are gathered while the lanes are busy, and packed at once, in the loop, when they
- * are not. Frames come out in the order of their WAL; none goes over a place where FRAME_WAL_MAX
- * divides the LSN, so that all links cut at the same ones. Links that ship the same WAL share a
- * frame cache: what one of them packed a moment ago, and its bytes are the same, the others take as
- * it is.
+ * Small pieces are gathered while the lanes are busy, and compressed at once, in the loop, when the
+ * lanes are idle. Frames come out in the order of their WAL; none crosses an LSN that FRAME_WAL_MAX
+ * divides, so that all links cut at the same LSNs. Links that ship the same WAL share a frame
+ * cache: a frame that one link has just made is taken by the others, if its WAL is byte for byte
+ * the same.
  */
 #ifndef SHIPPER_SENDER_COMPRESS_H
 #define SHIPPER_SENDER_COMPRESS_H
@@ -15,17 +15,17 @@
 #include "shipper/wire/codec.h"
 #include "shipper/sender/sender.h"
 
-#define PACK_JOBS          16
-#define PACK_ITEM_FRAMES   2           /* of one item: the border may go through it */
-#define COMPRESSION_AUTO   100         /* instead of a level */
-#define PACK_AT_ONCE_BYTES (16u << 10) /* at any level; more at a fast one */
+#define COMPRESSOR_JOBS          16
+#define COMPRESSOR_ITEM_FRAMES   2   /* of one source item: an LSN to cut at may lie inside */
+#define COMPRESSION_AUTO         100 /* instead of a level */
+#define COMPRESSOR_AT_ONCE_BYTES (16u << 10) /* at any level; more at a fast level */
 
-#define FRAME_CACHE_PLACES 96
-#define FRAME_CACHE_PACKS  16
+#define FRAME_CACHE_PLACES      96
+#define FRAME_CACHE_COMPRESSORS 16
 
-struct pack;
+struct compressor;
 
-/* Frames that were packed lately. */
+/* The frames that were made last. */
 struct frame_cache {
     struct {
         timeline_t timeline;
@@ -35,13 +35,14 @@ struct frame_cache {
         struct buf frame;
     } place[FRAME_CACHE_PLACES];
     unsigned next;
-    struct pack *pack[FRAME_CACHE_PACKS]; /* that share it; with one alone it stays empty */
-    unsigned packs;
+    struct compressor
+        *compressor[FRAME_CACHE_COMPRESSORS]; /* its users; with a single one it stays empty */
+    unsigned compressors;
 };
 
 void frame_cache_release(struct frame_cache *s); /* accepts a zeroed struct */
 
-struct pack_job {
+struct compress_job {
     struct workers_job job; /* first */
     uint8_t *wal;           /* FRAME_WAL_MAX */
     struct buf frame;
@@ -49,36 +50,42 @@ struct pack_job {
     timeline_t timeline;
     lsn_t lsn;
     size_t n;
-    bool waits; /* for the same piece, which another link's pack has under way */
+    bool waits; /* another link compresses the same piece: its frame is awaited */
     int code;
     char why[160];
 };
 
-struct pack {
+struct compressor {
     struct workers *workers;         /* borrowed */
     struct frame_cache *frame_cache; /* borrowed */
-    struct pack_job job[PACK_JOBS];  /* a ring: `count` from `first` on are given to the workers */
+    struct compress_job
+        job[COMPRESSOR_JOBS]; /* a ring: `count` from `first` on are given to the workers */
     unsigned first, count;
-    unsigned forgotten; /* of these, so many are of a session that is over */
+    unsigned forgotten; /* jobs at the front whose session is over */
     int compression;    /* zstd level, CODEC_NONE, COMPRESSION_AUTO */
     struct adapt adapt;
-    uint64_t wal_out, wire_out; /* packed so far: bytes of WAL, of frames */
+    uint64_t wal_out, wire_out; /* bytes so far: WAL, and the frames made of it */
 };
 
-int pack_init(struct pack *p, struct workers *workers, struct frame_cache *frame_cache,
-              int compression);
-void pack_release(struct pack *p); /* waits for its jobs */
-void pack_reset(struct pack *p);   /* the session is over: what is in here is dropped */
+int compressor_init(struct compressor *c, struct workers *workers, struct frame_cache *frame_cache,
+                    int compression);
+void compressor_release(struct compressor *c); /* waits for its jobs */
+void
+compressor_reset(struct compressor *c); /* the session is over: its WAL and frames are dropped */
 
-bool pack_wants(const struct pack *p); /* room for one more item of at most FRAME_WAL_MAX bytes */
-unsigned pack_frames(const struct pack *p); /* what is in here becomes so many frames */
-bool pack_empty(const struct pack *p);
-void pack_wal(struct pack *p, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n);
+bool compressor_wants(
+    const struct compressor *c); /* room for one more item of at most FRAME_WAL_MAX bytes */
+unsigned compressor_frames(const struct compressor *c); /* that its WAL will become */
+bool compressor_empty(const struct compressor *c);
+void compressor_wal(struct compressor *c, timeline_t timeline, lsn_t lsn, const void *bytes,
+                    size_t n);
 
-/* No more WAL is here now: pack what was gathered, unless the lanes are busy anyway. */
-void pack_rest(struct pack *p, bool busy);
+int compressor_level(const struct compressor *c); /* the zstd level in use, or CODEC_NONE */
 
-/* Frames that are done, into the sender. `all`: wait for those that are not. */
-int pack_collect(struct pack *p, struct sender *s, bool all);
+/* No more WAL is here now: compress what was gathered, unless the lanes are busy anyway. */
+void compressor_rest(struct compressor *c, bool busy);
+
+/* Finished frames, into the sender. `all`: wait for the unfinished ones, too. */
+int compressor_collect(struct compressor *c, struct sender *s, bool all);
 
 #endif

@@ -90,7 +90,7 @@ struct link {
     char reason[LINK_REASON_MAX]; /* why it does not ship; "" when it does */
     struct lanes lanes;
     struct sender sender;
-    struct pack pack;
+    struct compressor compressor;
     struct rate rate;
     uint64_t handed;       /* of sender.handed, what the rate has counted */
     bool rate_limits;      /* frames wait for the rate limit, not for the line */

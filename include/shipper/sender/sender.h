@@ -97,8 +97,8 @@ int sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_
 /* More WAL is welcome: accepted, and the window has room for so many frames. */
 bool sender_wants(const struct sender *s, unsigned frames);
 /* A WAL frame that was made elsewhere (frame_put_wal): n bytes of WAL from lsn. */
-int sender_packed(struct sender *s, timeline_t timeline, lsn_t lsn, size_t n, const uint8_t *frame,
-                  size_t length);
+int sender_wal_frame(struct sender *s, timeline_t timeline, lsn_t lsn, size_t n,
+                     const uint8_t *frame, size_t length);
 /* WAL of 1 to FRAME_WAL_MAX bytes: one frame, as HISTORY and DRAINED are. */
 int sender_wal(struct sender *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n);
 int sender_history(struct sender *s, timeline_t timeline, const char *text, size_t length);

@@ -12,15 +12,15 @@
 #define SSH_US      0.0054 /* what both ends of SSH take for a byte */
 
 /* Rates in MB/s, that is bytes per microsecond. uuid/md5 WAL, one thread. */
-static const double speed[ADAPT_RUNGS] = {1000, 600, 246, 181};
-static const double ratio[ADAPT_RUNGS] = {1.92, 2.33, 2.83, 2.90};
+static const double speed[ADAPT_LEVELS] = {1000, 600, 246, 181};
+static const double ratio[ADAPT_LEVELS] = {1.92, 2.33, 2.83, 2.90};
 
 struct link {
     double server; /* gives so much WAL */
     double line;   /* takes so much of frames */
     double far;    /* takes so much WAL */
-    double shared; /* what servers take, us for a byte of WAL, of one processor that packing and SSH
-                      need, too; 0: packing has its own */
+    double shared; /* us per byte of WAL that servers take of the one processor which compression
+                      and SSH need, too; 0: compression has its own */
     double pauses; /* the far side takes nothing for so much of each 0.1 s */
     double noise;  /* of all rates: 0.2 is between 0.8 and 1.2 */
     double bursts; /* the line is a limit of a rate: what it gives comes in so many us */
@@ -65,26 +65,26 @@ turn(struct world *w, const struct link *l, int fixed)
     unsigned rung = fixed < 0 ? w->adapt.rung : (unsigned)fixed;
     const double us = MILLISECOND_US;
     double others = l->shared > 0 ? l->shared + SSH_US / ratio[rung] : 0;
-    double pack = 1 / (1 / speed[rung] + others);
+    double speed_now = 1 / (1 / speed[rung] + others);
     bool pauses = (double)(w->now_us % 100000) < l->pauses * 100000;
-    double packed, took;
+    double compressed, took;
     double line = l->line;
     struct adapt_facts f = {0};
 
     if (l->bursts > 0)
         line = w->now_us % (int64_t)l->bursts == 0 ? line * l->bursts / us : 0;
-    packed = least(noisy(l, least(pack, l->server)) * us,
-                   (READY_BYTES - (w->wire - w->given)) * ratio[rung]);
-    packed = packed > 0 ? packed : 0;
+    compressed = least(noisy(l, least(speed_now, l->server)) * us,
+                       (READY_BYTES - (w->wire - w->given)) * ratio[rung]);
+    compressed = compressed > 0 ? compressed : 0;
     f.frames_wait = w->wire - w->given > READY_BYTES / 2;
-    f.wal_waits = !f.frames_wait && pack < l->server;
+    f.wal_waits = !f.frames_wait && speed_now < l->server;
     f.far_busy = w->arrived - w->taken > BUSY_BYTES;
     if (l->shared > 0) { /* who runs is the scheduler's choice: frames wait for us, more or less */
         f.frames_wait = random() % 10 < (rung > 1 ? 7 : 9);
         f.far_busy = random() % 10 == 0;
     }
-    w->wal += packed;
-    w->wire += packed / ratio[rung];
+    w->wal += compressed;
+    w->wire += compressed / ratio[rung];
     w->given += least(w->wire - w->given, LANES_BYTES - (w->given - w->taken));
     w->arrived += least(noisy(l, line) * us, w->given - w->arrived);
     took = pauses ? 0 : least(noisy(l, l->far) * us / ratio[rung], w->arrived - w->taken);
@@ -92,8 +92,8 @@ turn(struct world *w, const struct link *l, int fixed)
     w->far_wal += took * ratio[rung];
     w->above_us += rung > 1 ? MILLISECOND_US : 0;
     f.backlog = true;
-    f.wal_packed = (uint64_t)w->wal;
-    f.wire_packed = (uint64_t)w->wire;
+    f.wal_compressed = (uint64_t)w->wal;
+    f.wire_compressed = (uint64_t)w->wire;
     f.wire_taken = (uint64_t)w->taken;
     adapt_look(&w->adapt, &f, w->now_us);
     w->now_us += MILLISECOND_US;
@@ -112,7 +112,7 @@ beside_the_best(const struct link *l, unsigned rung, int64_t us, struct world *r
 {
     double best = 0;
 
-    for (int i = 0; i < ADAPT_RUNGS; i++) {
+    for (int i = 0; i < ADAPT_LEVELS; i++) {
         struct world w;
 
         srandom(7);
@@ -146,7 +146,7 @@ test_adapt_finds_the_best_level_for_a_line(void **state)
 {
     (void)state;
     for (double line = 1; line < 2000; line *= 1.3)
-        for (unsigned rung = 0; rung < ADAPT_RUNGS; rung++) {
+        for (unsigned rung = 0; rung < ADAPT_LEVELS; rung++) {
             struct link l = {.server = 2000, .far = 2000, .line = line, .noise = 0.05};
 
             check("a line of MB/s", line, &l, rung);
@@ -170,7 +170,7 @@ test_adapt_does_not_climb_for_a_slow_end(void **state)
 {
     (void)state;
     for (int which = 0; which < 2; which++)
-        for (unsigned rung = 1; rung < ADAPT_RUNGS; rung++) {
+        for (unsigned rung = 1; rung < ADAPT_LEVELS; rung++) {
             struct link l = {.server = 2000, .far = 2000, .line = 400, .noise = 0.2};
             struct world w;
 
@@ -202,7 +202,7 @@ test_adapt_does_not_climb_where_a_processor_is_shared(void **state)
 {
     (void)state;
     for (double shared = 0.002; shared < 0.02; shared *= 1.5)
-        for (unsigned rung = 1; rung < ADAPT_RUNGS; rung++) {
+        for (unsigned rung = 1; rung < ADAPT_LEVELS; rung++) {
             struct link l = {
                 .server = 2000, .far = 2000, .line = 2000, .shared = shared, .noise = 0.2};
 
@@ -216,7 +216,7 @@ test_adapt_stays_strong_on_a_line_beside_other_limits(void **state)
 {
     (void)state;
     for (double pauses = 0.1; pauses < 0.45; pauses += 0.1)
-        for (unsigned rung = 1; rung < ADAPT_RUNGS; rung++) {
+        for (unsigned rung = 1; rung < ADAPT_LEVELS; rung++) {
             struct link l = {
                 .server = 2000, .far = 300, .line = 12.5, .noise = 0.1, .pauses = pauses};
 

@@ -1,4 +1,4 @@
-/* pack and workers: whatever pieces WAL comes in, it leaves whole, in order, and cut where
+/* compressor and workers: whatever pieces WAL comes in, it leaves whole, in order, and cut where
  * walsender would cut it. */
 #include "unit/unit.h"
 
@@ -13,7 +13,7 @@
 
 static struct workers workers;
 static struct frame_cache frame_cache;
-static struct pack pack;
+static struct compressor compressor;
 static struct sender sender;
 static struct codec codec;
 static struct buf out;
@@ -26,7 +26,7 @@ make(void **state)
 
     (void)state;
     assert_int_equal(workers_init(&workers, 0), 0);
-    assert_int_equal(pack_init(&pack, &workers, &frame_cache, COMPRESSION_AUTO), 0);
+    assert_int_equal(compressor_init(&compressor, &workers, &frame_cache, COMPRESSION_AUTO), 0);
     assert_int_equal(buf_init(&out, 1u << 20), 0);
     sender_init(&sender, &codec);
     assert_int_equal(sender_open(&sender, &out, &hello, 0), 0);
@@ -40,7 +40,7 @@ drop(void **state)
 {
     (void)state;
     sender_close(&sender);
-    pack_release(&pack);
+    compressor_release(&compressor);
     workers_release(&workers);
     frame_cache_release(&frame_cache);
     codec_release(&codec);
@@ -58,7 +58,8 @@ wal_at(lsn_t lsn)
 static bool
 wants(void)
 {
-    return pack_wants(&pack) && sender_wants(&sender, pack_frames(&pack) + PACK_ITEM_FRAMES);
+    return compressor_wants(&compressor) &&
+           sender_wants(&sender, compressor_frames(&compressor) + COMPRESSOR_ITEM_FRAMES);
 }
 
 /* Takes what the sender has given, as a receiver does. */
@@ -93,7 +94,7 @@ receive(lsn_t *upto, const lsn_t *ends, size_t items)
 }
 
 static void
-test_pack_keeps_wal_whole(void **state)
+test_compressor_keeps_wal_whole(void **state)
 {
     static uint8_t bytes[FRAME_WAL_MAX];
     static lsn_t ends[100000];
@@ -110,22 +111,22 @@ test_pack_keeps_wal_whole(void **state)
             size_t n = 1 + (size_t)random() % (random() % 3 == 0 ? sizeof bytes : 300);
 
             while (!wants()) {
-                assert_int_equal(pack_collect(&pack, &sender, true), 0);
+                assert_int_equal(compressor_collect(&compressor, &sender, true), 0);
                 sender_hand_out(&sender);
                 receive(&upto, ends, items);
             }
             for (size_t i = 0; i < n; i++)
                 bytes[i] = wal_at(lsn + i);
-            pack_wal(&pack, 1, lsn, bytes, n);
+            compressor_wal(&compressor, 1, lsn, bytes, n);
             lsn += n;
             ends[items++] = lsn;
             if (random() % 8 == 0)
-                pack_rest(&pack, random() % 2 == 0);
-            assert_int_equal(pack_collect(&pack, &sender, false), 0);
+                compressor_rest(&compressor, random() % 2 == 0);
+            assert_int_equal(compressor_collect(&compressor, &sender, false), 0);
         }
-        pack_rest(&pack, false);
-        while (!pack_empty(&pack) || upto < lsn) {
-            assert_int_equal(pack_collect(&pack, &sender, true), 0);
+        compressor_rest(&compressor, false);
+        while (!compressor_empty(&compressor) || upto < lsn) {
+            assert_int_equal(compressor_collect(&compressor, &sender, true), 0);
             sender_hand_out(&sender);
             receive(&upto, ends, items);
         }
@@ -139,7 +140,7 @@ test_pack_keeps_wal_whole(void **state)
  * whatever it is that fills the window: many frames, many bytes, or pieces that go apart.
  */
 static void
-test_pack_has_its_place_in_a_full_window(void **state)
+test_compressor_has_its_place_in_a_full_window(void **state)
 {
     static uint8_t bytes[FRAME_WAL_MAX];
     static const struct {
@@ -161,19 +162,20 @@ test_pack_has_its_place_in_a_full_window(void **state)
         srandom(1);
         for (size_t i = 0; i < sizeof bytes; i++)
             bytes[i] = kinds[k].noise ? (uint8_t)random() : 0;
-        while (window_fits(&sender.window, pack_frames(&pack) + PACK_ITEM_FRAMES)) {
+        while (
+            window_fits(&sender.window, compressor_frames(&compressor) + COMPRESSOR_ITEM_FRAMES)) {
             while (wants()) {
-                pack_wal(&pack, 1, lsn, bytes, kinds[k].n);
+                compressor_wal(&compressor, 1, lsn, bytes, kinds[k].n);
                 lsn += kinds[k].n + kinds[k].gap;
             }
-            pack_rest(&pack, random() % 2 == 0);
-            assert_int_equal(pack_collect(&pack, &sender, random() % 4 == 0), 0);
+            compressor_rest(&compressor, random() % 2 == 0);
+            assert_int_equal(compressor_collect(&compressor, &sender, random() % 4 == 0), 0);
             sender_hand_out(&sender);
             buf_clear(&out);
         }
-        pack_rest(&pack, false);
-        assert_int_equal(pack_collect(&pack, &sender, true), 0);
-        assert_true(pack_empty(&pack));
+        compressor_rest(&compressor, false);
+        assert_int_equal(compressor_collect(&compressor, &sender, true), 0);
+        assert_true(compressor_empty(&compressor));
         assert_int_equal(sender_history(&sender, 2, "", 0), 0);
         assert_true(w->next - w->first <= WINDOW_FRAMES && w->bytes <= WINDOW_BYTES);
         assert_true(w->next > WINDOW_FRAMES - 20 || w->bytes > WINDOW_BYTES - 20 * FRAME_WAL_MAX);
@@ -182,65 +184,65 @@ test_pack_has_its_place_in_a_full_window(void **state)
 
 /* A commit alone must not wait for more of its kind. */
 static void
-test_pack_packs_small_pieces_at_once(void **state)
+test_compressor_takes_small_pieces_at_once(void **state)
 {
     (void)state;
-    pack_wal(&pack, 1, START, "commit", 6);
-    pack_rest(&pack, true); /* the line is busy: it may gather */
-    assert_int_equal(pack_collect(&pack, &sender, false), 0);
+    compressor_wal(&compressor, 1, START, "commit", 6);
+    compressor_rest(&compressor, true); /* the line is busy: it may gather */
+    assert_int_equal(compressor_collect(&compressor, &sender, false), 0);
     assert_int_equal(sender.window.next, 0);
-    pack_rest(&pack, false);
-    assert_int_equal(pack_collect(&pack, &sender, false), 0);
+    compressor_rest(&compressor, false);
+    assert_int_equal(compressor_collect(&compressor, &sender, false), 0);
     assert_int_equal(sender.window.next, 1);
 }
 
 static void
-test_pack_forgets_a_session(void **state)
+test_compressor_forgets_a_session(void **state)
 {
     static uint8_t bytes[FRAME_WAL_MAX];
 
     (void)state;
     for (int i = 0; i < 10; i++)
-        pack_wal(&pack, 1, START + (lsn_t)i * sizeof bytes, bytes, sizeof bytes);
-    pack_wal(&pack, 1, START, "half", 4);
-    pack_reset(&pack);
-    pack_wal(&pack, 1, START, "new", 3);
-    pack_rest(&pack, false);
-    assert_int_equal(pack_collect(&pack, &sender, true), 0);
-    assert_true(pack_empty(&pack));
+        compressor_wal(&compressor, 1, START + (lsn_t)i * sizeof bytes, bytes, sizeof bytes);
+    compressor_wal(&compressor, 1, START, "half", 4);
+    compressor_reset(&compressor);
+    compressor_wal(&compressor, 1, START, "new", 3);
+    compressor_rest(&compressor, false);
+    assert_int_equal(compressor_collect(&compressor, &sender, true), 0);
+    assert_true(compressor_empty(&compressor));
     assert_int_equal(sender.window.next, 1);
     assert_int_equal(sender.sent, START + 3);
 }
 
-/* Two links that ship the same WAL: the second takes what the first packed, unless bytes differ. */
+/* Two links ship the same WAL: the second takes the frame of the first, unless bytes differ. */
 static void
-test_pack_shares_what_is_the_same(void **state)
+test_compressor_shares_what_is_the_same(void **state)
 {
     static uint8_t bytes[FRAME_WAL_MAX];
     static struct sender other_sender;
-    static struct pack other;
+    static struct compressor other;
     struct frame accept = {.type = FRAME_ACCEPT, .accept = {.timeline = 1, .lsn = START}};
     struct hello hello = {.history = ""};
     struct buf other_out;
     struct frame f;
 
     (void)state;
-    assert_int_equal(pack_init(&other, &workers, &frame_cache, 9), 0);
+    assert_int_equal(compressor_init(&other, &workers, &frame_cache, 9), 0);
     assert_int_equal(buf_init(&other_out, 1u << 20), 0);
     sender_init(&other_sender, &codec);
     assert_int_equal(sender_open(&other_sender, &other_out, &hello, 0), 0);
     assert_int_equal(sender_frame(&other_sender, &accept, 0, 0), 0);
     buf_clear(&other_out);
-    pack_wal(&pack, 1, START, bytes, sizeof bytes);
-    pack_wal(&other, 1, START, bytes, sizeof bytes); /* under way there: it waits */
-    assert_int_equal(pack_collect(&other, &other_sender, false), 0);
+    compressor_wal(&compressor, 1, START, bytes, sizeof bytes);
+    compressor_wal(&other, 1, START, bytes, sizeof bytes); /* under way there: it waits */
+    assert_int_equal(compressor_collect(&other, &other_sender, false), 0);
     assert_int_equal(other_sender.window.next, 0);
-    assert_int_equal(pack_collect(&pack, &sender, true), 0);
-    assert_int_equal(pack_collect(&other, &other_sender, false), 0);
+    assert_int_equal(compressor_collect(&compressor, &sender, true), 0);
+    assert_int_equal(compressor_collect(&other, &other_sender, false), 0);
     assert_int_equal(other_sender.window.next, 1);
     bytes[77] = 1; /* another server's WAL at the same place */
-    pack_wal(&other, 1, START, bytes, sizeof bytes);
-    assert_int_equal(pack_collect(&other, &other_sender, true), 0);
+    compressor_wal(&other, 1, START, bytes, sizeof bytes);
+    assert_int_equal(compressor_collect(&other, &other_sender, true), 0);
     sender_hand_out(&other_sender);
     assert_int_equal(frame_next(&other_out, &f), 1);
     buf_consume(&other_out, f.bytes);
@@ -248,13 +250,13 @@ test_pack_shares_what_is_the_same(void **state)
     assert_int_equal(codec_decompress(&codec, bytes, sizeof bytes, f.wal.bytes, f.wal.length), 0);
     assert_int_equal(bytes[77], 1);
     bytes[77] = 0;
-    pack_wal(&pack, 1, START + sizeof bytes, bytes, sizeof bytes);
-    pack_wal(&other, 1, START + sizeof bytes, bytes, sizeof bytes);
-    pack_release(&pack); /* gone while the other waits for it */
-    assert_int_equal(pack_collect(&other, &other_sender, true), 0);
+    compressor_wal(&compressor, 1, START + sizeof bytes, bytes, sizeof bytes);
+    compressor_wal(&other, 1, START + sizeof bytes, bytes, sizeof bytes);
+    compressor_release(&compressor); /* gone while the other waits for it */
+    assert_int_equal(compressor_collect(&other, &other_sender, true), 0);
     assert_int_equal(other_sender.window.next, 3);
     sender_close(&other_sender);
-    pack_release(&other);
+    compressor_release(&other);
     buf_release(&other_out);
 }
 
@@ -262,11 +264,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_pack_keeps_wal_whole, make, drop),
-        cmocka_unit_test_setup_teardown(test_pack_has_its_place_in_a_full_window, make, drop),
-        cmocka_unit_test_setup_teardown(test_pack_packs_small_pieces_at_once, make, drop),
-        cmocka_unit_test_setup_teardown(test_pack_forgets_a_session, make, drop),
-        cmocka_unit_test_setup_teardown(test_pack_shares_what_is_the_same, make, drop),
+        cmocka_unit_test_setup_teardown(test_compressor_keeps_wal_whole, make, drop),
+        cmocka_unit_test_setup_teardown(test_compressor_has_its_place_in_a_full_window, make, drop),
+        cmocka_unit_test_setup_teardown(test_compressor_takes_small_pieces_at_once, make, drop),
+        cmocka_unit_test_setup_teardown(test_compressor_forgets_a_session, make, drop),
+        cmocka_unit_test_setup_teardown(test_compressor_shares_what_is_the_same, make, drop),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,8 +39,8 @@ make(void **state)
                           .history = {.timeline = 2, .text = (char *)bytes, .length = PIECE}};
 
         assert_int_equal(frame_put(&frame, &f), 0);
-        assert_int_equal(sender_packed(&sender, 1, sent, PIECE, buf_data(&frame), buf_used(&frame)),
-                         0);
+        assert_int_equal(
+            sender_wal_frame(&sender, 1, sent, PIECE, buf_data(&frame), buf_used(&frame)), 0);
     }
     sender_hand_out(&sender);
     assert_true(buf_used(&lanes.lane[0].out) > 0 && buf_used(&lanes.lane[1].out) > 0);
