@@ -1,8 +1,17 @@
-/* See session.h. */
-#include "ssh/session.h"
+/*
+ * See dial.h. One step function per state (look up, connect, shake hands, authenticate, start),
+ * which returns 0 when the next state is reached, or ERR_AGAIN.
+ *
+ * A session is closed without talking: its socket is replaced by a void that takes every byte and
+ * gives none, so that no call of libssh2 can ask to be repeated and all of it can be freed at once.
+ */
+#include "ssh/dial.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
+#include "ssh/fault.h"
+#include "ssh/method.h"
+#include "ssh/session.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -13,8 +22,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-void
-lane_set_state(struct lane *l, enum lane_state state)
+#define WINDOW_BYTES (2u << 20)
+#define PACKET_BYTES 32768
+
+static void
+set_state(struct lane *l, enum lane_state state)
 {
     l->state = state;
     l->progress_us = l->session->now_us;
@@ -37,8 +49,7 @@ void_receive(libssh2_socket_t fd, void *bytes, size_t n, int flags, void **abstr
 static int step_authenticate(struct lane *l);
 static int step_start(struct lane *l);
 
-/* Calls that stopped half-way own memory which only they free: each is repeated and ends, in the
- * void. */
+/* A call that stopped half-way owns memory which only it frees: repeated, it ends in the void. */
 static void
 end_ssh(struct lane *l)
 {
@@ -61,7 +72,7 @@ end_ssh(struct lane *l)
         step_authenticate(l);
     if (l->state == LANE_STARTING)
         step_start(l);
-    if (l->state == LANE_UP && s->half_sent == HALF_SENT_WRITE)
+    if (l->state == LANE_UP && s->pump == PUMP_HALF_WRITTEN)
         libssh2_channel_write(s->channel, (const char *)s->piece, s->piece_bytes);
     if (l->state == LANE_UP)
         libssh2_channel_read(s->channel, (char *)scratch, sizeof scratch);
@@ -71,7 +82,7 @@ end_ssh(struct lane *l)
     s->channel = NULL;
 }
 
-void
+static void
 hang_up(struct lane *l)
 {
     struct lane_session *s = l->session;
@@ -81,7 +92,7 @@ hang_up(struct lane *l)
     if (s->fd < 0)
         return;
     shutdown(s->fd, SHUT_WR);
-    /* closing over unread bytes resets the connection, and our last frame would be lost with it */
+    /* closing over unread bytes resets the connection, and our last frame would be lost */
     for (int i = 0; i < 256 && recv(s->fd, scratch, sizeof scratch, MSG_DONTWAIT) > 0; i++)
         ;
     close(s->fd);
@@ -98,17 +109,16 @@ look_up(void *job)
     q->error = getaddrinfo(q->host, q->port, &hints, &q->found);
 }
 
-/* Numeric addresses are there at once; a name that is still being looked up from before is waited
- * for. */
+/* A numeric address needs no worker; a worker still busy with an earlier attempt is awaited. */
 int
-begin_lookup(struct lane *l)
+dial_begin(struct lane *l)
 {
     struct lane_session *s = l->session;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
     int error = getaddrinfo(l->target->host, l->target->port, &hints, &s->addresses);
 
-    lane_set_state(l, LANE_RESOLVING);
+    set_state(l, LANE_RESOLVING);
     if (error == 0 || worker_busy(&s->worker))
         return 0;
     if (error != EAI_NONAME)
@@ -147,16 +157,15 @@ begin_connect(struct lane *l)
     for (; a != NULL; a = a->ai_next)
         left++;
     a = s->address;
-    s->address_due_us =
-        s->now_us + (l->due_us - s->now_us) / left; /* a silent one must not eat the others' time */
-    lane_set_state(l, LANE_CONNECTING);
+    /* a silent address must not use up the time of those behind it */
+    s->address_due_us = s->now_us + (l->due_us - s->now_us) / left;
+    set_state(l, LANE_CONNECTING);
     s->fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (s->fd < 0)
         return errno == EAFNOSUPPORT ? fail_sys(ERR_PEER, "cannot connect to %s", s->place)
                                      : fail_sys(ERR_LOCAL, "cannot make a socket");
-    setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on,
-               sizeof on); /* a delay is all that is lost without it */
-    if (l->bulk) { /* a router that heeds it serves everybody else first; no loss elsewhere */
+    setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* may fail: it only saves time */
+    if (l->bulk) { /* a router that heeds the mark serves everybody else first; others ignore it */
         setsockopt(s->fd, IPPROTO_IP, IP_TOS, &lower_effort, sizeof lower_effort);
         setsockopt(s->fd, IPPROTO_IPV6, IPV6_TCLASS, &lower_effort, sizeof lower_effort);
     }
@@ -169,16 +178,16 @@ static int
 check_connect(struct lane *l)
 {
     struct lane_session *s = l->session;
-    struct pollfd p = {.fd = s->fd,
-                       .events = POLLOUT}; /* not the loop's: that may speak of an earlier socket */
+    /* the loop's answer may be of an earlier socket with this number */
+    struct pollfd p = {.fd = s->fd, .events = POLLOUT};
     socklen_t size = sizeof(int);
     int error = 0;
 
     if (poll(&p, 1, 0) <= 0)
-        return s->now_us < s->address_due_us ? ERR_AGAIN : timed_out(l);
+        return s->now_us < s->address_due_us ? ERR_AGAIN : fault_timeout(l);
     if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
         error = errno;
-    return error == 0 ? 0 : connect_failed(s, error);
+    return error == 0 ? 0 : fault_connect(s->place, error);
 }
 
 static int
@@ -198,24 +207,17 @@ static int
 begin_handshake(struct lane *l)
 {
     struct lane_session *s = l->session;
-    char host_keys[160];
+    char host_keys[HOST_KEY_OFFERS_SIZE];
 
-    join_offers(s, host_keys, sizeof host_keys);
+    host_keys_offer(&s->host_keys, host_keys);
     if (host_keys[0] == '\0')
-        return fail(ERR_PEER, "%s", s->refusal);
-    lane_set_state(l, LANE_HANDSHAKE);
+        return fail(ERR_PEER, "%s", s->host_keys.refusal);
+    set_state(l, LANE_HANDSHAKE);
     s->ssh = libssh2_session_init();
     if (s->ssh == NULL)
         return fail(ERR_LOCAL, "out of memory for an SSH session");
     libssh2_session_set_blocking(s->ssh, 0);
-    if (prefer(s->ssh, LIBSSH2_METHOD_HOSTKEY, host_keys) != 0 ||
-        prefer(s->ssh, LIBSSH2_METHOD_CRYPT_CS, CIPHERS) != 0 ||
-        prefer(s->ssh, LIBSSH2_METHOD_CRYPT_SC, CIPHERS) != 0 ||
-        prefer(s->ssh, LIBSSH2_METHOD_MAC_CS, MACS) != 0 ||
-        prefer(s->ssh, LIBSSH2_METHOD_MAC_SC, MACS) != 0)
-        return fail(ERR_LOCAL, "this libssh2 (%s) lacks ciphers or MACs that we need",
-                    libssh2_version(0));
-    return 0;
+    return method_offer(s->ssh, host_keys);
 }
 
 static int
@@ -245,41 +247,34 @@ step_resolve(struct lane *l)
     return next_address(l, begin_connect(l));
 }
 
-/* Not the pinned key: again, with the types that were not shown yet. The first refusal is the one
- * told. */
-int
-try_other_host_keys(struct lane *l, size_t type)
-{
-    struct lane_session *s = l->session;
-
-    if (s->refusal[0] == '\0')
-        snprintf(s->refusal, sizeof s->refusal, "%s", fail_message());
-    s->host_keys_refused |= 1u << type;
-    hang_up(l);
-    return next_address(l, begin_connect(l));
-}
-
 static int
 step_handshake(struct lane *l)
 {
     struct lane_session *s = l->session;
     int rc = libssh2_session_handshake(s->ssh, s->fd);
-    int code;
+    char host_keys[HOST_KEY_OFFERS_SIZE];
+    int got;
 
     if (rc == LIBSSH2_ERROR_EAGAIN)
         return ERR_AGAIN;
-    if (rc == LIBSSH2_ERROR_KEX_FAILURE && s->refusal[0] != '\0')
-        return fail(ERR_PEER, "%s", s->refusal);
-    if (rc == LIBSSH2_ERROR_KEX_FAILURE)
-        return no_common_algorithm(s);
+    if (rc == LIBSSH2_ERROR_KEX_FAILURE && s->host_keys.refusal[0] != '\0')
+        return fail(ERR_PEER, "%s", s->host_keys.refusal);
+    if (rc == LIBSSH2_ERROR_KEX_FAILURE) {
+        host_keys_offer(&s->host_keys, host_keys);
+        return method_none_in_common(s->ssh, host_keys, s->place);
+    }
     if (rc == LIBSSH2_ERROR_BANNER_RECV)
         return fail(ERR_PEER, "%s does not answer as an SSH server: is the port right?", s->place);
     if (rc != 0)
-        return ssh_failed(l, rc);
-    code = check_host_key(l);
-    if (code == 0 && l->state == LANE_HANDSHAKE)
-        lane_set_state(l, LANE_AUTHENTICATING);
-    return code;
+        return fault_ssh(l, rc);
+    got = host_keys_check(&s->host_keys, s->ssh, l->target, s->place);
+    if (got == 1) {
+        hang_up(l);
+        return next_address(l, begin_connect(l));
+    }
+    if (got == 0)
+        set_state(l, LANE_AUTHENTICATING);
+    return got;
 }
 
 static int
@@ -287,21 +282,21 @@ step_authenticate(struct lane *l)
 {
     struct lane_session *s = l->session;
     int rc = libssh2_userauth_publickey_frommemory(s->ssh, l->target->user, strlen(l->target->user),
-                                                   NULL, 0, s->identity, s->identity_bytes, NULL);
+                                                   NULL, 0, s->key.text, s->key.bytes, NULL);
 
     if (rc == LIBSSH2_ERROR_EAGAIN)
         return ERR_AGAIN;
     if (rc == LIBSSH2_ERROR_AUTHENTICATION_FAILED)
-        return key_refused(l);
+        return fault_key_refused(l);
     if (rc == LIBSSH2_ERROR_FILE)
         return fail(
             ERR_USAGE,
             "libssh2 %s cannot use identity %s: make another key with ssh-keygen -t ed25519 -N ''",
             libssh2_version(0), l->target->identity);
     if (rc != 0)
-        return ssh_failed(l, rc);
-    forget_identity(s);
-    lane_set_state(l, LANE_STARTING);
+        return fault_ssh(l, rc);
+    key_forget(&s->key);
+    set_state(l, LANE_STARTING);
     return 0;
 }
 
@@ -318,7 +313,7 @@ step_start(struct lane *l)
         if (rc == LIBSSH2_ERROR_EAGAIN)
             return ERR_AGAIN;
         if (s->channel == NULL)
-            return ssh_failed(l, rc);
+            return fault_ssh(l, rc);
     }
     rc = libssh2_channel_process_startup(s->channel, "exec", strlen("exec"), LANE_COMMAND,
                                          strlen(LANE_COMMAND));
@@ -329,15 +324,15 @@ step_start(struct lane *l)
                     "%s lets user %s in but starts no command for it: look at its sshd's log",
                     s->place, l->target->user);
     if (rc != 0)
-        return ssh_failed(l, rc);
-    s->more = true; /* the first output may have come in with the answer */
+        return fault_ssh(l, rc);
+    s->more = true; /* the first output may have come with the answer */
     l->due_us = NEVER_US;
-    lane_set_state(l, LANE_UP);
+    set_state(l, LANE_UP);
     return 0;
 }
 
 int
-climb(struct lane *l)
+dial_run(struct lane *l)
 {
     int code = 0;
 
@@ -364,6 +359,50 @@ climb(struct lane *l)
         }
     }
     if (code == 0)
-        l->session->refusal[0] = '\0';
+        l->session->host_keys.refusal[0] = '\0';
     return code;
+}
+
+void
+dial_watch(const struct lane *l, struct loop *loop)
+{
+    const struct lane_session *s = l->session;
+    int want, directions;
+
+    switch (l->state) {
+    case LANE_DOWN:
+    case LANE_UP:
+        return;
+    case LANE_RESOLVING:
+        loop_watch(loop, worker_fd(&s->worker), POLLIN);
+        if (s->addresses != NULL)
+            loop_due(loop, s->now_us);
+        return;
+    case LANE_CONNECTING:
+        loop_watch(loop, s->fd, POLLOUT);
+        loop_due(loop, s->address_due_us);
+        return;
+    case LANE_HANDSHAKE:
+    case LANE_AUTHENTICATING:
+    case LANE_STARTING:
+        break;
+    }
+    directions = libssh2_session_block_directions(s->ssh);
+    want = (directions & LIBSSH2_SESSION_BLOCK_OUTBOUND) != 0 ? POLLOUT : 0;
+    if (want == 0 || (directions & LIBSSH2_SESSION_BLOCK_INBOUND) != 0)
+        want |= POLLIN;
+    loop_watch(loop, s->fd, (short)want);
+}
+
+void
+dial_end(struct lane *l)
+{
+    struct lane_session *s = l->session;
+
+    hang_up(l);
+    key_forget(&s->key);
+    if (s->addresses != NULL)
+        freeaddrinfo(s->addresses);
+    s->addresses = s->address = NULL;
+    set_state(l, LANE_DOWN);
 }

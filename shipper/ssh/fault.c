@@ -1,8 +1,10 @@
-/* See session.h. */
-#include "ssh/session.h"
+/* See fault.h. */
+#include "ssh/fault.h"
 
 #include "base/fail.h"
 #include "base/text.h"
+#include "ssh/method.h"
+#include "ssh/session.h"
 
 #include <errno.h>
 #include <string.h>
@@ -36,9 +38,8 @@ socket_gone(int error)
            error == LIBSSH2_ERROR_SOCKET_DISCONNECT;
 }
 
-/* libssh2 failed in a way that has no better sentence of its own. */
 int
-ssh_failed(struct lane *l, int error)
+fault_ssh(struct lane *l, int error)
 {
     struct lane_session *s = l->session;
     char shown[200], *text = NULL;
@@ -64,7 +65,7 @@ ssh_failed(struct lane *l, int error)
 }
 
 int
-timed_out(const struct lane *l)
+fault_timeout(const struct lane *l)
 {
     const char *place = l->session->place;
 
@@ -92,40 +93,22 @@ timed_out(const struct lane *l)
 }
 
 int
-connect_failed(const struct lane_session *s, int error)
+fault_connect(const char *place, int error)
 {
     errno = error;
     if (error == ECONNREFUSED)
         return fail(ERR_PEER,
                     "%s refuses connections: no sshd listens there, or a firewall answers for it",
-                    s->place);
-    return fail_sys(ERR_PEER, "cannot connect to %s", s->place);
+                    place);
+    return fail_sys(ERR_PEER, "cannot connect to %s", place);
 }
 
 int
-no_common_algorithm(struct lane_session *s)
-{
-    char ciphers[160], macs[160], host_keys[160];
-
-    join_offers(s, host_keys, sizeof host_keys);
-    keep_supported(s->ssh, LIBSSH2_METHOD_CRYPT_CS, CIPHERS, ciphers, sizeof ciphers);
-    keep_supported(s->ssh, LIBSSH2_METHOD_MAC_CS, MACS, macs, sizeof macs);
-    return fail(
-        ERR_PEER,
-        "no common algorithms with %s: libssh2 %s here offers Ciphers %s, MACs %s, HostKeyAlgorithms %s, and "
-        "key exchange by curve25519, nistp and diffie-hellman: allow one of each in that host's sshd_config%s",
-        s->place, libssh2_version(0), ciphers, macs, host_keys,
-        libssh2_version(RSA_SHA2_VERSION) == NULL
-            ? ", or use libssh2 1.11 here, which also knows AES-GCM, chacha20 and -etm MACs"
-            : "");
-}
-
-int
-key_refused(const struct lane *l)
+fault_key_refused(const struct lane *l)
 {
     const struct lane_target *t = l->target;
 
-    if (l->session->identity_rsa && libssh2_version(RSA_SHA2_VERSION) == NULL)
+    if (l->session->key.rsa && !method_rsa_sha2())
         return fail(
             ERR_PEER,
             "the server at %s does not accept the RSA key %s for user %s: libssh2 %s here signs RSA keys with "

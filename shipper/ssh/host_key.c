@@ -1,11 +1,15 @@
-/* See session.h. */
-#include "ssh/session.h"
+/* See host_key.h. */
+#include "ssh/host_key.h"
 
 #include "base/fail.h"
+#include "ssh/method.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define FINGERPRINT_SIZE 64
+#define SHA256_BYTES     32
 
 static const struct host_key_type {
     int type;
@@ -20,9 +24,9 @@ static const struct host_key_type {
 };
 #define HOST_KEY_TYPES_COUNT (sizeof HOST_KEY_TYPES / sizeof *HOST_KEY_TYPES)
 
+/* Without padding, as ssh-keygen -l prints it. */
 static void
-encode_base64(char *out, const uint8_t *bytes,
-              size_t n) /* no padding, as ssh-keygen -l prints it */
+encode_base64(char *out, const uint8_t *bytes, size_t n)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     uint32_t bits = 0;
@@ -39,16 +43,24 @@ encode_base64(char *out, const uint8_t *bytes,
 }
 
 void
-join_offers(const struct lane_session *s, char *out, size_t size)
+host_keys_begin(struct host_keys *h)
 {
-    size_t used = 0;
+    if (h->refusal[0] != '\0') /* the last attempt failed: what it learned may be outdated */
+        h->refused = 0;
+    h->refusal[0] = '\0';
+}
+
+void
+host_keys_offer(const struct host_keys *h, char out[HOST_KEY_OFFERS_SIZE])
+{
+    size_t used = 0, size = HOST_KEY_OFFERS_SIZE;
 
     out[0] = '\0';
     for (size_t i = 0; i < HOST_KEY_TYPES_COUNT; i++) {
         const struct host_key_type *t = &HOST_KEY_TYPES[i];
 
-        if ((s->host_keys_refused & 1u << i) != 0 ||
-            (t->type == LIBSSH2_HOSTKEY_TYPE_RSA && libssh2_version(RSA_SHA2_VERSION) == NULL))
+        if ((h->refused & 1u << i) != 0 ||
+            (t->type == LIBSSH2_HOSTKEY_TYPE_RSA && !method_rsa_sha2()))
             continue;
         used += (size_t)snprintf(out + used, size - used, "%s%s", used > 0 ? "," : "", t->offers);
     }
@@ -74,7 +86,7 @@ same_fingerprint(const char *pinned, const char *shown)
     return n == strlen(shown) && strncmp(pinned, shown, n) == 0;
 }
 
-/* Lines one by one: libssh2 gives up a whole file for one line it does not know. */
+/* Line by line: for one unknown line libssh2 would give up the whole file. */
 static int
 load_known_hosts(LIBSSH2_KNOWNHOSTS *hosts, const char *name)
 {
@@ -100,29 +112,30 @@ load_known_hosts(LIBSSH2_KNOWNHOSTS *hosts, const char *name)
     return code;
 }
 
-/* 0 when the file has this very key for the host; *ret_found is what libssh2 says otherwise. */
+/* *ret_found: libssh2's LIBSSH2_KNOWNHOST_CHECK_*. */
 static int
-check_known_hosts(struct lane *l, const char *key, size_t key_bytes, int *ret_found)
+check_known_hosts(LIBSSH2_SESSION *ssh, const struct lane_target *t, const char *key,
+                  size_t key_bytes, int *ret_found)
 {
-    LIBSSH2_KNOWNHOSTS *hosts = libssh2_knownhost_init(l->session->ssh);
+    LIBSSH2_KNOWNHOSTS *hosts = libssh2_knownhost_init(ssh);
     int code;
 
     if (hosts == NULL)
         return fail(ERR_LOCAL, "out of memory for known_hosts");
-    code = load_known_hosts(hosts, l->target->known_hosts);
+    code = load_known_hosts(hosts, t->known_hosts);
     if (code == 0)
         *ret_found = libssh2_knownhost_checkp(
-            hosts, l->target->host, atoi(l->target->port), key, key_bytes,
+            hosts, t->host, atoi(t->port), key, key_bytes,
             LIBSSH2_KNOWNHOST_TYPE_PLAIN | LIBSSH2_KNOWNHOST_KEYENC_RAW, NULL);
     libssh2_knownhost_free(hosts);
     return code;
 }
 
+/* `known`: known_hosts has another key of the host. */
 static int
-host_key_refused(struct lane *l, const struct host_key_type *type, const char *shown, bool known)
+refused(const struct lane_target *t, const char *place, const struct host_key_type *type,
+        const char *shown, bool known)
 {
-    const struct lane_target *t = l->target;
-    const char *place = l->session->place;
     char entry[280];
 
     snprintf(entry, sizeof entry, strcmp(t->port, "22") == 0 ? "%s" : "[%s]:%s", t->host, t->port);
@@ -147,22 +160,21 @@ host_key_refused(struct lane *l, const struct host_key_type *type, const char *s
 }
 
 int
-check_host_key(struct lane *l)
+host_keys_check(struct host_keys *h, LIBSSH2_SESSION *ssh, const struct lane_target *t,
+                const char *place)
 {
-    struct lane_session *s = l->session;
-    const struct lane_target *t = l->target;
     char shown[FINGERPRINT_SIZE];
     size_t key_bytes = 0, i = 0;
     int type = LIBSSH2_HOSTKEY_TYPE_UNKNOWN, found = LIBSSH2_KNOWNHOST_CHECK_NOTFOUND;
-    const char *key = libssh2_session_hostkey(s->ssh, &key_bytes, &type);
+    const char *key = libssh2_session_hostkey(ssh, &key_bytes, &type);
 
     while (i < HOST_KEY_TYPES_COUNT && HOST_KEY_TYPES[i].type != type)
         i++;
     if (key == NULL || i == HOST_KEY_TYPES_COUNT)
-        return fail(ERR_PEER, "%s shows a host key of a type we did not offer", s->place);
-    fingerprint(s->ssh, shown);
+        return fail(ERR_PEER, "%s shows a host key of a type we did not offer", place);
+    fingerprint(ssh, shown);
     if (t->known_hosts[0] != '\0') {
-        int code = check_known_hosts(l, key, key_bytes, &found);
+        int code = check_known_hosts(ssh, t, key, key_bytes, &found);
 
         if (code < 0)
             return code;
@@ -171,6 +183,9 @@ check_host_key(struct lane *l)
     } else if (same_fingerprint(t->host_key, shown)) {
         return 0;
     }
-    host_key_refused(l, &HOST_KEY_TYPES[i], shown, found == LIBSSH2_KNOWNHOST_CHECK_MISMATCH);
-    return try_other_host_keys(l, i);
+    refused(t, place, &HOST_KEY_TYPES[i], shown, found == LIBSSH2_KNOWNHOST_CHECK_MISMATCH);
+    if (h->refusal[0] == '\0')
+        snprintf(h->refusal, sizeof h->refusal, "%s", fail_message());
+    h->refused |= 1u << i;
+    return 1;
 }

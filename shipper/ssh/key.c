@@ -1,6 +1,7 @@
-/* See session.h. */
-#include "ssh/session.h"
+/* See key.h. */
+#include "ssh/key.h"
 
+#include "base/buf.h"
 #include "base/fail.h"
 
 #include <fcntl.h>
@@ -22,7 +23,7 @@ decode_base64(uint8_t *out, size_t size, const char *text)
         if (digit == NULL) {
             if (strchr("\r\n\t ", *text) != NULL)
                 continue;
-            break; /* '=' or the end line's '-' */
+            break; /* the padding, or the '-' of the last line */
         }
         bits = bits << 6 | (uint32_t)(digit - digits);
         count += 6;
@@ -44,7 +45,7 @@ refuse_encrypted(const char *file)
         file, file);
 }
 
-/* A string with its length before it, copied and terminated; "" when it does not fit. */
+/* A string behind its length, copied and terminated; "" when it does not fit. */
 static void
 read_field(struct reader *r, char *out, size_t size)
 {
@@ -58,10 +59,9 @@ read_field(struct reader *r, char *out, size_t size)
     out[n] = '\0';
 }
 
-/* OpenSSH's PROTOCOL.key: magic, cipher, kdf, kdf options, count, public half (its type first), ...
- */
+/* OpenSSH's PROTOCOL.key: magic, cipher, kdf, kdf options, count, public half (type first), ... */
 static int
-check_openssh_key(struct lane_session *s, const char *file, const char *text)
+check_openssh_key(struct key *k, const char *file, const char *text)
 {
     static const char magic[] = "openssh-key-v1";
     uint8_t start[512];
@@ -88,23 +88,22 @@ check_openssh_key(struct lane_session *s, const char *file, const char *text)
             "identity %s needs a hardware token, and nobody is there to touch it: make another key with "
             "ssh-keygen -t ed25519 -N ''",
             file);
-    s->identity_rsa = strcmp(type, "ssh-rsa") == 0;
+    k->rsa = strcmp(type, "ssh-rsa") == 0;
     return 0;
 }
 
 static int
-check_identity_text(struct lane_session *s, const char *file)
+check_text(struct key *k, const char *file)
 {
     static const uint8_t rsa_oid[] = {0x2a, 0x86, 0x48, 0x86, 0xf7,
                                       0x0d, 0x01, 0x01, 0x01}; /* PKCS #8 */
     static const char begin[] = "-----BEGIN ";
-    const char *label = strstr(s->identity, begin);
+    const char *label = strstr(k->text, begin);
     const char *body = label != NULL ? strstr(label, "PRIVATE KEY-----") : NULL;
     uint8_t start[64];
     size_t bytes;
 
-    if (body == NULL &&
-        (strncmp(s->identity, "ssh-", 4) == 0 || strncmp(s->identity, "ecdsa-", 6) == 0))
+    if (body == NULL && (strncmp(k->text, "ssh-", 4) == 0 || strncmp(k->text, "ecdsa-", 6) == 0))
         return fail(ERR_USAGE, "identity %s is a public key: name the private one, without .pub",
                     file);
     if (body == NULL)
@@ -114,17 +113,17 @@ check_identity_text(struct lane_session *s, const char *file)
     label += sizeof begin - 1;
     body += strlen("PRIVATE KEY-----");
     if (strncmp(label, "OPENSSH ", 8) == 0)
-        return check_openssh_key(s, file, body);
+        return check_openssh_key(k, file, body);
     if (strncmp(label, "ENCRYPTED ", 10) == 0 || strstr(body, "Proc-Type: 4,ENCRYPTED") != NULL)
         return refuse_encrypted(file);
     bytes = decode_base64(start, sizeof start, body);
-    s->identity_rsa =
+    k->rsa =
         strncmp(label, "RSA ", 4) == 0 || memmem(start, bytes, rsa_oid, sizeof rsa_oid) != NULL;
     return 0;
 }
 
 int
-read_identity(struct lane_session *s, const char *file)
+key_read(struct key *k, const char *file)
 {
     int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
@@ -136,12 +135,12 @@ read_identity(struct lane_session *s, const char *file)
         close(fd);
         return fail_sys(ERR_USAGE, "cannot look at identity %s", file);
     }
-    got = read(fd, s->identity, sizeof s->identity - 1);
+    got = read(fd, k->text, sizeof k->text - 1);
     close(fd);
     if (got < 0)
         return fail_sys(ERR_USAGE, "cannot read identity %s", file);
-    s->identity_bytes = (size_t)got;
-    s->identity[got] = '\0';
+    k->bytes = (size_t)got;
+    k->text[got] = '\0';
     if (st.st_uid != geteuid() && st.st_uid != 0)
         return fail(ERR_USAGE,
                     "identity %s belongs to another user (uid %u): chown it to the agent's user",
@@ -149,12 +148,12 @@ read_identity(struct lane_session *s, const char *file)
     if ((st.st_mode & 077) != 0)
         return fail(ERR_USAGE, "identity %s can be read by others (mode %04o): chmod 600 %s", file,
                     (unsigned)(st.st_mode & 07777), file);
-    return check_identity_text(s, file);
+    return check_text(k, file);
 }
 
 void
-forget_identity(struct lane_session *s)
+key_forget(struct key *k)
 {
-    explicit_bzero(s->identity, sizeof s->identity);
-    s->identity_bytes = 0;
+    explicit_bzero(k->text, sizeof k->text);
+    k->bytes = 0;
 }

@@ -1,46 +1,34 @@
 /*
- * See lane.h. The road up is one step function per state (look up, connect, shake hands,
- * authenticate, start); each returns 0 when the next state is reached, or ERR_AGAIN. Up there, pump
- * moves bytes.
+ * See lane.h. dial.c brings a lane up and down; the pump here moves its bytes.
  *
- * libssh2's own rule decides the order of pump: a call that stopped in the middle of sending a
- * packet (EAGAIN, direction OUTBOUND) is repeated with the same bytes and length before anything
- * else is asked of the session; `half_sent` remembers which call that was, `piece` holds its bytes
- * still. All reads ask for LANE_READ_BYTES, of either stream: a read may stop (EAGAIN) with a
- * window adjustment on its way that counts the size asked for, and a next read of another size
- * would book another number. libssh2 then silently throws away what it thinks is beyond its window.
- *
- * Which of the server's host keys is pinned cannot be seen from a fingerprint. A key that does not
- * match is therefore followed by a new connection that offers the other types only, until the
- * server has none left; the type that matched is remembered for the next time.
- *
- * A session is closed without talking: its socket is replaced by a void that takes every byte and
- * gives none, so that no call of libssh2 can ask to be repeated and all of it can be freed at once.
+ * A rule of libssh2 decides the order of the pump (enum pump_state): a call that stopped inside a
+ * packet it sends (EAGAIN, direction OUTBOUND) is repeated with the same bytes and length before
+ * anything else is asked of the session; `piece` holds the bytes still. All reads, of either
+ * stream, ask for LANE_READ_BYTES: a read may stop (EAGAIN) while it sends a window adjustment that
+ * counts the size asked for, and a next read of another size would book another number. libssh2
+ * would then silently throw away input that it takes to be beyond its window.
  */
 #include "shipper/ssh/lane.h"
-#include "ssh/session.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/text.h"
-#include "base/worker.h"
+#include "ssh/dial.h"
+#include "ssh/fault.h"
+#include "ssh/session.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <libssh2.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#define EXIT_STATUS_US SECOND_US /* how long after the end of the output it may take */
 
 int
 lane_init(struct lane *l, const struct lane_target *target)
@@ -89,26 +77,20 @@ lane_settled(struct lane *l)
 {
     if (l->session == NULL)
         return true;
-    worker_done(&l->session->worker); /* nobody else takes it any more */
+    worker_done(&l->session->worker); /* take it: after lane_close nobody else does */
     return l->state == LANE_DOWN && !worker_busy(&l->session->worker);
 }
 
 void
 lane_close(struct lane *l)
 {
-    struct lane_session *s = l->session;
     char message[FAIL_MESSAGE_MAX];
 
-    snprintf(message, sizeof message, "%s", fail_message()); /* why we close stays readable */
-    hang_up(l);
-    forget_identity(s);
-    if (s->addresses != NULL)
-        freeaddrinfo(s->addresses);
-    s->addresses = s->address = NULL;
+    snprintf(message, sizeof message, "%s", fail_message()); /* the reason stays readable */
+    dial_end(l);
     buf_clear(&l->in);
     buf_clear(&l->out);
     l->due_us = NEVER_US;
-    lane_set_state(l, LANE_DOWN);
     fail(0, "%s", message);
 }
 
@@ -123,20 +105,27 @@ lane_open(struct lane *l, int64_t now_us)
     l->due_us = now_us + LANE_CONNECT_US;
     l->bytes_in = l->bytes_out = 0;
     s->acked = 0;
-    s->half_sent = HALF_SENT_NOTHING;
-    s->blocked = s->more = s->ended = false;
+    s->pump = PUMP_FREE;
+    s->more = false;
+    s->end_due_us = NEVER_US;
     s->piece_bytes = s->complaint_bytes = 0;
-    if (s->refusal[0] != '\0') /* it failed last time: whatever was learned may be wrong by now */
-        s->host_keys_refused = 0;
-    s->refusal[0] = '\0';
-    code = read_identity(s, l->target->identity);
+    host_keys_begin(&s->host_keys);
+    code = key_read(&s->key, l->target->identity);
     if (code == 0 && l->target->known_hosts[0] != '\0' && access(l->target->known_hosts, R_OK) < 0)
         code = fail_sys(ERR_USAGE, "cannot read known_hosts %s", l->target->known_hosts);
     if (code == 0)
-        code = begin_lookup(l);
+        code = dial_begin(l);
     if (code < 0)
         lane_close(l);
     return code;
+}
+
+/* ---- the pump ---- */
+
+static bool
+half_sent(const struct lane_session *s)
+{
+    return s->pump == PUMP_HALF_READ || s->pump == PUMP_HALF_WRITTEN;
 }
 
 static bool
@@ -145,7 +134,7 @@ stopped_sending(const struct lane_session *s)
     return (libssh2_session_block_directions(s->ssh) & LIBSSH2_SESSION_BLOCK_OUTBOUND) != 0;
 }
 
-/* What libssh2 has taken off the socket and nobody has read: poll does not see it. */
+/* Has libssh2 taken input off the socket that was not read yet? poll does not see that. */
 static bool
 has_queued_input(const struct lane_session *s)
 {
@@ -161,17 +150,19 @@ read_output(struct lane *l)
     struct lane_session *s = l->session;
     ssize_t n;
 
-    s->half_sent = HALF_SENT_NOTHING;
+    if (s->pump == PUMP_HALF_READ)
+        s->pump = PUMP_FREE;
     if (buf_room(&l->in) < LANE_READ_BYTES)
         return 0;
     n = libssh2_channel_read(s->channel, (char *)buf_reserve(&l->in, LANE_READ_BYTES),
                              LANE_READ_BYTES);
     if (n == LIBSSH2_ERROR_EAGAIN) {
-        s->half_sent = stopped_sending(s) ? HALF_SENT_READ : HALF_SENT_NOTHING;
+        if (stopped_sending(s))
+            s->pump = PUMP_HALF_READ;
         return 0;
     }
     if (n < 0)
-        return ssh_failed(l, (int)n);
+        return fault_ssh(l, (int)n);
     buf_commit(&l->in, (size_t)n);
     l->bytes_in += (uint64_t)n;
     if (n > 0)
@@ -179,7 +170,7 @@ read_output(struct lane *l)
     return 0;
 }
 
-/* All of it, also what is not kept: unread stderr would use up the window that stdout needs. */
+/* All of stderr, also what is not kept: unread, it would use up the window that stdout needs. */
 static int
 read_complaint(struct lane *l)
 {
@@ -195,11 +186,11 @@ read_complaint(struct lane *l)
         s->complaint_bytes += kept;
     }
     if (n == LIBSSH2_ERROR_EAGAIN && stopped_sending(s))
-        s->half_sent = HALF_SENT_READ;
-    return n < 0 && n != LIBSSH2_ERROR_EAGAIN ? ssh_failed(l, (int)n) : 0;
+        s->pump = PUMP_HALF_READ;
+    return n < 0 && n != LIBSSH2_ERROR_EAGAIN ? fault_ssh(l, (int)n) : 0;
 }
 
-/* Reading one stream takes the other's bytes off the socket, too: on, until both are read. */
+/* Reading one stream takes the other's bytes off the socket, too: until both are read. */
 static int
 read_input(struct lane *l)
 {
@@ -208,10 +199,10 @@ read_input(struct lane *l)
 
     do {
         code = read_output(l);
-        if (code == 0 && s->half_sent == HALF_SENT_NOTHING)
+        if (code == 0 && !half_sent(s))
             code = read_complaint(l);
         s->more = code == 0 && has_queued_input(s);
-    } while (s->more && s->half_sent == HALF_SENT_NOTHING && buf_room(&l->in) >= LANE_READ_BYTES);
+    } while (s->more && !half_sent(s) && buf_room(&l->in) >= LANE_READ_BYTES);
     return code;
 }
 
@@ -223,19 +214,17 @@ write_piece(struct lane *l)
 
     if (s->piece_bytes == 0) {
         s->piece_bytes = buf_used(&l->out) < PIECE_BYTES ? buf_used(&l->out) : PIECE_BYTES;
-        memcpy(s->piece, buf_data(&l->out),
-               s->piece_bytes); /* buf_reserve moves bytes, libssh2's must not move */
+        /* a copy: buf_reserve moves the bytes of `out`, and libssh2's must not move */
+        memcpy(s->piece, buf_data(&l->out), s->piece_bytes);
     }
     n = libssh2_channel_write(s->channel, (const char *)s->piece, s->piece_bytes);
     if (n == LIBSSH2_ERROR_EAGAIN || n == 0) {
-        s->half_sent = stopped_sending(s) ? HALF_SENT_WRITE : HALF_SENT_NOTHING;
-        s->blocked = true;
+        s->pump = stopped_sending(s) ? PUMP_HALF_WRITTEN : PUMP_BLOCKED;
         return ERR_AGAIN;
     }
-    s->half_sent = HALF_SENT_NOTHING;
-    s->blocked = false;
+    s->pump = PUMP_FREE;
     if (n < 0)
-        return ssh_failed(l, (int)n);
+        return fault_ssh(l, (int)n);
     s->piece_bytes = 0;
     buf_consume(&l->out, (size_t)n);
     l->bytes_out += (uint64_t)n;
@@ -270,16 +259,15 @@ command_ended(struct lane *l)
             : "");
 }
 
-/* The exit status comes behind the output's end, if the command really ends. */
+/* The output is over: the exit status follows if the command really ends. */
 static int
 end_lane(struct lane *l)
 {
     struct lane_session *s = l->session;
 
-    if (!s->ended) {
-        s->ended = true;
+    s->pump = PUMP_ENDED;
+    if (s->end_due_us == NEVER_US)
         s->end_due_us = s->now_us + EXIT_STATUS_US;
-    }
     if (libssh2_channel_wait_closed(s->channel) == LIBSSH2_ERROR_EAGAIN &&
         s->now_us < s->end_due_us)
         return 0;
@@ -291,9 +279,9 @@ repeat_half_sent(struct lane *l)
 {
     int code = 0;
 
-    if (l->session->half_sent == HALF_SENT_WRITE)
+    if (l->session->pump == PUMP_HALF_WRITTEN)
         code = write_piece(l);
-    else if (l->session->half_sent == HALF_SENT_READ)
+    else if (l->session->pump == PUMP_HALF_READ)
         code = read_input(l);
     if (code == ERR_AGAIN)
         return 0;
@@ -306,31 +294,29 @@ static int
 pump(struct lane *l, const struct loop *loop)
 {
     struct lane_session *s = l->session;
+    bool due = s->pump == PUMP_ENDED || (s->pump == PUMP_FREE && buf_used(&l->out) > 0);
     bool wrote = false;
     int code;
 
-    if (loop_ready(loop, s->fd) == 0 && !s->more && !s->ended &&
-        (s->blocked || buf_used(&l->out) == 0))
+    if (loop_ready(loop, s->fd) == 0 && !s->more && !due)
         return 0;
     code = repeat_half_sent(l);
-    if (code < 0 || s->half_sent != HALF_SENT_NOTHING)
+    if (code < 0 || half_sent(s))
         return code;
-    if (s->read_us != s->now_us || s->more || s->blocked) /* once in a turn is enough */
+    if (s->read_us != s->now_us || s->more || s->pump == PUMP_BLOCKED) /* else once in a turn */
         code = read_input(l);
     s->read_us = s->now_us;
-    while (code == 0 && s->half_sent == HALF_SENT_NOTHING && buf_used(&l->out) > 0 && !s->ended &&
+    while (code == 0 && !half_sent(s) && buf_used(&l->out) > 0 &&
            !libssh2_channel_eof(s->channel)) {
         code = write_piece(l);
         wrote = true;
     }
     if (code < 0 && code != ERR_AGAIN)
         return code;
-    if (wrote && s->half_sent == HALF_SENT_NOTHING &&
-        has_queued_input(s)) /* a write takes input off the socket, too */
+    code = 0;
+    if (wrote && !half_sent(s) && has_queued_input(s)) /* a write takes input off the socket, too */
         code = read_input(l);
-    else
-        code = 0;
-    if (code == 0 && s->half_sent == HALF_SENT_NOTHING && libssh2_channel_eof(s->channel))
+    if (code == 0 && !half_sent(s) && libssh2_channel_eof(s->channel))
         return end_lane(l);
     return code;
 }
@@ -339,47 +325,32 @@ void
 lane_watch(const struct lane *l, struct loop *loop)
 {
     const struct lane_session *s = l->session;
-    int want = 0, directions;
+    bool room = buf_room(&l->in) >= LANE_READ_BYTES;
+    int want = 0;
 
     loop_due(loop, l->due_us);
-    switch (l->state) {
-    case LANE_DOWN:
+    if (l->state != LANE_UP) {
+        dial_watch(l, loop);
         return;
-    case LANE_RESOLVING:
-        loop_watch(loop, worker_fd(&s->worker), POLLIN);
-        if (s->addresses != NULL)
-            loop_due(loop, s->now_us);
-        return;
-    case LANE_CONNECTING:
+    }
+    switch (s->pump) {
+    case PUMP_HALF_READ:
+    case PUMP_HALF_WRITTEN:
         loop_watch(loop, s->fd, POLLOUT);
-        loop_due(loop, s->address_due_us);
         return;
-    case LANE_HANDSHAKE:
-    case LANE_AUTHENTICATING:
-    case LANE_STARTING:
-        directions = libssh2_session_block_directions(s->ssh);
-        want = (directions & LIBSSH2_SESSION_BLOCK_OUTBOUND) != 0 ? POLLOUT : 0;
-        if (want == 0 || (directions & LIBSSH2_SESSION_BLOCK_INBOUND) != 0)
-            want |= POLLIN;
-        loop_watch(loop, s->fd, (short)want);
-        return;
-    case LANE_UP:
+    case PUMP_FREE:
+        want = (room ? POLLIN : 0) | (buf_used(&l->out) > 0 ? POLLOUT : 0);
+        break;
+    case PUMP_BLOCKED:
+    case PUMP_ENDED:
+        want = POLLIN;
         break;
     }
-    if (s->half_sent != HALF_SENT_NOTHING) {
-        loop_watch(loop, s->fd, POLLOUT);
-        return;
-    }
-    if (buf_room(&l->in) >= LANE_READ_BYTES || s->blocked || s->ended)
-        want |= POLLIN;
-    if (buf_used(&l->out) > 0 && !s->blocked && !s->ended)
-        want |= POLLOUT;
     if (want != 0) /* poll reports a hangup unasked: nobody would react to it */
         loop_watch(loop, s->fd, (short)want);
-    if (s->more && buf_room(&l->in) >= LANE_READ_BYTES)
+    if (s->more && room)
         loop_due(loop, s->now_us);
-    if (s->ended)
-        loop_due(loop, s->end_due_us);
+    loop_due(loop, s->end_due_us);
 }
 
 int
@@ -391,9 +362,9 @@ lane_run(struct lane *l, const struct loop *loop, int64_t now_us)
     if (l->state == LANE_DOWN)
         return 0;
     if (l->state != LANE_UP) {
-        code = climb(l);
+        code = dial_run(l);
         if (code == ERR_AGAIN)
-            return now_us < l->due_us ? 0 : timed_out(l);
+            return now_us < l->due_us ? 0 : fault_timeout(l);
         if (code < 0)
             return code;
     }

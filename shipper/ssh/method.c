@@ -1,18 +1,26 @@
-/* See session.h. */
-#include "ssh/session.h"
+/* See method.h. */
+#include "ssh/method.h"
+
+#include "base/fail.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* CTR before GCM also where both are known: libssh2 1.11's GCM takes a third more of our CPU. */
-const char CIPHERS[] =
+/* CTR before GCM also where both are known: libssh2 1.11 spends a third more CPU on GCM. */
+static const char CIPHERS[] =
     "aes128-ctr,aes256-ctr,aes192-ctr,aes128-gcm@openssh.com,aes256-gcm@openssh.com,"
     "chacha20-poly1305@openssh.com";
-const char MACS[] = "hmac-sha2-256,hmac-sha2-512,hmac-sha2-256-etm@openssh.com,"
-                    "hmac-sha2-512-etm@openssh.com";
+static const char MACS[] = "hmac-sha2-256,hmac-sha2-512,hmac-sha2-256-etm@openssh.com,"
+                           "hmac-sha2-512-etm@openssh.com";
 
-/* Of a list of names in order of preference, those that this libssh2 has. */
-void
+bool
+method_rsa_sha2(void)
+{
+    return libssh2_version(0x010b00) != NULL;
+}
+
+/* The names of the list that this libssh2 knows, in the same order. */
+static void
 keep_supported(LIBSSH2_SESSION *ssh, int method, const char *wanted, char *out, size_t size)
 {
     const char **names = NULL;
@@ -31,12 +39,42 @@ keep_supported(LIBSSH2_SESSION *ssh, int method, const char *wanted, char *out, 
         libssh2_free(ssh, names);
 }
 
-/* libssh2 1.10 copies over itself when it drops an unknown name from a list: it is given none. */
-int
+/* libssh2 1.10 overwrites its own list when it drops an unknown name: it is given none. */
+static int
 prefer(LIBSSH2_SESSION *ssh, int method, const char *wanted)
 {
     char names[320];
 
     keep_supported(ssh, method, wanted, names, sizeof names);
     return libssh2_session_method_pref(ssh, method, names);
+}
+
+int
+method_offer(LIBSSH2_SESSION *ssh, const char *host_keys)
+{
+    if (prefer(ssh, LIBSSH2_METHOD_HOSTKEY, host_keys) != 0 ||
+        prefer(ssh, LIBSSH2_METHOD_CRYPT_CS, CIPHERS) != 0 ||
+        prefer(ssh, LIBSSH2_METHOD_CRYPT_SC, CIPHERS) != 0 ||
+        prefer(ssh, LIBSSH2_METHOD_MAC_CS, MACS) != 0 ||
+        prefer(ssh, LIBSSH2_METHOD_MAC_SC, MACS) != 0)
+        return fail(ERR_LOCAL, "this libssh2 (%s) lacks ciphers or MACs that we need",
+                    libssh2_version(0));
+    return 0;
+}
+
+int
+method_none_in_common(LIBSSH2_SESSION *ssh, const char *host_keys, const char *place)
+{
+    char ciphers[160], macs[160];
+
+    keep_supported(ssh, LIBSSH2_METHOD_CRYPT_CS, CIPHERS, ciphers, sizeof ciphers);
+    keep_supported(ssh, LIBSSH2_METHOD_MAC_CS, MACS, macs, sizeof macs);
+    return fail(
+        ERR_PEER,
+        "no common algorithms with %s: libssh2 %s here offers Ciphers %s, MACs %s, HostKeyAlgorithms %s, and "
+        "key exchange by curve25519, nistp and diffie-hellman: allow one of each in that host's sshd_config%s",
+        place, libssh2_version(0), ciphers, macs, host_keys,
+        !method_rsa_sha2()
+            ? ", or use libssh2 1.11 here, which also knows AES-GCM, chacha20 and -etm MACs"
+            : "");
 }

@@ -6,18 +6,18 @@
  * caller owns framing and dead-peer detection; the lane owns SSH, its words, and its timeout for
  * getting up (LANE_CONNECT_US from lane_open). Every address of a name is tried within that time.
  *
- * Output: the caller fills `out` and lane_run writes it in pieces of up to 32,700 bytes - full ones
- * while there is a backlog, the rest at once; a piece stays in `out` until it is written. Input:
- * lane_run reads into `in` while that has LANE_READ_BYTES of room. All of stderr is read; its first
- * 512 bytes are shown, escaped, when the lane ends. What a login shell prints on stdout is the
- * caller's to show: when lane_run fails, `in` still holds what came before the end.
+ * Output: the caller fills `out` and lane_run writes it in pieces of up to 32,700 bytes, the last
+ * one as short as it is; a piece stays in `out` until it is written. Input: lane_run reads into
+ * `in` while `in` has LANE_READ_BYTES of room. All of stderr is read; its first 512 bytes are
+ * shown, escaped, when the lane ends. The output of a login shell on stdout is the caller's to
+ * show: when lane_run fails, `in` still holds all input from before the end.
  *
  * host_key may be the fingerprint of any of the host's keys, known_hosts may have any of them: the
- * lane finds the type by trying. known_hosts: plain and hashed names, with and without port; no
- * patterns and no certificate authorities; a file with an @revoked line is refused.
+ * lane finds the type by trying (host_key.h). known_hosts: plain and hashed names, with and without
+ * port; no patterns and no certificate authorities; a file with an @revoked line is refused.
  *
- * Errors: ERR_PEER for everything the network or the far side did; the message says which step, to
- * which host, what was expected, and what to do: host key differs (both fingerprints SHA256:...),
+ * Errors: ERR_PEER for everything the network or the far side did; the message names the step, the
+ * host, the expectation and the remedy: host key differs (both fingerprints SHA256:...),
  * key refused (user, key file), RSA key with libssh2 older than 1.11, no common algorithms (which
  * side lacks what), host not found, timeout, command failed with status N. ERR_USAGE for our own
  * files: identity missing or unreadable or readable by others or not ours, not a private key, with
@@ -36,7 +36,7 @@
 #define LANE_CONNECT_US (5 * SECOND_US)
 #define LANE_OUT_BYTES  (512u << 10)
 #define LANE_IN_BYTES   (256u << 10)
-#define LANE_READ_BYTES (32u << 10) /* `in` counts as full when it has less room than this */
+#define LANE_READ_BYTES (32u << 10) /* with less room than this `in` counts as full */
 
 struct lane_target {
     char user[64];
@@ -61,26 +61,25 @@ struct lane {
     struct buf in, out;
     enum lane_state state;
     const struct lane_target *target; /* borrowed for the life of the lane */
-    bool bulk;                        /* the caller's: mark its packets as such (RFC 8622) */
+    bool bulk;                        /* set by the caller: mark the packets as bulk (RFC 8622) */
     int64_t due_us;                   /* when getting up counts as failed */
-    int64_t
-        progress_us; /* last time the far host took (lane_unacknowledged looks) or gave a byte */
+    int64_t progress_us; /* when the far host last took (see lane_unacknowledged) or gave a byte */
     uint64_t bytes_out, bytes_in; /* payload through the channel */
-    struct lane_session *session; /* lane.c */
+    struct lane_session *session; /* shipper/ssh/session.h */
 };
 
 int lane_init(struct lane *l, const struct lane_target *target); /* buffers; state LANE_DOWN */
-void lane_release(struct lane *l); /* waits for a name that is just being looked up: 30 s, maybe */
-bool lane_settled(struct lane *l); /* closed, and its release would not wait */
+void lane_release(struct lane *l); /* waits for the end of a name's look-up: perhaps 30 s */
+bool lane_settled(struct lane *l); /* it is closed, and lane_release would not wait */
 
-int lane_open(struct lane *l, int64_t now_us); /* begin getting up; ERR_USAGE for our own files */
+int lane_open(struct lane *l, int64_t now_us); /* begin; ERR_USAGE for our own files */
 void lane_close(struct lane *l); /* to LANE_DOWN at once, never waits; buffers cleared */
 
 void lane_watch(const struct lane *l, struct loop *loop);
-/* Go on with whatever is possible. 0, or an error after which the caller calls lane_close. */
+/* Do what is possible now. 0, or an error, after which the caller calls lane_close. */
 int lane_run(struct lane *l, const struct loop *loop, int64_t now_us);
 
-/* Bytes the kernel has not yet seen acknowledged by the far host (TCP_INFO / SIOCOUTQ), for
+/* Bytes not yet acknowledged by the far host, as the kernel sees it (TCP_INFO / SIOCOUTQ), for
  * dead-peer detection; progress_us moves when this number shrinks. -1 when not connected. */
 int lane_unacknowledged(struct lane *l);
 
