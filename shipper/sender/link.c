@@ -5,6 +5,8 @@
 #include "base/fail.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "sender/drain.h"
+#include "sender/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +22,6 @@
 #define BEHIND_SEGMENTS 4
 #define BACKLOG_BYTES   (4u << 20) /* more than we hold in our hands */
 #define ITEMS_PER_TURN  32         /* 4 MB: other rooms of the loop have their turn, too */
-#define ANSWER_FRAMES   1 /* DRAINED: its place in the window is kept as long as a drain goes on */
 
 int
 link_init(struct link *l, const char *member, const struct lane_target *target,
@@ -49,19 +50,6 @@ link_init(struct link *l, const char *member, const struct lane_target *target,
         return code;
     link_set(l, settings);
     return worker_init(&l->drain.worker);
-}
-
-int
-link_store(struct link *l, enum link_store_kind kind, const struct spool *spool,
-           const char *conninfo)
-{
-    static const char *const name[LINK_STORES] = {"walferry_outbox", "walferry_gap"};
-    struct source *source = source_new(conninfo, name[kind], "", NULL);
-
-    if (source == NULL)
-        return fail(ERR_LOCAL, "out of memory for a link");
-    l->store[kind] = (struct link_store){.spool = spool, .source = source};
-    return 0;
 }
 
 void
@@ -95,15 +83,6 @@ link_release(struct link *l)
     if (l->drain.state == DRAIN_SHIPPING)
         pgwal_close(&l->drain.wal);
     *l = (struct link){0};
-}
-
-static void
-stop_drain(struct link *l)
-{
-    if (l->drain.state == DRAIN_SHIPPING)
-        pgwal_close(&l->drain.wal);
-    if (l->drain.state != DRAIN_LOOKING) /* a worker at work ends first: see run_drain */
-        l->drain.state = DRAIN_NONE;
 }
 
 /* Ended over there for the WAL that it began with. */
@@ -270,7 +249,7 @@ set_source_reason(struct link *l, const char *reason)
  * that is here no more: nothing is lacking, it goes on at the border. A server that was put back
  * would have that segment: its slot, put back with it, keeps all since then.
  */
-static bool
+bool
 skip_comparison(struct link *l)
 {
     struct sender *s = &l->sender;
@@ -313,7 +292,7 @@ wants(const struct link *l)
 }
 
 /* All WAL that was taken so far, into the sender: what comes next has to follow it. */
-static int
+int
 compress_all(struct link *l)
 {
     compressor_rest(&l->compressor, false);
@@ -354,22 +333,6 @@ take_wal(struct link *l, int64_t now_us)
     return 0;
 }
 
-/* Where the byte at lsn comes from: a store as far as it goes. */
-static struct source *
-source_of(const struct link *l, lsn_t lsn, uint64_t behind_bytes)
-{
-    for (int i = 0; i < LINK_STORES; i++) {
-        const struct spool *s = l->store[i].spool;
-
-        if (s == NULL || spool_empty(s) || lsn < s->start || l->sender.sent_timeline > s->timeline)
-            continue;
-        if (lsn + behind_bytes < s->available ||
-            (lsn == s->available && l->store[i].grows && behind_bytes == 0))
-            return l->store[i].source;
-    }
-    return l->from_server;
-}
-
 /* From the byte that is next in the sender, which has all that was taken before. */
 static void
 start_source(struct link *l, int64_t now_us)
@@ -404,17 +367,6 @@ change_source(struct link *l, int64_t now_us)
                                                          : "what was got of a gap",
              LSN_ARGS(l->sender.sent));
     return 0;
-}
-
-/* Does a store hold anything behind lsn? */
-static bool
-in_store(const struct link *l, lsn_t lsn)
-{
-    for (int i = 0; i < LINK_STORES; i++)
-        if (l->store[i].spool != NULL && !spool_empty(l->store[i].spool) &&
-            lsn < l->store[i].spool->available)
-            return true;
-    return false;
 }
 
 /* What PostgreSQL is told to be flushed: its slot keeps the segment that the far side compares when
@@ -472,115 +424,6 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
     if (source_streaming(l->source) && now_us - l->source_due_us >= SOURCE_RETRY_US)
         set_source_reason(l, "");
     return take_wal(l, now_us);
-}
-
-void
-link_drain(struct link *l)
-{
-    if (l->state == LINK_SHIPPING && l->drain.state == DRAIN_NONE && l->drain.done == LSN_UNKNOWN)
-        l->sender.drain_asked = true;
-}
-
-static void
-look_up_end(void *job)
-{
-    struct drain *d = job;
-
-    d->code = pgwal_end(&d->wal, d->timeline, d->from, &d->end);
-    if (d->code < 0)
-        snprintf(d->reason, sizeof d->reason, "%s", fail_message());
-}
-
-static int
-not_drained(struct link *l, const char *reason)
-{
-    l->drain.state = DRAIN_NONE;
-    log_warning("link to %s: cannot ship the rest of pg_wal: %s", l->member, reason);
-    return sender_drained(&l->sender, false, 0, LSN_UNKNOWN, reason);
-}
-
-static int
-begin_drain(struct link *l)
-{
-    struct drain *d = &l->drain;
-    int code = compress_all(l);
-    uint8_t byte;
-
-    if (code < 0)
-        return code;
-    if (l->sender.sent == LSN_UNKNOWN)
-        return not_drained(l, "nothing was shipped yet, so it is not known from where on");
-    if (pgwal_open(&d->wal, l->pgdata, l->identity.segment_bytes) < 0)
-        return not_drained(l, fail_message());
-    d->timeline = l->sender.sent_timeline;
-    if (pgwal_read(&d->wal, d->timeline, l->sender.sent, &byte, 1) < 0)
-        skip_comparison(l);
-    d->from = segment_start(l->sender.sent, l->identity.segment_bytes);
-    d->state = DRAIN_LOOKING;
-    worker_submit(&d->worker, look_up_end, d);
-    return 0;
-}
-
-static int
-ship_rest(struct link *l)
-{
-    struct drain *d = &l->drain;
-    static _Thread_local uint8_t chunk[FRAME_WAL_MAX];
-
-    while (l->sender.sent < d->end && sender_wants(&l->sender, 1 + ANSWER_FRAMES)) {
-        lsn_t left = d->end - l->sender.sent;
-        int got = pgwal_read(&d->wal, d->timeline, l->sender.sent, chunk,
-                             wal_piece(l->sender.sent, left, sizeof chunk));
-        int code;
-
-        if (got <= 0) {
-            pgwal_close(&d->wal);
-            return not_drained(l, got < 0 ? fail_message() : "pg_wal ends before its end");
-        }
-        code = sender_wal(&l->sender, d->timeline, l->sender.sent, chunk, (size_t)got);
-        if (code < 0)
-            return code;
-    }
-    if (l->sender.sent < d->end)
-        return 0;
-    pgwal_close(&d->wal);
-    if (pgwal_postmaster_alive(l->pgdata) != 0)
-        return not_drained(l, "its PostgreSQL was started again meanwhile");
-    d->state = DRAIN_NONE;
-    d->done = d->end;
-    log_info("link to %s: the rest of the dead server's WAL is sent, up to " LSN_FORMAT, l->member,
-             LSN_ARGS(l->sender.sent));
-    return sender_drained(&l->sender, true, d->timeline, d->end, "");
-}
-
-/* What pg_wal may have no longer goes first. */
-static bool
-ships_store(const struct link *l)
-{
-    return l->source != l->from_server && source_active(l->source);
-}
-
-static int
-run_drain(struct link *l)
-{
-    struct drain *d = &l->drain;
-
-    if (d->state == DRAIN_LOOKING && worker_done(&d->worker)) {
-        if (l->state != LINK_SHIPPING || d->code < 0) {
-            pgwal_close(&d->wal);
-            d->state = DRAIN_NONE;
-            return l->state != LINK_SHIPPING ? 0 : not_drained(l, d->reason);
-        }
-        d->state = DRAIN_SHIPPING;
-    }
-    if (l->state != LINK_SHIPPING)
-        return 0;
-    if (l->sender.drain_asked && d->state == DRAIN_NONE && !ships_store(l) &&
-        window_fits(&l->sender.window, compressor_frames(&l->compressor) + ANSWER_FRAMES)) {
-        l->sender.drain_asked = false;
-        return begin_drain(l);
-    }
-    return d->state == DRAIN_SHIPPING ? ship_rest(l) : 0;
 }
 
 static int
