@@ -308,3 +308,16 @@ compressor_collect(struct compressor *c, struct sender *s, bool all)
     }
     return 0;
 }
+
+int
+compressor_flush(struct compressor *c, struct sender *s)
+{
+    compressor_rest(c, false);
+    return compressor_collect(c, s, true);
+}
+
+bool
+compressor_takes(const struct compressor *c, const struct sender *s)
+{
+    return compressor_wants(c) && sender_wants(s, compressor_frames(c) + COMPRESSOR_ITEM_FRAMES);
+}

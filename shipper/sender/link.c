@@ -5,8 +5,6 @@
 #include "base/fail.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "sender/drain.h"
-#include "sender/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +47,27 @@ link_init(struct link *l, const char *member, const struct lane_target *target,
     if (code < 0)
         return code;
     link_set(l, settings);
-    return worker_init(&l->drain.worker);
+    return drain_init(&l->drain, l->member, pgdata, &l->sender);
+}
+
+int
+link_store(struct link *l, enum link_store_kind kind, const struct spool *spool,
+           const char *conninfo)
+{
+    static const char *const name[LINK_STORES] = {"walferry_outbox", "walferry_gap"};
+    struct source *source = source_new(conninfo, name[kind], "", NULL);
+
+    if (source == NULL)
+        return fail(ERR_LOCAL, "out of memory for a link");
+    l->store[kind] = (struct link_store){.spool = spool, .source = source};
+    return 0;
+}
+
+void
+link_drain(struct link *l)
+{
+    if (l->state == LINK_SHIPPING && l->drain.state == DRAIN_NONE && l->drain.done == LSN_UNKNOWN)
+        l->sender.drain_asked = true;
 }
 
 void
@@ -79,9 +97,7 @@ link_release(struct link *l)
     source_free(l->from_server);
     for (int i = 0; i < LINK_STORES; i++)
         source_free(l->store[i].source);
-    worker_release(&l->drain.worker);
-    if (l->drain.state == DRAIN_SHIPPING)
-        pgwal_close(&l->drain.wal);
+    drain_release(&l->drain);
     *l = (struct link){0};
 }
 
@@ -121,12 +137,11 @@ link_set_state(struct link *l, enum link_state state, const char *reason, int64_
         sender_close(&l->sender);
         lanes_end(&l->lanes);
         compressor_reset(&l->compressor);
-        stop_drain(l);
+        drain_stop(&l->drain);
         l->more = false;
         l->hole.known = false;
         l->told[0] = '\0';
         l->streamed = false;
-        l->drain.done = LSN_UNKNOWN;
     }
     if (state == LINK_SHIPPING) {
         l->source_due_us = now_us;
@@ -244,26 +259,6 @@ set_source_reason(struct link *l, const char *reason)
         log_info("link to %s: WAL flows again", l->member);
 }
 
-/*
- * The far side ends on a segment's border, wants the segment before it for comparison only, and
- * that is here no more: nothing is lacking, it goes on at the border. A server that was put back
- * would have that segment: its slot, put back with it, keeps all since then.
- */
-bool
-skip_comparison(struct link *l)
-{
-    struct sender *s = &l->sender;
-    lsn_t border = s->resume_lsn + l->identity.segment_bytes;
-
-    if (s->sent != s->resume_lsn || s->far_has != border)
-        return false;
-    log_warning("link to %s: PostgreSQL has the WAL before " LSN_FORMAT
-                " no longer, so it is not compared with what is there",
-                l->member, LSN_ARGS(border));
-    s->sent = border;
-    return true;
-}
-
 /* A source that fails is no reason to drop the link: the far side hears that we live. */
 static void
 source_failed(struct link *l, int64_t now_us)
@@ -275,28 +270,12 @@ source_failed(struct link *l, int64_t now_us)
                  source_gone(l->source, &hole.timeline, &hole.start, &hole.end);
     source_stop(l->source);
     l->source_due_us = now_us + SOURCE_RETRY_US;
-    if (hole.known && skip_comparison(l)) {
+    if (hole.known && sender_skip_comparison(&l->sender, l->member)) {
         l->source_due_us = now_us;
         return;
     }
     set_source_reason(l, fail_message());
     l->hole = hole;
-}
-
-/* Room in the window for all WAL taken so far, and for one more item of any kind. */
-static bool
-wants(const struct link *l)
-{
-    return compressor_wants(&l->compressor) &&
-           sender_wants(&l->sender, compressor_frames(&l->compressor) + COMPRESSOR_ITEM_FRAMES);
-}
-
-/* All WAL that was taken so far, into the sender: what comes next has to follow it. */
-int
-compress_all(struct link *l)
-{
-    compressor_rest(&l->compressor, false);
-    return compressor_collect(&l->compressor, &l->sender, true);
 }
 
 static int
@@ -306,7 +285,7 @@ take_wal(struct link *l, int64_t now_us)
     int got = 0, code;
 
     l->more = false;
-    for (int i = 0; wants(l); i++) {
+    for (int i = 0; compressor_takes(&l->compressor, &l->sender); i++) {
         if (i == ITEMS_PER_TURN) {
             l->more = true;
             return 0;
@@ -317,7 +296,7 @@ take_wal(struct link *l, int64_t now_us)
         if (got <= 0)
             return 0;
         if (item.kind == SOURCE_HISTORY) {
-            code = compress_all(l);
+            code = compressor_flush(&l->compressor, &l->sender);
             if (code == 0)
                 code = sender_history(&l->sender, item.timeline, item.bytes, item.length);
         } else {
@@ -331,6 +310,16 @@ take_wal(struct link *l, int64_t now_us)
     }
     l->more = source_active(l->source); /* stopped by a full queue: more may wait inside libpq */
     return 0;
+}
+
+/* Where the byte at lsn comes from: a store as far as it goes. */
+static struct source *
+source_of(const struct link *l, lsn_t lsn, uint64_t behind_bytes)
+{
+    struct source *store =
+        store_with(l->store, LINK_STORES, l->sender.sent_timeline, lsn, behind_bytes);
+
+    return store != NULL ? store : l->from_server;
 }
 
 /* From the byte that is next in the sender, which has all that was taken before. */
@@ -357,7 +346,7 @@ change_source(struct link *l, int64_t now_us)
     if (!source_streaming(l->source) || source_of(l, next, behind_bytes) == l->source)
         return 0;
     source_stop(l->source);
-    code = compress_all(l);
+    code = compressor_flush(&l->compressor, &l->sender);
     if (code < 0)
         return code;
     start_source(l, now_us);
@@ -394,7 +383,7 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
         position.flush = slot_needs(l, far->flushed);
         position.apply = far->applied;
     }
-    if (in_store(l, far->flushed))
+    if (store_beyond(l->store, LINK_STORES, far->flushed))
         position.flush = LSN_UNKNOWN; /* the slot may be past it: it must not go back */
     if ((!l->source_allowed && l->source == l->from_server) || l->drain.state != DRAIN_NONE) {
         source_stop(l->source);
@@ -424,6 +413,22 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
     if (source_streaming(l->source) && now_us - l->source_due_us >= SOURCE_RETRY_US)
         set_source_reason(l, "");
     return take_wal(l, now_us);
+}
+
+/* WAL of a store goes first: pg_wal may have it no longer. */
+static int
+run_drain(struct link *l)
+{
+    struct sender *s = &l->sender;
+    bool ships_store = l->source != l->from_server && source_active(l->source);
+    int code;
+
+    if (l->state != LINK_SHIPPING || !s->drain_asked || l->drain.state != DRAIN_NONE ||
+        ships_store || !window_fits(&s->window, compressor_frames(&l->compressor) + DRAIN_FRAMES))
+        return drain_run(&l->drain);
+    s->drain_asked = false;
+    code = compressor_flush(&l->compressor, s);
+    return code < 0 ? code : drain_begin(&l->drain);
 }
 
 static int
@@ -614,12 +619,13 @@ link_watch(const struct link *l, struct loop *loop)
     lanes_watch(&l->lanes, loop);
     loop_due(loop, sender_due_us(&l->sender));
     if (source_active(l->source)) {
-        source_watch(l->source, loop, wants(l));
+        source_watch(l->source, loop, compressor_takes(&l->compressor, &l->sender));
         loop_due(loop, clock_us() + SOURCE_REPORT_US);
     } else if (l->source_allowed && !l->hole.known && l->drain.state == DRAIN_NONE) {
         loop_due(loop, l->source_due_us);
     }
-    if ((l->more || l->drain.state == DRAIN_SHIPPING) && wants(l))
+    if ((l->more || l->drain.state == DRAIN_SHIPPING) &&
+        compressor_takes(&l->compressor, &l->sender))
         loop_due(loop, 0);
     if (l->rate_limits)
         loop_due(loop, rate_due_us(&l->rate));

@@ -363,6 +363,20 @@ sender_drained(struct sender *s, bool done, timeline_t timeline, lsn_t end, cons
     return put_numbered(s, &f);
 }
 
+bool
+sender_skip_comparison(struct sender *s, const char *member)
+{
+    lsn_t border = s->resume_lsn + s->segment_bytes;
+
+    if (s->sent != s->resume_lsn || s->far_has != border)
+        return false;
+    log_warning("link to %s: PostgreSQL has the WAL before " LSN_FORMAT
+                " no longer, so it is not compared with what is there",
+                member, LSN_ARGS(border));
+    s->sent = border;
+    return true;
+}
+
 void
 sender_beacon(struct sender *s, const struct beacon *b)
 {

@@ -85,6 +85,12 @@ int compressor_level(const struct compressor *c); /* the zstd level in use, or C
 /* No more WAL is here now: compress what was gathered, unless the lanes are busy anyway. */
 void compressor_rest(struct compressor *c, bool busy);
 
+/* Will one more item of any kind have room here and in the sender's window? */
+bool compressor_takes(const struct compressor *c, const struct sender *s);
+
+/* All WAL taken so far, into the sender: what the sender takes next has to follow it. */
+int compressor_flush(struct compressor *c, struct sender *s);
+
 /* Finished frames, into the sender. `all`: wait for the unfinished ones, too. */
 int compressor_collect(struct compressor *c, struct sender *s, bool all);
 

@@ -15,14 +15,12 @@
 #include "base/histogram.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "base/worker.h"
-#include "shipper/sender/lanes.h"
+#include "sender/drain.h"
+#include "sender/store.h"
 #include "shipper/sender/compress.h"
-#include "shipper/wal/pgwal.h"
+#include "shipper/sender/lanes.h"
 #include "shipper/sender/rate.h"
 #include "shipper/sender/sender.h"
-#include "shipper/replication/source.h"
-#include "shipper/wal/spool.h"
 
 #define LINK_REASON_MAX 1024
 
@@ -42,22 +40,6 @@ enum link_end {
     LINK_ENDS
 };
 
-enum drain_state { DRAIN_NONE, DRAIN_LOOKING, DRAIN_SHIPPING };
-
-/* The rest of a dead server's log: where it ends is looked up by a worker, then it is read and
- * sent. */
-struct drain {
-    enum drain_state state;
-    struct worker worker;
-    struct pgwal wal;
-    const char *pgdata;
-    timeline_t timeline;
-    lsn_t from, end;
-    int code; /* of the look-up */
-    char reason[256];
-    lsn_t done; /* all of this session is handed over up to here; LSN_UNKNOWN: not drained */
-};
-
 /* How to ship; of the config, changed at run time by `walferry set`. */
 struct link_settings {
     unsigned lanes;  /* 0: as many as the distance needs */
@@ -67,12 +49,6 @@ struct link_settings {
 
 /* Where WAL may be beside the server: the outbox, and what the backfill got of a gap. */
 enum link_store_kind { LINK_OUTBOX, LINK_GAP, LINK_STORES };
-
-struct link_store {
-    const struct spool *spool; /* borrowed; NULL: there is none */
-    struct source *source;
-    bool grows; /* at its end more comes: do not go to the server yet */
-};
 
 /* What the server has no longer, found when the far side needed it: it is not asked for it again
  * until the agent clears this. */

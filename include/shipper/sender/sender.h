@@ -104,6 +104,13 @@ int sender_wal(struct sender *s, timeline_t timeline, lsn_t lsn, const void *byt
 int sender_history(struct sender *s, timeline_t timeline, const char *text, size_t length);
 int sender_drained(struct sender *s, bool done, timeline_t timeline, lsn_t end, const char *reason);
 
+/*
+ * The WAL at `sent` is gone here. If the far side ends on a segment's border and wants the segment
+ * before it for comparison only, nothing is lacking: go on at the border. (A server that was put
+ * back would have that segment: its slot, put back with it, keeps all since then.) False: it lacks.
+ */
+bool sender_skip_comparison(struct sender *s, const char *member);
+
 /* Give waiting frames to lanes that have room. */
 void sender_hand_out(struct sender *s);
 

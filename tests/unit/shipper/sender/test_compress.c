@@ -54,14 +54,6 @@ wal_at(lsn_t lsn)
     return (uint8_t)(lsn * UINT64_C(2654435761) >> 21);
 }
 
-/* As the link asks. */
-static bool
-wants(void)
-{
-    return compressor_wants(&compressor) &&
-           sender_wants(&sender, compressor_frames(&compressor) + COMPRESSOR_ITEM_FRAMES);
-}
-
 /* Takes what the sender has given, as a receiver does. */
 static void
 receive(lsn_t *upto, const lsn_t *ends, size_t items)
@@ -110,7 +102,7 @@ test_compressor_keeps_wal_whole(void **state)
         while (lsn < START + TOTAL) {
             size_t n = 1 + (size_t)random() % (random() % 3 == 0 ? sizeof bytes : 300);
 
-            while (!wants()) {
+            while (!compressor_takes(&compressor, &sender)) {
                 assert_int_equal(compressor_collect(&compressor, &sender, true), 0);
                 sender_hand_out(&sender);
                 receive(&upto, ends, items);
@@ -164,7 +156,7 @@ test_compressor_has_its_place_in_a_full_window(void **state)
             bytes[i] = kinds[k].noise ? (uint8_t)random() : 0;
         while (
             window_fits(&sender.window, compressor_frames(&compressor) + COMPRESSOR_ITEM_FRAMES)) {
-            while (wants()) {
+            while (compressor_takes(&compressor, &sender)) {
                 compressor_wal(&compressor, 1, lsn, bytes, kinds[k].n);
                 lsn += kinds[k].n + kinds[k].gap;
             }
