@@ -17,7 +17,7 @@
 #define OUT_BYTES (2 * (PGWIRE_WAL_MAX + 64))
 
 struct relay_client *
-new_client(int fd, enum client_kind kind, pid_t pid, int64_t now_us)
+client_new(int fd, enum client_kind kind, pid_t pid, int64_t now_us)
 {
     struct relay_client *k = calloc(1, sizeof *k);
 
@@ -36,7 +36,7 @@ new_client(int fd, enum client_kind kind, pid_t pid, int64_t now_us)
 }
 
 int
-write_client(struct relay_client *k)
+client_write(struct relay_client *k)
 {
     while (buf_used(&k->out) > 0) {
         ssize_t put =
@@ -50,9 +50,8 @@ write_client(struct relay_client *k)
     return 0;
 }
 
-/* Who it is, for the log. */
 const char *
-describe(const struct relay_client *k, char out[CLIENT_TEXT_SIZE])
+client_describe(const struct relay_client *k, char out[CLIENT_TEXT_SIZE])
 {
     static const char *const kinds[] = {[CLIENT_STANDBY] = "standby",
                                         [CLIENT_OURSELVES] = "this agent",
@@ -70,8 +69,14 @@ describe(const struct relay_client *k, char out[CLIENT_TEXT_SIZE])
     return out;
 }
 
+bool
+client_is_guest(const struct relay_client *k)
+{
+    return k->kind == CLIENT_GUEST || k->kind == CLIENT_AFAR;
+}
+
 void
-set_state(struct relay_client *k, enum client_state state)
+client_set_state(struct relay_client *k, enum client_state state)
 {
     char who[CLIENT_TEXT_SIZE];
 
@@ -79,14 +84,13 @@ set_state(struct relay_client *k, enum client_state state)
     if (state != CLIENT_STREAMING)
         return;
     k->caught_up = false;
-    k->say_now = true; /* once it is */
-    log_info("relay: %s streams from " LSN_FORMAT " on timeline %u", describe(k, who),
+    k->say_now = true; /* once it has caught up */
+    log_info("relay: %s streams from " LSN_FORMAT " on timeline %u", client_describe(k, who),
              LSN_ARGS(k->lsn), k->timeline);
 }
 
-/* Keep the last word of a standby that has left. */
 void
-standby_left(struct relay *r, struct relay_client *k)
+client_keep_word(struct relay *r, struct relay_client *k)
 {
     if (!k->standby.connected)
         return;
@@ -95,32 +99,30 @@ standby_left(struct relay *r, struct relay_client *k)
     r->left.left_us = clock_us();
 }
 
-/* It goes without a word of ours: what is still unwritten is not wanted. */
 int
-hang_up(struct relay_client *k)
+client_hang_up(struct relay_client *k)
 {
     buf_clear(&k->out);
-    set_state(k, CLIENT_CLOSING);
+    client_set_state(k, CLIENT_CLOSING);
     return 0;
 }
 
-/* The last words; they end the session as soon as they are written. */
 void
-close_client(struct relay_client *k, const char *sqlstate, const char *message)
+client_close(struct relay_client *k, const char *sqlstate, const char *message)
 {
-    set_state(k, CLIENT_CLOSING);
-    pgwire_put_error(&k->out, "FATAL", sqlstate, message); /* no room: then without */
+    client_set_state(k, CLIENT_CLOSING);
+    pgwire_put_error(&k->out, "FATAL", sqlstate, message); /* no room: then without last words */
 }
 
 void
-drop(struct relay *r, size_t index)
+client_drop(struct relay *r, size_t index)
 {
     struct relay_client *k = r->client[index];
     char who[CLIENT_TEXT_SIZE];
 
     if (k->from != LSN_UNKNOWN)
-        log_info("relay: %s is gone", describe(k, who));
-    standby_left(r, k);
+        log_info("relay: %s is gone", client_describe(k, who));
+    client_keep_word(r, k);
     close(k->fd);
     buf_release(&k->in);
     buf_release(&k->out);

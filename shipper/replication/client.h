@@ -1,4 +1,12 @@
-/* client: what the files of the relay share: one of its clients. */
+/*
+ * client: a session of the relay, which client.c, guests.c (who gets a place), protocol.c (commands
+ * and answers), serving.c (WAL) and relay.c share.
+ *
+ * A client's life: STARTUP -> READY (commands) -> STREAMING -> ENDING (its timeline is over: our
+ * CopyDone is out, the client's is awaited) -> READY ... and CLOSING, when only our last words are
+ * left to be written. Every client is served from the spool's files at its own LSN; one that reads
+ * slowly slows nobody but itself: while its answers do not fit, its commands are not read.
+ */
 #ifndef REPLICATION_CLIENT_H
 #define REPLICATION_CLIENT_H
 
@@ -29,31 +37,41 @@ struct relay_client {
     struct buf in, out;
     bool held;        /* a message waits until its answer has room */
     bool say_now;     /* a keepalive is due at once */
-    unsigned refused; /* encryptions */
-    int64_t heard_us; /* its last message; before the first its beginning */
+    unsigned refused; /* requests for encryption */
+    int64_t heard_us; /* the client's last message; before the first the session's beginning */
     int64_t said_us;  /* our last message */
     int64_t asked_us; /* our last request for an answer */
-    int64_t since_us; /* its beginning */
+    int64_t since_us; /* the session's beginning */
     timeline_t timeline;
-    lsn_t from, lsn; /* where it began; next byte to serve */
+    lsn_t from, lsn; /* where the stream began; the next byte to serve */
     bool caught_up;
     char application_name[64];
     struct relay_standby standby;
 };
 
-struct relay_client *new_client(int fd, enum client_kind kind, pid_t pid, int64_t now_us);
-int write_client(struct relay_client *k);
-const char *describe(const struct relay_client *k, char out[CLIENT_TEXT_SIZE]);
-void set_state(struct relay_client *k, enum client_state state);
-void standby_left(struct relay *r, struct relay_client *k);
-int hang_up(struct relay_client *k);
-void close_client(struct relay_client *k, const char *sqlstate, const char *message);
-void drop(struct relay *r, size_t index);
-void accept_clients(struct relay *r, int64_t now_us);
-bool is_guest(const struct relay_client *k);
-int read_client(struct relay_client *k);
-int take_messages(struct relay *r, struct relay_client *k, int64_t now_us);
-bool run_client(struct relay *r, struct relay_client *k, short ready, int64_t now_us);
-int64_t client_due_us(const struct relay_client *k);
+/* client.c */
+struct relay_client *client_new(int fd, enum client_kind kind, pid_t pid, int64_t now_us);
+void client_drop(struct relay *r, size_t index); /* close the connection, free the place */
+int client_write(struct relay_client *k);
+const char *client_describe(const struct relay_client *k,
+                            char out[CLIENT_TEXT_SIZE]); /* for the log */
+bool client_is_guest(const struct relay_client *k);
+void client_set_state(struct relay_client *k, enum client_state state);
+/* A standby leaves the stream: its last report is kept. */
+void client_keep_word(struct relay *r, struct relay_client *k);
+int client_hang_up(struct relay_client *k); /* without last words of ours */
+/* Last words: the session ends as soon as they are written. */
+void client_close(struct relay_client *k, const char *sqlstate, const char *message);
+
+/* guests.c: take those who knock, and turn away those for whom there is no place. */
+void guests_accept(struct relay *r, int64_t now_us);
+
+/* protocol.c: messages come in, answers go out. */
+int protocol_read(struct relay_client *k);
+int protocol_take(struct relay *r, struct relay_client *k, int64_t now_us);
+
+/* serving.c: one turn of a client. False: the session is over. */
+bool serving_run(struct relay *r, struct relay_client *k, short ready, int64_t now_us);
+int64_t serving_due_us(const struct relay_client *k); /* its next turn, whatever poll says */
 
 #endif

@@ -13,7 +13,7 @@
 
 #define TELL_US (60 * SECOND_US)
 
-/* One message and the door: for those who cannot become clients. */
+/* One message, and close: nobody who becomes a client. */
 static void
 turn_away(int fd, const char *sqlstate, const char *message)
 {
@@ -25,8 +25,8 @@ turn_away(int fd, const char *sqlstate, const char *message)
     close(fd);
 }
 
-/* The local standby is who our postmaster has begun: what others say of their WAL is not its word.
- * Without a PostgreSQL (an outbox) only this agent itself has business here. */
+/* Only a process that our postmaster has begun speaks for the local standby. A relay without a
+ * PostgreSQL (the outbox's) is for this agent itself. */
 static enum client_kind
 kind_of(const struct relay *r, pid_t pid)
 {
@@ -37,7 +37,7 @@ kind_of(const struct relay *r, pid_t pid)
     return pgdata != NULL && pgwal_postmaster_child(pgdata, pid) ? CLIENT_STANDBY : CLIENT_GUEST;
 }
 
-/* Each kind has its own places: none can take another's. */
+/* Each kind of client has places of its own, which no other kind can take. */
 static size_t
 places(const struct relay *r, enum client_kind kind)
 {
@@ -54,7 +54,7 @@ places(const struct relay *r, enum client_kind kind)
     return RELAY_AFAR_MAX;
 }
 
-/* A free place; when there is none, that of one of its kind that has sat idle for long. */
+/* A free place, or that of the client of this kind that has been idle longest, if for long. */
 static size_t
 find_place(struct relay *r, enum client_kind kind, int64_t now_us)
 {
@@ -75,15 +75,15 @@ find_place(struct relay *r, enum client_kind kind, int64_t now_us)
     if (used < places(r, kind))
         return free_place;
     if (oldest < RELAY_CLIENTS_MAX) {
-        close_client(r->client[oldest], "57P05",
+        client_close(r->client[oldest], "57P05",
                      "idle for long, and another client needs the place");
-        write_client(r->client[oldest]);
-        drop(r, oldest);
+        client_write(r->client[oldest]);
+        client_drop(r, oldest);
     }
     return oldest;
 }
 
-/* It will knock again and again: one line a minute is enough. */
+/* A guest will knock again and again: one line a minute is enough. */
 static void
 turn_away_guest(struct relay *r, int fd, pid_t pid, int64_t now_us)
 {
@@ -100,7 +100,7 @@ turn_away_guest(struct relay *r, int fd, pid_t pid, int64_t now_us)
     log_warning("relay: a guest (process %d) is turned away: %s", (int)pid, text);
 }
 
-/* Who it is, is looked at while it waits for us: its process lives, the number is no other's. */
+/* The process is looked at while it waits for us: it lives, so its pid is of no other process. */
 static void
 accept_client(struct relay *r, int fd, int64_t now_us)
 {
@@ -119,14 +119,14 @@ accept_client(struct relay *r, int fd, int64_t now_us)
     } else if (place == RELAY_CLIENTS_MAX) {
         turn_away(fd, "53300", "the relay serves no more clients: all its places are taken");
     } else {
-        r->client[place] = new_client(fd, kind, pid, now_us);
+        r->client[place] = client_new(fd, kind, pid, now_us);
         if (r->client[place] == NULL)
             turn_away(fd, "53200", "out of memory");
     }
 }
 
 void
-accept_clients(struct relay *r, int64_t now_us)
+guests_accept(struct relay *r, int64_t now_us)
 {
     int fd;
 
@@ -140,17 +140,11 @@ relay_adopt(struct relay *r, int fd, int64_t now_us)
     size_t place = find_place(r, CLIENT_AFAR, now_us);
 
     if (place < RELAY_CLIENTS_MAX)
-        r->client[place] = new_client(fd, CLIENT_AFAR, 0, now_us);
+        r->client[place] = client_new(fd, CLIENT_AFAR, 0, now_us);
     if (place < RELAY_CLIENTS_MAX && r->client[place] != NULL)
         return true;
     close(fd);
     return false;
-}
-
-bool
-is_guest(const struct relay_client *k)
-{
-    return k->kind == CLIENT_GUEST || k->kind == CLIENT_AFAR;
 }
 
 size_t
@@ -161,7 +155,8 @@ relay_guests(const struct relay *r, struct relay_guest out[RELAY_CLIENTS_MAX])
     for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++) {
         const struct relay_client *k = r->client[i];
 
-        if (k == NULL || !is_guest(k) || k->state == CLIENT_STARTUP || k->state == CLIENT_CLOSING)
+        if (k == NULL || !client_is_guest(k) || k->state == CLIENT_STARTUP ||
+            k->state == CLIENT_CLOSING)
             continue;
         out[n] = (struct relay_guest){.pid = k->pid,
                                       .afar = k->kind == CLIENT_AFAR,

@@ -67,8 +67,7 @@ identify(struct relay *r, struct relay_client *k)
     return put_result(k, columns, 4, "IDENTIFY_SYSTEM");
 }
 
-/* What PostgreSQL's own clients ask of a server in recovery, and what is the same for each of ours.
- */
+/* Settings that PostgreSQL's own clients ask of a server in recovery, and our fixed answers. */
 static const struct {
     const char *name, *value;
 } settings[] = {{"data_directory_mode", "0700"},
@@ -138,7 +137,7 @@ timeline_history(struct relay *r, struct relay_client *k, timeline_t timeline)
     return code;
 }
 
-/* The row that ends a timeline: which one is next, and where it starts. */
+/* The row that ends a timeline: the next timeline, and where that starts. */
 static int
 put_next_timeline(struct relay_client *k, timeline_t next, lsn_t end)
 {
@@ -216,11 +215,11 @@ start_replication(struct relay *r, struct relay_client *k, const struct pgwire_c
     k->timeline = timeline;
     k->from = k->lsn = c->lsn;
     k->said_us = k->asked_us = now_us;
-    set_state(k, CLIENT_STREAMING);
+    client_set_state(k, CLIENT_STREAMING);
     return 0;
 }
 
-/* Whatever its name is, it keeps what the spool keeps: who begins with nothing begins there. */
+/* A slot of any name keeps what the spool keeps: a client without WAL begins there. */
 static int
 read_slot(struct relay *r, struct relay_client *k)
 {
@@ -257,7 +256,7 @@ run_command(struct relay *r, struct relay_client *k, const char *text, int64_t n
     struct pgwire_command c;
     char shown[120];
 
-    if (text[strspn(text, " \t\r\n;")] == '\0') /* a way of asking whether we live */
+    if (text[strspn(text, " \t\r\n;")] == '\0') /* how libpq asks whether we live */
         return pgwire_put_empty(&k->out) < 0 || pgwire_put_ready(&k->out) < 0 ? no_room() : 0;
     if (!pgwire_parse(text, &c))
         return put_error(k, c.verb == VERB_UNKNOWN ? "0A000" : "42601",
@@ -282,7 +281,7 @@ run_command(struct relay *r, struct relay_client *k, const char *text, int64_t n
     case VERB_DROP_SLOT:
         return put_error(k, "42704", "replication slot \"%s\" does not exist", c.name);
     case VERB_UNKNOWN:
-        break; /* pgwire_parse said no */
+        break; /* pgwire_parse has refused it */
     }
     return no_room();
 }
@@ -299,22 +298,22 @@ begin_session(struct relay *r, struct relay_client *k, const struct startup *s)
 
     snprintf(k->application_name, sizeof k->application_name, "%s", s->application_name);
     if (!s->replication) {
-        close_client(k, "0A000", strange);
+        client_close(k, "0A000", strange);
         return 0;
     }
     if (r->supply.spool->identity.system_identifier == 0) {
-        close_client(k, "57P03", unknown);
+        client_close(k, "57P03", unknown);
         return 0;
     }
     snprintf(version, sizeof version, "%u.0", r->supply.spool->identity.postgres_major);
-    set_state(k, CLIENT_READY);
+    client_set_state(k, CLIENT_READY);
     if (s->newer && pgwire_put_negotiate(&k->out, s) < 0)
         return no_room();
-    /* the number only makes names of temporary slots differ */
+    /* the number only serves to make names of temporary slots differ */
     return pgwire_put_authentication(&k->out, version, (uint32_t)k->fd) < 0 ? no_room() : 0;
 }
 
-/* 1: taken; 0: not all of it is there. */
+/* 1: taken; 0: the packet is not complete. */
 static int
 take_startup(struct relay *r, struct relay_client *k, int64_t now_us)
 {
@@ -326,7 +325,7 @@ take_startup(struct relay *r, struct relay_client *k, int64_t now_us)
     if (s.kind == STARTUP_MORE)
         return 0;
     if (s.kind == STARTUP_CANCEL) {
-        hang_up(k); /* there is nothing to cancel, and it expects no answer */
+        client_hang_up(k); /* there is nothing to cancel, and no answer is expected */
     } else if (s.kind == STARTUP_SSL) {
         if (++k->refused > ENCRYPTIONS)
             return fail(ERR_PEER, "asks for encryption again and again");
@@ -365,15 +364,15 @@ take_status(struct relay *r, struct relay_client *k, const struct pgwire_message
     return 0;
 }
 
-/* The client's CopyDone: an answer to ours, or its own wish. */
+/* The client's CopyDone: the answer to ours, or its own wish to end. */
 static int
 take_copy_done(struct relay *r, struct relay_client *k)
 {
     if (k->state == CLIENT_STREAMING && pgwire_put_copy_done(&k->out) < 0)
         return no_room();
     if (k->state == CLIENT_STREAMING)
-        standby_left(r, k);
-    set_state(k, CLIENT_READY);
+        client_keep_word(r, k);
+    client_set_state(k, CLIENT_READY);
     return put_streamed(r, k, k->timeline);
 }
 
@@ -386,7 +385,7 @@ take_message(struct relay *r, struct relay_client *k, const struct pgwire_messag
     k->heard_us = now_us;
     switch (m->type) {
     case 'X':
-        return hang_up(k);
+        return client_hang_up(k);
     case 'Q':
         if (copying)
             return fail(ERR_PEER, "a query came while WAL is streamed");
@@ -395,7 +394,7 @@ take_message(struct relay *r, struct relay_client *k, const struct pgwire_messag
         return run_command(r, k, (const char *)m->body, now_us);
     case 'd':
         return copying ? take_status(r, k, m, now_us)
-                       : 0; /* sent before it knew that the copy is over */
+                       : 0; /* sent before the client knew that the copy is over */
     case 'c':
         return copying ? take_copy_done(r, k) : 0;
     default:
@@ -405,9 +404,9 @@ take_message(struct relay *r, struct relay_client *k, const struct pgwire_messag
     }
 }
 
-/* What came is taken as long as there is room for answers: else it stays, and no more is read. */
+/* Messages are taken while there is room for their answers; else they stay, and no more is read. */
 int
-take_messages(struct relay *r, struct relay_client *k, int64_t now_us)
+protocol_take(struct relay *r, struct relay_client *k, int64_t now_us)
 {
     struct pgwire_message m;
     int code = 1;
@@ -430,7 +429,7 @@ take_messages(struct relay *r, struct relay_client *k, int64_t now_us)
 }
 
 int
-read_client(struct relay_client *k)
+protocol_read(struct relay_client *k)
 {
     size_t room = buf_room(&k->in);
     ssize_t got;
@@ -439,7 +438,7 @@ read_client(struct relay_client *k)
         return 0;
     got = read(k->fd, buf_reserve(&k->in, room), room);
     if (got == 0 || (got < 0 && errno == ECONNRESET))
-        return hang_up(k);
+        return client_hang_up(k);
     if (got < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : fail_sys(ERR_PEER, "cannot be read from");
     buf_commit(&k->in, (size_t)got);

@@ -1,31 +1,13 @@
-/*
- * See relay.h. A client's life: STARTUP -> READY (commands) -> STREAMING -> ENDING (its timeline is
- * over: CopyDone is out, its own is awaited) -> READY ... and CLOSING, when only the last words are
- * left to be written. Every client is served from the spool's files at its own LSN; one that reads
- * slowly slows nobody but itself: while its answers do not fit, its commands are not read.
- */
+/* See relay.h and client.h. */
 #include "shipper/replication/relay.h"
 
-#include "base/clock.h"
-#include "base/fail.h"
-#include "base/unix_socket.h"
 #include "base/log.h"
-#include "base/text.h"
-#include "shipper/wal/pgwal.h"
-#include "shipper/replication/pgwire.h"
 #include "replication/client.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 void
@@ -60,9 +42,9 @@ relay_close(struct relay *r)
     for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++) {
         if (r->client[i] == NULL)
             continue;
-        close_client(r->client[i], "57P01", "the relay ends: its agent is being stopped");
-        write_client(r->client[i]);
-        drop(r, i);
+        client_close(r->client[i], "57P01", "the relay ends: its agent is being stopped");
+        client_write(r->client[i]);
+        client_drop(r, i);
     }
     if (r->fd >= 0) {
         unlink(r->offer);
@@ -78,8 +60,8 @@ run_clients(struct relay *r, const struct loop *l, int64_t now_us)
     for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++) {
         struct relay_client *k = r->client[i];
 
-        if (k != NULL && !run_client(r, k, l != NULL ? loop_ready(l, k->fd) : 0, now_us))
-            drop(r, i);
+        if (k != NULL && !serving_run(r, k, l != NULL ? loop_ready(l, k->fd) : 0, now_us))
+            client_drop(r, i);
     }
 }
 
@@ -88,7 +70,7 @@ relay_run(struct relay *r, const struct loop *l, int64_t now_us)
 {
     run_clients(r, l, now_us);
     if (loop_ready(l, r->fd) != 0)
-        accept_clients(r, now_us);
+        guests_accept(r, now_us);
 }
 
 void
@@ -113,7 +95,7 @@ relay_watch(const struct relay *r, struct loop *l, int64_t now_us)
         if (buf_used(&k->out) > 0)
             events |= POLLOUT;
         loop_watch(l, k->fd, (short)events);
-        loop_due(l, client_due_us(k));
+        loop_due(l, serving_due_us(k));
     }
 }
 
@@ -144,7 +126,7 @@ relay_needs(const struct relay *r)
             continue;
         from = k->standby.flush != LSN_UNKNOWN && k->standby.flush < k->lsn ? k->standby.flush
                                                                             : k->lsn;
-        if (is_guest(k) && from + RELAY_GUEST_BYTES < spool->available)
+        if (client_is_guest(k) && from + RELAY_GUEST_BYTES < spool->available)
             continue;
         from = segment_start(from, spool->identity.segment_bytes);
         if (from < needs)

@@ -11,7 +11,7 @@
 #define KEEPALIVE_US (10 * SECOND_US)
 #define RUN_BYTES    (2u << 20) /* served to one client in one turn */
 
-/* The end of what its timeline will ever give, or has so far. */
+/* Where the client's timeline ends: for good (*ret_over), or so far. */
 static lsn_t
 timeline_end(const struct relay *r, const struct relay_client *k, bool *ret_over)
 {
@@ -39,33 +39,33 @@ serve_wal(struct relay *r, struct relay_client *k, int64_t now_us)
 
             segment_name(name, k->timeline, k->lsn, r->supply.spool->identity.segment_bytes);
             snprintf(text, sizeof text, "requested WAL segment %s is no longer in the spool", name);
-            log_warning("relay: %s: %s", describe(k, who), text);
-            close_client(k, "58P01", text);
+            log_warning("relay: %s: %s", client_describe(k, who), text);
+            client_close(k, "58P01", text);
             return 0;
         }
         if (got < 0)
             return got;
-        /* as walsender does: cut at a page's end, a standby takes a record cut inside a page for
-         * broken */
+        /* cut at the end of a page, as walsender does: a standby takes a record that is cut inside
+         * a page for broken */
         if (got == PGWIRE_WAL_MAX)
             got -= (int)((k->lsn + PGWIRE_WAL_MAX) % WAL_PAGE_BYTES);
         k->caught_up = got == 0;
         if (got == 0 && over && k->lsn >= end && pgwire_put_copy_done(&k->out) == 0)
-            set_state(k, CLIENT_ENDING);
+            client_set_state(k, CLIENT_ENDING);
         if (got == 0)
             return 0;
         pgwire_commit_wal(&k->out, (size_t)got, k->lsn, end, clock_wall_us());
         k->lsn += (lsn_t)got;
         k->said_us = now_us;
         served += (size_t)got;
-        if (write_client(k) < 0)
+        if (client_write(k) < 0)
             return ERR_PEER;
     }
     return 0;
 }
 
-/* One is due after a while of silence, when it was asked for, and to hear whether it still lives.
- */
+/* A keepalive is due after a while of silence, when the client asked for it, and to hear whether
+ * the client still lives. */
 static void
 keep_alive(struct relay *r, struct relay_client *k, int64_t now_us)
 {
@@ -98,7 +98,7 @@ check_patience(const struct relay_client *k, int64_t now_us)
 static int
 serve(struct relay *r, struct relay_client *k, int64_t now_us)
 {
-    int code = take_messages(r, k, now_us);
+    int code = protocol_take(r, k, now_us);
 
     if (code == 0 && k->state == CLIENT_STREAMING)
         code = serve_wal(r, k, now_us);
@@ -107,34 +107,32 @@ serve(struct relay *r, struct relay_client *k, int64_t now_us)
     return code;
 }
 
-/* False: it is done with, or out of patience's reach. */
 bool
-run_client(struct relay *r, struct relay_client *k, short ready, int64_t now_us)
+serving_run(struct relay *r, struct relay_client *k, short ready, int64_t now_us)
 {
-    int code = ready != 0 ? read_client(k) : 0;
+    int code = ready != 0 ? protocol_read(k) : 0;
     char who[CLIENT_TEXT_SIZE];
 
     if (code == 0)
         code = serve(r, k, now_us);
     if (code < 0) {
-        log_warning("relay: %s: %s", describe(k, who), fail_message());
-        close_client(k, code == ERR_PEER ? "08P01" : "58030", fail_message());
-        k->heard_us = now_us; /* the last words have their time, too */
+        log_warning("relay: %s: %s", client_describe(k, who), fail_message());
+        client_close(k, code == ERR_PEER ? "08P01" : "58030", fail_message());
+        k->heard_us = now_us; /* the last words have their full time, too */
     }
-    if (write_client(k) < 0)
+    if (client_write(k) < 0)
         return false;
     if (k->state == CLIENT_CLOSING && buf_used(&k->out) == 0)
         return false;
     if (check_patience(k, now_us) < 0) {
-        log_warning("relay: %s: %s", describe(k, who), fail_message());
+        log_warning("relay: %s: %s", client_describe(k, who), fail_message());
         return false;
     }
     return true;
 }
 
-/* When this client has to be looked at, whatever its descriptor says. */
 int64_t
-client_due_us(const struct relay_client *k)
+serving_due_us(const struct relay_client *k)
 {
     int64_t silent_us = k->heard_us + SILENT_US, due_us;
 
@@ -152,9 +150,9 @@ client_due_us(const struct relay_client *k)
         break;
     }
     if (buf_used(&k->out) > 0)
-        return silent_us; /* nothing can be said before it takes that */
+        return silent_us; /* nothing can be said before the client has taken this */
     if (k->held || !k->caught_up)
-        return 0; /* more is there than one turn takes */
+        return 0; /* there is more than one turn takes */
     due_us = k->said_us + KEEPALIVE_US;
     return due_us < silent_us ? due_us : silent_us;
 }

@@ -1,34 +1,37 @@
 /*
  * relay: the agent's server half of PostgreSQL's replication protocol, on <run>/.s.PGSQL.5432.
  *
- * Its clients are the local standby and guests. The local standby is whoever is a child of the
- * postmaster of our pgdata, by what the kernel says of the process that connected: its word alone
- * counts for drain, applied, pruning and feedback, and where an empty spool begins is what it asks
- * for. Guests (another standby, pg_receivewal, psql with replication=true; or through a tunnel) are
- * served, each on its own, and that is all; they go on with pg_wal when this member is promoted
- * (supply.h). A process in another pid namespace cannot be seen, and is a guest.
- * A client is an LSN and two buffers: there is no queue. Serves IDENTIFY_SYSTEM, SHOW (the few
- * names these clients ask for), TIMELINE_HISTORY, START_REPLICATION [SLOT s] [PHYSICAL] X/X
- * [TIMELINE n], READ_REPLICATION_SLOT (any name: what the spool holds from its first byte on),
- * CREATE_REPLICATION_SLOT (TEMPORARY PHYSICAL is granted: the spool keeps its WAL anyway; others
- * refused readably), DROP_REPLICATION_SLOT; every other command gets 0A000 / 42601 with the list.
- * Timeline ends as in walsender: CopyDone, next timeline's row.
+ * Its clients are the local standby and guests. A connecting process is the local standby if it is
+ * a child of the postmaster of our pgdata, as the kernel says: only its reports count for drain,
+ * applied, pruning and feedback, and an empty spool begins where it asks. Guests (another standby,
+ * pg_receivewal, psql with replication=true; or through a tunnel) are served, each on its own, and
+ * count for nothing; they go on with pg_wal when this member is promoted (supply.h). A process in
+ * another pid namespace cannot be seen, and is a guest.
+ * A client is an LSN and two buffers: there is no queue.
  *
- * Bounds: so many guests as the config has, RELAY_AFAR_MAX through tunnels; the local standby and
- * this agent itself have places of their own (one more takes the place of a session of its kind
- * that was idle for 60 s, else it gets 53300). Start-up within 10 s, one message at most 16 kB from
- * a client and none read while its answers do not fit, peer uid is ours or root. Before the system
- * identifier is known: 57P03. Before the spool's first byte: 58P01 (the asked position is
- * remembered in `wanted`). Ahead of its end: XX000, as from a walsender. A keepalive once caught
- * up, when asked for, and after 10 s without a word; a streaming client that says nothing for 30 s
- * is asked to, after 60 s it is dropped. Who breaks the protocol is told so (08P01) and dropped.
+ * Served are IDENTIFY_SYSTEM, SHOW (the few names these clients ask for), TIMELINE_HISTORY,
+ * START_REPLICATION [SLOT s] [PHYSICAL] X/X [TIMELINE n], READ_REPLICATION_SLOT (any name: what the
+ * spool holds from its first byte on), CREATE_REPLICATION_SLOT (TEMPORARY PHYSICAL is granted: the
+ * spool keeps its WAL anyway; others are refused readably), DROP_REPLICATION_SLOT; every other
+ * command gets 0A000 / 42601 with the list. A timeline ends as in walsender: CopyDone, then the row
+ * of the next timeline.
  *
- * A starting standby asks restore_command for one segment after the other, and comes here only when
- * it gets none: while the spool grows, never, at half the speed. So there is the file
- * <run>/RELAY_OFFER: where it is, restore_command gives no segment (it writes down which), and
- * removes it when that does not lead here. relay_offer makes it, when the agent starts and when
- * PostgreSQL was away; it is gone as soon as a local standby gets on here: one that is promoted by
- * hand leaves the stream and restores the rest of the spool first.
+ * Bounds: as many guests as the config says, RELAY_AFAR_MAX through tunnels; the local standby and
+ * this agent itself have places of their own (a client without a place takes that of a session of
+ * its kind which was idle for 60 s, else it gets 53300). Start-up within 10 s; one message is at
+ * most 16 kB from a client, and none is read while its answers do not fit; the peer's uid is ours
+ * or root. Before the system identifier is known: 57P03. Before the spool's first byte: 58P01 (the
+ * asked position is remembered in `wanted`). Ahead of its end: XX000, as from a walsender. A
+ * keepalive goes out once a client has caught up, when it asks, and after 10 s without a word; a
+ * streaming client that says nothing for 30 s is asked to, after 60 s it is dropped. A client that
+ * breaks the protocol gets 08P01 and is dropped.
+ *
+ * A starting standby asks restore_command for one segment after the other, at half the speed, and
+ * connects here only when it gets none: while the spool grows, never. So there is the file
+ * <run>/RELAY_OFFER: while it exists, restore_command gives no segment (it writes the name into the
+ * file), and removes the file when the standby does not connect here after all. relay_offer makes
+ * it when the agent starts and when PostgreSQL was away; it is removed as soon as a local standby
+ * streams: a standby that is promoted by hand leaves the stream and restores the rest of the spool.
  *
  * Source of the formats: PostgreSQL manual, "Streaming Replication Protocol", "Message Formats".
  */
@@ -50,9 +53,9 @@
 #define RELAY_AFAR_MAX      2 /* through a tunnel */
 #define RELAY_CLIENTS_MAX                                                                          \
     (RELAY_STANDBY_MAX + RELAY_OURSELVES_MAX + RELAY_GUESTS_MAX + RELAY_AFAR_MAX)
-#define RELAY_GUEST_BYTES (UINT64_C(1) << 30) /* that a guest may hold back at most */
+#define RELAY_GUEST_BYTES (UINT64_C(1) << 30) /* WAL that a guest may hold back at most */
 
-/* What the local standby says. */
+/* What the local standby reports. */
 struct relay_standby {
     bool connected;
     lsn_t write, flush, apply;
@@ -66,11 +69,11 @@ struct relay_guest {
     pid_t pid;                 /* 0: it cannot be seen */
     bool afar, streams;
     timeline_t timeline;
-    lsn_t sent, flushed, applied; /* LSN_UNKNOWN: nothing yet, or it does not say */
+    lsn_t sent, flushed, applied; /* LSN_UNKNOWN: nothing yet, or not reported */
     int64_t since_us;
 };
 
-struct relay_client; /* relay.c */
+struct relay_client; /* shipper/replication/client.h */
 
 struct relay {
     int fd; /* listening, -1 when closed */
@@ -78,13 +81,13 @@ struct relay {
     char offer[UNIX_SOCKET_PATH_SIZE];
     bool offered;
     struct supply supply;
-    unsigned guests; /* places of theirs */
-    int64_t told_us; /* that one was turned away */
+    unsigned guests; /* places for guests */
+    int64_t told_us; /* when it was last logged that a guest was turned away */
     struct relay_client *client[RELAY_CLIENTS_MAX];
-    /* asked for by the local standby while the spool was empty; timeline 0: it did not */
+    /* asked for by the local standby while the spool was empty; timeline 0: nothing was */
     timeline_t wanted_timeline;
     lsn_t wanted;
-    struct relay_standby left; /* the last word of a standby that is gone */
+    struct relay_standby left; /* the last report of a standby that is gone */
 };
 
 /* Bind run/.s.PGSQL.5432, mode 0600, replacing a socket nobody listens on. pgdata NULL: of no
@@ -94,14 +97,14 @@ int relay_open(struct relay *r, const char *run, struct spool *spool, const char
 /* Ends all clients (57P01), removes the socket; accepts a zeroed struct. */
 void relay_close(struct relay *r);
 
-/* A guest that comes through a tunnel: fd is the relay's from here on. False: no place. */
+/* A guest through a tunnel: the relay owns fd from here on. False: there is no place. */
 bool relay_adopt(struct relay *r, int fd, int64_t now_us);
 
-/* Its descriptors and deadline; then accept, read and serve. */
+/* Descriptors and deadline; then accept, read and serve. */
 void relay_watch(const struct relay *r, struct loop *l, int64_t now_us);
 void relay_run(struct relay *r, const struct loop *l, int64_t now_us);
 
-/* PostgreSQL may start: see above. */
+/* PostgreSQL may start: make RELAY_OFFER. */
 void relay_offer(struct relay *r);
 
 /* The spool grew: serve it now, do not wait for the next turn. */
@@ -111,9 +114,9 @@ void relay_standby(const struct relay *r, struct relay_standby *ret_standby);
 
 size_t relay_guests(const struct relay *r, struct relay_guest out[RELAY_CLIENTS_MAX]);
 
-/* The lowest position a streaming client still needs: the segment start of what it has flushed (of
- * what it was given, if it does not say). A guest holds back RELAY_GUEST_BYTES at most: one that is
- * further behind has what `keep` keeps. LSN max when there is none. */
+/* The lowest position that a streaming client still needs: the segment start of its flushed
+ * position (of the position sent, if it reports none). A guest holds back at most
+ * RELAY_GUEST_BYTES: one that is further behind depends on `keep`. UINT64_MAX: none is needed. */
 lsn_t relay_needs(const struct relay *r);
 
 #endif
