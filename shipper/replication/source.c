@@ -13,70 +13,16 @@
  */
 #include "shipper/replication/source.h"
 
-#include "base/buf.h"
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "shipper/wire/frame.h"
+#include "replication/source_state.h"
 #include "shipper/wal/pgwal.h"
 
-#include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define PROVEN_US         SECOND_US       /* a walsender without the WAL ends at once */
-#define ANSWER_US         (5 * SECOND_US) /* for the connection, and for each command */
-#define FEEDBACK_US       (10 * SECOND_US)
-#define POSTGRES_EPOCH_US INT64_C(946684800000000) /* 2000-01-01 in Unix time */
-#define XLOGDATA_HEADER   25
-
-enum source_state {
-    SOURCE_IDLE,
-    SOURCE_CONNECTING,
-    SOURCE_IDENTIFY,
-    SOURCE_SIZE,
-    SOURCE_READ_SLOT,
-    SOURCE_MAKE_SLOT,
-    SOURCE_HISTORY_OF,
-    SOURCE_START,
-    SOURCE_STREAMING,
-    SOURCE_TIMELINE_END,
-};
-
-struct source {
-    char *conninfo;
-    char slot[64];
-    const char *pgdata;
-    PGconn *conn;
-    enum source_state state;
-    PostgresPollingStatusType polling;
-    struct identity expected;
-    int64_t due_us;             /* while it has to answer */
-    timeline_t server_timeline; /* the newest it knows */
-    timeline_t timeline;        /* being streamed, or to be */
-    timeline_t known_upto;      /* histories up to this one were given away */
-    lsn_t lsn;                  /* start, then the next byte expected */
-    lsn_t server_lsn;           /* all it had when it was asked */
-    bool fresh;                 /* started at 0: from the slot's need */
-    bool slot_made;             /* on this connection, or it was there meanwhile */
-    bool slot_missing;          /* START found none */
-    lsn_t gone_to;              /* see source_gone; LSN_UNKNOWN: nothing is */
-    bool heard; /* something came in the stream: the server has the WAL that was asked for */
-    int64_t streams_us; /* since then it streams */
-    bool write_pending;
-    bool broken;       /* no more comes or goes, but libpq may hold messages */
-    char *message;     /* of libpq, alive until the next source_next */
-    PGresult *result;  /* of the command that runs: the last one with something in it */
-    PGresult *history; /* to be given away, or given and alive until the next source_next */
-    bool history_given;
-    char sqlstate[6];
-    struct source_position said;
-    bool said_any;
-    int64_t said_us, feedback_us;
-    bool withdraw; /* feedback is due, even that there is none */
-};
 
 struct source *
 source_new(const char *conninfo, const char *application_name, const char *slot, const char *pgdata)
@@ -105,8 +51,8 @@ source_free(struct source *s)
     free(s);
 }
 
-static void
-free_item(struct source *s)
+void
+source_free_message(struct source *s)
 {
     if (s->message != NULL)
         PQfreemem(s->message);
@@ -116,7 +62,7 @@ free_item(struct source *s)
 void
 source_stop(struct source *s)
 {
-    free_item(s);
+    source_free_message(s);
     PQclear(s->history);
     PQclear(s->result);
     s->history = s->result = NULL;
@@ -168,8 +114,8 @@ one_line(const char *message, char *out, size_t size)
     return text_escape(out, size, message, length);
 }
 
-static int
-lost(const struct source *s, const char *doing)
+int
+source_lost(const struct source *s, const char *doing)
 {
     char text[300];
 
@@ -181,7 +127,7 @@ static int
 send_query(struct source *s, enum source_state state, const char *query)
 {
     if (PQsendQuery(s->conn, query) != 1)
-        return lost(s, query);
+        return source_lost(s, query);
     s->state = state;
     s->due_us = clock_us() + ANSWER_US;
     s->write_pending = true;
@@ -221,7 +167,7 @@ source_start(struct source *s, const struct identity *expected, timeline_t timel
     s->state = SOURCE_CONNECTING;
     s->polling = PGRES_POLLING_WRITING;
     if (PQstatus(s->conn) == CONNECTION_BAD)
-        return lost(s, "cannot connect");
+        return source_lost(s, "cannot connect");
     return 0;
 }
 
@@ -324,8 +270,8 @@ send_start(struct source *s)
 }
 
 /* Histories first, then WAL: the far side must know where a timeline comes from. */
-static int
-next_history_or_start(struct source *s)
+int
+source_history_or_start(struct source *s)
 {
     char query[64];
 
@@ -375,7 +321,7 @@ slot_is_made(struct source *s)
         return read_slot(s);
     if (s->fresh)
         start_at_server(s);
-    return next_history_or_start(s);
+    return source_history_or_start(s);
 }
 
 static int
@@ -387,7 +333,7 @@ take_slot(struct source *s, const PGresult *result)
     if (known && PQgetisnull(result, 0, 0) && !s->slot_made)
         return make_slot(s);
     if (!s->fresh)
-        return next_history_or_start(s);
+        return source_history_or_start(s);
     start_at_server(s);
     if (known && !PQgetisnull(result, 0, 1) && lsn_parse(PQgetvalue(result, 0, 1), &lsn) &&
         lsn != LSN_UNKNOWN) {
@@ -398,7 +344,7 @@ take_slot(struct source *s, const PGresult *result)
         if (timeline != 0 && timeline < s->server_timeline)
             s->timeline = s->known_upto = timeline;
     }
-    return next_history_or_start(s);
+    return source_history_or_start(s);
 }
 
 static int
@@ -423,7 +369,7 @@ take_size(struct source *s, const PGresult *result)
         return read_slot(s);
     if (s->fresh)
         start_at_server(s);
-    return next_history_or_start(s);
+    return source_history_or_start(s);
 }
 
 /* A walsender that has sent all to its end closes the stream, then the connection. */
@@ -452,7 +398,7 @@ take_timeline_end(struct source *s, const PGresult *result)
     s->lsn = segment_start(start, s->expected.segment_bytes);
     if (next > s->server_timeline)
         s->server_timeline = next; /* made since IDENTIFY_SYSTEM */
-    return next_history_or_start(s);
+    return source_history_or_start(s);
 }
 
 /* A command has given all its results; `result` is the last one with something in it, or NULL. */
@@ -471,7 +417,7 @@ command_over(struct source *s, PGresult *result)
     case SOURCE_HISTORY_OF:
         /* an unrelated timeline may have no file: it is no ancestor then, nobody needs it */
         if (result == NULL || PQntuples(result) != 1 || PQnfields(result) != 2)
-            return next_history_or_start(s);
+            return source_history_or_start(s);
         s->history = result; /* given away by source_next, which then goes on */
         return 0;
     case SOURCE_START:
@@ -504,8 +450,8 @@ error_is_fine(struct source *s, const PGresult *result)
 }
 
 /* Everything that has come for a command, without waiting. */
-static int
-take_results(struct source *s)
+int
+source_take_results(struct source *s)
 {
     while (s->state != SOURCE_STREAMING && s->history == NULL && !PQisBusy(s->conn)) {
         PGresult *result = PQgetResult(s->conn);
@@ -516,7 +462,7 @@ take_results(struct source *s)
             s->result = NULL;
             if (result == NULL && (s->state == SOURCE_IDENTIFY || s->state == SOURCE_SIZE ||
                                    s->state == SOURCE_READ_SLOT))
-                return lost(s, "no answer");
+                return source_lost(s, "no answer");
             code = command_over(s, result);
             if (result != s->history)
                 PQclear(result);
@@ -542,22 +488,22 @@ take_results(struct source *s)
 
 /* In the midst of the stream, libpq may still hold WAL: it goes first, source_next says the rest.
  */
-static int
-broke(struct source *s)
+int
+source_broke(struct source *s)
 {
     s->broken = s->state == SOURCE_STREAMING;
     if (s->broken)
         return 0;
-    return s->state == SOURCE_TIMELINE_END ? shut_down(s) : lost(s, "the connection broke");
+    return s->state == SOURCE_TIMELINE_END ? shut_down(s) : source_lost(s, "the connection broke");
 }
 
-static int
-flush(struct source *s)
+int
+source_flush(struct source *s)
 {
     int left = PQflush(s->conn);
 
     s->write_pending = left > 0;
-    return left < 0 ? broke(s) : 0;
+    return left < 0 ? source_broke(s) : 0;
 }
 
 static int
@@ -565,11 +511,11 @@ go_on_connecting(struct source *s)
 {
     s->polling = PQconnectPoll(s->conn);
     if (s->polling == PGRES_POLLING_FAILED)
-        return lost(s, "cannot connect");
+        return source_lost(s, "cannot connect");
     if (s->polling != PGRES_POLLING_OK)
         return 0;
     if (PQsetnonblocking(s->conn, 1) < 0)
-        return lost(s, "cannot make the connection non-blocking");
+        return source_lost(s, "cannot make the connection non-blocking");
     return send_query(s, SOURCE_IDENTIFY, "IDENTIFY_SYSTEM");
 }
 
@@ -599,179 +545,10 @@ source_run(struct source *s, const struct loop *l, int64_t now_us)
     }
     if (((ready & (POLLIN | POLLHUP | POLLERR)) != 0 || PQstatus(s->conn) == CONNECTION_BAD) &&
         PQconsumeInput(s->conn) != 1)
-        return broke(s);
-    if (s->write_pending && flush(s) < 0)
+        return source_broke(s);
+    if (s->write_pending && source_flush(s) < 0)
         return ERR_PEER;
-    return take_results(s);
-}
-
-static int
-take_wal(struct source *s, int length, struct source_item *ret_item)
-{
-    struct reader r;
-    lsn_t lsn, wal_end;
-
-    reader_init(&r, s->message, (size_t)length);
-    reader_u8(&r);
-    lsn = reader_u64(&r);
-    wal_end = reader_u64(&r);
-    reader_u64(&r);
-    if (r.failed || r.left == 0 || r.left > FRAME_WAL_MAX)
-        return fail(ERR_PEER,
-                    "PostgreSQL sends WAL in a message of %d bytes: one of at most %u is expected, "
-                    "of a server with WAL blocks of 8 kB",
-                    length, FRAME_WAL_MAX + XLOGDATA_HEADER);
-    if (lsn != s->lsn)
-        return fail(ERR_PEER, "PostgreSQL sends WAL from " LSN_FORMAT ", " LSN_FORMAT " is next",
-                    LSN_ARGS(lsn), LSN_ARGS(s->lsn));
-    *ret_item = (struct source_item){.kind = SOURCE_WAL,
-                                     .timeline = s->timeline,
-                                     .lsn = lsn,
-                                     .wal_end = wal_end,
-                                     .bytes = s->message + XLOGDATA_HEADER,
-                                     .length = r.left};
-    s->lsn += r.left;
-    return 1;
-}
-
-/* The stream of a timeline is over: say so, too, and wait for what comes next. */
-static int
-end_of_copy(struct source *s)
-{
-    PQputCopyEnd(s->conn,
-                 NULL); /* refused by libpq when an error ended the stream: the result tells */
-    s->write_pending = PQflush(s->conn) > 0;
-    s->state = SOURCE_TIMELINE_END;
-    s->broken = false; /* why it broke may be in that result */
-    s->due_us = clock_us() + ANSWER_US;
-    return take_results(s);
-}
-
-static int
-next_message(struct source *s, struct source_item *ret_item)
-{
-    for (;;) {
-        int length = PQgetCopyData(s->conn, &s->message, 1);
-
-        if (length == 0)
-            return s->broken ? lost(s, "the stream broke") : 0;
-        if (length == -1)
-            return end_of_copy(s);
-        if (length < 0)
-            return lost(s, "the stream broke");
-        s->heard = true;
-        if (s->message[0] == 'w')
-            return take_wal(s, length, ret_item);
-        if (s->message[0] == 'k' && length >= 18 && s->message[17] != 0)
-            s->said_us = 0; /* a reply is wanted: the next source_report says it */
-        free_item(s);
-    }
-}
-
-int
-source_next(struct source *s, struct source_item *ret_item)
-{
-    int got = 0;
-
-    free_item(s);
-    if (s->history_given) {
-        PQclear(s->history);
-        s->history = NULL;
-        s->history_given = false;
-        got = next_history_or_start(s);
-    }
-    if (got == 0 && s->state == SOURCE_STREAMING)
-        got = next_message(s, ret_item);
-    if (got != 0 || s->history == NULL)
-        return got;
-    *ret_item = (struct source_item){.kind = SOURCE_HISTORY,
-                                     .timeline = s->known_upto,
-                                     .bytes = PQgetvalue(s->history, 0, 1),
-                                     .length = (size_t)PQgetlength(s->history, 0, 1)};
-    s->history_given = true;
-    return 1;
-}
-
-static lsn_t
-later(lsn_t a, lsn_t b)
-{
-    return a > b ? a : b;
-}
-
-/* What may be said of p: never less than before, and nothing that this server does not have, or has
- * no longer. Its slot would follow, and WAL that is still to come would not be kept. */
-static lsn_t
-sayable(const struct source *s, bool proven, lsn_t p, lsn_t said)
-{
-    lsn_t most = later(s->server_lsn, s->lsn);
-
-    if (!proven)
-        return said;
-    return later(p < most ? p : most, said);
-}
-
-static int
-put(struct source *s, struct buf *b)
-{
-    if (PQputCopyData(s->conn, (const char *)buf_data(b), (int)buf_used(b)) < 0 &&
-        PQstatus(s->conn) == CONNECTION_BAD)
-        return broke(s);
-    return 0; /* refused when the server has ended the stream: what it said is read next */
-}
-
-int
-source_report(struct source *s, const struct source_position *p, int64_t now_us)
-{
-    uint8_t bytes[64];
-    struct buf b = {.bytes = bytes, .size = sizeof bytes};
-    bool proven = s->heard || now_us - s->streams_us >= PROVEN_US;
-    struct source_position next = {.write = sayable(s, proven, p->write, s->said.write),
-                                   .flush = sayable(s, proven, p->flush, s->said.flush),
-                                   .apply = sayable(s, proven, p->apply, s->said.apply),
-                                   .xmin = p->xmin,
-                                   .catalog_xmin = p->catalog_xmin};
-    uint64_t stamp = (uint64_t)(clock_wall_us() - POSTGRES_EPOCH_US);
-    bool moved = !s->said_any || next.write != s->said.write || next.flush != s->said.flush ||
-                 next.apply != s->said.apply;
-    bool feedback = s->withdraw || next.xmin != s->said.xmin ||
-                    next.catalog_xmin != s->said.catalog_xmin ||
-                    (next.xmin != 0 && now_us - s->feedback_us >= FEEDBACK_US);
-
-    if (s->state != SOURCE_STREAMING || s->broken)
-        return 0;
-    if (moved || now_us - s->said_us >= SOURCE_REPORT_US) {
-        buf_put_u8(&b, 'r');
-        buf_put_u64(&b, next.write);
-        buf_put_u64(&b, next.flush);
-        buf_put_u64(&b, next.apply);
-        buf_put_u64(&b, stamp);
-        buf_put_u8(&b, 0);
-        if (put(s, &b) < 0)
-            return ERR_PEER;
-        s->said_us = now_us;
-        s->said_any = true;
-    }
-    if (feedback) {
-        buf_clear(&b);
-        buf_put_u8(&b, 'h');
-        buf_put_u64(&b, stamp);
-        buf_put_u32(&b, (uint32_t)next.xmin);
-        buf_put_u32(&b, (uint32_t)(next.xmin >> 32));
-        buf_put_u32(&b, (uint32_t)next.catalog_xmin);
-        buf_put_u32(&b, (uint32_t)(next.catalog_xmin >> 32));
-        if (put(s, &b) < 0)
-            return ERR_PEER;
-        s->feedback_us = now_us;
-        s->withdraw = false;
-    }
-    s->said = next;
-    return flush(s);
-}
-
-void
-source_withdraw(struct source *s)
-{
-    s->withdraw = true;
+    return source_take_results(s);
 }
 
 void
