@@ -2,7 +2,11 @@
  * fuzz_config: any bytes at all as a config. What is accepted must be whole: bounded strings, two
  * members or more, every value that the agent relies on in place; what is refused says why.
  */
+#include "agent/config/check.c"
 #include "agent/config/config.c"
+#include "agent/config/host.c"
+#include "agent/config/key.c"
+#include "agent/config/member.c"
 
 #include <assert.h>
 
