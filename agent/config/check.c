@@ -1,5 +1,5 @@
 /*
- * check: what only shows when the whole of a pool's file is read: missing keys, two members in one
+ * check: what shows only when the whole of a pool's file is read: missing keys, two members in one
  * directory, a home without members.
  */
 #include "config/parse.h"
@@ -27,7 +27,7 @@ check_pin(struct parse *p, const struct member *m, const int *key_line)
                  "host_key is there, too; allowed: one of them");
 }
 
-/* The relay has a socket in `run` under PostgreSQL's name for its own. */
+/* The relay's socket in `run` has the name that PostgreSQL gives to its own socket. */
 static void
 check_run(struct parse *p, const struct member *m, const int *key_line)
 {
@@ -55,8 +55,7 @@ is_inside(const char *path, const char *outer)
     return length > 0 && strncmp(path, outer, length) == 0 && path[length] == '/';
 }
 
-/* Two directories on one host: never the same one, and none in a pgdata, which a rejoin rewrites.
- */
+/* Why two directories cannot both be on one host, or NULL. A rejoin rewrites all of a pgdata. */
 static const char *
 clash(const char *a, bool a_pgdata, const char *b, bool b_pgdata)
 {
@@ -91,7 +90,7 @@ check_directories(struct parse *p, size_t index, size_t other_index)
         }
 }
 
-/* Each member of a loopback pool its own; on hosts of their own the same one is usual. */
+/* Members on one host need addresses of their own; members on several hosts often have the same. */
 static void
 check_http(struct parse *p, size_t index)
 {
@@ -133,10 +132,10 @@ check_sites(struct parse *p)
     int line = p->pool_line > 0 ? p->pool_line : 1;
 
     if (p->refused)
-        return; /* a member may be missing because of that */
+        return; /* the refused section may be the missing member */
     for (size_t i = 0; i < c->members; i++) {
         if (c->member[i].site[0] == '\0')
-            return; /* already complained about */
+            return; /* a missing key: complained about elsewhere */
         home = home || strcmp(c->member[i].site, c->home) == 0;
         two = two || strcmp(c->member[i].site, c->member[0].site) != 0;
     }

@@ -1,12 +1,10 @@
 /*
- * config: the pool's INI file. In comes text, out comes a struct config that is right as a whole,
- * or every reason why not.
+ * config: reading the pool's INI file. In comes text, out comes a struct config that is right as a
+ * whole, or every reason why not.
  *
- * inih splits keys from values and strips comments; read_line, which feeds it, counts the lines,
+ * inih splits keys from values and strips comments. read_line feeds inih: it counts the lines,
  * notes the sections (inih is silent about empty ones) and refuses every line that inih would
- * mangle. A table of keys checks the values one by one; check_whole what only shows when all is
- * read: missing keys, two members in one directory, a home without members. config_check_local
- * looks at this host's files, last, when it is known which member this is.
+ * mangle. The tables of key.c check each value, check_whole the file as a whole.
  */
 #include "config/parse.h"
 
@@ -52,8 +50,6 @@ complain_in(struct complaints *to, const struct member *m)
         snprintf(to->section, sizeof to->section, "[member %s]", m->name);
 }
 
-/* ---- reading ---- */
-
 static void
 begin_pool(struct parse *p)
 {
@@ -93,13 +89,13 @@ begin_member(struct parse *p, const char *name)
     m->line = p->line;
     m->keep_us = 3600 * SECOND_US;
     m->escrow_keep_us = 30 * 86400 * SECOND_US;
-    memcpy(m->name, name, strlen(name) + 1); /* is_name saw to its length */
+    memcpy(m->name, name, strlen(name) + 1); /* key_is_name has checked its length */
     p->keys = member_keys;
     p->key_count = MEMBER_KEYS;
     p->into = m;
 }
 
-/* A line that begins with '['. It leaves p->keys NULL if it complained. */
+/* A line that begins with '['. p->keys stays NULL when the section is refused. */
 static void
 begin_section(struct parse *p, const char *line)
 {
@@ -125,7 +121,7 @@ begin_section(struct parse *p, const char *line)
     }
 }
 
-/* What makes a line one that inih would take for something else; NULL: it is as it seems. */
+/* Why inih would misread this line, or NULL. */
 static const char *
 line_fault(const char *line, size_t length)
 {
@@ -165,8 +161,8 @@ accept_line(struct parse *p, const char *line, size_t length)
     return fault == NULL && !(section && p->keys == NULL);
 }
 
-/* inih's reader, like fgets: a newline ends each line, or a newer inih takes a long one for cut and
- * the next for its rest. A refused line reaches inih as an empty one. */
+/* inih's reader, like fgets. Each line gets its newline: without it a newer inih takes a long line
+ * for the first part of one and joins the next line to it. A refused line becomes an empty line. */
 static char *
 read_line(char *out, int size, void *context)
 {
@@ -222,7 +218,7 @@ unknown_key(struct parse *p, const char *name)
     complain(&p->to, p->line, shown, "unknown key; allowed: %s", names);
 }
 
-/* inih's handler. Always 1: what is wrong has been said here. */
+/* inih's handler. Always 1 (go on): errors are written here. */
 static int
 take_key(void *context, const char *section, const char *name, const char *value)
 {
@@ -231,7 +227,7 @@ take_key(void *context, const char *section, const char *name, const char *value
     const char *fault;
     size_t i = 0;
 
-    (void)section; /* inih's is cut at 49 bytes; ours is not */
+    (void)section; /* inih cuts it at 49 bytes; begin_section has read it whole */
     if (p->keys == NULL) {
         if (!p->sections)
             complain(&p->to, p->line, NULL,
@@ -261,7 +257,7 @@ take_key(void *context, const char *section, const char *name, const char *value
 uint64_t
 config_digest(const char *text, size_t length)
 {
-    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a: it only has to notice a difference */
+    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a: a change has to show, nothing more */
 
     for (size_t i = 0; i < length; i++)
         hash = (hash ^ (unsigned char)text[i]) * UINT64_C(1099511628211);
@@ -280,7 +276,7 @@ complaints_verdict(const struct complaints *to)
 int
 config_parse(struct config *c, const char *name, const char *text, size_t length, FILE *errors)
 {
-    static const char mark[] = "\xef\xbb\xbf"; /* some editors begin a file with it */
+    static const char mark[] = "\xef\xbb\xbf"; /* the byte order mark that some editors write */
     size_t skip = length >= 3 && memcmp(text, mark, 3) == 0 ? 3 : 0;
     struct parse p = {
         .to = {.file = name, .out = errors}, .c = c, .at = text + skip, .end = text + length};
@@ -320,8 +316,6 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
     return complaints_verdict(&p.to);
 }
 
-/* ---- the file ---- */
-
 static bool
 is_guarded(const struct stat *st)
 {
@@ -329,7 +323,7 @@ is_guarded(const struct stat *st)
            (st->st_uid == 0 || st->st_uid == geteuid());
 }
 
-/* How many bytes it has, at most size - 1. */
+/* Count of bytes, at most size - 1, or ERR_USAGE. */
 static int
 read_file(const char *file, char *text, size_t size, struct stat *ret_st)
 {

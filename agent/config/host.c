@@ -41,7 +41,7 @@ config_role(char out[ROLE_NAME_SIZE], const struct member *member)
         snprintf(out, ROLE_NAME_SIZE, "%s", user_name(geteuid(), name));
 }
 
-/* A member that has no copy yet: seed makes it. */
+/* No copy is here yet: seed makes one. */
 static bool
 is_empty(const char *path)
 {
@@ -80,7 +80,7 @@ check_version(struct complaints *to, const struct member *m)
                  text_escape(shown, sizeof shown, text, strlen(text)));
 }
 
-/* False: another user is to run this, for whom nothing else is wrong. */
+/* False: another user has to run this; the other checks would fail only for this user. */
 static bool
 check_pgdata(struct complaints *to, const struct member *m)
 {
@@ -89,7 +89,7 @@ check_pgdata(struct complaints *to, const struct member *m)
 
     if (stat(m->pgdata, &st) < 0) {
         if (errno == ENOENT)
-            return true; /* as an empty one */
+            return true; /* as an empty directory */
         complain(to, m->line, "pgdata", "%s: %s", m->pgdata, strerror(errno));
     } else if (st.st_uid != geteuid()) {
         user_name(st.st_uid, owner);
@@ -140,7 +140,7 @@ check_directory(struct complaints *to, const struct member *m, const char *key, 
                  (unsigned)st.st_mode & 07777, path);
 }
 
-/* The kernel takes a list that names some processor of the host, and forgets the others. */
+/* The kernel accepts a list in which one processor exists, and ignores the others in silence. */
 static void
 check_cpus(struct complaints *to, const struct member *m)
 {

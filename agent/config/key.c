@@ -1,7 +1,6 @@
 /*
- * key: the keys of the pool's file, and what each takes. A table of keys for [pool], one for a
- * [member NAME]: each value is checked by itself and put into its field of struct config or struct
- * member.
+ * key: the keys of the pool's file: a table for [pool], a table for [member NAME]. A take_* function
+ * checks one value and puts it into its field, or fails with what is wrong with the value.
  */
 #include "config/parse.h"
 
@@ -21,8 +20,6 @@
 #define LETTERS LOWER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 #define SOCKET_BYTES_MAX 107u
-
-/* ---- values: each take_* puts one into `out`, or fails with what is wrong with it ---- */
 
 static bool
 consists_of(const char *s, size_t length, const char *set)
@@ -138,7 +135,7 @@ take_on_full(const char *value, void *out, size_t size)
     return 0;
 }
 
-/* Written in one way only, so that equal directories are equal strings. */
+/* One spelling for each path: equal directories are equal strings. */
 static int
 take_path(const char *value, void *out, size_t size)
 {
@@ -185,7 +182,7 @@ key_is_numeric(const char *host)
     return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
 }
 
-/* HOST, HOST:PORT, [IPV6] or [IPV6]:PORT; NULL, or what is wrong. */
+/* HOST, HOST:PORT, [IPV6] or [IPV6]:PORT. NULL, or what is wrong with it. */
 static const char *
 take_place(const char *place, struct lane_target *t)
 {
@@ -230,7 +227,7 @@ take_ssh(const char *value, void *out, size_t size)
     return 0;
 }
 
-/* 127.0.0.1:9788 or [::1]:9788: a name would have to be resolved. */
+/* 127.0.0.1:9788 or [::1]:9788; no name, which would have to be resolved. */
 static int
 take_http(const char *value, void *out, size_t size)
 {
@@ -270,7 +267,7 @@ take_host_key(const char *value, void *out, size_t size)
     return 0;
 }
 
-/* The settings of a conninfo that are ours to know, in the order they are written out again. */
+/* The settings that a conninfo may have, in the order in which they are written out again. */
 enum setting {
     SETTING_HOST,
     SETTING_PORT,
@@ -303,7 +300,7 @@ check_settings(const char *const value[SETTINGS])
     return 0;
 }
 
-/* name='value', with the quoting of conninfo strings; false when there is no room. */
+/* Append name='value', quoted as in conninfo strings. False: there is no room. */
 static bool
 put_setting(char *out, size_t size, const char *name, const char *value)
 {
@@ -321,7 +318,7 @@ put_setting(char *out, size_t size, const char *name, const char *value)
     return true;
 }
 
-/* A value is never shown here: there may be a password in it. */
+/* No message shows a value: a conninfo may hold a password. */
 static int
 take_settings(const PQconninfoOption *parsed, char *out, size_t size)
 {
@@ -360,15 +357,6 @@ take_postgres(const char *value, void *out, size_t size)
     PQconninfoFree(parsed);
     return code;
 }
-
-#define IN(type, field) offsetof(struct type, field), sizeof(((struct type *)NULL)->field)
-
-/* ---- how to ship: also `walferry set` ---- */
-
-#define LANES_ALLOWED       "auto, or 1 to 8"
-#define COMPRESSION_ALLOWED "auto, none, or zstd:1 to zstd:19"
-#define RATE_ALLOWED                                                                               \
-    "none, or bytes per second as in 20MB, with other ones at some hours as in 20MB, 2MB 08:00-18:00"
 
 static int
 take_lanes(const char *value, void *out, size_t size)
@@ -445,7 +433,7 @@ take_guests(const char *value, void *out, size_t size)
     return 0;
 }
 
-/* As taskset and cpuset have it: 0-1,3 */
+/* As taskset and cpuset write processors: 0-1,3 */
 static int
 take_cpus(const char *value, void *out, size_t size)
 {
@@ -480,78 +468,59 @@ take_cpus(const char *value, void *out, size_t size)
     return 0;
 }
 
-int
-config_set(struct link_settings *s, const char *key, const char *value)
-{
-    static const struct {
-        const char *name;
-        int (*take)(const char *value, void *out, size_t size);
-        size_t offset, size;
-        const char *allowed;
-    } keys[] = {
-        {"lanes", take_lanes, IN(link_settings, lanes), LANES_ALLOWED},
-        {"compression", take_compression, IN(link_settings, compression), COMPRESSION_ALLOWED},
-        {"rate_limit", take_rate, IN(link_settings, rate_limit), RATE_ALLOWED}};
-
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-        if (strcmp(key, keys[i].name) != 0)
-            continue;
-        if (keys[i].take(value, (char *)s + keys[i].offset, keys[i].size) < 0)
-            return fail(ERR_USAGE, "%s = %s: allowed is %s", key, value, keys[i].allowed);
-        return 0;
-    }
-    return fail(ERR_USAGE, "%s cannot be set at run time; lanes, compression and rate_limit can",
-                key);
-}
-
-/* ---- keys ---- */
+#define IN(type, field) offsetof(struct type, field), sizeof(((struct type *)NULL)->field)
 
 #define PATH_ALLOWED "an absolute path of plain characters, at most 255 bytes"
+#define WAIT_ALLOWED "0s to 10min, as in 30s, 2min"
+#define KEEP_ALLOWED "0s to 365d, as in 10min, 1h, 2d"
+#define SIZE_ALLOWED "1MB to 1000TB, as in 500MB, 4GB"
 
 const struct key pool_keys[POOL_KEYS] = {
     [POOL_NAME] = {"name", true, take_name, IN(config, name), NAME_ALLOWED},
     [POOL_HOME] = {"home", true, take_name, IN(config, home), "the site of a member"},
     [POOL_SYNCHRONOUS] = {"synchronous", false, take_switch, IN(config, synchronous), "on, off"},
     [POOL_SHUTDOWN_WAIT] = {"shutdown_wait", false, take_wait, IN(config, shutdown_wait_us),
-                            "0s to 10min, as in 30s, 2min"},
-    [POOL_LANES] = {"lanes", false, take_lanes, IN(config, shipping.lanes), LANES_ALLOWED},
+                            WAIT_ALLOWED},
+    [POOL_LANES] = {"lanes", false, take_lanes, IN(config, shipping.lanes), "auto, or 1 to 8"},
     [POOL_COMPRESSION] = {"compression", false, take_compression, IN(config, shipping.compression),
-                          COMPRESSION_ALLOWED},
-    [POOL_RATE_LIMIT] = {"rate_limit", false, take_rate, IN(config, shipping.rate_limit),
-                         RATE_ALLOWED},
+                          "auto, none, or zstd:1 to zstd:19"},
+    [POOL_RATE_LIMIT] =
+        {"rate_limit", false, take_rate, IN(config, shipping.rate_limit),
+         "none, or bytes per second as in 20MB, with other ones at some hours as in "
+         "20MB, 2MB 08:00-18:00"},
     [POOL_EXPOSURE_WARNING] = {"exposure_warning", false, take_wait,
-                               IN(config, exposure_warning_us), "0s to 10min, as in 30s, 2min"},
+                               IN(config, exposure_warning_us), WAIT_ALLOWED},
     [POOL_EXPOSURE_CRITICAL] = {"exposure_critical", false, take_wait,
-                                IN(config, exposure_critical_us), "0s to 10min, as in 30s, 2min"},
+                                IN(config, exposure_critical_us), WAIT_ALLOWED},
     [POOL_APPLY_WARNING] = {"apply_warning", false, take_wait, IN(config, apply_warning_us),
-                            "0s to 10min, as in 30s, 2min"},
+                            WAIT_ALLOWED},
     [POOL_APPLY_CRITICAL] = {"apply_critical", false, take_wait, IN(config, apply_critical_us),
-                             "0s to 10min, as in 30s, 2min"},
+                             WAIT_ALLOWED},
     [POOL_SHIP_WARNING] = {"ship_warning", false, take_wait, IN(config, ship_warning_us),
-                           "0s to 10min, as in 30s, 2min"},
+                           WAIT_ALLOWED},
     [POOL_SHIP_CRITICAL] = {"ship_critical", false, take_wait, IN(config, ship_critical_us),
-                            "0s to 10min, as in 30s, 2min"},
+                            WAIT_ALLOWED},
     [POOL_SLOT_WARNING] = {"slot_warning", false, take_size, IN(config, slot_warning_bytes),
-                           "1MB to 1000TB, as in 500MB, 4GB"},
+                           SIZE_ALLOWED},
     [POOL_SLOT_CRITICAL] = {"slot_critical", false, take_size, IN(config, slot_critical_bytes),
-                            "1MB to 1000TB, as in 500MB, 4GB"},
+                            SIZE_ALLOWED},
     [POOL_DISK_WARNING] = {"disk_warning", false, take_keep, IN(config, disk_warning_us),
-                           "0s to 365d, as in 10min, 1h, 2d"},
+                           KEEP_ALLOWED},
     [POOL_DISK_CRITICAL] = {"disk_critical", false, take_keep, IN(config, disk_critical_us),
-                            "0s to 365d, as in 10min, 1h, 2d"},
+                            KEEP_ALLOWED},
     [POOL_FETCH_LIMIT] = {"fetch_limit", false, take_size, IN(config, fetch_limit_bytes),
-                          "1MB to 1000TB, as in 500MB, 4GB"},
+                          SIZE_ALLOWED},
     [POOL_EVENT_COMMAND] = {"event_command", false, take_path, IN(config, event_command),
                             PATH_ALLOWED},
     [POOL_SLOT_RETAIN_MAX] = {"slot_retain_max", false, take_size,
-                              IN(config, slot_retain_max_bytes), "1MB to 1000TB, as in 500MB, 4GB"},
+                              IN(config, slot_retain_max_bytes), SIZE_ALLOWED},
     [POOL_OUTBOX_MAX] = {"outbox_max", false, take_size, IN(config, outbox_max_bytes),
-                         "1MB to 1000TB, as in 500MB, 4GB"},
+                         SIZE_ALLOWED},
     [POOL_PG_WAL_RESERVE] = {"pg_wal_reserve", false, take_reserve, IN(config, pg_wal_reserve),
                              "0% to 50%, or the smaller one of that and a size, as in 10%, 16GB"},
     [POOL_ON_FULL] = {"on_full", false, take_on_full, IN(config, on_full_hold), "release, hold"},
     [POOL_FEEDBACK_KEEP] = {"feedback_keep", false, take_keep, IN(config, feedback_keep_us),
-                            "0s to 365d, as in 10min, 1h, 2d"},
+                            KEEP_ALLOWED},
     [POOL_RELAY_GUESTS] = {"relay_guests", false, take_guests, IN(config, relay_guests), "0 to 32"},
     [POOL_TUNNEL_USER] = {"tunnel_user", false, take_role, IN(config, tunnel_user),
                           "small letters, digits and '_', at most 63, as in walferry_tunnel"},
@@ -594,3 +563,22 @@ const struct key member_keys[MEMBER_KEYS] = {
     [MEMBER_HTTP] = {"http", false, take_http, IN(member, http),
                      "a numeric address and a port, as in 127.0.0.1:9788"},
 };
+
+int
+config_set(struct link_settings *s, const char *name, const char *value)
+{
+    static const enum pool_key settable[] = {POOL_LANES, POOL_COMPRESSION, POOL_RATE_LIMIT};
+
+    for (size_t i = 0; i < sizeof settable / sizeof *settable; i++) {
+        const struct key *key = &pool_keys[settable[i]];
+        size_t offset = key->offset - offsetof(struct config, shipping);
+
+        if (strcmp(name, key->name) != 0)
+            continue;
+        if (key->take(value, (char *)s + offset, key->size) < 0)
+            return fail(ERR_USAGE, "%s = %s: allowed is %s", name, value, key->allowed);
+        return 0;
+    }
+    return fail(ERR_USAGE, "%s cannot be set at run time; lanes, compression and rate_limit can",
+                name);
+}

@@ -49,7 +49,7 @@ has_address(const struct ifaddrs *addresses, const char *host)
     for (const struct ifaddrs *a = addresses; family != 0 && a != NULL; a = a->ifa_next) {
         if (a->ifa_addr == NULL || a->ifa_addr->sa_family != family)
             continue;
-        memcpy(&v4, a->ifa_addr, sizeof v4); /* both begin alike, and v6 is the longer one */
+        memcpy(&v4, a->ifa_addr, sizeof v4); /* a sockaddr_in6 is longer */
         if (family == AF_INET && memcmp(&v4.sin_addr, bytes, 4) == 0)
             return true;
         if (family != AF_INET6)
@@ -61,8 +61,8 @@ has_address(const struct ifaddrs *addresses, const char *host)
     return false;
 }
 
-/* The members whose ssh host is this machine, by address or by `name`; a loopback host is one only
- * when it is the only one, for it is everybody's. */
+/* The members whose ssh host is this machine, by address or by `name`. A loopback host is this
+ * machine everywhere: it counts only when no other member has one. */
 static size_t
 find_here(const struct config *c, const struct ifaddrs *addresses, const char *name,
           const struct member *here[MEMBERS_MAX])
@@ -98,7 +98,7 @@ look_around(const struct config *c, const struct member *here[MEMBERS_MAX])
     for (size_t i = 0; i < c->members; i++)
         names = names || !key_is_numeric(c->member[i].target.host);
     if (count == 0 && names &&
-        getaddrinfo(name, NULL, &hints, &full) == 0) { /* may ask a name server: last */
+        getaddrinfo(name, NULL, &hints, &full) == 0) { /* last: this may ask a name server */
         if (full->ai_canonname != NULL)
             count = find_here(c, addresses, full->ai_canonname, here);
         freeaddrinfo(full);

@@ -1,5 +1,4 @@
-/* reserve: what of a file system is left alone: a share of it, and never more than so many bytes.
- */
+/* reserve: the part of a file system that stays free: a share of it, at most so many bytes. */
 #ifndef AGENT_CONFIG_RESERVE_H
 #define AGENT_CONFIG_RESERVE_H
 
