@@ -1,6 +1,4 @@
 #include "config/pool_file.h"
-#include "commands/command.h"
-#include "jobs/job.h"
 #include "control/show.h"
 
 #include "base/clock.h"
@@ -39,8 +37,8 @@ open_place(const char *file, int *ret_dir, const char **ret_name)
 }
 
 /* The file's bytes, or -1 with the message. */
-static ssize_t
-load(const char *file, char text[CONFIG_BYTES_MAX + 1])
+ssize_t
+pool_file_load(const char *file, char text[CONFIG_BYTES_MAX + 1])
 {
     const char *name;
     ssize_t length;
@@ -195,8 +193,8 @@ list_weaker(const struct config *before, const struct config *after, const struc
 }
 
 /* A new file is made beside the old one: asked before any member is changed. */
-static int
-check_folder(const char *file, FILE *errors)
+int
+pool_file_check_folder(const char *file, FILE *errors)
 {
     const char *name;
     int dir, code = open_place(file, &dir, &name);
@@ -218,9 +216,9 @@ check_folder(const char *file, FILE *errors)
 
 /* As this host would read it at the next start; every error is a line of `errors`, every limit that
  * is weaker than before one of `weaker`. */
-static int
-check(const struct config *before, const struct member *old, const char *text, size_t length,
-      bool from_afar, FILE *errors, FILE *weaker)
+int
+pool_file_check(const struct config *before, const struct member *old, const char *text,
+                size_t length, bool from_afar, FILE *errors, FILE *weaker)
 {
     static struct config after; /* large */
     const struct member *new = NULL;
@@ -255,7 +253,7 @@ check(const struct config *before, const struct member *old, const char *text, s
     if (config_check_local(&after, new, errors) < 0)
         return ERR_USAGE;
     list_weaker(before, &after, old, new, weaker);
-    return from_afar ? check_folder(before->file, errors) : 0;
+    return from_afar ? pool_file_check_folder(before->file, errors) : 0;
 }
 
 struct kept {
@@ -278,7 +276,7 @@ static int
 keep_predecessor(const struct config *config, const struct member *self)
 {
     static char text[CONFIG_BYTES_MAX + 1];
-    ssize_t length = load(config->file, text);
+    ssize_t length = pool_file_load(config->file, text);
     struct kept kept = {.count = 0};
     time_t now = time(NULL);
     char path[300], name[64];
@@ -294,7 +292,7 @@ keep_predecessor(const struct config *config, const struct member *self)
     code = durable_replace(dir, name, text, (size_t)length);
     if (code == 0)
         code = durable_list(dir, visit_kept, &kept);
-    if (code == 0 && kept.count > POOLFILE_KEPT)
+    if (code == 0 && kept.count > POOL_FILE_KEPT)
         code = durable_remove(dir, kept.oldest);
     if (code < 0)
         code = fail_sys(ERR_LOCAL, "cannot keep the old file in %s", path);
@@ -302,8 +300,9 @@ keep_predecessor(const struct config *config, const struct member *self)
     return code;
 }
 
-static int
-install(const struct config *config, const struct member *self, const char *text, size_t length)
+int
+pool_file_install(const struct config *config, const struct member *self, const char *text,
+                  size_t length)
 {
     const char *name;
     int dir, code = keep_predecessor(config, self);
@@ -324,7 +323,7 @@ static void
 show_file(struct control *control, uint64_t client, const struct config *config)
 {
     static char text[CONFIG_BYTES_MAX + 1];
-    ssize_t length = load(config->file, text);
+    ssize_t length = pool_file_load(config->file, text);
     char running[24], on_disk[24];
 
     if (length < 0) {
@@ -356,7 +355,7 @@ take_file(struct control *control, uint64_t client, const json_t *request,
     size_t length = json_string_length(json_object_get(request, "text"));
     bool install_too = strcmp(show_word(request, "do", ""), "install") == 0;
     int code = text == NULL ? fail(ERR_USAGE, "a pool's file is wanted")
-                            : check(config, self, text, length, true, errors, weaker);
+                            : pool_file_check(config, self, text, length, true, errors, weaker);
 
     if (code < 0 || !install_too)
         return code;
@@ -364,7 +363,7 @@ take_file(struct control *control, uint64_t client, const json_t *request,
         fprintf(errors, "its limits would be weaker than before, and nobody has consented to it\n");
         return ERR_USAGE;
     }
-    code = install(config, self, text, length);
+    code = pool_file_install(config, self, text, length);
     if (code == 0)
         log_info("%s was replaced by walferry config push; the agent's next start takes it up",
                  config->file);
@@ -374,8 +373,8 @@ take_file(struct control *control, uint64_t client, const json_t *request,
 }
 
 void
-poolfile_answer(struct control *control, uint64_t client, const json_t *request,
-                const struct config *config, const struct member *self)
+pool_file_answer(struct control *control, uint64_t client, const json_t *request,
+                 const struct config *config, const struct member *self)
 {
     char *said[2] = {NULL, NULL};
     size_t size[2];
@@ -400,218 +399,4 @@ poolfile_answer(struct control *control, uint64_t client, const json_t *request,
     free(said[0]);
     free(said[1]);
     control_done(control, client, code == 0 ? 0 : 1);
-}
-
-/* ---- the command ---- */
-
-struct answer {
-    const char *member;
-    json_t *file; /* what show gave; NULL: nothing */
-    int weaker;   /* limits, as check has told */
-};
-
-static void
-keep_file(void *context, json_t *line)
-{
-    struct answer *a = context;
-
-    if (json_object_get(line, "content") != NULL) {
-        json_decref(a->file);
-        a->file = json_incref(line);
-    } else if (json_object_get(line, "weaker") != NULL) {
-        a->weaker++;
-        printf("%s: %s\n", a->member, show_word(line, "weaker", "?"));
-    } else {
-        fprintf(stderr, "%s: %s\n", a->member, show_word(line, "text", "?"));
-    }
-}
-
-/* 0, 1 refused (said), or ERR_PEER: that agent is out of reach. */
-static int
-ask(const struct member *self, const struct member *member, const char *what, const char *text,
-    struct answer *a)
-{
-    char path[UNIX_SOCKET_PATH_SIZE];
-    int code;
-
-    *a = (struct answer){.member = member->name};
-    snprintf(path, sizeof path, "%s%s%s", self->run, member == self ? "" : "/far/",
-             member == self ? "" : member->name);
-    code = control_ask(
-        path,
-        json_pack("{s:s s:s s:s* s:b}", "command", "config", "do", what, "text", text, "weaker", 1),
-        keep_file, a);
-    if (code < 0)
-        fprintf(stderr, "%s: its agent is out of reach: %s\n", member->name, fail_message());
-    return code;
-}
-
-/* Who differs from whom. Exit 1 when somebody does or is out of reach. */
-static int
-compare(const struct config *config, const struct member *self)
-{
-    char first[24] = "";
-    bool differ = false;
-
-    for (size_t i = 0; i < config->members; i++) {
-        struct answer a;
-        const char *running, *on_disk;
-
-        if (ask(self, &config->member[i], "show", NULL, &a) != 0) {
-            differ = true;
-            continue;
-        }
-        running = show_word(a.file, "running", "?");
-        on_disk = show_word(a.file, "on_disk", "?");
-        if (first[0] == '\0')
-            snprintf(first, sizeof first, "%s", on_disk);
-        printf("%-16s %s %s", a.member, on_disk, show_word(a.file, "file", "?"));
-        if (strcmp(running, on_disk) != 0)
-            printf("; the agent runs with another one: restart it");
-        if (strcmp(first, on_disk) != 0)
-            printf("; differs: walferry config diff %s", a.member);
-        putchar('\n');
-        differ = differ || strcmp(running, on_disk) != 0 || strcmp(first, on_disk) != 0;
-        json_decref(a.file);
-    }
-    return differ ? 1 : 0;
-}
-
-static int
-show_other(const struct config *config, const struct member *self, const char *name, bool diff)
-{
-    const struct member *member = config_member(config, name);
-    struct answer a;
-    int code;
-
-    if (member == NULL) {
-        fprintf(stderr, "walferry config: %s has no member %s\n", config->file, name);
-        return 2;
-    }
-    code = ask(self, member, "show", NULL, &a);
-    if (code == 0 && diff)
-        code = show_diff(config->file, name, show_word(a.file, "content", ""),
-                         json_string_length(json_object_get(a.file, "content")));
-    else if (code == 0)
-        fputs(show_word(a.file, "content", ""), stdout);
-    json_decref(a.file);
-    return code == 0 ? 0 : 1;
-}
-
-/* This host's own view of the new file. Count of weaker limits (said), or a negative code (said).
- */
-static int
-check_here(const struct config *config, const struct member *self, const char *text, size_t length)
-{
-    char *said = NULL;
-    size_t size;
-    FILE *weaker = open_memstream(&said, &size);
-    int code =
-        weaker == NULL ? ERR_LOCAL : check(config, self, text, length, false, stderr, weaker);
-    int count = 0;
-
-    if (weaker != NULL)
-        fclose(weaker);
-    for (char *line = said, *end; code == 0 && line != NULL && (end = strchr(line, '\n')) != NULL;
-         line = end + 1, count++)
-        printf("%s: %.*s\n", self->name, (int)(end - line), line);
-    free(said);
-    return code < 0 ? code : count;
-}
-
-/* May it go to all that are reached? 0, or the exit code (said). */
-static int
-ask_all(const struct config *config, const struct member *self, const struct options *options,
-        const char *text, int weaker, bool reached[MEMBERS_MAX])
-{
-    int wrong = 0;
-
-    for (size_t i = 0; i < config->members; i++) {
-        const struct member *m = &config->member[i];
-        struct answer a = {.weaker = 0};
-        int code = m == self ? 0 : ask(self, m, "check", text, &a);
-
-        reached[i] = code == 0;
-        weaker += a.weaker;
-        wrong += code > 0 || (code < 0 && !options->force);
-    }
-    if (wrong > 0) {
-        fprintf(stderr, "walferry config: nothing was changed%s\n",
-                options->force ? "" : "; --force leaves out who is out of reach");
-        return 1;
-    }
-    if (weaker > 0 && options->yes && !options->force) {
-        fprintf(stderr, "walferry config: nothing was changed: these limits delete, expose or hide "
-                        "more than before, and --yes alone does not consent to that: leave it out "
-                        "to be asked, or add --force\n");
-        return 1;
-    }
-    return 0;
-}
-
-/* To every member, or, when one refuses it, to none. */
-static int
-push(const struct config *config, const struct member *self, const struct options *options)
-{
-    static char text[CONFIG_BYTES_MAX + 1];
-    const char *file = options->arg_count > 1 ? options->args[1] : config->file;
-    bool elsewhere = options->arg_count > 1, reached[MEMBERS_MAX] = {false};
-    ssize_t length = load(file, text);
-    struct job job = {.name = "config", .config = config, .self = self, .dir = -1, .lock = -1};
-    struct answer a;
-    int weaker, failed;
-
-    if (length < 0) {
-        fprintf(stderr, "walferry config: %s\n", fail_message());
-        return 1;
-    }
-    weaker = check_here(config, self, text, (size_t)length);
-    if (weaker < 0)
-        return 2;
-    if (elsewhere && check_folder(config->file, stderr) < 0)
-        return 1;
-    failed = ask_all(config, self, options, text, weaker, reached);
-    if (failed != 0)
-        return failed;
-    if (elsewhere)
-        show_diff(config->file, file, text, (size_t)length);
-    failed = job_consent(&job, options->yes, "This takes the place of the pool's file.");
-    if (failed != 0)
-        return failed;
-    for (size_t i = 0; i < config->members; i++) {
-        const struct member *m = &config->member[i];
-
-        if (m == self || !reached[i])
-            continue;
-        if (ask(self, m, "install", text, &a) == 0)
-            printf("%s: replaced\n", m->name);
-        else
-            failed++;
-    }
-    if (elsewhere && install(config, self, text, (size_t)length) < 0) {
-        fprintf(stderr, "%s: %s\n", self->name, fail_message());
-        failed++;
-    } else if (elsewhere) {
-        printf("%s: replaced\n", self->name);
-    }
-    printf("the old ones are kept in config/ of each spool; to take the new one up, on each host: "
-           "systemctl restart walferry@%s\n",
-           config->name);
-    return failed > 0 ? 1 : 0;
-}
-
-int
-command_config(const struct config *config, const struct member *self,
-               const struct options *options)
-{
-    const char *what = options->arg_count > 0 ? options->args[0] : NULL;
-
-    if (what == NULL)
-        return compare(config, self);
-    if (strcmp(what, "push") == 0)
-        return push(config, self, options);
-    if (options->arg_count == 2 && (strcmp(what, "show") == 0 || strcmp(what, "diff") == 0))
-        return show_other(config, self, options->args[1], strcmp(what, "diff") == 0);
-    fprintf(stderr, "walferry config: allowed: nothing, show MEMBER, diff MEMBER, push [FILE]\n");
-    return 2;
 }

@@ -75,7 +75,7 @@ static void
 answer_config(struct agent *a, uint64_t client, const json_t *request, int64_t now_us)
 {
     (void)now_us;
-    poolfile_answer(&a->control, client, request, a->who.config, a->who.self);
+    pool_file_answer(&a->control, client, request, a->who.config, a->who.self);
 }
 
 static void

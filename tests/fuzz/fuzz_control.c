@@ -32,7 +32,7 @@ answer(struct control *c, uint64_t id, const json_t *request)
     show_word(request, "command", "");
     show_seconds(json_object_get(request, "seconds"), shown, sizeof shown);
     show_bytes(json_object_get(request, "bytes"), shown, sizeof shown);
-    poolfile_answer(c, id, request, &pool, &pool.member[0]);
+    pool_file_answer(c, id, request, &pool, &pool.member[0]);
 }
 
 static void
