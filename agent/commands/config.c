@@ -15,8 +15,8 @@
 
 struct answer {
     const char *member;
-    json_t *file; /* what show gave; NULL: nothing */
-    int weaker;   /* limits, as check has told */
+    json_t *file; /* the answer to show; NULL: none */
+    int weaker;   /* limits that the answer to check named */
 };
 
 static void
@@ -35,7 +35,7 @@ keep_file(void *context, json_t *line)
     }
 }
 
-/* 0, 1 refused (said), or ERR_PEER: that agent is out of reach. */
+/* 0, 1 refused (printed), or a negative code: that agent is out of reach (printed). */
 static int
 ask(const struct member *self, const struct member *member, const char *what, const char *text,
     struct answer *a)
@@ -55,7 +55,7 @@ ask(const struct member *self, const struct member *member, const char *what, co
     return code;
 }
 
-/* Who differs from whom. Exit 1 when somebody does or is out of reach. */
+/* Print which files differ. Exit 1: some do, or a member is out of reach. */
 static int
 compare(const struct config *config, const struct member *self)
 {
@@ -107,8 +107,7 @@ show_other(const struct config *config, const struct member *self, const char *n
     return code == 0 ? 0 : 1;
 }
 
-/* This host's own view of the new file. Count of weaker limits (said), or a negative code (said).
- */
+/* Check the new file for this host. Count of weaker limits or a negative code, both printed. */
 static int
 check_here(const struct config *config, const struct member *self, const char *text, size_t length)
 {
@@ -128,7 +127,7 @@ check_here(const struct config *config, const struct member *self, const char *t
     return code < 0 ? code : count;
 }
 
-/* May it go to all that are reached? 0, or the exit code (said). */
+/* May the file go to all members that are reached? 0, or the exit code (printed). */
 static int
 ask_all(const struct config *config, const struct member *self, const struct options *options,
         const char *text, int weaker, bool reached[MEMBERS_MAX])
@@ -158,7 +157,7 @@ ask_all(const struct config *config, const struct member *self, const struct opt
     return 0;
 }
 
-/* To every member, or, when one refuses it, to none. */
+/* Send the file to every member, or, when one refuses it, to none. */
 static int
 push(const struct config *config, const struct member *self, const struct options *options)
 {

@@ -8,10 +8,11 @@
  *   host.c     what only this host can tell
  *
  * All errors are found in one pass, each one line "FILE:LINE: [section] key: what is wrong; what is
- * allowed". Refused: an unknown or duplicate section or key, a value out of range, a missing key, an
- * indented line (inih would continue the value above), a line over CONFIG_LINE_MAX bytes, a socket
- * path over 107 bytes, two directories on one host that are the same or lie in a pgdata, a file that
- * group or others may write, fewer than 2 or more than MEMBERS_MAX members, members all at one site.
+ * allowed". Refused: an unknown or duplicate section or key, a value out of range, a missing key,
+ * an indented line (inih would continue the value above), a line over CONFIG_LINE_MAX bytes, a
+ * socket path over 107 bytes, two directories on one host that are the same or lie in a pgdata, a
+ * file that group or others may write, fewer than 2 or more than MEMBERS_MAX members, members all
+ * at one site.
  */
 #ifndef AGENT_CONFIG_CONFIG_H
 #define AGENT_CONFIG_CONFIG_H

@@ -1,5 +1,5 @@
 /*
- * key: the keys of the pool's file: a table for [pool], a table for [member NAME]. A take_* function
+ * key: the keys of the pool's file, a table for [pool] and one for [member NAME]. A take_* function
  * checks one value and puts it into its field, or fails with what is wrong with the value.
  */
 #include "config/parse.h"

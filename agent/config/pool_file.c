@@ -1,3 +1,4 @@
+/* See pool_file.h. */
 #include "config/pool_file.h"
 #include "control/show.h"
 
@@ -19,9 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- this host's file ---- */
-
-/* The directory of the file and its name in it. */
+/* The directory of `file`, open, and the name of the file in it. ERR_LOCAL. */
 static int
 open_place(const char *file, int *ret_dir, const char **ret_name)
 {
@@ -36,7 +35,6 @@ open_place(const char *file, int *ret_dir, const char **ret_name)
     return 0;
 }
 
-/* The file's bytes, or -1 with the message. */
 ssize_t
 pool_file_load(const char *file, char text[CONFIG_BYTES_MAX + 1])
 {
@@ -45,15 +43,16 @@ pool_file_load(const char *file, char text[CONFIG_BYTES_MAX + 1])
     int dir;
 
     if (open_place(file, &dir, &name) < 0)
-        return -1;
+        return ERR_LOCAL;
     length = durable_load(dir, name, text, CONFIG_BYTES_MAX + 1);
     if (length < 0)
-        fail_sys(ERR_LOCAL, "cannot read %s", file);
+        length = fail_sys(ERR_LOCAL, "cannot read %s", file);
     durable_close(dir);
     return length;
 }
 
-/* Nothing that this host would run, and no place that it would write to, comes from afar. */
+/* The key of a program or place of this host that would change, or NULL: nothing that this host
+ * runs, and no place that it writes to, is set from afar. */
 static const char *
 changed_here(const struct config *before, const struct config *after, const struct member *old,
              const struct member *new)
@@ -86,8 +85,8 @@ changed_here(const struct config *before, const struct config *after, const stru
     return NULL;
 }
 
-/* Nor where its WAL goes, or from whom it is taken: a key that was stolen over there would have it
- * sent elsewhere. */
+/* The key of a member's address or host key that would change, or NULL. Who stole a key on another
+ * host could else have the WAL of this host sent elsewhere. */
 static const char *
 changed_target(const struct config *before, const struct config *after, const char **ret_member)
 {
@@ -109,10 +108,10 @@ changed_target(const struct config *before, const struct config *after, const ch
 
 enum unit { UNIT_BYTES, UNIT_TIME, UNIT_PERCENT, UNIT_CPUS };
 
-/* Which way a limit deletes or exposes more than before. */
+/* The direction in which a limit deletes or exposes more than before. */
 enum weaker_way { WEAKER_LESS = 1, WEAKER_MORE = 2, WEAKER_BOTH = 3 };
 
-#define WEAKER_FACTOR 2 /* within it a change is tuning */
+#define WEAKER_FACTOR 2 /* a smaller change is tuning */
 
 static const char *
 show_limit(enum unit unit, uint64_t value, char *out, size_t size)
@@ -136,8 +135,7 @@ processors(const struct member *m)
     return (uint64_t)(some > 0 ? some : get_nprocs());
 }
 
-/* The limits that delete, expose or are silent where they did not before: for a DBA's eyes. A line
- * of `out` for each. */
+/* A line of `out` for each limit that would delete, expose or be silent where it did not before. */
 static void
 list_weaker(const struct config *before, const struct config *after, const struct member *old,
             const struct member *new, FILE *out)
@@ -192,7 +190,6 @@ list_weaker(const struct config *before, const struct config *after, const struc
                     : "off instead of on: commits no longer wait for the other site");
 }
 
-/* A new file is made beside the old one: asked before any member is changed. */
 int
 pool_file_check_folder(const char *file, FILE *errors)
 {
@@ -214,8 +211,6 @@ pool_file_check_folder(const char *file, FILE *errors)
     return code;
 }
 
-/* As this host would read it at the next start; every error is a line of `errors`, every limit that
- * is weaker than before one of `weaker`. */
 int
 pool_file_check(const struct config *before, const struct member *old, const char *text,
                 size_t length, bool from_afar, FILE *errors, FILE *weaker)
@@ -271,7 +266,7 @@ visit_kept(void *context, const struct durable_entry *entry)
     return 0;
 }
 
-/* The file that is replaced goes to <spool>/config, named by the time. */
+/* Copy the file that will be replaced to <spool>/config, named by the time. */
 static int
 keep_predecessor(const struct config *config, const struct member *self)
 {
@@ -281,7 +276,7 @@ keep_predecessor(const struct config *config, const struct member *self)
     time_t now = time(NULL);
     char path[300], name[64];
     struct tm tm;
-    int dir, code;
+    int dir, code = 0;
 
     if (length < 0)
         return ERR_LOCAL;
@@ -289,12 +284,9 @@ keep_predecessor(const struct config *config, const struct member *self)
     if ((mkdir(path, 0700) < 0 && errno != EEXIST) || durable_dir(path, &dir) < 0)
         return fail_sys(ERR_LOCAL, "cannot make %s", path);
     strftime(name, sizeof name, "%Y%m%dT%H%M%SZ.ini", gmtime_r(&now, &tm));
-    code = durable_replace(dir, name, text, (size_t)length);
-    if (code == 0)
-        code = durable_list(dir, visit_kept, &kept);
-    if (code == 0 && kept.count > POOL_FILE_KEPT)
-        code = durable_remove(dir, kept.oldest);
-    if (code < 0)
+    if (durable_replace(dir, name, text, (size_t)length) < 0 ||
+        durable_list(dir, visit_kept, &kept) < 0 ||
+        (kept.count > POOL_FILE_KEPT && durable_remove(dir, kept.oldest) < 0))
         code = fail_sys(ERR_LOCAL, "cannot keep the old file in %s", path);
     durable_close(dir);
     return code;
@@ -317,8 +309,6 @@ pool_file_install(const struct config *config, const struct member *self, const 
     return code;
 }
 
-/* ---- the agent's half ---- */
-
 static void
 show_file(struct control *control, uint64_t client, const struct config *config)
 {
@@ -339,7 +329,7 @@ show_file(struct control *control, uint64_t client, const struct config *config)
     control_done(control, client, 0);
 }
 
-/* Each line of `text` as a line of the answer. */
+/* Answer with each line of `text`, at `key`. */
 static void
 answer_lines(struct control *control, uint64_t client, const char *key, const char *text)
 {

@@ -1,11 +1,12 @@
 /*
- * pool_file: the pool's file as it stands on each member: shown, compared, replaced. `walferry
- * config` asks the agents, this one's and, through the tunnel, the others'.
+ * pool_file: the pool's file on this host, shown to and replaced for `walferry config`, which asks
+ * the agent of this host and, through the tunnel, those of the others.
  *
- * A file that comes from afar is checked whole as this host would read it at its next start; it may
- * not change what runs here, which files and directories are used, or where the members are (ssh,
- * host_key, known_hosts; a new member): the key that brought it can do one thing. The predecessors
- * stay in <spool>/config, POOL_FILE_KEPT of them. Nothing is taken up before the agent's next start.
+ * A file that comes from afar is checked whole, as this host would read it at its next start. It
+ * may not change what runs here, which files and directories are used, or where the members are
+ * (ssh, host_key, known_hosts; a new member): a key that was stolen on another host must not do
+ * that. The last POOL_FILE_KEPT predecessors stay in <spool>/config. A new file counts from the
+ * agent's next start on.
  */
 #ifndef AGENT_CONFIG_POOL_FILE_H
 #define AGENT_CONFIG_POOL_FILE_H
@@ -33,8 +34,7 @@ int pool_file_check_folder(const char *file, FILE *errors);
 int pool_file_install(const struct config *config, const struct member *self, const char *text,
                       size_t length);
 
-/* The request {"command": "config", "do": "show" | "check" | "install", "text": ...} of a client.
- */
+/* Answer {"command": "config", "do": "show" | "check" | "install", "text": ...} of a client. */
 void pool_file_answer(struct control *control, uint64_t client, const json_t *request,
                       const struct config *config, const struct member *self);
 
