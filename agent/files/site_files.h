@@ -4,36 +4,31 @@
  *
  * Each member lists its own in a file (key site_files: one absolute path or glob pattern per line,
  * '#' begins a comment). Its agent looks at them every few seconds and sends what is new or has
- * changed over every link, both ways; the far side keeps versions, SITE_VERSIONS of each:
+ * changed over every link, both ways; the far side keeps versions, SITE_FILE_VERSIONS of each:
  *
  *   <spool>/files/<member>/<path, '/' written %2F>/<time it came>      mtime as over there; mode,
  * too, but that only the owner may write it and, with a private key in it, read
  *
  * Nothing is ever put in place by an agent: `walferry files apply` does, for a DBA. A file is at
- * most SITE_BYTES_MAX, a member lists at most SITE_FILES_MAX, SITE_KEPT_MAX of it are kept; what is
+ * most SITE_FILE_BYTES_MAX, a member lists at most SITE_FILES_MAX, SITE_FILES_KEPT_MAX of it are kept; what is
  * left out is said in the log.
  */
 #ifndef AGENT_FILES_SITE_FILES_H
 #define AGENT_FILES_SITE_FILES_H
 
 #include "config/config.h"
+#include "files/store.h"
 
 #include "base/loop.h"
 #include "base/worker.h"
 #include "shipper/wire/frame.h"
 
-#include <sys/stat.h>
-
 #define SITE_FILES_MAX 32
-#define SITE_BYTES_MAX FRAME_FILE_MAX
-#define SITE_PATH_MAX  200 /* its escaped form is a file's name */
-#define SITE_KEPT_MAX  128 /* of a member: its list changes over the years */
-#define SITE_VERSIONS  10
 #define SITE_PEERS_MAX MEMBERS_MAX /* the links; the last one is who feeds us */
 #define SITE_QUEUE_MAX (SITE_FILES_MAX * (SITE_PEERS_MAX + 1)) /* all of all at once */
 
 struct site_file {
-    char path[SITE_PATH_MAX];
+    char path[SITE_FILE_PATH_MAX];
     struct timespec modified;
     off_t bytes;
     uint32_t mode;
@@ -44,7 +39,7 @@ struct site_file {
 
 struct site_job {
     struct site *site;
-    char from[MEMBER_NAME_SIZE], path[SITE_PATH_MAX];
+    char from[MEMBER_NAME_SIZE], path[SITE_FILE_PATH_MAX];
     int64_t modified_us;
     uint32_t mode;
     size_t length;

@@ -4,6 +4,7 @@
  * with a mode that lets nobody else write it, nor read a key; it is listed as it came.
  */
 #include "agent/files/site_files.c"
+#include "agent/files/store.c"
 
 #include <assert.h>
 #include <ftw.h>
@@ -35,7 +36,8 @@ struct seen {
 };
 
 static void
-look_up(void *context, const char *member, const char *path, int dir, const struct versions *v)
+look_up(void *context, const char *member, const char *path, int dir,
+        const struct store_versions *v)
 {
     struct seen *s = context;
     struct stat st;
@@ -54,7 +56,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static int inputs;
-    char path[SITE_PATH_MAX], escaped[NAME_SIZE], again[SITE_PATH_MAX];
+    char path[SITE_FILE_PATH_MAX], escaped[SITE_FILE_NAME_SIZE], again[SITE_FILE_PATH_MAX];
     struct site_job j = {.differ = 0};
     struct seen seen = {.path = path};
     struct site site = {.config = &config, .self = &self};
@@ -73,9 +75,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     memcpy(path, data + 2, n);
     path[n] = '\0';
-    if (escape(path, escaped)) {
+    if (store_name(path, escaped)) {
         assert(strchr(escaped, '/') == NULL);
-        unescape(escaped, again);
+        store_path(escaped, again);
         assert(strcmp(path, again) == 0);
     }
     if (path[0] != '/') /* as site_take */
@@ -92,6 +94,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     free(j.bytes);
     seen.content = (const char *)data;
     seen.length = size;
-    each_kept(&config, &self, look_up, &seen);
+    store_each(&config, &self, look_up, &seen);
     return 0;
 }
