@@ -20,7 +20,7 @@
 struct choice {
     const struct member *self;
     const char *member, *path;
-    int dir; /* of the one that was asked for; -1: not found */
+    int dir; /* of the wanted file; -1: not found */
     struct store_versions versions;
     size_t shown;
 };
@@ -62,7 +62,7 @@ choose(void *context, const char *member, const char *path, int dir, const struc
     c->dir = dup(dir);
 }
 
-/* Of PATH[@VERSION] the version and its bytes; the length, or -1 (said). */
+/* Find PATH[@VERSION] and load its bytes. Their count, or -1 (printed). */
 static ssize_t
 load_choice(struct choice *c, const struct config *config, char *path,
             char bytes[SITE_FILE_BYTES_MAX + 1])
@@ -124,7 +124,7 @@ apply(const struct config *config, struct choice *c, const char *bytes, size_t l
     return 0;
 }
 
-/* To a terminal only what is safe there; to a file or a program every byte. */
+/* A terminal gets only safe characters, a file or a program every byte. */
 static int
 show(char *bytes, size_t length)
 {

@@ -267,11 +267,12 @@ join_links(struct agent *a)
         code = link_store(l, LINK_OUTBOX, &a->outbox.spool, a->outbox.conninfo);
         if (code == 0)
             code = link_store(l, LINK_GAP, &a->backfill.store.spool, a->backfill.store.conninfo);
-        l->sender.file = site_take;
-        l->sender.file_context = site_peer(&a->site, i, l->member);
+        l->sender.file = site_files_take;
+        l->sender.file_context = site_files_peer(&a->site, i, l->member);
     }
-    a->in.receiver.file = site_take;
-    a->in.receiver.file_context = site_peer(&a->site, SITE_PEERS_MAX, a->in.receiver.from);
+    a->in.receiver.file = site_files_take;
+    a->in.receiver.file_context =
+        site_files_peer(&a->site, SITE_FILES_PEERS_MAX, a->in.receiver.from);
     return code;
 }
 
@@ -295,7 +296,7 @@ open_rooms(struct agent *a)
     if (code == 0)
         code = backfill_open(&a->backfill, &a->who, &a->out, &a->gaps);
     if (code == 0)
-        code = site_init(&a->site, a->who.config, self);
+        code = site_files_init(&a->site, a->who.config, self);
     if (code == 0)
         code = join_links(a);
     if (code == 0)
@@ -363,7 +364,7 @@ agent_close(struct agent *a)
     disk_guard_close(&a->guard);
     worker_release(&a->state_writer);
     conditions_close(&a->conditions);
-    site_release(&a->site);
+    site_files_release(&a->site);
     spool_close(&a->in.spool);
     postgres_free(a->who.postgres);
     codec_release(a->codec);
@@ -409,7 +410,7 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     loop_watch(&a->loop, signals, POLLIN);
     event_command_watch(&a->conditions.event_command, &a->loop);
     validate_service_watch(&a->validate_service, &a->loop);
-    site_watch(&a->site, &a->loop);
+    site_files_watch(&a->site, &a->loop);
     postgres_watch(a->who.postgres, &a->loop);
     incoming_watch(&a->in, &a->loop, now_us);
     outbox_watch(&a->outbox, &a->loop, now_us);
@@ -457,7 +458,7 @@ agent_loop(struct agent *a, int signals)
         }
         event_command_run(&a->conditions.event_command);
         validate_service_run(&a->validate_service, &a->control);
-        site_run(&a->site, now_us);
+        site_files_run(&a->site, now_us);
         if (now_us >= house_us) {
             upkeep_run(a, now_us, wall_us);
             house_us = now_us + HOUSEKEEPING_US;

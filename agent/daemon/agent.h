@@ -47,7 +47,7 @@ struct agent {
     struct conditions conditions;
     struct view view; /* of all these, for who only tells of them */
     struct http http;
-    struct site site;
+    struct site_files site;
     struct control control;
     struct validate_service validate_service;
     struct worker state_writer;

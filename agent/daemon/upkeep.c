@@ -114,9 +114,11 @@ send_files(struct agent *a)
 {
     for (size_t i = 0; i < a->out.links; i++)
         if (a->out.link[i].state == LINK_SHIPPING)
-            site_send(&a->site, i, a->out.link[i].since_us, file_to_receiver, &a->out.link[i]);
+            site_files_send(&a->site, i, a->out.link[i].since_us, file_to_receiver,
+                            &a->out.link[i]);
     if (receiver_live(&a->in.receiver))
-        site_send(&a->site, SITE_PEERS_MAX, a->in.inlet.since_us, file_to_sender, &a->in.receiver);
+        site_files_send(&a->site, SITE_FILES_PEERS_MAX, a->in.inlet.since_us, file_to_sender,
+                        &a->in.receiver);
 }
 
 /* Of a role that is over nothing is known any more when it comes again. */

@@ -1,3 +1,5 @@
+/* See site_files.h. run_job and what stands before it run in the worker's thread, the rest in the
+ * loop. */
 #include "files/site_files.h"
 
 #include "base/clock.h"
@@ -16,13 +18,11 @@
 #define LOOK_US    (2 * SECOND_US)
 #define COMPARE_US (15 * SECOND_US)
 
-/* ---- the worker's half ---- */
-
 static void
 count_different(void *context, const char *member, const char *path, int dir,
                 const struct store_versions *v)
 {
-    struct site_job *j = context;
+    struct site_files_job *j = context;
 
     if (strcmp(member, j->site->self->name) != 0)
         j->differ += store_compare(dir, v->newest, path) != ALIKE;
@@ -51,7 +51,7 @@ read_content(struct site_file *f)
 }
 
 static void
-look_at(struct site *s, const char *path)
+look_at(struct site_files *s, const char *path)
 {
     struct site_file *f = NULL;
     struct stat st;
@@ -88,7 +88,7 @@ look_at(struct site *s, const char *path)
 }
 
 static void
-look(struct site *s)
+look(struct site_files *s)
 {
     FILE *list = fopen(s->self->site_files, "re");
     char line[SITE_FILE_PATH_MAX + 2];
@@ -117,7 +117,7 @@ look(struct site *s)
 static void
 run_job(void *job)
 {
-    struct site_job *j = job;
+    struct site_files_job *j = job;
     int code;
 
     if (j->look) {
@@ -137,17 +137,15 @@ run_job(void *job)
     store_each(j->site->config, j->site->self, count_different, j);
 }
 
-/* ---- the loop's half ---- */
-
 int
-site_init(struct site *s, const struct config *config, const struct member *self)
+site_files_init(struct site_files *s, const struct config *config, const struct member *self)
 {
-    *s = (struct site){.config = config, .self = self};
+    *s = (struct site_files){.config = config, .self = self};
     return worker_init(&s->worker);
 }
 
 void
-site_release(struct site *s)
+site_files_release(struct site_files *s)
 {
     worker_release(&s->worker);
     free(s->running.bytes);
@@ -160,13 +158,13 @@ site_release(struct site *s)
 }
 
 void
-site_watch(const struct site *s, struct loop *l)
+site_files_watch(const struct site_files *s, struct loop *l)
 {
     loop_watch(l, worker_fd(&s->worker), POLLIN);
 }
 
 static void
-start_job(struct site *s)
+start_job(struct site_files *s)
 {
     if (worker_busy(&s->worker) || s->queued == 0)
         return;
@@ -175,9 +173,9 @@ start_job(struct site *s)
     worker_submit(&s->worker, run_job, &s->running);
 }
 
-/* What has changed, its content handed over. */
+/* Take over from the worker what has changed. */
 static void
-take_seen(struct site *s)
+take_seen(struct site_files *s)
 {
     for (s->files = 0; s->files < s->seen_files; s->files++) {
         struct site_file *f = &s->file[s->files], *seen = &s->seen[s->files];
@@ -191,7 +189,7 @@ take_seen(struct site *s)
 }
 
 void
-site_run(struct site *s, int64_t now_us)
+site_files_run(struct site_files *s, int64_t now_us)
 {
     if (worker_done(&s->worker)) {
         if (s->running.look) {
@@ -203,22 +201,23 @@ site_run(struct site *s, int64_t now_us)
         free(s->running.bytes);
         s->running.bytes = NULL;
     }
-    if (s->self->site_files[0] != '\0' && now_us >= s->look_us && s->queued < SITE_QUEUE_MAX) {
-        s->queue[s->queued++] = (struct site_job){.site = s, .look = true};
+    if (s->self->site_files[0] != '\0' && now_us >= s->look_us &&
+        s->queued < SITE_FILES_QUEUE_MAX) {
+        s->queue[s->queued++] = (struct site_files_job){.site = s, .look = true};
         s->look_us = NEVER_US;
     }
     if (now_us >= s->compare_us && s->queued == 0) {
-        s->queue[s->queued++] = (struct site_job){.site = s};
+        s->queue[s->queued++] = (struct site_files_job){.site = s};
         s->compare_us = now_us + COMPARE_US;
     }
     start_job(s);
 }
 
 void
-site_send(struct site *s, size_t peer, int64_t session,
-          int (*put)(void *link, const struct frame *f), void *link)
+site_files_send(struct site_files *s, size_t peer, int64_t session,
+                int (*put)(void *link, const struct frame *f), void *link)
 {
-    struct site_peer *p = &s->peer[peer];
+    struct site_files_peer *p = &s->peer[peer];
 
     if (p->session != session) {
         memset(p->sent, 0, sizeof p->sent);
@@ -246,8 +245,8 @@ site_send(struct site *s, size_t peer, int64_t session,
     }
 }
 
-struct site_peer *
-site_peer(struct site *s, size_t peer, const char *member)
+struct site_files_peer *
+site_files_peer(struct site_files *s, size_t peer, const char *member)
 {
     s->peer[peer].site = s;
     s->peer[peer].member = member;
@@ -255,19 +254,19 @@ site_peer(struct site *s, size_t peer, const char *member)
 }
 
 void
-site_take(void *peer, const struct frame *f)
+site_files_take(void *peer, const struct frame *f)
 {
-    struct site *s = ((struct site_peer *)peer)->site;
-    const char *from = ((struct site_peer *)peer)->member;
-    struct site_job j = {.site = s,
-                         .modified_us = f->file.modified_us,
-                         .mode = f->file.mode,
-                         .length = f->file.length};
+    struct site_files *s = ((struct site_files_peer *)peer)->site;
+    const char *from = ((struct site_files_peer *)peer)->member;
+    struct site_files_job j = {.site = s,
+                               .modified_us = f->file.modified_us,
+                               .mode = f->file.mode,
+                               .length = f->file.length};
 
     if (f->file.path[0] != '/' || strlen(f->file.path) >= sizeof j.path)
         return;
     j.bytes = malloc(f->file.length + 1);
-    if (s->queued == SITE_QUEUE_MAX || j.bytes == NULL) {
+    if (s->queued == SITE_FILES_QUEUE_MAX || j.bytes == NULL) {
         log_warning("%s of %s is not kept: too many at once", f->file.path, from);
         free(j.bytes);
         return;

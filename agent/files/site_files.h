@@ -1,17 +1,12 @@
 /*
- * site: files outside the WAL that a site needs to take over: pg_hba.conf, chosen conf.d files,
- * keys.
+ * site_files: files outside the WAL that a site needs to take over: pg_hba.conf, chosen conf.d
+ * files, keys.
  *
- * Each member lists its own in a file (key site_files: one absolute path or glob pattern per line,
- * '#' begins a comment). Its agent looks at them every few seconds and sends what is new or has
- * changed over every link, both ways; the far side keeps versions, SITE_FILE_VERSIONS of each:
- *
- *   <spool>/files/<member>/<path, '/' written %2F>/<time it came>      mtime as over there; mode,
- * too, but that only the owner may write it and, with a private key in it, read
- *
- * Nothing is ever put in place by an agent: `walferry files apply` does, for a DBA. A file is at
- * most SITE_FILE_BYTES_MAX, a member lists at most SITE_FILES_MAX, SITE_FILES_KEPT_MAX of it are kept; what is
- * left out is said in the log.
+ * Each member lists its own files in a file (key site_files: one absolute path or glob pattern per
+ * line, '#' begins a comment). Its agent looks at the listed files every few seconds and sends what
+ * is new or has changed over every link, both ways; the far side keeps versions (store.h). No agent
+ * puts a file in place: `walferry files apply` does, for a DBA. A file has at most
+ * SITE_FILE_BYTES_MAX, a member sends at most SITE_FILES_MAX; the log names what is left out.
  */
 #ifndef AGENT_FILES_SITE_FILES_H
 #define AGENT_FILES_SITE_FILES_H
@@ -23,72 +18,74 @@
 #include "base/worker.h"
 #include "shipper/wire/frame.h"
 
-#define SITE_FILES_MAX 32
-#define SITE_PEERS_MAX MEMBERS_MAX /* the links; the last one is who feeds us */
-#define SITE_QUEUE_MAX (SITE_FILES_MAX * (SITE_PEERS_MAX + 1)) /* all of all at once */
+#define SITE_FILES_MAX       32
+#define SITE_FILES_PEERS_MAX MEMBERS_MAX /* one a link; one more: the member that feeds us */
+#define SITE_FILES_QUEUE_MAX                                                                       \
+    (SITE_FILES_MAX * (SITE_FILES_PEERS_MAX + 1)) /* every file of every peer */
 
 struct site_file {
     char path[SITE_FILE_PATH_MAX];
     struct timespec modified;
     off_t bytes;
     uint32_t mode;
-    uint64_t version; /* grows when it changes; 0: not there yet */
-    uint8_t *content; /* of that version, owned; NULL: not readable */
+    uint64_t version; /* grows when the file changes; 0: not read yet */
+    uint8_t *content; /* of this version, owned; NULL: not readable */
     size_t length;
 };
 
-struct site_job {
-    struct site *site;
+/* What the worker has to do: keep a file that came, look at our files, or only compare. */
+struct site_files_job {
+    struct site_files *site;
     char from[MEMBER_NAME_SIZE], path[SITE_FILE_PATH_MAX];
     int64_t modified_us;
     uint32_t mode;
     size_t length;
-    uint8_t *bytes; /* NULL: only compare what is kept with what is here */
-    bool look;      /* ... nor that: look at our files */
-    size_t differ;  /* of all kept files: how many are not as here */
+    uint8_t *bytes; /* to keep, owned; NULL: nothing came */
+    bool look;      /* at our files; else the kept files are compared with those here */
+    size_t differ;  /* result: how many kept files are not as here */
 };
 
-/* Who gets our files, and whose come. */
-struct site_peer {
-    struct site *site;
+/* A member that gets our files and sends its own. */
+struct site_files_peer {
+    struct site_files *site;
     const char *member;            /* borrowed; may change */
-    int64_t session;               /* since_us of what `sent` is about */
-    uint64_t sent[SITE_FILES_MAX]; /* versions */
+    int64_t session;               /* since_us of the session that `sent` is about */
+    uint64_t sent[SITE_FILES_MAX]; /* the version of each file */
 };
 
-struct site {
+struct site_files {
     const struct config *config; /* borrowed */
     const struct member *self;
-    struct site_file file[SITE_FILES_MAX]; /* ours */
+    struct site_file file[SITE_FILES_MAX]; /* ours, as they are sent */
     size_t files;
-    struct site_file seen[SITE_FILES_MAX]; /* the same, as the worker last saw them */
+    struct site_file seen[SITE_FILES_MAX]; /* ours, as the worker last saw them */
     size_t seen_files;
-    struct site_peer peer[SITE_PEERS_MAX + 1];
+    struct site_files_peer peer[SITE_FILES_PEERS_MAX + 1];
     int64_t look_us, compare_us;
     struct worker worker;
-    struct site_job running, queue[SITE_QUEUE_MAX];
+    struct site_files_job running, queue[SITE_FILES_QUEUE_MAX];
     size_t queued;
     size_t differ;
-    bool left_out_said, full_said; /* the worker's */
+    bool left_out_said, full_said; /* the worker's: each is logged once */
 };
 
-int site_init(struct site *s, const struct config *config, const struct member *self);
-void site_release(struct site *s); /* accepts a zeroed struct */
-void site_watch(const struct site *s, struct loop *l);
+int site_files_init(struct site_files *s, const struct config *config, const struct member *self);
+void site_files_release(struct site_files *s); /* accepts a zeroed struct */
+void site_files_watch(const struct site_files *s, struct loop *l);
 
-/* Peer number `peer` (0 .. SITE_PEERS_MAX) is that member: what site_take wants. */
-struct site_peer *site_peer(struct site *s, size_t peer, const char *member);
+/* Name the member of a peer (0 .. SITE_FILES_PEERS_MAX). Returns what site_files_take wants. */
+struct site_files_peer *site_files_peer(struct site_files *s, size_t peer, const char *member);
 
-/* Each turn: let the worker go on, which also looks at our files every few seconds: a file system
- * that hangs holds up nobody but it. */
-void site_run(struct site *s, int64_t now_us);
+/* Each turn: give the worker its next job. All file access is the worker's: a file system that
+ * hangs stops only the worker. */
+void site_files_run(struct site_files *s, int64_t now_us);
 
-/* What this peer (0 .. SITE_PEERS_MAX) has not been sent in its session: give each to `put` (0, or
- * a negative code: later). */
-void site_send(struct site *s, size_t peer, int64_t session,
-               int (*put)(void *link, const struct frame *f), void *link);
+/* Give each of our files that this peer has not got in its session to `put` (0, or a negative code:
+ * no room, try later). */
+void site_files_send(struct site_files *s, size_t peer, int64_t session,
+                     int (*put)(void *link, const struct frame *f), void *link);
 
-/* A FILE frame came from a peer (struct site_peer *): keep it (a copy, written by the worker). */
-void site_take(void *peer, const struct frame *f);
+/* A FILE frame came from a peer (struct site_files_peer *): the worker keeps a copy of it. */
+void site_files_take(void *peer, const struct frame *f);
 
 #endif

@@ -15,7 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* False when the name would be too long for a file system, or empty. */
 bool
 store_name(const char *path, char out[SITE_FILE_NAME_SIZE])
 {
@@ -45,7 +44,6 @@ store_path(const char *name, char out[SITE_FILE_PATH_MAX])
     out[n] = '\0';
 }
 
-/* What a file of elsewhere may have here: nobody but its owner writes it or reads a key. */
 mode_t
 store_safe_mode(mode_t mode, const char *bytes, size_t length)
 {
@@ -85,7 +83,6 @@ visit_version(void *context, const struct durable_entry *entry)
     return 0;
 }
 
-/* A whole small file. -1 with errno. */
 ssize_t
 store_load_path(const char *path, char out[SITE_FILE_BYTES_MAX + 1])
 {
@@ -103,7 +100,6 @@ store_load_path(const char *path, char out[SITE_FILE_BYTES_MAX + 1])
     return got;
 }
 
-/* The newest version beside the file of that path on this host. */
 enum likeness
 store_compare(int dir, const char *version, const char *path)
 {
@@ -117,7 +113,7 @@ store_compare(int dir, const char *version, const char *path)
                                                                                    : DIFFERENT;
 }
 
-/* Whether that file of `from` is kept already, or there is room for another one. */
+/* Is this file of `from` kept already, or is there room for one more file? */
 static bool
 has_place(const struct member *self, const char *from, const char *escaped)
 {
@@ -138,8 +134,6 @@ has_place(const struct member *self, const char *from, const char *escaped)
     return kept || count < SITE_FILES_KEPT_MAX;
 }
 
-/* One more version, unless the newest one is the same; the oldest one goes when there are too many.
- */
 int
 store_keep(const struct member *self, const char *from, const char *path, const uint8_t *bytes,
            size_t length, uint32_t mode, int64_t modified_us)
@@ -184,7 +178,6 @@ out:
     return code;
 }
 
-/* Every file that is kept here, of every other member; each() says whether to go on. */
 void
 store_each(const struct config *config, const struct member *self,
            void (*each)(void *context, const char *member, const char *path, int dir,

@@ -1,11 +1,11 @@
 /*
- * store: the files that other members sent, as versions in the spool, and those of this host that
- * one of them has replaced:
+ * store: versions of files in the spool: those that other members sent, and those of this host that
+ * were replaced by one of them.
  *
  *   <spool>/files/<member>/<path, '/' written %2F, '%' written %25>/<time it came>
  *
- * A version has the modification time of the file on its own host; its mode, too, but that only the
- * owner may write it and, with a private key in it, read it. Nothing here keeps state in memory.
+ * A version has the modification time that the file had on its host, and its mode, except that
+ * only the owner may write it and, with a private key in it, read it.
  */
 #ifndef AGENT_FILES_STORE_H
 #define AGENT_FILES_STORE_H
@@ -36,7 +36,7 @@ bool store_name(const char *path, char out[SITE_FILE_NAME_SIZE]);
 /* The bytes of a small file anywhere on this host. Their count, or -1 with errno. */
 ssize_t store_load_path(const char *path, char out[SITE_FILE_BYTES_MAX + 1]);
 
-/* The mode that a file of another host may have here. */
+/* The mode that a file of another host may have here: only the owner writes it or reads a key. */
 mode_t store_safe_mode(mode_t mode, const char *bytes, size_t length);
 
 /*
@@ -53,10 +53,10 @@ void store_each(const struct config *config, const struct member *self,
                              const struct store_versions *v),
                 void *context);
 
-/* A version in `dir` beside the file of that path on this host. */
+/* How a version in `dir` differs from the file `path` on this host. */
 enum likeness store_compare(int dir, const char *version, const char *path);
 
-/* The mode that a version in `dir`, sent by `from`, would get here. ERR_LOCAL. */
+/* The mode for a version in `dir` when it is put in place; `from`: the member it is of. ERR_LOCAL. */
 int store_mode(const struct member *self, const char *from, int dir, const char *version,
                const char *bytes, size_t length, mode_t *ret_mode);
 

@@ -24,7 +24,7 @@ struct view {
     const struct backfill *backfill;
     const struct disk_guard *guard;
     const struct tunnel *tunnel;
-    const struct site *site;
+    const struct site_files *site;
     const struct conditions *conditions;
 };
 

@@ -57,9 +57,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static int inputs;
     char path[SITE_FILE_PATH_MAX], escaped[SITE_FILE_NAME_SIZE], again[SITE_FILE_PATH_MAX];
-    struct site_job j = {.differ = 0};
+    struct site_files_job j = {.differ = 0};
     struct seen seen = {.path = path};
-    struct site site = {.config = &config, .self = &self};
+    struct site_files site = {.config = &config, .self = &self};
     size_t n;
 
     if (size < 3 || (n = strnlen((const char *)data + 2, size - 2)) >= sizeof path)
@@ -80,11 +80,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         store_path(escaped, again);
         assert(strcmp(path, again) == 0);
     }
-    if (path[0] != '/') /* as site_take */
+    if (path[0] != '/') /* as site_files_take */
         return 0;
     data += 2 + n + (2 + n < size);
     size -= 2 + n + (2 + n < size);
-    j = (struct site_job){.site = &site, .length = size, .mode = (uint32_t)(path[n / 2] * 257)};
+    j = (struct site_files_job){
+        .site = &site, .length = size, .mode = (uint32_t)(path[n / 2] * 257)};
     snprintf(j.from, sizeof j.from, "there");
     snprintf(j.path, sizeof j.path, "%s", path);
     j.bytes = malloc(size + 1);
