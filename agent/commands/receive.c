@@ -52,14 +52,14 @@ int
 command_receive(const struct config *config, const struct member *self,
                 const struct options *options)
 {
-    char reason[FRAME_REASON_MAX];
+    char reason[FRAME_REASON_MAX], line[KEY_LINE_SIZE];
 
     if (getenv("SSH_ORIGINAL_COMMAND") == NULL) {
         snprintf(
             reason, sizeof reason,
-            "the key of %s is not bound on the host of %s: its line in authorized_keys must begin with "
-            "restrict,command=\"walferry receive --config %s --member %s --from %s\"",
-            options->from, self->name, config->file, self->name, options->from);
+            "the key of %s is not bound on the host of %s: its line in authorized_keys must begin with %s",
+            options->from, self->name,
+            config_key_line(line, config, self->name, options->from, false));
         return refuse(reason);
     }
     if (config_member(config, options->from) == NULL) {

@@ -128,6 +128,14 @@ int config_check_local(const struct config *c, const struct member *self, FILE *
 #define SLOT_NAME_SIZE 48
 void config_slot_name(char out[SLOT_NAME_SIZE], const char *member);
 
+/*
+ * How the line of authorized_keys on the host of `to` must begin for the key of `from`; no_tunnel:
+ * a key that only ships and asks. Returns out.
+ */
+#define KEY_LINE_SIZE 512
+const char *config_key_line(char out[KEY_LINE_SIZE], const struct config *config, const char *to,
+                            const char *from, bool no_tunnel);
+
 /* The database role of a member's agent: `user` of its `postgres`, else this process's user. */
 #define ROLE_NAME_SIZE 64
 void config_role(char out[ROLE_NAME_SIZE], const struct member *member);

@@ -164,3 +164,13 @@ config_slot_name(char out[SLOT_NAME_SIZE], const char *member)
         if (*s == '-')
             *s = '_';
 }
+
+const char *
+config_key_line(char out[KEY_LINE_SIZE], const struct config *config, const char *to,
+                const char *from, bool no_tunnel)
+{
+    snprintf(out, KEY_LINE_SIZE,
+             "restrict,command=\"walferry receive%s --config %s --member %s --from %s\"",
+             no_tunnel ? " --no-tunnel" : "", config->file, to, from);
+    return out;
+}

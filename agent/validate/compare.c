@@ -5,7 +5,7 @@
  * What a member did not tell (its PostgreSQL is down, it could not be asked) is not compared, and
  * that is said.
  */
-#include "validate/finding.h"
+#include "validate/subject.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -5,7 +5,8 @@
  * What a standby shows is the primary's data beside its own host's libraries and collations: so
  * most of what would go wrong after a failover shows here before.
  */
-#include "validate/finding.h"
+#include "validate/query.h"
+#include "validate/subject.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -2,10 +2,11 @@
  * validate, by the host: files, commands, disks, the agent and what it knows, the keys that may
  * come in. Nothing here needs PostgreSQL.
  */
-#include "validate/finding.h"
 #include "control/control.h"
-#include "postgres/postgres.h"
 #include "control/show.h"
+#include "postgres/postgres.h"
+#include "validate/query.h"
+#include "validate/subject.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
@@ -296,7 +297,7 @@ judge_key(struct validation *v, const char *file, const char *line, int number)
         return from;
     validate_say(v, READY_FAIL, "line %d of %s %s", number, file, wrong);
     validate_remedy(v, "it begins: %s",
-                    validate_key_line(right, v->config, v->self->name, "MEMBER", false));
+                    config_key_line(right, v->config, v->self->name, "MEMBER", false));
     return 0;
 }
 
@@ -335,8 +336,7 @@ validate_keys(struct validation *v, const char *file)
                      bound ? "binds the key of" : "has no line for", name);
         if (!bound)
             validate_remedy(v, "%s and the public key of %s",
-                            validate_key_line(expected, v->config, v->self->name, name, false),
-                            name);
+                            config_key_line(expected, v->config, v->self->name, name, false), name);
     }
 }
 

@@ -6,7 +6,7 @@
  * agent says whether it would be let in, and nothing begins. All are dialled at once, a second time
  * with the key for tunnels where that is another one.
  */
-#include "validate/finding.h"
+#include "validate/subject.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
@@ -71,7 +71,7 @@ say_failed(struct validation *v, struct knock *k, const char *why)
         validate_remedy(
             v, "on the host of %s, in authorized_keys of %s: %s and what is in %s.pub", k->to->name,
             k->target->user,
-            validate_key_line(line, v->config, k->to->name, v->self->name, k->ships && !k->tunnels),
+            config_key_line(line, v->config, k->to->name, v->self->name, k->ships && !k->tunnels),
             k->target->identity);
     else
         validate_remedy(v,
@@ -96,7 +96,7 @@ say_no_tunnel(struct validation *v, const struct knock *k)
                     "tunnel_identity in [member %s], and in authorized_keys on the host of %s: %s "
                     "and that key's .pub",
                     v->self->name, k->to->name,
-                    validate_key_line(line, v->config, k->to->name, v->self->name, false));
+                    config_key_line(line, v->config, k->to->name, v->self->name, false));
 }
 
 /* REFUSE_RETRY: we would have been let in. */

@@ -1,7 +1,7 @@
 /* validate: what only shows when two members lie side by side, and the keys that may come in. */
 #include "unit/unit.h"
 
-#include "validate/finding.h"
+#include "validate/subject.h"
 
 #include <stdio.h>
 #include <stdlib.h>

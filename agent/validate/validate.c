@@ -1,0 +1,103 @@
+/* See validate.h. */
+#include "validate/validate.h"
+#include "control/control.h"
+#include "validate/subject.h"
+
+#include "base/fail.h"
+
+#include <stdio.h>
+
+#define ANSWER_S 90 /* the way there, and VALIDATE_SERVICE_LIMIT_US */
+
+static json_t *
+judge_self(const struct config *config, const struct member *self)
+{
+    struct validation v = {.config = config,
+                           .self = self,
+                           .checks = json_array(),
+                           .facts = json_object(),
+                           .settings = json_object(),
+                           .job = {.config = config, .self = self, .dir = -1, .lock = -1}};
+    json_t *member;
+
+    validate_host(&v);
+    validate_postgres(&v);
+    if (v.conn != NULL)
+        validate_data(&v);
+    validate_ssh(&v);
+    member = json_pack("{s:s s:s s:s s:o s:o}", "member", self->name, "site", self->site, "role",
+                       v.primary ? "primary" : "standby", "checks", v.checks, "facts", v.facts);
+    if (v.conn == NULL) {
+        const char *role = json_string_value(json_object_get(v.status, "role"));
+
+        json_object_set_new(member, "role", json_string(role != NULL ? role : "unknown"));
+    }
+    PQfinish(v.conn);
+    json_decref(v.settings);
+    json_decref(v.status);
+    return member;
+}
+
+/* What an agent answered: words of refusal, or the report. */
+struct answer {
+    json_t *member;
+    char text[512];
+};
+
+static void
+take_line(void *context, json_t *line)
+{
+    struct answer *answer = context;
+    const char *text = json_string_value(json_object_get(line, "text"));
+    json_t *report = json_object_get(line, "report");
+
+    if (text != NULL)
+        snprintf(answer->text, sizeof answer->text, "%s", text);
+    if (json_is_array(json_object_get(report, "checks"))) {
+        json_decref(answer->member);
+        answer->member = json_incref(report);
+    }
+}
+
+static json_t *
+ask_other(const struct member *self, const struct member *m)
+{
+    struct answer answer = {0};
+    char run[sizeof self->run + MEMBER_NAME_SIZE + 8], reason[VALIDATE_REASON_SIZE], remedy[256];
+    json_t *checks;
+    int code;
+
+    snprintf(run, sizeof run, "%s/far/%s", self->run, m->name);
+    code = control_ask_within(run, ANSWER_S, json_pack("{s:s}", "command", "validate"), take_line,
+                              &answer);
+    if (answer.member != NULL) {
+        json_object_set_new(answer.member, "member", json_string(m->name));
+        return answer.member;
+    }
+    snprintf(reason, sizeof reason, "%s cannot be asked from here: %s", m->name,
+             code < 0 ? fail_message() : answer.text);
+    snprintf(remedy, sizeof remedy,
+             "walferry validate --local, on the host of %s; walferry status, on both", m->name);
+    checks = json_array();
+    validate_add(checks, "report", READY_FAIL, reason, remedy);
+    return json_pack("{s:s s:s s:s s:o s:{}}", "member", m->name, "site", m->site, "role",
+                     "unknown", "checks", checks, "facts");
+}
+
+json_t *
+validate_members(const struct config *config, const struct member *self, bool local)
+{
+    json_t *members = json_array();
+
+    for (size_t i = 0; i < config->members; i++) {
+        const struct member *m = &config->member[i];
+
+        if (m == self)
+            json_array_append_new(members, judge_self(config, m));
+        else if (!local)
+            json_array_append_new(members, ask_other(self, m));
+    }
+    if (!local)
+        validate_compare(members);
+    return members;
+}
