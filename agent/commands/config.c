@@ -5,7 +5,7 @@
 #include "commands/command.h"
 #include "config/pool_file.h"
 #include "control/show.h"
-#include "jobs/job.h"
+#include "jobs/consent.h"
 
 #include "base/fail.h"
 
@@ -165,7 +165,6 @@ push(const struct config *config, const struct member *self, const struct option
     const char *file = options->arg_count > 1 ? options->args[1] : config->file;
     bool elsewhere = options->arg_count > 1, reached[MEMBERS_MAX] = {false};
     ssize_t length = pool_file_load(file, text);
-    struct job job = {.name = "config", .config = config, .self = self, .dir = -1, .lock = -1};
     struct answer a;
     int weaker, failed;
 
@@ -183,7 +182,7 @@ push(const struct config *config, const struct member *self, const struct option
         return failed;
     if (elsewhere)
         show_diff(config->file, file, text, (size_t)length);
-    failed = job_consent(&job, options->yes, "This takes the place of the pool's file.");
+    failed = consent("config", self, options->yes, "This takes the place of the pool's file.");
     if (failed != 0)
         return failed;
     for (size_t i = 0; i < config->members; i++) {

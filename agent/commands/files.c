@@ -5,7 +5,7 @@
 #include "commands/command.h"
 #include "control/show.h"
 #include "files/store.h"
-#include "jobs/job.h"
+#include "jobs/consent.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
@@ -92,10 +92,8 @@ load_choice(struct choice *c, const struct config *config, char *path,
 }
 
 static int
-apply(const struct config *config, struct choice *c, const char *bytes, size_t length,
-      const struct options *options)
+apply(struct choice *c, const char *bytes, size_t length, const struct options *options)
 {
-    struct job job = {.name = "files", .config = config, .self = c->self, .dir = -1, .lock = -1};
     int code = show_diff(c->path, c->versions.newest, bytes, length);
     mode_t mode = 0;
 
@@ -109,7 +107,7 @@ apply(const struct config *config, struct choice *c, const char *bytes, size_t l
         printf("mode %04o\n", (unsigned)mode);
     if (code != 1 || options->dry_run)
         return code == 2 ? 1 : 0;
-    code = job_consent(&job, options->yes, "This takes the place of the file here.");
+    code = consent("files", c->self, options->yes, "This takes the place of the file here.");
     if (code != 0)
         return code;
     if (store_put_in_place(c->self, c->path, bytes, length, mode) < 0) {
@@ -167,7 +165,7 @@ command_files(const struct config *config, const struct member *self, const stru
     else if (strcmp(what, "diff") == 0)
         code = show_diff(c.path, c.versions.newest, bytes, (size_t)length);
     else
-        code = apply(config, &c, bytes, (size_t)length, options);
+        code = apply(&c, bytes, (size_t)length, options);
     durable_close(c.dir);
     return code;
 }

@@ -1,6 +1,7 @@
 /* See job.h. */
 #include "jobs/job.h"
 
+#include "jobs/consent.h"
 #include "jobs/datadir.h"
 
 #include "base/clock.h"
@@ -202,27 +203,9 @@ job_progress(struct job *j, const char *what, uint64_t done_bytes, uint64_t tota
 int
 job_consent(struct job *j, bool yes, const char *question)
 {
-    char answer[64];
-
-    if (yes)
-        return 0;
-    end_line(j);
-    if (isatty(STDIN_FILENO) != 1) {
-        fprintf(
-            stderr,
-            "walferry %s: there is no terminal to ask on; use --yes, or --dry-run to see what it would do\n",
-            j->name);
-        return 2;
-    }
-    printf("%s Type the name of this member (%s): ", question, j->self->name);
-    fflush(stdout);
-    if (fgets(answer, sizeof answer, stdin) != NULL) {
-        answer[strcspn(answer, "\n")] = '\0';
-        if (strcmp(answer, j->self->name) == 0)
-            return 0;
-    }
-    printf("nothing was changed\n");
-    return 1;
+    if (!yes)
+        end_line(j);
+    return consent(j->name, j->self, yes, question);
 }
 
 /* ---- tools ---- */

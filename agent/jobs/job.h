@@ -52,8 +52,7 @@ void job_say(struct job *j, const char *format, ...) __attribute__((format(print
  * another `what` (a literal) begins the count. */
 void job_progress(struct job *j, const char *what, uint64_t done_bytes, uint64_t total_bytes);
 
-/* Ask for this member's name after `question`. 0: go on; else the exit code: 1 refused, 2 there is
- * no terminal and no --yes. */
+/* consent() on a line of its own. */
 int job_consent(struct job *j, bool yes, const char *question);
 
 /*
