@@ -35,17 +35,6 @@ struct sync {
     int64_t drain_us; /* asked for last */
 };
 
-static void
-keep(void *context, json_t *line)
-{
-    struct sync *s = context;
-
-    if (json_object_get(line, "pool") == NULL) /* not the last line, "done" */
-        return;
-    json_decref(s->report);
-    s->report = json_incref(line);
-}
-
 static bool
 postgres_is(const json_t *report, const char *state)
 {
@@ -140,7 +129,8 @@ ask(struct sync *s, const struct config *config, const struct member *self)
     int code;
 
     s->asked_us = clock_us();
-    code = control_ask(self->run, json_pack("{s:s}", "command", "status"), keep, s);
+    code =
+        control_ask(self->run, json_pack("{s:s}", "command", "status"), control_keep, &s->report);
     if (code == 0)
         code = ask_drain(s, self);
     if (code < 0)

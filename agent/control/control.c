@@ -356,3 +356,12 @@ control_ask_within(const char *run, int seconds, json_t *request,
     fclose(stream);
     return code;
 }
+
+void
+control_keep(void *context, json_t *line)
+{
+    json_t **kept = context;
+
+    json_decref(*kept);
+    *kept = json_incref(line);
+}

@@ -68,4 +68,7 @@ int control_ask(const char *run, json_t *request, void (*each)(void *context, js
 int control_ask_within(const char *run, int seconds, json_t *request,
                        void (*each)(void *context, json_t *line), void *context);
 
+/* For `each`: keep the last line. context: a json_t *, NULL at first, the caller's to release. */
+void control_keep(void *context, json_t *line);
+
 #endif

@@ -567,15 +567,6 @@ step_follow(struct rejoin *r)
     return code < 0 ? code : forbid_start(r, false);
 }
 
-static void
-keep_status(void *context, json_t *line)
-{
-    json_t **status = context;
-
-    json_decref(*status);
-    *status = json_incref(line);
-}
-
 static bool
 seed_runs(const struct rejoin *r)
 {
@@ -634,7 +625,7 @@ step_start(struct rejoin *r)
     while (code == 0) {
         json_t *status = NULL;
 
-        code = control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), keep_status,
+        code = control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), control_keep,
                            &status);
         if (code != 0)
             code = fail_in(ERR_PEER, "PostgreSQL was started, but the agent does not answer");

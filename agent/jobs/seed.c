@@ -69,21 +69,12 @@ struct seed {
 
 /* ---- what the agent knows ---- */
 
-static void
-keep_line(void *context, json_t *line)
-{
-    json_t **kept = context;
-
-    json_decref(*kept);
-    *kept = json_incref(line);
-}
-
 static int
 ask_agent(const struct seed *s, json_t **ret_status)
 {
     json_t *status = NULL;
-    int code =
-        control_ask(s->job.self->run, json_pack("{s:s}", "command", "status"), keep_line, &status);
+    int code = control_ask(s->job.self->run, json_pack("{s:s}", "command", "status"), control_keep,
+                           &status);
 
     if (code == 0 && status == NULL)
         code = fail(ERR_PEER, "the agent says nothing");
@@ -345,7 +336,7 @@ ready_spool(struct seed *s, lsn_t restart)
             "the spool ends at " LSN_FORMAT ", %s has WAL from " LSN_FORMAT
             " on: the spool begins anew",
             LSN_ARGS(end), s->from, LSN_ARGS(restart));
-    code = control_ask(s->job.self->run, json_pack("{s:s}", "command", "renew_spool"), keep_line,
+    code = control_ask(s->job.self->run, json_pack("{s:s}", "command", "renew_spool"), control_keep,
                        &line);
     if (code > 0)
         code = fail(ERR_LOCAL, "%s", text_at(line, "text", NULL));

@@ -169,24 +169,13 @@ check_disk(struct validation *v)
     check_space(v, v->self->spool, "the spool", "spool");
 }
 
-/* ---- the agent ---- */
-
-static void
-keep_status(void *context, json_t *line)
-{
-    struct validation *v = context;
-
-    if (v->status == NULL)
-        v->status = json_incref(line);
-}
-
 static void
 check_agent(struct validation *v)
 {
     const char *alarm;
 
-    if (control_ask_within(v->self->run, 5, json_pack("{s:s}", "command", "status"), keep_status,
-                           v) != 0 ||
+    if (control_ask_within(v->self->run, 5, json_pack("{s:s}", "command", "status"), control_keep,
+                           &v->status) != 0 ||
         v->status == NULL) {
         validate_say(v, READY_FAIL, "the agent of %s does not run: %s", v->self->name,
                      fail_message());

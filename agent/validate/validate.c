@@ -1,6 +1,7 @@
 /* See validate.h. */
 #include "validate/validate.h"
 #include "control/control.h"
+#include "control/show.h"
 #include "validate/subject.h"
 
 #include "base/fail.h"
@@ -38,44 +39,26 @@ judge_self(const struct config *config, const struct member *self)
     return member;
 }
 
-/* What an agent answered: words of refusal, or the report. */
-struct answer {
-    json_t *member;
-    char text[512];
-};
-
-static void
-take_line(void *context, json_t *line)
-{
-    struct answer *answer = context;
-    const char *text = json_string_value(json_object_get(line, "text"));
-    json_t *report = json_object_get(line, "report");
-
-    if (text != NULL)
-        snprintf(answer->text, sizeof answer->text, "%s", text);
-    if (json_is_array(json_object_get(report, "checks"))) {
-        json_decref(answer->member);
-        answer->member = json_incref(report);
-    }
-}
-
 static json_t *
 ask_other(const struct member *self, const struct member *m)
 {
-    struct answer answer = {0};
     char run[sizeof self->run + MEMBER_NAME_SIZE + 8], reason[VALIDATE_REASON_SIZE], remedy[256];
-    json_t *checks;
+    json_t *line = NULL, *report, *checks;
     int code;
 
     snprintf(run, sizeof run, "%s/far/%s", self->run, m->name);
-    code = control_ask_within(run, ANSWER_S, json_pack("{s:s}", "command", "validate"), take_line,
-                              &answer);
-    if (answer.member != NULL) {
-        json_object_set_new(answer.member, "member", json_string(m->name));
-        return answer.member;
+    code = control_ask_within(run, ANSWER_S, json_pack("{s:s}", "command", "validate"),
+                              control_keep, &line);
+    report = json_object_get(line, "report");
+    if (json_is_array(json_object_get(report, "checks"))) {
+        json_incref(report);
+        json_decref(line);
+        json_object_set_new(report, "member", json_string(m->name));
+        return report;
     }
     snprintf(reason, sizeof reason, "%s cannot be asked from here: %s", m->name,
-             code < 0 ? fail_message() : answer.text);
+             code < 0 ? fail_message() : show_word(line, "text", ""));
+    json_decref(line);
     snprintf(remedy, sizeof remedy,
              "walferry validate --local, on the host of %s; walferry status, on both", m->name);
     checks = json_array();
