@@ -110,7 +110,7 @@ read_title(struct follow *f)
     FILE *file;
 
     f->doing[0] = '\0';
-    job_postmaster_line(f->job, 1, pid, sizeof pid);
+    job_server_pid_line(f->job, 1, pid, sizeof pid);
     snprintf(path, sizeof path, "/proc/%s/task/%s/children", pid, pid);
     if (pid[0] == '\0' || (file = fopen(path, "re")) == NULL)
         return;
@@ -209,7 +209,7 @@ tell_still(struct follow *f, const json_t *status)
         "the new standby does not get on, it has applied nothing for %d s: %s%s%s%s; see %s",
         (int)(STILL_US / SECOND_US), why, f->doing[0] != '\0' ? "; it is " : "", f->doing,
         link == NULL || strcmp(link, "up") == 0 ? "" : "; the link is down",
-        job_postgres_log(f->job, log, sizeof log));
+        job_server_log(f->job, log, sizeof log));
 }
 
 /* ---- a look ---- */
@@ -223,9 +223,9 @@ start_again(struct follow *f)
     if (f->started)
         return fail(ERR_LOCAL,
                     "PostgreSQL was started here, and has ended again: see %s, then run this again",
-                    job_postgres_log(f->job, log, sizeof log));
+                    job_server_log(f->job, log, sizeof log));
     job_say(f->job, "PostgreSQL has ended: it is started again");
-    code = job_start_postgres(f->job);
+    code = job_server_start(f->job);
     /* it begins at its last restartpoint */
     *f = (struct follow){.job = f->job, .begun_us = f->begun_us, .started = true};
     f->moved_us = f->said_us = clock_us(); /* a start command may take long */
@@ -237,7 +237,7 @@ follow_look(struct follow *f, const json_t *status, int64_t now_us)
 {
     bool up = is_up(status), covered = is_covered(f, status, now_us);
 
-    if (job_postgres_runs(f->job) == 0)
+    if (job_server_runs(f->job) == 0)
         return start_again(f);
     if (covered && follow_streams(status))
         return 1;

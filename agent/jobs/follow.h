@@ -10,7 +10,7 @@
 #ifndef AGENT_JOBS_FOLLOW_H
 #define AGENT_JOBS_FOLLOW_H
 
-#include "jobs/job.h"
+#include "jobs/server.h"
 
 #include "base/lsn.h"
 

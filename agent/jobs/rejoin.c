@@ -27,6 +27,8 @@
 #include "jobs/follow.h"
 #include "shipper/wal/hold.h"
 #include "jobs/job.h"
+#include "jobs/server.h"
+#include "jobs/standby_settings.h"
 #include "jobs/parting.h"
 #include "postgres/postgres.h"
 #include "jobs/primary.h"
@@ -248,12 +250,12 @@ step_stop(struct rejoin *r)
 {
     int code;
 
-    if (job_postgres_runs(&r->job) > 0)
+    if (job_server_runs(&r->job) > 0)
         job_say(&r->job, "stopping PostgreSQL here");
-    code = job_stop_postgres(&r->job);
+    code = job_server_stop(&r->job);
     if (code == 0)
         code = forbid_start(r, true);
-    if (code == 0 && job_postgres_runs(&r->job) != 0)
+    if (code == 0 && job_server_runs(&r->job) != 0)
         code = fail(ERR_LOCAL, "PostgreSQL was started again in this moment: run this again");
     return code;
 }
@@ -355,7 +357,7 @@ write_overrides(const struct rejoin *r, char *ret_config, size_t size)
     char program[256], text[65536], include[600];
     struct identity identity;
     ssize_t got;
-    int dir, code = job_program(program, sizeof program);
+    int dir, code = standby_settings_program(program, sizeof program);
 
     if (code == 0)
         code = escrow_return_settings(r->escrow, m->pgdata);
@@ -371,7 +373,7 @@ write_overrides(const struct rejoin *r, char *ret_config, size_t size)
         got = 0;
     if (got >= 0)
         snprintf(text + got, sizeof text - (size_t)got,
-                 "%s" JOB_OVERRIDES "\n"
+                 "%s" STANDBY_OVERRIDES "\n"
                  "listen_addresses = ''\nunix_socket_directories = ''\n" /* no server, no clients */
                  "restore_command = 'cp \"%s/%%f\" \"%%p\" 2>/dev/null || \"%s\" fetch --config "
                  "\"%s\" --member %s --from %s \"%%f\" \"%%p\" || exit 1'\n"
@@ -563,7 +565,7 @@ step_follow(struct rejoin *r)
         return code;
     code = ready_spool(r);
     if (code == 0)
-        code = job_write_settings(&r->job, r->job.self->pgdata);
+        code = standby_settings_write(&r->job, r->job.self->pgdata);
     return code < 0 ? code : forbid_start(r, false);
 }
 
@@ -619,7 +621,7 @@ static int
 step_start(struct rejoin *r)
 {
     struct follow f;
-    int code = r->reseed && !copy_is_made(r) ? make_copy(r) : job_start_postgres(&r->job);
+    int code = r->reseed && !copy_is_made(r) ? make_copy(r) : job_server_start(&r->job);
 
     follow_begin(&f, &r->job, clock_us());
     while (code == 0) {
@@ -718,7 +720,7 @@ begin(struct rejoin *r)
             &r->job,
             "would do: stop PostgreSQL here%s; keep all WAL behind the fork in %s; list what is "
             "lost; %s %s; start as its standby. Nothing was changed",
-            job_postgres_runs(&r->job) > 0 ? "" : " (it is down)", r->escrow,
+            job_server_runs(&r->job) > 0 ? "" : " (it is down)", r->escrow,
             r->reseed ? "make a new copy of" : "rewind to", r->p.primary);
         return -1;
     }

@@ -17,6 +17,8 @@
 #include "jobs/follow.h"
 #include "shipper/wal/hold.h"
 #include "jobs/job.h"
+#include "jobs/server.h"
+#include "jobs/standby_settings.h"
 #include "jobs/parting.h"
 #include "pool/receipt.h"
 
@@ -565,7 +567,7 @@ step_settings(struct seed *s)
 {
     int code = datadir_keep_settings(&s->d);
 
-    return code == 0 ? job_write_settings(&s->job, s->d.fresh) : code;
+    return code == 0 ? standby_settings_write(&s->job, s->d.fresh) : code;
 }
 
 /* ---- what only the data here has ---- */
@@ -670,14 +672,14 @@ check_copy(const struct seed *s)
 static int
 step_swap(struct seed *s)
 {
-    bool runs = job_postgres_runs(&s->job) == 1;
+    bool runs = job_server_runs(&s->job) == 1;
     char why[FAIL_MESSAGE_MAX];
     int code = 0;
 
     if (!datadir_swapped(&s->d) && !datadir_moved(&s->d)) {
         code = check_copy(s);
         if (code == 0)
-            code = job_stop_postgres(&s->job);
+            code = job_server_stop(&s->job);
         if (code == 0)
             code = check_copy(s);
         if (code == 0 && s->options->discard)
@@ -686,7 +688,7 @@ step_swap(struct seed *s)
             code = check_own(s, false);
         if (code < 0 && runs) { /* promoted in this moment */
             snprintf(why, sizeof why, "%s", fail_message());
-            (void)!job_start_postgres(&s->job);
+            (void)!job_server_start(&s->job);
             fail(code, "%s", why);
         }
     }
@@ -697,7 +699,7 @@ static int
 step_start(struct seed *s)
 {
     job_say(&s->job, "starting PostgreSQL");
-    return job_start_postgres(&s->job);
+    return job_server_start(&s->job);
 }
 
 static int

@@ -7,7 +7,8 @@
 #include "jobs/datadir.h"
 #include "jobs/follow.h"
 #include "shipper/wal/hold.h"
-#include "jobs/job.h"
+#include "jobs/server.h"
+#include "jobs/standby_settings.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -183,10 +184,10 @@ test_job_settings_replace_ours_and_leave_others(void **state)
     (void)state;
     put("data/postgresql.auto.conf",
         "work_mem = '8MB'\nprimary_conninfo = 'host=elsewhere'\n"
-        "restore_command='old'\nprimary_conninfo_not = 1\n" JOB_OVERRIDES
+        "restore_command='old'\nprimary_conninfo_not = 1\n" STANDBY_OVERRIDES
         "\nwal_keep_size = '1000TB'\n");
     for (int i = 0; i < 2; i++) /* the second time changes nothing */
-        assert_int_equal(job_write_settings(&job, config.member[0].pgdata), 0);
+        assert_int_equal(standby_settings_write(&job, config.member[0].pgdata), 0);
     text = get("data/postgresql.auto.conf");
     assert_ptr_equal(strstr(text, "work_mem = '8MB'\nprimary_conninfo_not = 1\n"), text);
     assert_null(strstr(text, "elsewhere"));
@@ -298,11 +299,11 @@ test_job_start_command_that_gives_up_is_no_failure(void **state)
 
     (void)state;
     set_command(m->start, sizeof m->start, "echo no room; exit 1");
-    assert_int_equal(job_start_postgres(&job), ERR_LOCAL);
+    assert_int_equal(job_server_start(&job), ERR_LOCAL);
     assert_non_null(strstr(fail_message(), "no room"));
     run_server("pid", "postgres", "starting");
     set_command(m->start, sizeof m->start, "mv pid data/postmaster.pid; exit 1");
-    assert_int_equal(job_start_postgres(&job), 0);
+    assert_int_equal(job_server_start(&job), 0);
     kill_server();
 }
 
@@ -314,10 +315,10 @@ test_job_waits_for_a_server_that_is_stopping(void **state)
     (void)state;
     run_server("data/postmaster.pid", "postgres", "ready");
     set_command(m->stop, sizeof m->stop, "exit 1");
-    assert_int_equal(job_stop_postgres(&job), ERR_LOCAL);
+    assert_int_equal(job_server_stop(&job), ERR_LOCAL);
     run_server("data/postmaster.pid", "postgres", "stopping");
     snprintf(m->stop, sizeof m->stop, "{ sleep 0.5; kill -9 %d; } & exit 1", (int)server);
-    assert_int_equal(job_stop_postgres(&job), 0);
+    assert_int_equal(job_server_stop(&job), 0);
     kill_server();
 }
 
@@ -546,7 +547,7 @@ test_datadir_keeps_what_is_this_hosts(void **state)
         assert_int_equal(mode_of("data.walferry-new/server.key"), 0600);
         assert_int_equal(mode_of("data.walferry-new/admins"), 0644);
     }
-    assert_int_equal(job_write_settings(&job, in_root("data.walferry-new")), 0);
+    assert_int_equal(standby_settings_write(&job, in_root("data.walferry-new")), 0);
     assert_int_equal(mode_of("data.walferry-new/postgresql.auto.conf"), 0640);
     assert_int_equal(mode_of("data.walferry-new/standby.signal"), 0640);
     assert_int_equal(datadir_discard(&d), 0);
