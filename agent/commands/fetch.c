@@ -20,17 +20,17 @@
 int
 command_fetch(const struct config *config, const struct member *self, const struct options *options)
 {
-    PGconn *present;
+    PGconn *primary;
     int code;
 
     if (options->from == NULL && restore_offered(self->run, self->spool, options->args[0]))
         return 1;
     code = spool_fetch(self->spool, options->args[0], options->args[1]);
     if (code == ERR_AGAIN && options->from != NULL) {
-        code = present_connect(config, self, "postgres", &present);
+        code = primary_connect(config, self, "postgres", &primary);
         if (code == 0) {
-            code = present_fetch(present, options->args[0], options->args[1]);
-            PQfinish(present);
+            code = primary_fetch(primary, options->args[0], options->args[1]);
+            PQfinish(primary);
         }
     }
     if (code < 0 && code != ERR_AGAIN)

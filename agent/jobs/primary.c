@@ -16,7 +16,7 @@
 #define FETCH_BYTES (4u << 20)
 
 const char *
-present_conninfo(const struct config *config, const struct member *self, const char *database,
+primary_conninfo(const struct config *config, const struct member *self, const char *database,
                  char *out, size_t size)
 {
     snprintf(out, size, "host=%s/tunnel port=5432 user=%s dbname=%s application_name=walferry",
@@ -67,14 +67,14 @@ connect_as(const struct config *config, const struct member *self, const char *d
 }
 
 int
-present_connect(const struct config *config, const struct member *self, const char *database,
+primary_connect(const struct config *config, const struct member *self, const char *database,
                 PGconn **ret_connection)
 {
     return connect_as(config, self, database, false, ret_connection);
 }
 
 int
-present_ask(PGconn *connection, const char *query, char *out, size_t size)
+primary_ask(PGconn *connection, const char *query, char *out, size_t size)
 {
     PGresult *result = PQexec(connection, query);
     int code = 0;
@@ -90,7 +90,7 @@ present_ask(PGconn *connection, const char *query, char *out, size_t size)
 }
 
 int
-present_checkpoint(const struct config *config, const struct member *self)
+primary_checkpoint(const struct config *config, const struct member *self)
 {
     PGconn *connection;
     PGresult *result;
@@ -135,7 +135,7 @@ fetch_piece(PGconn *connection, const char *name, uint64_t at, int fd)
 }
 
 int
-present_fetch(PGconn *connection, const char *name, const char *target)
+primary_fetch(PGconn *connection, const char *name, const char *target)
 {
     char temporary[1024];
     uint64_t at = 0;

@@ -1,5 +1,5 @@
 /*
- * present: the present primary's PostgreSQL, reached through the tunnel by a command.
+ * primary: the present primary's PostgreSQL, reached through the tunnel by a command.
  *
  * Plain blocking libpq: this is the command's process. The role is tunnel_user; what it may not do
  * is named with the GRANT that it lacks.
@@ -12,24 +12,24 @@
 #include <libpq-fe.h>
 
 /* "host=... port=5432 user=... dbname=..." for PostgreSQL's own tools. */
-const char *present_conninfo(const struct config *config, const struct member *self,
+const char *primary_conninfo(const struct config *config, const struct member *self,
                              const char *database, char *out, size_t size);
 
 /* ERR_PEER: the tunnel, or the server behind it, does not answer. */
-int present_connect(const struct config *config, const struct member *self, const char *database,
+int primary_connect(const struct config *config, const struct member *self, const char *database,
                     PGconn **ret_connection);
 
 /* The first column of the first row, "" if there is none; ERR_PEER with the server's words. */
-int present_ask(PGconn *connection, const char *query, char *out, size_t size);
+int primary_ask(PGconn *connection, const char *query, char *out, size_t size);
 
 /* A checkpoint, now. For a base backup every server makes one for a role that may replicate; the
  * command CHECKPOINT is a superuser's before 15, and a grant's since. The backup is not taken. */
-int present_checkpoint(const struct config *config, const struct member *self);
+int primary_checkpoint(const struct config *config, const struct member *self);
 
 /*
  * Copy a segment or history file out of its pg_wal to the path `target` (written beside it,
  * renamed). ERR_AGAIN: it has none of that name.
  */
-int present_fetch(PGconn *connection, const char *name, const char *target);
+int primary_fetch(PGconn *connection, const char *name, const char *target);
 
 #endif

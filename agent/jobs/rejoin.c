@@ -29,7 +29,7 @@
 #include "jobs/job.h"
 #include "jobs/server.h"
 #include "jobs/standby_settings.h"
-#include "jobs/parting.h"
+#include "jobs/divergence.h"
 #include "postgres/postgres.h"
 #include "jobs/primary.h"
 #include "pool/receipt.h"
@@ -59,7 +59,7 @@ enum step { STEP_STOP, STEP_KEEP, STEP_LIST, STEP_RECOVER, STEP_REWIND, STEP_FOL
 
 struct rejoin {
     struct job job;
-    struct parting p;
+    struct divergence p;
     /* what the journal holds, beside the primary and where it parted */
     enum step step;
     json_int_t epoch;
@@ -152,7 +152,7 @@ check_rewind(struct rejoin *r)
                     r->job.self->name, r->p.primary, r->p.their.timeline);
     if (!r->p.control.full_page_writes)
         return fail(ERR_LOCAL, "full_page_writes was off here: it cannot be rewound");
-    code = present_ask(r->p.present, "show full_page_writes", text, sizeof text);
+    code = primary_ask(r->p.connection, "show full_page_writes", text, sizeof text);
     if (code == 0 && strcmp(text, "on") != 0)
         return fail(ERR_LOCAL, "full_page_writes is off on %s: nothing can be rewound to it",
                     r->p.primary);
@@ -211,7 +211,7 @@ load(struct rejoin *r)
     r->p.our.timeline = (timeline_t)our_timeline;
     return r->step > STEP_REWIND
                ? 0
-               : parting_own_history(&r->p, r->p.our.timeline, r->escrow); /* or it is gone */
+               : divergence_own_history(&r->p, r->p.our.timeline, r->escrow); /* or it is gone */
 }
 
 /* ---- steps ---- */
@@ -281,11 +281,11 @@ static int
 step_keep(struct rejoin *r)
 {
     char fork[64];
-    int code = parting_end(&r->p, false), segments = 0;
+    int code = divergence_end(&r->p, false), segments = 0;
 
     if (code < 0)
         return code;
-    r->parted = parting_goes_on(&r->p);
+    r->parted = divergence_goes_on(&r->p);
     snprintf(fork, sizeof fork, "timeline %u at " LSN_FORMAT, r->p.timeline, LSN_ARGS(r->p.fork));
     if (!r->parted) {
         job_say(&r->job, "nothing parted: the WAL here ends at " LSN_FORMAT ", the pool left %s",
@@ -304,13 +304,13 @@ step_keep(struct rejoin *r)
 static int
 step_list(struct rejoin *r)
 {
-    json_t *receipt = parting_receipt(&r->p);
+    json_t *receipt = divergence_receipt(&r->p);
     bool known = json_object_get(receipt, "transactions") != NULL;
     char words[256];
     int code;
 
     /* the WAL is kept: a rejoin does not fail because it cannot be read */
-    job_say(&r->job, "lost: %s; %s%s", parting_words(receipt, words, sizeof words),
+    job_say(&r->job, "lost: %s; %s%s", divergence_words(receipt, words, sizeof words),
             known ? "see walferry lost" : "its WAL is kept in ", known ? "" : r->escrow);
     json_object_set_new(receipt, "epoch", json_integer(r->epoch));
     json_object_set_new(receipt, "escrow", json_string(r->escrow));
@@ -410,7 +410,7 @@ step_recover(struct rejoin *r)
     char config[512], option[600];
     const char *const argv[] = {"postgres", "--single", "-D",        r->job.self->pgdata,
                                 "-c",       option,     "template1", NULL};
-    int code = parting_control(&r->p);
+    int code = divergence_control(&r->p);
 
     if (code < 0 || !r->parted || r->reseed)
         return code;
@@ -427,11 +427,11 @@ step_recover(struct rejoin *r)
         if (forbid_start(r, true) < 0)
             return ERR_LOCAL;
         if (code == 0)
-            code = parting_control(&r->p);
+            code = divergence_control(&r->p);
         if (code == 0 && !r->p.control.shut_down)
             code = fail(ERR_LOCAL, "it did not end in a clean state");
         if (code == 0)
-            code = parting_end(&r->p, false);
+            code = divergence_end(&r->p, false);
         if (code < 0)
             return fail_in(code, "crash recovery failed");
     }
@@ -476,7 +476,7 @@ run_rewind(struct rejoin *r)
     int code;
 
     snprintf(source, sizeof source, "--source-server=%s",
-             present_conninfo(r->job.config, r->job.self, "postgres", conninfo, sizeof conninfo));
+             primary_conninfo(r->job.config, r->job.self, "postgres", conninfo, sizeof conninfo));
     code = write_overrides(r, config, sizeof config);
     snprintf(option, sizeof option, "--config-file=%s", config);
     if (code > 0 && code < 14)
@@ -493,17 +493,17 @@ static int
 step_rewind(struct rejoin *r)
 {
     const char *const sync[] = {"initdb", "--sync-only", "-D", r->job.self->pgdata, NULL};
-    int code = r->parted ? parting_control(&r->p) : 0;
+    int code = r->parted ? divergence_control(&r->p) : 0;
 
     if (code < 0 || !r->parted || r->reseed)
         return code;
     if (r->p.control.recovery_timeline == r->p.their.timeline) /* killed when it was done */
         return job_run(&r->job, sync, NULL, NULL);
-    code = parting_connect(&r->p);
+    code = divergence_connect(&r->p);
     if (code == 0)
         code = escrow_return(r->escrow, r->job.self->pgdata);
     if (code >= 0) /* pg_rewind believes its control file, which is behind after a promotion */
-        code = present_checkpoint(r->job.config, r->job.self);
+        code = primary_checkpoint(r->job.config, r->job.self);
     if (code == 0)
         code = run_rewind(r);
     return code;
@@ -535,13 +535,13 @@ ready_spool(struct rejoin *r)
     struct spool_word w = {.flushed = LSN_UNKNOWN};
     char slot[SLOT_NAME_SIZE], query[200], text[32];
     lsn_t restart;
-    int code = parting_connect(&r->p);
+    int code = divergence_connect(&r->p);
 
     config_slot_name(slot, r->job.self->name);
     snprintf(query, sizeof query,
              "select restart_lsn from pg_replication_slots where slot_name = '%s'", slot);
     if (code == 0)
-        code = present_ask(r->p.present, query, text, sizeof text);
+        code = primary_ask(r->p.connection, query, text, sizeof text);
     if (code == 0)
         code =
             control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), take_spool, &w);
@@ -608,7 +608,7 @@ drop_slots(struct rejoin *r)
     char text[64];
 
     if (PQstatus(here) != CONNECTION_OK ||
-        present_ask(here,
+        primary_ask(here,
                     "select count(pg_drop_replication_slot(slot_name)) from pg_replication_slots "
                     "where slot_name like 'walferry\\_%' and not active",
                     text, sizeof text) < 0)
@@ -679,7 +679,7 @@ look(struct rejoin *r)
                     "; if another member was promoted, let their agents meet "
                     "(walferry status) and run this again",
                     self->name, r->epoch);
-    code = parting_look(&r->p, r->escrow);
+    code = divergence_look(&r->p, r->escrow);
     if (code < 0)
         return code;
     if (code == 0) {
@@ -800,7 +800,7 @@ resume(struct rejoin *r)
     json_int_t epoch = r->epoch;
     char primary[MEMBER_NAME_SIZE];
     bool open, copying = r->reseed && r->step == STEP_START; /* there may be no directory */
-    int code = copying ? 0 : parting_control(&r->p);
+    int code = copying ? 0 : divergence_control(&r->p);
 
     snprintf(primary, sizeof primary, "%s", r->p.primary);
     job_say(&r->job, "going on with the rejoin to %s at step %d of %d", primary, (int)r->step + 1,
@@ -856,7 +856,7 @@ command_rejoin(const struct config *config, const struct member *self,
     }
     if (code == 0 && refused == 0 && !options->dry_run)
         code = go_on(&r);
-    parting_release(&r.p);
+    divergence_release(&r.p);
     job_close(&r.job);
     return code < 0 ? fell_short(&r) : refused > 0 ? refused : 0;
 }

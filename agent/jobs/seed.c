@@ -19,7 +19,7 @@
 #include "jobs/job.h"
 #include "jobs/server.h"
 #include "jobs/standby_settings.h"
-#include "jobs/parting.h"
+#include "jobs/divergence.h"
 #include "pool/receipt.h"
 
 #include "base/clock.h"
@@ -52,7 +52,7 @@ struct seed {
     struct job job;
     const struct options *options;
     struct datadir d;
-    struct parting p; /* and the connection to the primary */
+    struct divergence p; /* and the connection to the primary */
     char conninfo[256];
     char *from;         /* the primary: p's name of it */
     json_int_t epoch;   /* ... and its epoch */
@@ -173,7 +173,7 @@ reach_primary(struct seed *s)
              "application_name=walferry_seed",
              s->job.self->run, s->job.config->tunnel_user);
     for (;;) {
-        int code = parting_connect(&s->p);
+        int code = divergence_connect(&s->p);
 
         if (code == 0 || clock_us() >= until_us)
             return code;
@@ -186,7 +186,7 @@ static PGresult *
 ask_primary(const struct seed *s, const char *query, const char *argument)
 {
     PGresult *r =
-        PQexecParams(s->p.present, query, argument != NULL, NULL, &argument, NULL, NULL, 0);
+        PQexecParams(s->p.connection, query, argument != NULL, NULL, &argument, NULL, NULL, 0);
     char shown[512];
     const char *why;
 
@@ -194,7 +194,7 @@ ask_primary(const struct seed *s, const char *query, const char *argument)
         return r;
     why = PQresultErrorMessage(r);
     if (*why == '\0')
-        why = PQerrorMessage(s->p.present);
+        why = PQerrorMessage(s->p.connection);
     fail(ERR_PEER, "the primary refuses: %s",
          text_escape(shown, sizeof shown, why, strcspn(why, "\n")));
     PQclear(r);
@@ -595,7 +595,7 @@ static int
 check_own(struct seed *s, bool beside)
 {
     char what[FAIL_MESSAGE_MAX];
-    int code = parting_judge(&s->p, beside);
+    int code = divergence_judge(&s->p, beside);
 
     if (code < 0)
         snprintf(what, sizeof what, "whether %s has commits of its own cannot be told (%s)",
@@ -619,7 +619,7 @@ static void
 show_own(struct seed *s)
 {
     char words[256];
-    int code = parting_judge(&s->p, true);
+    int code = divergence_judge(&s->p, true);
 
     s->shown = true;
     if (code <= 0) {
@@ -627,9 +627,9 @@ show_own(struct seed *s)
                 code == 0 ? "no WAL of its own is in it" : fail_message());
         return;
     }
-    s->receipt = parting_receipt(&s->p);
+    s->receipt = divergence_receipt(&s->p);
     job_say(&s->job, "only here, and destroyed for good: %s",
-            parting_words(s->receipt, words, sizeof words));
+            divergence_words(s->receipt, words, sizeof words));
     receipt_print_tables(json_object_get(s->receipt, "tables"), "    ");
     json_object_set_new(s->receipt, "epoch", json_integer(s->epoch));
 }
@@ -900,7 +900,7 @@ begin(struct seed *s)
         code = receipt_save(s->job.self->spool, s->receipt);
     if (code == 0)
         code = ready_wal(s);
-    parting_release(&s->p);
+    divergence_release(&s->p);
     return code;
 }
 
@@ -971,7 +971,7 @@ command_seed(const struct config *config, const struct member *self, const struc
         code = seed(&s);
     if (code < 0)
         fprintf(stderr, "walferry seed: %s\n", fail_message());
-    parting_release(&s.p);
+    divergence_release(&s.p);
     json_decref(s.receipt);
     job_close(&s.job);
     return code < 0 ? 1 : code;

@@ -1,5 +1,5 @@
 /*
- * parting: where this member's data directory and the present primary part, and what this side
+ * divergence: where this member's data directory and the present primary part, and what this side
  * alone has behind that: the commands' question (rejoin, seed) before they change anything.
  *
  * In come the control file and pg_wal here, the history files of both sides, and, through the
@@ -9,8 +9,8 @@
  * Errors: ERR_LOCAL what is here cannot be read, ERR_PEER the present primary does not tell,
  * ERR_CORRUPT the two have nothing in common.
  */
-#ifndef AGENT_JOBS_PARTING_H
-#define AGENT_JOBS_PARTING_H
+#ifndef AGENT_JOBS_DIVERGENCE_H
+#define AGENT_JOBS_DIVERGENCE_H
 
 #include "jobs/job.h"
 #include "shipper/wal/timeline.h"
@@ -27,10 +27,10 @@ struct control_file {
     bool shut_down, checksums, hints, full_page_writes;
 };
 
-struct parting {
+struct divergence {
     struct job *job;                /* borrowed */
     char primary[MEMBER_NAME_SIZE]; /* the present one: the caller's */
-    PGconn *present;                /* NULL: not connected */
+    PGconn *connection;             /* NULL: not connected */
     struct control_file control;
     char own[HISTORY_BYTES_MAX + 1], theirs[HISTORY_BYTES_MAX + 1];
     struct lineage our, their;
@@ -39,32 +39,32 @@ struct parting {
     lsn_t end;           /* of the WAL here; LSN_UNKNOWN: not looked for */
 };
 
-int parting_connect(struct parting *p); /* also again, after a long step */
-int parting_control(struct parting *p);
+int divergence_connect(struct divergence *p); /* also again, after a long step */
+int divergence_control(struct divergence *p);
 
 /* The history of the timeline here: out of pg_wal, the spool or `escrow` (NULL: none). */
-int parting_own_history(struct parting *p, timeline_t timeline, const char *escrow);
+int divergence_own_history(struct divergence *p, timeline_t timeline, const char *escrow);
 
 /* All but `end`. 1: their histories part; 0: it is one timeline, fork is not set. */
-int parting_look(struct parting *p, const char *escrow);
+int divergence_look(struct divergence *p, const char *escrow);
 
 /* Where the WAL here ends: by its records, the control file knows it only after a clean stop.
  * `beside`: also while PostgreSQL runs, it may be further by then; else that is ERR_PEER. */
-int parting_end(struct parting *p, bool beside);
+int divergence_end(struct divergence *p, bool beside);
 
 /* Does the WAL here go on where the primary's does not? When `end` is known. */
-bool parting_goes_on(const struct parting *p);
+bool divergence_goes_on(const struct divergence *p);
 
 /* All of it: 1: there is WAL here that the primary has not, 0: there is none. */
-int parting_judge(struct parting *p, bool beside);
+int divergence_judge(struct divergence *p, bool beside);
 
 /* What was committed here behind the fork, as a receipt (receipt.h) without epoch and escrow; a new
  * reference. */
-json_t *parting_receipt(struct parting *p);
+json_t *divergence_receipt(struct divergence *p);
 
 /* "exactly 3 transactions" */
-const char *parting_words(const json_t *receipt, char *out, size_t size);
+const char *divergence_words(const json_t *receipt, char *out, size_t size);
 
-void parting_release(struct parting *p);
+void divergence_release(struct divergence *p);
 
 #endif

@@ -1,5 +1,5 @@
-/* See losses.h. */
-#include "jobs/losses.h"
+/* See loss_list.h. */
+#include "jobs/loss_list.h"
 
 #include "jobs/datadir.h"
 #include "jobs/primary.h"
@@ -30,7 +30,7 @@ lower(lsn_t a, lsn_t b)
 
 /* The timeline in the name of the file that has the bytes of the segment at `start`. */
 static timeline_t
-file_timeline(const struct losses *l, lsn_t start)
+file_timeline(const struct loss_list *l, lsn_t start)
 {
     return lineage_at(&l->lineage, lower(start + l->segment_bytes, l->end) - 1);
 }
@@ -38,7 +38,7 @@ file_timeline(const struct losses *l, lsn_t start)
 /* ---- the WAL as one ---- */
 
 static int
-open_folder(struct losses *l)
+open_folder(struct loss_list *l)
 {
     const char *spool = l->job->self->spool;
 
@@ -54,7 +54,7 @@ open_folder(struct losses *l)
  * fork that was recycled here is the same on the present primary.
  */
 static bool
-is_there(struct losses *l, lsn_t start)
+is_there(struct loss_list *l, lsn_t start)
 {
     char name[SEGMENT_NAME_SIZE], target[512], link[512];
 
@@ -66,13 +66,13 @@ is_there(struct losses *l, lsn_t start)
     snprintf(target, sizeof target, "%s/pg_wal/%s", l->job->self->pgdata, name);
     if (access(target, R_OK) == 0)
         return symlink(target, link) == 0;
-    return start < segment_start(l->fork, l->segment_bytes) && l->present != NULL &&
-           l->fetched++ < FETCHED_MAX && present_fetch(l->present, name, link) == 0;
+    return start < segment_start(l->fork, l->segment_bytes) && l->connection != NULL &&
+           l->fetched++ < FETCHED_MAX && primary_fetch(l->connection, name, link) == 0;
 }
 
 /* pg_waldump over [from, to); manager NULL: all records. */
 static int
-dump(struct losses *l, lsn_t from, lsn_t to, const char *manager,
+dump(struct loss_list *l, lsn_t from, lsn_t to, const char *manager,
      void (*each)(void *context, const char *line), void *context)
 {
     char t[16], s[LSN_TEXT_SIZE], e[LSN_TEXT_SIZE];
@@ -119,7 +119,7 @@ take_snapshot(void *context, const char *line)
  * have lived across it; a snapshot that was taken before that one began is the place.
  */
 static int
-find_start(struct losses *l, lsn_t *ret_start, uint32_t *ret_known_from)
+find_start(struct loss_list *l, lsn_t *ret_start, uint32_t *ret_known_from)
 {
     lsn_t to = l->fork, start = segment_start(l->fork, l->segment_bytes);
     uint32_t wanted = 0;
@@ -269,13 +269,13 @@ ask_name(PGconn *there, const char *database, const struct relfile *file, char *
              " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
              " where c.oid = pg_filenode_relation(%u, %u)",
              LARGE_OBJECTS, file->space, file->node);
-    if (present_ask(there, query, kind, sizeof kind) == 0 && kind[0] != '\0')
+    if (primary_ask(there, query, kind, sizeof kind) == 0 && kind[0] != '\0')
         snprintf(out, size, "%s", strcmp(kind, "-") == 0 ? "" : kind);
 }
 
 /* One connection to each database, asked for the names of its files. */
 static json_t *
-find_names(const struct losses *l, json_t *files)
+find_names(const struct loss_list *l, json_t *files)
 {
     json_t *names = json_object(), *rows;
     PGconn *there = NULL;
@@ -294,11 +294,11 @@ find_names(const struct losses *l, json_t *files)
             there = NULL;
             in = file.database;
             snprintf(query, sizeof query, "select datname from pg_database where oid = %u", in);
-            if (l->present == NULL ||
-                present_ask(l->present, query, database, sizeof database) < 0 ||
+            if (l->connection == NULL ||
+                primary_ask(l->connection, query, database, sizeof database) < 0 ||
                 database[0] == '\0')
                 snprintf(database, sizeof database, "database %u", in);
-            else if (present_connect(l->job->config, l->job->self, database, &there) < 0)
+            else if (primary_connect(l->job->config, l->job->self, database, &there) < 0)
                 job_say(l->job, "the tables of database %s cannot be named: %s", database,
                         fail_message());
         }
@@ -348,7 +348,7 @@ name_tables(const json_t *files, const json_t *names)
 }
 
 int
-losses_list(struct losses *l, json_t **ret_list)
+loss_list_make(struct loss_list *l, json_t **ret_list)
 {
     struct reading r = {.files = json_object(), .listed = json_array()};
     uint32_t known_from = 0;

@@ -1,5 +1,5 @@
 /*
- * losses: the list of what a fork has lost, made from the WAL of the losing side.
+ * loss list: the list of what a fork has lost, made from the WAL of the losing side.
  *
  * The WAL is read by pg_waldump, from a place before the fork where no transaction that was lost
  * had begun, so that a transaction that lived across the fork has all its rows; where that much WAL
@@ -17,8 +17,8 @@
  * links in a folder of the spool, where WAL from before the fork that is not here any more is
  * fetched to.
  */
-#ifndef AGENT_JOBS_LOSSES_H
-#define AGENT_JOBS_LOSSES_H
+#ifndef AGENT_JOBS_LOSS_LIST_H
+#define AGENT_JOBS_LOSS_LIST_H
 
 #include "jobs/job.h"
 #include "shipper/wal/timeline.h"
@@ -27,20 +27,20 @@
 
 #define LOSSES_LISTED_MAX 50000
 
-struct losses {
+struct loss_list {
     struct job *job;
     struct lineage lineage; /* of the losing side */
     uint32_t segment_bytes;
     uint32_t next_xid; /* of its last checkpoint: later transactions began after that */
     lsn_t fork, end;
-    PGconn *present; /* NULL: nobody to ask for names, nor for WAL from before the fork */
-    char why[160];   /* out: why there may be more than is listed; "": it is exact */
+    PGconn *connection; /* NULL: nobody to ask for names, nor for WAL from before the fork */
+    char why[160];      /* out: why there may be more than is listed; "": it is exact */
     /* private */
     int fetched; /* segments that it was asked for */
     char folder[300];
 };
 
 /* A new reference. ERR_PEER: pg_waldump failed; ERR_LOCAL: WAL is missing. */
-int losses_list(struct losses *l, json_t **ret_list);
+int loss_list_make(struct loss_list *l, json_t **ret_list);
 
 #endif

@@ -1,7 +1,7 @@
-/* See parting.h. */
-#include "jobs/parting.h"
+/* See divergence.h. */
+#include "jobs/divergence.h"
 
-#include "jobs/losses.h"
+#include "jobs/loss_list.h"
 #include "jobs/primary.h"
 
 #include "base/clock.h"
@@ -70,7 +70,7 @@ take_control(void *context, const char *line)
 }
 
 int
-parting_control(struct parting *p)
+divergence_control(struct divergence *p)
 {
     const char *const argv[] = {"pg_controldata", p->job->self->pgdata, NULL};
     struct control_file c = {0};
@@ -89,7 +89,7 @@ parting_control(struct parting *p)
 
 /* It is in pg_wal as long as its timeline is ours (pg_rewind takes it away). */
 int
-parting_own_history(struct parting *p, timeline_t timeline, const char *escrow)
+divergence_own_history(struct divergence *p, timeline_t timeline, const char *escrow)
 {
     char path[512], name[HISTORY_NAME_SIZE];
     const struct member *self = p->job->self;
@@ -122,27 +122,27 @@ parting_own_history(struct parting *p, timeline_t timeline, const char *escrow)
 /* ---- what is there ---- */
 
 int
-parting_connect(struct parting *p)
+divergence_connect(struct divergence *p)
 {
     char one[8];
 
-    if (p->present != NULL && present_ask(p->present, "select 1", one, sizeof one) == 0)
+    if (p->connection != NULL && primary_ask(p->connection, "select 1", one, sizeof one) == 0)
         return 0;
-    parting_release(p); /* a question to the DBA or a long step ago */
-    if (present_connect(p->job->config, p->job->self, "postgres", &p->present) == 0)
+    divergence_release(p); /* a question to the DBA or a long step ago */
+    if (primary_connect(p->job->config, p->job->self, "postgres", &p->connection) == 0)
         return 0;
     return fail_in(ERR_PEER, "the PostgreSQL of %s is not reached through the tunnel", p->primary);
 }
 
 static int
-read_present(struct parting *p)
+read_primary(struct divergence *p)
 {
     char text[128], query[160], name[HISTORY_NAME_SIZE];
     uint64_t identifier;
-    int code = parting_connect(p);
+    int code = divergence_connect(p);
 
     if (code == 0)
-        code = present_ask(p->present,
+        code = primary_ask(p->connection,
                            "select case when pg_is_in_recovery() then '' else pg_walfile_name("
                            "pg_current_wal_insert_lsn()) end",
                            text, sizeof text);
@@ -152,7 +152,7 @@ read_present(struct parting *p)
         return fail(ERR_PEER, "the PostgreSQL of %s is in recovery: it is no primary", p->primary);
     text[8] = '\0';
     p->their.timeline = (timeline_t)strtoul(text, NULL, 16);
-    code = present_ask(p->present, "select system_identifier from pg_control_system()", text,
+    code = primary_ask(p->connection, "select system_identifier from pg_control_system()", text,
                        sizeof text);
     if (code < 0)
         return code;
@@ -167,17 +167,17 @@ read_present(struct parting *p)
              "select convert_from(pg_read_binary_file('pg_wal/%s'), 'SQL_ASCII')", name);
     p->theirs[0] = '\0';
     if (p->their.timeline > 1)
-        code = present_ask(p->present, query, p->theirs, sizeof p->theirs);
+        code = primary_ask(p->connection, query, p->theirs, sizeof p->theirs);
     p->their.text = p->theirs;
     p->their.length = strlen(p->theirs);
     return code < 0 ? fail_in(code, "cannot read %s of %s", name, p->primary) : 0;
 }
 
 static int
-read_position(struct parting *p, lsn_t *ret_lsn)
+read_position(struct divergence *p, lsn_t *ret_lsn)
 {
     char text[LSN_TEXT_SIZE];
-    int code = present_ask(p->present, "select pg_current_wal_flush_lsn()", text, sizeof text);
+    int code = primary_ask(p->connection, "select pg_current_wal_flush_lsn()", text, sizeof text);
 
     if (code < 0)
         return code;
@@ -186,14 +186,14 @@ read_position(struct parting *p, lsn_t *ret_lsn)
 }
 
 int
-parting_look(struct parting *p, const char *escrow)
+divergence_look(struct divergence *p, const char *escrow)
 {
-    int code = parting_control(p);
+    int code = divergence_control(p);
 
     if (code == 0)
-        code = read_present(p);
+        code = read_primary(p);
     if (code == 0)
-        code = parting_own_history(p, p->control.timeline, escrow);
+        code = divergence_own_history(p, p->control.timeline, escrow);
     if (code < 0)
         return code;
     if (!lineage_fork(&p->our, &p->their, &p->timeline, &p->fork))
@@ -207,7 +207,7 @@ parting_look(struct parting *p, const char *escrow)
 /* ---- the end of the WAL here ---- */
 
 static bool
-is_there(const struct parting *p, lsn_t start)
+is_there(const struct divergence *p, lsn_t start)
 {
     char name[SEGMENT_NAME_SIZE], path[512];
 
@@ -218,7 +218,7 @@ is_there(const struct parting *p, lsn_t start)
 
 /* The disk guard may have taken the beginning away: the first segment that is here. */
 static bool
-first_there(const struct parting *p, lsn_t *start)
+first_there(const struct divergence *p, lsn_t *start)
 {
     lsn_t from = *start;
 
@@ -234,7 +234,7 @@ first_there(const struct parting *p, lsn_t *start)
 /* No record begins behind the fork, or no segment is there: it may end before, unless the server
  * has been further already. */
 static int
-end_before(struct parting *p, struct pgwal *wal, lsn_t start)
+end_before(struct divergence *p, struct pgwal *wal, lsn_t start)
 {
     uint32_t bytes = p->control.segment_bytes;
     char why[FAIL_MESSAGE_MAX];
@@ -254,7 +254,7 @@ end_before(struct parting *p, struct pgwal *wal, lsn_t start)
 }
 
 int
-parting_end(struct parting *p, bool beside)
+divergence_end(struct divergence *p, bool beside)
 {
     uint32_t bytes = p->control.segment_bytes;
     const char *pgdata = p->job->self->pgdata;
@@ -281,15 +281,15 @@ parting_end(struct parting *p, bool beside)
 }
 
 bool
-parting_goes_on(const struct parting *p)
+divergence_goes_on(const struct divergence *p)
 {
     return p->end > p->fork || p->our.timeline != p->timeline;
 }
 
 int
-parting_judge(struct parting *p, bool beside)
+divergence_judge(struct divergence *p, bool beside)
 {
-    int code = parting_look(p, NULL);
+    int code = divergence_look(p, NULL);
     bool one_timeline = code == 0;
 
     if (one_timeline) {
@@ -297,16 +297,16 @@ parting_judge(struct parting *p, bool beside)
         code = read_position(p, &p->fork);
     }
     if (code >= 0)
-        code = parting_end(p, beside);
+        code = divergence_end(p, beside);
     if (code == 0 && one_timeline && p->end > p->fork) /* it went on, and so did we */
         code = read_position(p, &p->fork);
-    return code < 0 ? code : parting_goes_on(p);
+    return code < 0 ? code : divergence_goes_on(p);
 }
 
 /* ---- what it has committed ---- */
 
 static json_t *
-begin_receipt(const struct parting *p)
+begin_receipt(const struct divergence *p)
 {
     char fork[LSN_TEXT_SIZE], end[LSN_TEXT_SIZE], when[40];
 
@@ -318,23 +318,23 @@ begin_receipt(const struct parting *p)
 }
 
 json_t *
-parting_receipt(struct parting *p)
+divergence_receipt(struct divergence *p)
 {
-    struct losses l = {.job = p->job,
-                       .lineage = p->our,
-                       .segment_bytes = p->control.segment_bytes,
-                       .next_xid = p->control.next_xid,
-                       .fork = p->fork,
-                       .end = p->end};
+    struct loss_list l = {.job = p->job,
+                          .lineage = p->our,
+                          .segment_bytes = p->control.segment_bytes,
+                          .next_xid = p->control.next_xid,
+                          .fork = p->fork,
+                          .end = p->end};
     json_t *receipt = begin_receipt(p), *list = NULL;
     int code = 0;
 
-    if (parting_connect(p) == 0)
-        l.present = p->present;
+    if (divergence_connect(p) == 0)
+        l.connection = p->connection;
     else
         job_say(p->job, "tables are told by their files: %s", fail_message());
-    if (parting_goes_on(p))
-        code = losses_list(&l, &list);
+    if (divergence_goes_on(p))
+        code = loss_list_make(&l, &list);
     else
         list =
             json_pack("{s:i s:i s:[] s:[]}", "transactions", 0, "waiting", 0, "listed", "tables");
@@ -349,7 +349,7 @@ parting_receipt(struct parting *p)
 }
 
 const char *
-parting_words(const json_t *receipt, char *out, size_t size)
+divergence_words(const json_t *receipt, char *out, size_t size)
 {
     const json_t *transactions = json_object_get(receipt, "transactions");
     const char *why = json_string_value(json_object_get(receipt, "why_not_exact"));
@@ -369,8 +369,8 @@ parting_words(const json_t *receipt, char *out, size_t size)
 }
 
 void
-parting_release(struct parting *p)
+divergence_release(struct divergence *p)
 {
-    PQfinish(p->present);
-    p->present = NULL;
+    PQfinish(p->connection);
+    p->connection = NULL;
 }
