@@ -6,6 +6,7 @@
 
 #include "daemon/agent.h"
 #include "links/greeting.h"
+#include "postgres/control_file.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
@@ -210,7 +211,7 @@ check_cluster(const struct agent *a)
     struct identity control;
 
     if (a->in.spool.identity.system_identifier == 0 ||
-        postgres_read_control(a->who.self->pgdata, &control) < 0 ||
+        control_file_identity(a->who.self->pgdata, &control) < 0 ||
         control.system_identifier == a->in.spool.identity.system_identifier)
         return 0;
     return fail(ERR_USAGE,

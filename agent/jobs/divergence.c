@@ -20,71 +20,10 @@
 
 /* ---- what is here ---- */
 
-static bool
-says(const char *line, const char *key, const char **ret_value)
-{
-    size_t length = strlen(key);
-
-    if (strncmp(line, key, length) != 0 || line[length] != ':')
-        return false;
-    *ret_value = line + length + 1 + strspn(line + length + 1, " ");
-    return true;
-}
-
-static void
-reaches(struct control_file *c, const char *value)
-{
-    lsn_t lsn;
-
-    if (lsn_parse(value, &lsn) && lsn > c->reached)
-        c->reached = lsn;
-}
-
-static void
-take_control(void *context, const char *line)
-{
-    struct control_file *c = context;
-    const char *value;
-
-    if (says(line, "Database system identifier", &value))
-        c->system_identifier = strtoull(value, NULL, 10);
-    else if (says(line, "Database cluster state", &value))
-        c->shut_down = strncmp(value, "shut down", 9) == 0;
-    else if (says(line, "Bytes per WAL segment", &value))
-        c->segment_bytes = (uint32_t)strtoul(value, NULL, 10);
-    else if (says(line, "Latest checkpoint location", &value) ||
-             says(line, "Minimum recovery ending location", &value))
-        reaches(c, value);
-    else if (says(line, "Latest checkpoint's TimeLineID", &value))
-        c->timeline = (timeline_t)strtoul(value, NULL, 10);
-    else if (says(line, "Min recovery ending loc's timeline", &value))
-        c->recovery_timeline = (timeline_t)strtoul(value, NULL, 10);
-    else if (says(line, "Latest checkpoint's NextXID", &value))
-        c->next_xid = (uint32_t)strtoul(value + strcspn(value, ":") + 1, NULL, 10);
-    else if (says(line, "Latest checkpoint's full_page_writes", &value))
-        c->full_page_writes = strncmp(value, "on", 2) == 0;
-    else if (says(line, "wal_log_hints setting", &value))
-        c->hints = strncmp(value, "on", 2) == 0;
-    else if (says(line, "Data page checksum version", &value))
-        c->checksums = value[0] != '0';
-}
-
 int
 divergence_control(struct divergence *p)
 {
-    const char *const argv[] = {"pg_controldata", p->job->self->pgdata, NULL};
-    struct control_file c = {0};
-    int code = job_run(p->job, argv, take_control, &c);
-
-    if (code < 0)
-        return code;
-    if (c.recovery_timeline > c.timeline)
-        c.timeline = c.recovery_timeline;
-    if (c.system_identifier == 0 || c.timeline == 0 || !segment_bytes_valid(c.segment_bytes))
-        return fail(ERR_LOCAL, "pg_controldata of %s says nothing that is understood",
-                    p->job->self->pgdata);
-    p->control = c;
-    return 0;
+    return control_file_read(p->job->self->bindir, p->job->self->pgdata, &p->control);
 }
 
 /* It is in pg_wal as long as its timeline is ours (pg_rewind takes it away). */
@@ -237,6 +176,7 @@ static int
 end_before(struct divergence *p, struct pgwal *wal, lsn_t start)
 {
     uint32_t bytes = p->control.segment_bytes;
+    lsn_t reached = control_file_reached(&p->control);
     char why[FAIL_MESSAGE_MAX];
     int code = ERR_LOCAL;
 
@@ -246,8 +186,8 @@ end_before(struct divergence *p, struct pgwal *wal, lsn_t start)
         code = pgwal_end(wal, p->our.timeline, start, &p->end);
     }
     if (code < 0)
-        p->end = p->control.reached;
-    if (p->our.timeline == p->timeline && p->end >= p->control.reached && p->end <= p->fork)
+        p->end = reached;
+    if (p->our.timeline == p->timeline && p->end >= reached && p->end <= p->fork)
         return 0;
     p->end = LSN_UNKNOWN;
     return fail(ERR_LOCAL, "%s", why);

@@ -13,19 +13,10 @@
 #define AGENT_JOBS_DIVERGENCE_H
 
 #include "jobs/job.h"
+#include "postgres/control_file.h"
 #include "shipper/wal/timeline.h"
 
 #include <libpq-fe.h>
-
-/* What pg_controldata says; as of its server's last checkpoint if that runs. */
-struct control_file {
-    uint64_t system_identifier;
-    uint32_t segment_bytes, next_xid;
-    timeline_t timeline;          /* the later one of the checkpoint's and the one below */
-    timeline_t recovery_timeline; /* of the minimum recovery point; 0: none */
-    lsn_t reached; /* checkpoint or minimum recovery point: WAL goes at least there */
-    bool shut_down, checksums, hints, full_page_writes;
-};
 
 struct divergence {
     struct job *job;                /* borrowed */

@@ -1,6 +1,8 @@
 /* See follow.h. */
 #include "jobs/follow.h"
 
+#include "postgres/control_file.h"
+
 #include "base/clock.h"
 #include "base/fail.h"
 
@@ -130,34 +132,27 @@ read_title(struct follow *f)
     }
 }
 
-static void
-take_control(void *context, const char *line)
+/* What pg_control says is on disk. */
+static bool
+disk_moved(struct follow *f)
 {
-    static const char *const key[] = {"Minimum recovery ending location:",
-                                      "Latest checkpoint's REDO location:"};
-    lsn_t *on_disk = context, lsn;
+    struct control_file c;
 
-    for (size_t i = 0; i < 2; i++) {
-        const char *value = line + strlen(key[i]);
-
-        if (strncmp(line, key[i], strlen(key[i])) == 0 &&
-            lsn_parse(value + strspn(value, " "), &lsn) && lsn > *on_disk)
-            *on_disk = lsn;
-    }
+    if (control_file_read(f->job->self->bindir, f->job->self->pgdata, &c) < 0)
+        return false;
+    return advanced(&f->on_disk, c.recovery_end > c.redo ? c.recovery_end : c.redo);
 }
 
 static bool
 startup_moved(struct follow *f, int64_t now_us)
 {
-    const char *const argv[] = {"pg_controldata", f->job->self->pgdata, NULL};
     const char *segment;
-    lsn_t on_disk = LSN_UNKNOWN;
     bool moved;
 
     if (f->read_us != 0 && now_us - f->read_us < READ_US)
         return false;
     f->read_us = now_us;
-    moved = job_run(f->job, argv, take_control, &on_disk) == 0 && advanced(&f->on_disk, on_disk);
+    moved = disk_moved(f);
     read_title(f);
     /* it asks for one that is not there on every timeline in turn: that is no progress */
     segment = strrchr(f->doing, ' ');

@@ -30,7 +30,7 @@
 #include "jobs/server.h"
 #include "jobs/standby_settings.h"
 #include "jobs/divergence.h"
-#include "postgres/postgres.h"
+#include "postgres/control_file.h"
 #include "jobs/primary.h"
 #include "pool/receipt.h"
 #include "jobs/settings.h"
@@ -362,7 +362,7 @@ write_overrides(const struct rejoin *r, char *ret_config, size_t size)
     if (code == 0)
         code = escrow_return_settings(r->escrow, m->pgdata);
     if (code == 0)
-        code = postgres_read_control(m->pgdata, &identity);
+        code = control_file_identity(m->pgdata, &identity);
     if (code < 0)
         return code;
     find_config(r, ret_config, size);

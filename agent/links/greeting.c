@@ -1,6 +1,8 @@
 /* See greeting.h. */
 #include "links/greeting.h"
 
+#include "postgres/control_file.h"
+
 #include "shipper/wal/hold.h"
 
 #include <inttypes.h>
@@ -86,7 +88,7 @@ greeting_check(struct incoming *in, struct session *s, const struct hello *h,
     struct identity control;
 
     *ret_told = (struct epoch_origin){0};
-    if (ours == 0 && postgres_read_control(self->pgdata, &control) == 0)
+    if (ours == 0 && control_file_identity(self->pgdata, &control) == 0)
         ours = control.system_identifier;
     if (strcmp(h->pool, config->name) != 0)
         refuse(in, s, REFUSE_OPERATOR, "this agent serves pool %s, not %s", config->name, h->pool);

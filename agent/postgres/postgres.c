@@ -9,7 +9,6 @@
 #include "postgres/postgres.h"
 
 #include "base/clock.h"
-#include "base/durable.h"
 #include "base/fail.h"
 #include "base/text.h"
 
@@ -22,7 +21,7 @@
 #define ANSWER_US (5 * SECOND_US)
 #define RETRY_US  (500 * MILLISECOND_US)
 
-enum work { WORK_NONE, WORK_CONNECT, WORK_FACTS, WORK_SAMPLE, WORK_STIR, WORK_COMMAND };
+enum work { WORK_NONE, WORK_CONNECT, WORK_FACTS, WORK_SAMPLE, WORK_FLUSH, WORK_COMMAND };
 
 struct postgres {
     char conninfo[512];
@@ -354,7 +353,7 @@ query_over(struct postgres *p, int64_t now_us)
         p->due_us = p->sample.mono_us + POSTGRES_SAMPLE_US;
         set_state(p, POSTGRES_UP, "");
         news = 1;
-    } else if (work == WORK_STIR) {
+    } else if (work == WORK_FLUSH) {
         if (!good) /* in a transaction that failed: no sample is to be taken there */
             disconnect(p, now_us);
     } else if (!(good && work == WORK_FACTS && take_facts(p, r)) &&
@@ -401,7 +400,7 @@ begin(struct postgres *p, int64_t now_us)
         return send_query(p, WORK_COMMAND, p->query, now_us);
     if (p->force_flush) {
         p->force_flush = false;
-        return send_query(p, WORK_STIR, force_flush_query, now_us);
+        return send_query(p, WORK_FLUSH, force_flush_query, now_us);
     }
     p->coming = (struct postgres_sample){.wall_us = clock_wall_us(), .mono_us = clock_us()};
     return send_query(p, WORK_SAMPLE, sample_query, now_us);
@@ -572,33 +571,4 @@ const char *
 postgres_answer(const struct postgres *p)
 {
     return p->answer;
-}
-
-int
-postgres_read_control(const char *pgdata, struct identity *ret_identity)
-{
-    struct identity i = {0};
-    char version[16];
-    int dir, fd, code = 0;
-
-    if (durable_dir(pgdata, &dir) < 0)
-        return fail_sys(ERR_LOCAL, "cannot open the data directory %s", pgdata);
-    if (durable_open(dir, "global/pg_control", DURABLE_READ, &fd) < 0) {
-        code = fail_sys(ERR_LOCAL, "cannot open %s/global/pg_control", pgdata);
-        durable_close(dir);
-        return code;
-    }
-    /* ControlFileData begins with the system identifier, in this machine's byte order */
-    if (durable_read(fd, &i.system_identifier, sizeof i.system_identifier, 0) !=
-        (ssize_t)sizeof i.system_identifier)
-        code = fail(ERR_LOCAL, "%s/global/pg_control is too short", pgdata);
-    if (code == 0 && durable_load(dir, "PG_VERSION", version, sizeof version) < 0)
-        code = fail_sys(ERR_LOCAL, "cannot read %s/PG_VERSION", pgdata);
-    durable_close(fd);
-    durable_close(dir);
-    if (code < 0)
-        return code;
-    i.postgres_major = (uint16_t)strtoul(version, NULL, 10);
-    *ret_identity = i;
-    return 0;
 }

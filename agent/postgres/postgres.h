@@ -115,8 +115,4 @@ void postgres_force_flush(struct postgres *p);
 /* The first value of the last command's answer; "" : null, or there was none. */
 const char *postgres_answer(const struct postgres *p);
 
-/* pg_control's first field and PG_VERSION, read from a data directory (works with the server down;
- * segment_bytes stays 0: its place differs between versions). ERR_LOCAL. */
-int postgres_read_control(const char *pgdata, struct identity *ret_identity);
-
 #endif

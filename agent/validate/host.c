@@ -3,6 +3,7 @@
  * come in. Nothing here needs PostgreSQL.
  */
 #include "control/control.h"
+#include "postgres/control_file.h"
 #include "control/show.h"
 #include "postgres/postgres.h"
 #include "validate/query.h"
@@ -350,7 +351,7 @@ tell_facts(struct validation *v)
     json_object_set_new(v->facts, "config", json_string(text));
     json_object_set_new(v->facts, "walferry", json_string(WALFERRY_VERSION));
     json_object_set_new(v->facts, "glibc", json_string(gnu_get_libc_version()));
-    if (postgres_read_control(v->self->pgdata, &control) < 0)
+    if (control_file_identity(v->self->pgdata, &control) < 0)
         return;
     snprintf(text, sizeof text, "%" PRIu64, control.system_identifier);
     json_object_set_new(v->facts, "system_identifier", json_string(text));

@@ -340,6 +340,10 @@ look(struct follow *f, int64_t at_us, json_t *status)
     return code;
 }
 
+#define CONTROL                                                                                    \
+    "Database system identifier:           7000000000000000001\n"                                  \
+    "Latest checkpoint's TimeLineID:       1\n"                                                    \
+    "Bytes per WAL segment:                16777216\n"
 #define STARTUP "postgres: 15/main: startup "
 
 static void
@@ -355,15 +359,15 @@ test_follow_counts_what_is_applied_before_it_takes_connections(void **state)
     put("pg_controldata", script);
     assert_int_equal(chmod(in_root("pg_controldata"), 0700), 0);
     snprintf(m->bindir, sizeof m->bindir, "%s", root);
-    put("control", "Latest checkpoint's REDO location:    0/4000028\n"
-                   "Minimum recovery ending location:     0/4000000\n");
+    put("control", CONTROL "Latest checkpoint's REDO location:    0/4000028\n"
+                           "Minimum recovery ending location:     0/4000000\n");
     run_server("data/postmaster.pid", STARTUP "recovering 0000000100000000000000A4", "starting");
     follow_begin(&f, &job, t);
     assert_int_equal(look(&f, t + s, NULL), 0);
     assert_string_equal(f.doing, "recovering 0000000100000000000000A4");
     run_server("data/postmaster.pid", STARTUP "recovering 0000000100000000000000A5", "starting");
     assert_int_equal(look(&f, t + 290 * s, NULL), 0);
-    put("control", "Minimum recovery ending location:     0/5000000\n");
+    put("control", CONTROL "Minimum recovery ending location:     0/5000000\n");
     assert_int_equal(look(&f, t + 580 * s, NULL), 0);
     run_server("data/postmaster.pid", STARTUP "waiting for 0000000200000000000000A5", "starting");
     assert_int_equal(look(&f, t + 870 * s, told("starting", "0/9", 0, 0, 1, 7)),

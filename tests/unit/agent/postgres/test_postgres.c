@@ -1,5 +1,6 @@
 /* The agent's view of its PostgreSQL, by the role and the rights that the README asks for. */
 #include "postgres/postgres.h"
+#include "postgres/control_file.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
@@ -471,16 +472,16 @@ test_postgres_reads_a_data_directory(void **state)
     struct identity i = {0};
 
     (void)state;
-    assert_int_equal(postgres_read_control(primary.pgdata, &i), 0);
+    assert_int_equal(control_file_identity(primary.pgdata, &i), 0);
     assert_int_equal(
         i.system_identifier,
         strtoull(server_sql(&primary, "select system_identifier from pg_control_system()"), NULL,
                  10));
     assert_int_equal(i.postgres_major,
                      strtoul(server_sql(&primary, "show server_version_num"), NULL, 10) / 10000);
-    assert_int_equal(postgres_read_control("/nowhere", &i), ERR_LOCAL);
+    assert_int_equal(control_file_identity("/nowhere", &i), ERR_LOCAL);
     assert_has(fail_message(), "/nowhere");
-    assert_int_equal(postgres_read_control(primary.root, &i), ERR_LOCAL);
+    assert_int_equal(control_file_identity(primary.root, &i), ERR_LOCAL);
     assert_has(fail_message(), "global/pg_control");
 }
 

@@ -1,0 +1,105 @@
+/* See control_file.h. */
+#include "postgres/control_file.h"
+
+#include "postgres/tool.h"
+
+#include "base/durable.h"
+#include "base/fail.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool
+says(const char *line, const char *key, const char **ret_value)
+{
+    size_t length = strlen(key);
+
+    if (strncmp(line, key, length) != 0 || line[length] != ':')
+        return false;
+    *ret_value = line + length + 1 + strspn(line + length + 1, " ");
+    return true;
+}
+
+static void
+take_control(void *context, const char *line)
+{
+    struct control_file *c = context;
+    const char *value;
+
+    if (says(line, "Database system identifier", &value))
+        c->system_identifier = strtoull(value, NULL, 10);
+    else if (says(line, "Database cluster state", &value))
+        c->shut_down = strncmp(value, "shut down", 9) == 0;
+    else if (says(line, "Bytes per WAL segment", &value))
+        c->segment_bytes = (uint32_t)strtoul(value, NULL, 10);
+    else if (says(line, "Latest checkpoint location", &value))
+        lsn_parse(value, &c->checkpoint);
+    else if (says(line, "Latest checkpoint's REDO location", &value))
+        lsn_parse(value, &c->redo);
+    else if (says(line, "Minimum recovery ending location", &value))
+        lsn_parse(value, &c->recovery_end);
+    else if (says(line, "Latest checkpoint's TimeLineID", &value))
+        c->timeline = (timeline_t)strtoul(value, NULL, 10);
+    else if (says(line, "Min recovery ending loc's timeline", &value))
+        c->recovery_timeline = (timeline_t)strtoul(value, NULL, 10);
+    else if (says(line, "Latest checkpoint's NextXID", &value))
+        c->next_xid = (uint32_t)strtoul(value + strcspn(value, ":") + 1, NULL, 10);
+    else if (says(line, "Latest checkpoint's full_page_writes", &value))
+        c->full_page_writes = strncmp(value, "on", 2) == 0;
+    else if (says(line, "wal_log_hints setting", &value))
+        c->hints = strncmp(value, "on", 2) == 0;
+    else if (says(line, "Data page checksum version", &value))
+        c->checksums = value[0] != '0';
+}
+
+int
+control_file_read(const char *bindir, const char *pgdata, struct control_file *ret)
+{
+    const char *const argv[] = {"pg_controldata", pgdata, NULL};
+    struct control_file c = {0};
+    int code = tool_run(bindir, -1, argv, take_control, &c);
+
+    if (code < 0)
+        return code;
+    if (c.recovery_timeline > c.timeline)
+        c.timeline = c.recovery_timeline;
+    if (c.system_identifier == 0 || c.timeline == 0 || !segment_bytes_valid(c.segment_bytes))
+        return fail(ERR_LOCAL, "pg_controldata of %s says nothing that is understood", pgdata);
+    *ret = c;
+    return 0;
+}
+
+lsn_t
+control_file_reached(const struct control_file *c)
+{
+    return c->recovery_end > c->checkpoint ? c->recovery_end : c->checkpoint;
+}
+
+int
+control_file_identity(const char *pgdata, struct identity *ret_identity)
+{
+    struct identity i = {0};
+    char version[16];
+    int dir, fd, code = 0;
+
+    if (durable_dir(pgdata, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open the data directory %s", pgdata);
+    if (durable_open(dir, "global/pg_control", DURABLE_READ, &fd) < 0) {
+        code = fail_sys(ERR_LOCAL, "cannot open %s/global/pg_control", pgdata);
+        durable_close(dir);
+        return code;
+    }
+    /* ControlFileData begins with the system identifier, in this machine's byte order */
+    if (durable_read(fd, &i.system_identifier, sizeof i.system_identifier, 0) !=
+        (ssize_t)sizeof i.system_identifier)
+        code = fail(ERR_LOCAL, "%s/global/pg_control is too short", pgdata);
+    if (code == 0 && durable_load(dir, "PG_VERSION", version, sizeof version) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot read %s/PG_VERSION", pgdata);
+    durable_close(fd);
+    durable_close(dir);
+    if (code < 0)
+        return code;
+    i.postgres_major = (uint16_t)strtoul(version, NULL, 10);
+    *ret_identity = i;
+    return 0;
+}
