@@ -15,11 +15,15 @@ struct options {
     const char *timeout;                              /* as written: a duration */
     const char *rate, *map;                           /* of seed; NULL: not given */
     bool json, yes, dry_run, force, watch, applied, replace, discard, pool, local, no_tunnel;
-    bool kept;   /* no option: what only the data here has is in escrow, a rejoin calls seed */
     int watch_s; /* interval of --watch; default 1 */
     const char *const *args;
     int arg_count;
 };
+
+struct rate_plan; /* rate.h */
+
+/* --rate, if it is given. 0, or 2 (said on standard error). */
+int command_rate(const struct options *options, const char *command, struct rate_plan *ret_plan);
 
 /* Each returns the exit code: 0 done, 1 failed or refused, 2 usage or config; check and validate
  * have their own. */

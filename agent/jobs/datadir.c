@@ -1,8 +1,6 @@
 /* See datadir.h. */
 #include "jobs/datadir.h"
 
-#include "jobs/settings.h"
-
 #include "base/durable.h"
 #include "base/fail.h"
 #include "base/text.h"
@@ -386,7 +384,7 @@ datadir_remove_old(const struct datadir *d)
     return code;
 }
 
-/* ---- settings of this host ---- */
+/* ---- modes ---- */
 
 /* A data directory that its group may read (initdb --allow-group-access): PostgreSQL goes by the
  * directory's own mode. */
@@ -418,14 +416,13 @@ close_to_group(const char *path, const struct stat *st, int kind, struct FTW *wh
     return kind == FTW_SL ? 0 : chmod(path, st->st_mode & 07707);
 }
 
-/* The copy came with the modes of the primary's. */
-static int
-keep_modes(const struct datadir *d)
+int
+datadir_keep_modes(const struct datadir *d)
 {
     bool open = group_reads(d->at);
     char path[PATH_SIZE];
 
-    if (open == group_reads(d->fresh))
+    if (!datadir_occupied(d) || open == group_reads(d->fresh))
         return 0;
     for (size_t i = 0; i <= d->tablespaces; i++)
         if (nftw(i == 0 ? d->fresh : join(path, d->tablespace[i - 1].at, FRESH),
@@ -433,17 +430,6 @@ keep_modes(const struct datadir *d)
             return fail_sys(ERR_LOCAL, "cannot give the copy in %s the modes of %s", d->fresh,
                             d->at);
     return 0;
-}
-
-int
-datadir_keep_settings(const struct datadir *d)
-{
-    char path[PATH_SIZE];
-    int code = datadir_occupied(d) ? keep_modes(d) : 0;
-
-    /* of something else there are none */
-    return code == 0 && is_there(join(path, d->at, "PG_VERSION")) ? settings_copy(d->at, d->fresh)
-                                                                  : code;
 }
 
 /* ---- the swap ---- */

@@ -62,9 +62,9 @@ int datadir_clear(const struct datadir *d);
 int datadir_begin(const struct datadir *d);   /* ... and make the directories */
 int datadir_discard(const struct datadir *d); /* remove the new one */
 
-/* This host's settings (settings.h) out of PGDATA into the new one, and whether a group may read.
- */
-int datadir_keep_settings(const struct datadir *d);
+/* The copy came with the modes of the primary's files: give it those of PGDATA, whether a group may
+ * read. */
+int datadir_keep_modes(const struct datadir *d);
 
 mode_t datadir_file_mode(const char *pgdata); /* of the files in it */
 int datadir_remove_tree(const char *path);    /* none there is fine; what is mounted in it stays */

@@ -112,18 +112,6 @@ read_primary(struct divergence *p)
     return code < 0 ? fail_in(code, "cannot read %s of %s", name, p->primary) : 0;
 }
 
-static int
-read_position(struct divergence *p, lsn_t *ret_lsn)
-{
-    char text[LSN_TEXT_SIZE];
-    int code = primary_ask(p->connection, "select pg_current_wal_flush_lsn()", text, sizeof text);
-
-    if (code < 0)
-        return code;
-    return lsn_parse(text, ret_lsn) ? 0
-                                    : fail(ERR_PEER, "the position of %s is no LSN", p->primary);
-}
-
 int
 divergence_look(struct divergence *p, const char *escrow)
 {
@@ -234,12 +222,12 @@ divergence_judge(struct divergence *p, bool beside)
 
     if (one_timeline) {
         p->timeline = p->our.timeline;
-        code = read_position(p, &p->fork);
+        code = primary_position(p->connection, p->primary, &p->fork);
     }
     if (code >= 0)
         code = divergence_end(p, beside);
     if (code == 0 && one_timeline && p->end > p->fork) /* it went on, and so did we */
-        code = read_position(p, &p->fork);
+        code = primary_position(p->connection, p->primary, &p->fork);
     return code < 0 ? code : divergence_goes_on(p);
 }
 

@@ -1,6 +1,7 @@
 /* See follow.h. */
 #include "jobs/follow.h"
 
+#include "jobs/status.h"
 #include "postgres/control_file.h"
 
 #include "base/clock.h"
@@ -23,17 +24,11 @@ follow_begin(struct follow *f, struct job *j, int64_t now_us)
     *f = (struct follow){.job = j, .begun_us = now_us, .moved_us = now_us, .said_us = now_us};
 }
 
-static const json_t *
-at(const json_t *status, const char *a, const char *b)
-{
-    return json_object_get(json_object_get(status, a), b);
-}
-
 /* It takes connections; only then what the agent tells is this server's. */
 static bool
 is_up(const json_t *status)
 {
-    const char *state = json_string_value(at(status, "postgres", "state"));
+    const char *state = json_string_value(status_at(status, "postgres", "state"));
 
     return state != NULL && strcmp(state, "up") == 0;
 }
@@ -41,20 +36,20 @@ is_up(const json_t *status)
 static bool
 is_connected(const json_t *status)
 {
-    return json_is_true(at(status, "receiving", "standby_connected"));
+    return json_is_true(status_at(status, "receiving", "standby_connected"));
 }
 
 bool
 follow_streams(const json_t *status)
 {
     return is_up(status) && is_connected(status) &&
-           json_is_true(at(status, "postgres", "in_recovery"));
+           json_is_true(status_at(status, "postgres", "in_recovery"));
 }
 
 static bool
 is_covered(const struct follow *f, const json_t *status, int64_t now_us)
 {
-    const json_t *lag = json_object_get(at(status, "receiving", "applied"), "lag_seconds");
+    const json_t *lag = json_object_get(status_at(status, "receiving", "applied"), "lag_seconds");
 
     return is_connected(status) && json_is_number(lag) &&
            (int64_t)(json_number_value(lag) * (double)SECOND_US) < now_us - f->begun_us;
@@ -74,8 +69,9 @@ advanced(lsn_t *at, lsn_t now)
 static bool
 server_moved(struct follow *f, const json_t *status)
 {
-    const char *text = json_string_value(at(status, "postgres", "replay"));
-    const json_t *behind = json_object_get(at(status, "receiving", "applied"), "behind_bytes");
+    const char *text = json_string_value(status_at(status, "postgres", "replay"));
+    const json_t *behind =
+        json_object_get(status_at(status, "receiving", "applied"), "behind_bytes");
     uint64_t left = (uint64_t)json_integer_value(behind);
     lsn_t lsn;
 
@@ -168,7 +164,7 @@ startup_moved(struct follow *f, int64_t now_us)
 static void
 say_startup(struct follow *f, const json_t *status, int64_t now_us)
 {
-    const char *reason = json_string_value(at(status, "postgres", "reason"));
+    const char *reason = json_string_value(status_at(status, "postgres", "reason"));
 
     if (now_us - f->said_us < SAY_US)
         return;
@@ -183,16 +179,17 @@ say_startup(struct follow *f, const json_t *status, int64_t now_us)
 static int
 tell_still(struct follow *f, const json_t *status)
 {
-    const char *link = json_string_value(at(status, "receiving", "state"));
-    const char *why = status == NULL ? "the agent does not answer"
-                      : json_is_true(at(status, "postgres", "replay_paused")) && is_up(status)
-                          ? "its replay is paused: select pg_wal_replay_resume()"
-                      : follow_streams(status)
-                          ? "it is connected, but replays nothing: is recovery_min_apply_delay set?"
-                      : is_up(status)        ? "it is not connected to the relay"
-                      : is_connected(status) ? "it is connected to the relay, but takes no "
-                                               "connection: is hot_standby off?"
-                                             : "it takes no connection";
+    const char *link = json_string_value(status_at(status, "receiving", "state"));
+    const char *why =
+        status == NULL ? "the agent does not answer"
+        : json_is_true(status_at(status, "postgres", "replay_paused")) && is_up(status)
+            ? "its replay is paused: select pg_wal_replay_resume()"
+        : follow_streams(status)
+            ? "it is connected, but replays nothing: is recovery_min_apply_delay set?"
+        : is_up(status)        ? "it is not connected to the relay"
+        : is_connected(status) ? "it is connected to the relay, but takes no "
+                                 "connection: is hot_standby off?"
+                               : "it takes no connection";
     char log[400];
 
     if (follow_streams(status))

@@ -21,6 +21,7 @@
 #define JOURNAL_BYTES_MAX 65536
 #define PLAIN_US          (10 * SECOND_US) /* between lines of progress without a terminal */
 #define TERMINAL_US       (200 * MILLISECOND_US)
+#define RENEW_US          (60 * SECOND_US) /* the hold */
 #define BAR_CELLS         24
 
 /* ---- life, journal ---- */
@@ -108,6 +109,17 @@ job_forget(const struct job *j)
     return 0;
 }
 
+int
+job_renew_hold(struct job *j, lsn_t from)
+{
+    int64_t now_us = clock_us();
+
+    if (from == LSN_UNKNOWN || (j->renewed_us != 0 && now_us - j->renewed_us < RENEW_US))
+        return 0;
+    j->renewed_us = now_us;
+    return hold_set(j->dir, from);
+}
+
 /* ---- talk ---- */
 
 static void
@@ -130,6 +142,13 @@ job_say(struct job *j, const char *format, ...)
     va_end(args);
     printf("\n");
     fflush(stdout);
+}
+
+int
+job_fail(const struct job *j)
+{
+    fprintf(stderr, "walferry %s: %s\n", j->name, fail_message());
+    return 1;
 }
 
 static void

@@ -17,6 +17,8 @@
 
 #include "config/config.h"
 
+#include "base/lsn.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,7 +29,8 @@ struct job {
     const struct member *self;
     int dir, lock; /* the spool's directory; -1: not open */
     bool terminal, line_open;
-    bool cut; /* a tool wrote a line that is too long to be read */
+    bool cut;           /* a tool wrote a line that is too long to be read */
+    int64_t renewed_us; /* the hold */
     /* of the running progress */
     const char *what; /* NULL: none */
     int64_t begun_us, shown_us;
@@ -44,7 +47,13 @@ int job_load(const struct job *j, json_t **ret_journal);
 int job_save(const struct job *j, const json_t *journal);
 int job_forget(const struct job *j);
 
+/* Renew the spool's hold on the WAL from `from` on (hold.h), once a minute; LSN_UNKNOWN: on none. */
+int job_renew_hold(struct job *j, lsn_t from);
+
 void job_say(struct job *j, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* fail_message() on standard error, behind the command's name; returns 1, the exit code. */
+int job_fail(const struct job *j);
 
 /* "what: 45 %, 120 MB of 266 MB, 25 MB/s, 6 s left". total 0: unknown. The first call with
  * another `what` (a literal) begins the count. */

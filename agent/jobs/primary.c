@@ -1,6 +1,7 @@
 /* See primary.h. */
 #include "jobs/primary.h"
 
+#include "base/clock.h"
 #include "base/durable.h"
 #include "base/fail.h"
 #include "base/text.h"
@@ -8,12 +9,15 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FETCH_BYTES (4u << 20)
+#define FETCH_BYTES  (4u << 20)
+#define SLOT_US      (20 * SECOND_US) /* for the primary's agent to make it */
+#define SLOT_LOOK_MS 200
 
 const char *
 primary_conninfo(const struct config *config, const struct member *self, const char *database,
@@ -87,6 +91,63 @@ primary_ask(PGconn *connection, const char *query, char *out, size_t size)
         code = refuse(connection);
     PQclear(result);
     return code;
+}
+
+PGresult *
+primary_query(PGconn *connection, const char *query, const char *argument)
+{
+    PGresult *r = PQexecParams(connection, query, argument != NULL, NULL, &argument, NULL, NULL, 0);
+    char shown[512];
+    const char *why;
+
+    if (PQresultStatus(r) == PGRES_TUPLES_OK)
+        return r;
+    why = PQresultErrorMessage(r);
+    if (*why == '\0')
+        why = PQerrorMessage(connection);
+    fail(ERR_PEER, "the primary refuses: %s",
+         text_escape(shown, sizeof shown, why, strcspn(why, "\n")));
+    PQclear(r);
+    return NULL;
+}
+
+int
+primary_position(PGconn *connection, const char *primary, lsn_t *ret_lsn)
+{
+    char text[LSN_TEXT_SIZE];
+    int code =
+        primary_ask(connection, "select pg_catalog.pg_current_wal_flush_lsn()", text, sizeof text);
+
+    if (code < 0)
+        return code;
+    return lsn_parse(text, ret_lsn) ? 0 : fail(ERR_PEER, "the position of %s is no LSN", primary);
+}
+
+int
+primary_slot(PGconn *connection, const char *primary, const char *slot, lsn_t *ret_restart)
+{
+    int64_t until_us = clock_us() + SLOT_US;
+
+    for (;;) {
+        PGresult *r = primary_query(connection,
+                                    "select coalesce(restart_lsn::text, '') "
+                                    "from pg_catalog.pg_replication_slots where slot_name = $1 "
+                                    "and wal_status <> 'lost'",
+                                    slot);
+        bool good = PQntuples(r) == 1 && lsn_parse(PQgetvalue(r, 0, 0), ret_restart);
+
+        if (r == NULL)
+            return ERR_PEER;
+        PQclear(r);
+        if (good)
+            return 0;
+        if (clock_us() >= until_us)
+            return fail(ERR_PEER,
+                        "%s has no slot %s that keeps WAL for this member, and its agent makes "
+                        "none: walferry status there tells why",
+                        primary, slot);
+        poll(NULL, 0, SLOT_LOOK_MS);
+    }
 }
 
 int

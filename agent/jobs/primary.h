@@ -9,6 +9,8 @@
 
 #include "config/config.h"
 
+#include "base/lsn.h"
+
 #include <libpq-fe.h>
 
 /* "host=... port=5432 user=... dbname=..." for PostgreSQL's own tools. */
@@ -21,6 +23,16 @@ int primary_connect(const struct config *config, const struct member *self, cons
 
 /* The first column of the first row, "" if there is none; ERR_PEER with the server's words. */
 int primary_ask(PGconn *connection, const char *query, char *out, size_t size);
+
+/* The rows of a query with at most one argument; NULL: the server refuses, ERR_PEER. */
+PGresult *primary_query(PGconn *connection, const char *query, const char *argument);
+
+/* How far its WAL is flushed. ERR_PEER. `primary`: its member's name, in messages. */
+int primary_position(PGconn *connection, const char *primary, lsn_t *ret_lsn);
+
+/* From where its slot `slot` keeps WAL. The primary's agent makes the slot, and makes one that has
+ * lost its WAL again: waited for. ERR_PEER: there is none. */
+int primary_slot(PGconn *connection, const char *primary, const char *slot, lsn_t *ret_restart);
 
 /* A checkpoint, now. For a base backup every server makes one for a role that may replicate; the
  * command CHECKPOINT is a superuser's before 15, and a grant's since. The backup is not taken. */

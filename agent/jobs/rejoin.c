@@ -20,25 +20,27 @@
  * is found open in between, the rejoin begins anew: somebody may have written. Nothing that was
  * committed is gone after a rejoin: it is kept.
  */
-#include "commands/command.h"
-#include "control/control.h"
+#include "jobs/rejoin.h"
+
 #include "jobs/datadir.h"
+#include "jobs/divergence.h"
 #include "jobs/escrow.h"
 #include "jobs/follow.h"
-#include "shipper/wal/hold.h"
 #include "jobs/job.h"
-#include "jobs/server.h"
-#include "jobs/standby_settings.h"
-#include "jobs/divergence.h"
-#include "postgres/control_file.h"
 #include "jobs/primary.h"
-#include "pool/receipt.h"
+#include "jobs/seed.h"
+#include "jobs/server.h"
 #include "jobs/settings.h"
+#include "jobs/standby_settings.h"
+#include "jobs/status.h"
+#include "pool/receipt.h"
+#include "postgres/control_file.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
 #include "base/fail.h"
 #include "base/text.h"
+#include "shipper/wal/hold.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -66,7 +68,7 @@ struct rejoin {
     char escrow[400];
     bool parted; /* our WAL goes on behind the fork */
     bool reseed; /* a new copy is made, nothing is rewound */
-    const struct options *options;
+    const struct rejoin_request *request;
 };
 
 /* ---- what pg_rewind takes ---- */
@@ -509,30 +511,10 @@ step_rewind(struct rejoin *r)
     return code;
 }
 
-struct spool_word {
-    lsn_t flushed;
-    char why[256];
-};
-
-static void
-take_spool(void *context, json_t *line)
-{
-    struct spool_word *w = context;
-    const char *why = json_string_value(json_object_get(line, "text"));
-    const char *flushed =
-        json_string_value(json_object_get(json_object_get(line, "spool"), "flushed"));
-
-    if (flushed == NULL || !lsn_parse(flushed, &w->flushed))
-        w->flushed = LSN_UNKNOWN;
-    snprintf(w->why, sizeof w->why, "%s", why != NULL ? why : "");
-}
-
-/* What the spool holds from an earlier life may end before the WAL that the present primary keeps
- * for us begins: nothing would ever come behind it. */
+/* The spool may hold WAL from an earlier life. */
 static int
 ready_spool(struct rejoin *r)
 {
-    struct spool_word w = {.flushed = LSN_UNKNOWN};
     char slot[SLOT_NAME_SIZE], query[200], text[32];
     lsn_t restart;
     int code = divergence_connect(&r->p);
@@ -542,18 +524,9 @@ ready_spool(struct rejoin *r)
              "select restart_lsn from pg_replication_slots where slot_name = '%s'", slot);
     if (code == 0)
         code = primary_ask(r->p.connection, query, text, sizeof text);
-    if (code == 0)
-        code =
-            control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), take_spool, &w);
-    if (code < 0 || !lsn_parse(text, &restart) || w.flushed == LSN_UNKNOWN || w.flushed >= restart)
-        return code < 0 ? code : 0;
-    job_say(&r->job,
-            "the spool ends at " LSN_FORMAT ", %s has WAL from " LSN_FORMAT
-            " on: the spool begins anew",
-            LSN_ARGS(w.flushed), r->p.primary, LSN_ARGS(restart));
-    code =
-        control_ask(r->job.self->run, json_pack("{s:s}", "command", "renew_spool"), take_spool, &w);
-    return code > 0 ? fail(ERR_LOCAL, "the spool does not begin anew: %s", w.why) : code;
+    if (code == 0 && lsn_parse(text, &restart))
+        code = status_ready_spool(&r->job, r->p.primary, restart);
+    return code < 0 ? code : 0;
 }
 
 static int
@@ -589,13 +562,17 @@ copy_is_made(const struct rejoin *r)
 static int
 make_copy(struct rejoin *r)
 {
-    struct options seed = *r->options;
+    struct seed_request copy = {.config = r->job.config,
+                                .self = r->job.self,
+                                .yes = true,
+                                .replace = true,
+                                .rate = r->request->rate,
+                                .map = r->request->map};
 
-    seed.replace = seed.yes = true;
     /* nobody has written there since all was kept; --force would give up its own copy, too */
-    seed.force = seed.kept = is_closed(r);
+    copy.force = copy.kept = is_closed(r);
     job_close(&r->job); /* it takes the lock */
-    if (command_seed(r->job.config, r->job.self, &seed) != 0)
+    if (seed_run(&copy) != 0)
         return fail(ERR_PEER, "there is no new copy yet: run this again");
     return job_open(&r->job, "rejoin", r->job.config, r->job.self);
 }
@@ -627,9 +604,8 @@ step_start(struct rejoin *r)
     while (code == 0) {
         json_t *status = NULL;
 
-        code = control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), control_keep,
-                           &status);
-        if (code != 0)
+        code = status_ask(&r->job, &status);
+        if (code < 0)
             code = fail_in(ERR_PEER, "PostgreSQL was started, but the agent does not answer");
         else if (follow_streams(status)) /* what it lacks comes while it is in use */
             code = 1;
@@ -647,17 +623,19 @@ step_start(struct rejoin *r)
 
 /* ---- the command ---- */
 
-static void
-take_epoch(void *context, json_t *line)
+/* Who is the primary, as the agent here knows it. */
+static int
+ask_epoch(struct rejoin *r)
 {
-    struct rejoin *r = context;
-    const json_t *epoch = json_object_get(line, "epoch");
-    const char *member = json_string_value(json_object_get(epoch, "member"));
+    json_t *status = NULL;
+    int code = status_ask(&r->job, &status);
 
-    if (member == NULL)
-        return;
-    snprintf(r->p.primary, sizeof r->p.primary, "%s", member);
-    r->epoch = json_integer_value(json_object_get(epoch, "number"));
+    if (json_is_string(status_at(status, "epoch", "member"))) {
+        snprintf(r->p.primary, sizeof r->p.primary, "%s", status_text(status, "epoch", "member"));
+        r->epoch = json_integer_value(status_at(status, "epoch", "number"));
+    }
+    json_decref(status);
+    return code;
 }
 
 /* Who is the primary, where did we part, can it be done: nothing is changed. */
@@ -667,7 +645,7 @@ look(struct rejoin *r)
     const struct member *self = r->job.self;
     int code;
 
-    if (control_ask(self->run, json_pack("{s:s}", "command", "status"), take_epoch, r) < 0)
+    if (ask_epoch(r) < 0)
         return fail_in(ERR_PEER, "the agent of %s has to run (systemctl start walferry@%s)",
                        self->name, r->job.config->name);
     if (r->p.primary[0] == '\0')
@@ -706,16 +684,14 @@ begin(struct rejoin *r)
             "%s parted from %s, the primary of epoch %" JSON_INTEGER_FORMAT
             ", on timeline %u at " LSN_FORMAT,
             r->job.self->name, r->p.primary, r->epoch, r->p.timeline, LSN_ARGS(r->p.fork));
-    r->reseed = r->options->replace;
+    r->reseed = r->request->replace;
     if (!r->reseed && check_rewind(r) < 0) {
         job_say(&r->job, "%s; a new copy is made instead", fail_message());
         r->reseed = true;
     }
-    if (check_place(r) < 0) {
-        fprintf(stderr, "walferry rejoin: %s\n", fail_message());
-        return 1;
-    }
-    if (r->options->dry_run) {
+    if (check_place(r) < 0)
+        return job_fail(&r->job);
+    if (r->request->dry_run) {
         job_say(
             &r->job,
             "would do: stop PostgreSQL here%s; keep all WAL behind the fork in %s; list what is "
@@ -728,14 +704,13 @@ begin(struct rejoin *r)
              "What was committed here behind the fork is kept and listed, then undone%s, and %s "
              "follows %s.",
              r->reseed ? ", a new copy is made" : "", r->job.self->name, r->p.primary);
-    code = job_consent(&r->job, r->options->yes, question);
+    code = job_consent(&r->job, r->request->yes, question);
     if (code != 0)
         return code;
     r->step = STEP_STOP;
     if (save(r) == 0)
         return 0;
-    fprintf(stderr, "walferry rejoin: %s\n", fail_message());
-    return 1;
+    return job_fail(&r->job);
 }
 
 static int
@@ -781,7 +756,7 @@ go_on(struct rejoin *r)
 static int
 fell_short(const struct rejoin *r)
 {
-    fprintf(stderr, "walferry rejoin: %s\n", fail_message());
+    (void)job_fail(&r->job);
     if (r->step > STEP_STOP && r->step < STEP_RECOVER)
         fprintf(stderr,
                 "Run this again when that is mended. PostgreSQL does not start here before "
@@ -805,12 +780,11 @@ resume(struct rejoin *r)
     snprintf(primary, sizeof primary, "%s", r->p.primary);
     job_say(&r->job, "going on with the rejoin to %s at step %d of %d", primary, (int)r->step + 1,
             STEPS);
-    if (code == 0 &&
-        control_ask(r->job.self->run, json_pack("{s:s}", "command", "status"), take_epoch, r) < 0)
+    if (code == 0 && ask_epoch(r) < 0)
         code = fail_in(ERR_PEER, "the agent of %s has to run", r->job.self->name);
     if (code < 0)
         return code;
-    if (r->options->replace && r->step < STEP_FOLLOW)
+    if (r->request->replace && r->step < STEP_FOLLOW)
         r->reseed = true;
     open = r->step > STEP_STOP && r->step <= STEP_REWIND && !is_closed(r);
     if (r->epoch == epoch && !open)
@@ -821,7 +795,7 @@ resume(struct rejoin *r)
     if (open || r->step != STEP_REWIND) {
         job_say(&r->job, "%s: beginning anew",
                 open ? "PostgreSQL may have run here since" : "there is another primary now");
-        if (r->parted && r->step >= STEP_RECOVER && r->step <= STEP_FOLLOW && !r->options->dry_run)
+        if (r->parted && r->step >= STEP_RECOVER && r->step <= STEP_FOLLOW && !r->request->dry_run)
             code = escrow_return_settings(r->escrow, r->job.self->pgdata);
         return code < 0 ? code : ERR_AGAIN;
     }
@@ -833,18 +807,15 @@ resume(struct rejoin *r)
 }
 
 int
-command_rejoin(const struct config *config, const struct member *self,
-               const struct options *options)
+rejoin_run(const struct rejoin_request *request)
 {
     static struct rejoin r; /* large */
     int code, refused = 0;
 
-    if (config_check_local(config, self, stderr) < 0)
-        return 2;
     setenv("TZ", "UTC", 1); /* pg_waldump prints local time */
-    r.options = options;
+    r.request = request;
     r.p.job = &r.job;
-    code = job_open(&r.job, "rejoin", config, self);
+    code = job_open(&r.job, "rejoin", request->config, request->self);
     if (code == 0)
         code = load(&r);
     if (code == 0)
@@ -854,7 +825,7 @@ command_rejoin(const struct config *config, const struct member *self,
         if (code == 0)
             refused = begin(&r);
     }
-    if (code == 0 && refused == 0 && !options->dry_run)
+    if (code == 0 && refused == 0 && !request->dry_run)
         code = go_on(&r);
     divergence_release(&r.p);
     job_close(&r.job);

@@ -11,35 +11,33 @@
  * The journal has the step that is being done. Killed while it copies, the same command starts
  * clean; killed later, it goes on. Nothing that is half made is ever where it could be started.
  */
-#include "commands/command.h"
-#include "control/control.h"
+#include "jobs/seed.h"
+
+#include "jobs/base_backup.h"
 #include "jobs/datadir.h"
-#include "jobs/follow.h"
-#include "shipper/wal/hold.h"
-#include "jobs/job.h"
-#include "jobs/server.h"
-#include "jobs/standby_settings.h"
 #include "jobs/divergence.h"
+#include "jobs/follow.h"
+#include "jobs/job.h"
+#include "jobs/primary.h"
+#include "jobs/server.h"
+#include "jobs/settings.h"
+#include "jobs/standby_settings.h"
+#include "jobs/status.h"
 #include "pool/receipt.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/text.h"
-#include "shipper/sender/rate.h"
+#include "shipper/wal/hold.h"
 
-#include <inttypes.h>
 #include <libpq-fe.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define REACH_US      (30 * SECOND_US) /* for the agent's link and tunnel */
-#define RENEW_US      (60 * SECOND_US) /* the hold */
-#define SLOT_US       (20 * SECOND_US) /* for the primary's agent to make it */
-#define TURN_MS       250
-#define PROBE         "5" /* seconds of a copy that a dry run times */
-#define RATE_KB_LEAST 32  /* of pg_basebackup */
+#define REACH_US (30 * SECOND_US) /* for the agent's link and tunnel */
+#define TURN_MS  250
 
 enum step { STEP_COPY, STEP_VERIFY, STEP_SETTINGS, STEP_SWAP, STEP_START, STEP_FOLLOW, STEP_CLEAN };
 
@@ -50,23 +48,19 @@ static const char *const step_name[STEPS] = {"copy",  "verify", "settings", "swa
 
 struct seed {
     struct job job;
-    const struct options *options;
+    const struct seed_request *request;
     struct datadir d;
+    struct base_backup backup;
     struct divergence p; /* and the connection to the primary */
-    char conninfo[256];
-    char *from;         /* the primary: p's name of it */
-    json_int_t epoch;   /* ... and its epoch */
-    json_t *receipt;    /* of what --discard destroys; NULL: nothing */
-    bool shown;         /* ... was told */
-    bool archive_stuck; /* of the primary's PostgreSQL: a backup without WAL would wait for it */
+    char *from;          /* the primary: p's name of it */
+    json_int_t epoch;    /* ... and its epoch */
+    json_t *receipt;     /* of what --discard destroys; NULL: nothing */
+    bool shown;          /* ... was told */
     bool size_known;
     uint64_t base_bytes, whole_bytes;
     enum step step; /* that is being done */
     lsn_t hold;
-    int64_t renewed_us, step_us[STEPS], started_us;
-    /* of pg_basebackup's progress */
-    uint64_t done_bytes, total_bytes, first_bytes;
-    int64_t first_us, last_us;
+    int64_t step_us[STEPS], started_us;
 };
 
 /* ---- what the agent knows ---- */
@@ -74,35 +68,10 @@ struct seed {
 static int
 ask_agent(const struct seed *s, json_t **ret_status)
 {
-    json_t *status = NULL;
-    int code = control_ask(s->job.self->run, json_pack("{s:s}", "command", "status"), control_keep,
-                           &status);
-
-    if (code == 0 && status == NULL)
-        code = fail(ERR_PEER, "the agent says nothing");
-    if (code != 0) {
-        json_decref(status);
+    if (status_ask(&s->job, ret_status) < 0)
         return fail_in(ERR_PEER, "start the agent of %s first (systemctl start walferry@%s)",
                        s->job.self->name, s->job.config->name);
-    }
-    *ret_status = status;
     return 0;
-}
-
-static const json_t *
-at(const json_t *json, const char *a, const char *b, const char *c)
-{
-    json = json_object_get(json, a);
-    json = b != NULL ? json_object_get(json, b) : json;
-    return c != NULL ? json_object_get(json, c) : json;
-}
-
-static const char *
-text_at(const json_t *json, const char *a, const char *b)
-{
-    const char *text = json_string_value(at(json, a, b, NULL));
-
-    return text != NULL ? text : "";
 }
 
 static void
@@ -115,16 +84,16 @@ rest(void)
 static int
 check_role(const struct seed *s, const json_t *status)
 {
-    const char *role = text_at(status, "role", NULL);
+    const char *role = status_text(status, "role", NULL);
     const struct member *m = s->job.self;
 
     if (strcmp(role, "primary") == 0 || strcmp(role, "promoting") == 0)
         return fail(ERR_USAGE,
                     "refused: %s is %s, its data is the pool's; a copy is made on another member",
                     m->name, strcmp(role, "primary") == 0 ? "the primary" : "becoming the primary");
-    if (json_is_string(at(status, "spool", "error", NULL)))
+    if (json_is_string(status_at(status, "spool", "error")))
         return fail(ERR_USAGE, "refused: the spool takes no WAL: %s",
-                    text_at(status, "spool", "error"));
+                    status_text(status, "spool", "error"));
     return 0;
 }
 
@@ -143,13 +112,13 @@ wait_for_link(struct seed *s)
         if (code < 0)
             return code;
         code = check_role(s, status);
-        up = strcmp(text_at(status, "receiving", "state"), "up") == 0;
-        snprintf(s->from, MEMBER_NAME_SIZE, "%s", text_at(status, "epoch", "member"));
-        s->epoch = json_integer_value(at(status, "epoch", "number", NULL));
+        up = strcmp(status_text(status, "receiving", "state"), "up") == 0;
+        snprintf(s->from, MEMBER_NAME_SIZE, "%s", status_text(status, "epoch", "member"));
+        s->epoch = json_integer_value(status_at(status, "epoch", "number"));
         if (code == 0 && !up && clock_us() >= until_us)
             code = fail(ERR_PEER, "no WAL comes from the primary: %s",
-                        json_is_string(at(status, "receiving", "reason", NULL))
-                            ? text_at(status, "receiving", "reason")
+                        json_is_string(status_at(status, "receiving", "reason"))
+                            ? status_text(status, "receiving", "reason")
                             : "is its agent running, and may it log in here by SSH?");
         json_decref(status);
         if (code < 0 || up)
@@ -168,67 +137,12 @@ reach_primary(struct seed *s)
 {
     int64_t until_us = clock_us() + REACH_US;
 
-    snprintf(s->conninfo, sizeof s->conninfo,
-             "host=%s/tunnel port=5432 user=%s connect_timeout=10 "
-             "application_name=walferry_seed",
-             s->job.self->run, s->job.config->tunnel_user);
     for (;;) {
         int code = divergence_connect(&s->p);
 
         if (code == 0 || clock_us() >= until_us)
             return code;
         rest();
-    }
-}
-
-/* One query with at most one argument; NULL after an error, which is in fail_message. */
-static PGresult *
-ask_primary(const struct seed *s, const char *query, const char *argument)
-{
-    PGresult *r =
-        PQexecParams(s->p.connection, query, argument != NULL, NULL, &argument, NULL, NULL, 0);
-    char shown[512];
-    const char *why;
-
-    if (PQresultStatus(r) == PGRES_TUPLES_OK)
-        return r;
-    why = PQresultErrorMessage(r);
-    if (*why == '\0')
-        why = PQerrorMessage(s->p.connection);
-    fail(ERR_PEER, "the primary refuses: %s",
-         text_escape(shown, sizeof shown, why, strcspn(why, "\n")));
-    PQclear(r);
-    return NULL;
-}
-
-/* It keeps the WAL for us from before the copy begins. The primary's agent makes it, and makes one
- * that has lost its WAL again. */
-static int
-ready_slot(struct seed *s, lsn_t *ret_restart)
-{
-    int64_t until_us = clock_us() + SLOT_US;
-    char slot[SLOT_NAME_SIZE];
-
-    config_slot_name(slot, s->job.self->name);
-    for (;;) {
-        PGresult *r = ask_primary(s,
-                                  "select coalesce(restart_lsn::text, '') "
-                                  "from pg_catalog.pg_replication_slots where slot_name = $1 "
-                                  "and wal_status <> 'lost'",
-                                  slot);
-        bool good = PQntuples(r) == 1 && lsn_parse(PQgetvalue(r, 0, 0), ret_restart);
-
-        if (r == NULL)
-            return ERR_PEER;
-        PQclear(r);
-        if (good)
-            return 0;
-        if (clock_us() >= until_us)
-            return fail(ERR_PEER,
-                        "%s has no slot %s that keeps WAL for this member, and its agent makes "
-                        "none: walferry status there tells why",
-                        s->from, slot);
-        poll(NULL, 0, 200);
     }
 }
 
@@ -245,15 +159,15 @@ static int
 check_primary(struct seed *s)
 {
     const char *const argv[] = {"pg_basebackup", "--version", NULL};
-    PGresult *r = ask_primary(s,
-                              "select pg_catalog.pg_is_in_recovery()::text, "
-                              "pg_catalog.current_setting('server_version_num'), "
-                              "(pg_catalog.current_setting('archive_mode') <> 'off' and "
-                              "(last_failed_time > coalesce(last_archived_time, '-infinity') or "
-                              "pg_catalog.current_setting('archive_command') = '' and "
-                              "coalesce(pg_catalog.current_setting('archive_library', true), '') "
-                              "= ''))::text from pg_catalog.pg_stat_archiver",
-                              NULL);
+    PGresult *r = primary_query(s->p.connection,
+                                "select pg_catalog.pg_is_in_recovery()::text, "
+                                "pg_catalog.current_setting('server_version_num'), "
+                                "(pg_catalog.current_setting('archive_mode') <> 'off' and "
+                                "(last_failed_time > coalesce(last_archived_time, '-infinity') or "
+                                "pg_catalog.current_setting('archive_command') = '' and "
+                                "coalesce(pg_catalog.current_setting('archive_library', true), '') "
+                                "= ''))::text from pg_catalog.pg_stat_archiver",
+                                NULL);
     int ours = 0, theirs, code;
 
     if (r == NULL)
@@ -262,7 +176,7 @@ check_primary(struct seed *s)
     code = strcmp(PQgetvalue(r, 0, 0), "false") == 0
                ? 0
                : fail(ERR_PEER, "the PostgreSQL of %s is in recovery, it is no primary", s->from);
-    s->archive_stuck = strcmp(PQgetvalue(r, 0, 2), "true") == 0;
+    s->backup.brings_wal = strcmp(PQgetvalue(r, 0, 2), "true") == 0;
     PQclear(r);
     if (code == 0)
         code = job_run(&s->job, argv, read_version, &ours);
@@ -277,8 +191,8 @@ check_primary(struct seed *s)
 static int
 place_tablespaces(struct seed *s)
 {
-    PGresult *r = ask_primary(
-        s,
+    PGresult *r = primary_query(
+        s->p.connection,
         "select oid, pg_catalog.pg_tablespace_location(oid), pg_catalog.pg_tablespace_size(oid) "
         "from pg_catalog.pg_tablespace",
         NULL);
@@ -286,10 +200,10 @@ place_tablespaces(struct seed *s)
 
     s->size_known = r != NULL;
     if (r == NULL)
-        r = ask_primary(s,
-                        "select oid, pg_catalog.pg_tablespace_location(oid), 0 "
-                        "from pg_catalog.pg_tablespace",
-                        NULL);
+        r = primary_query(s->p.connection,
+                          "select oid, pg_catalog.pg_tablespace_location(oid), 0 "
+                          "from pg_catalog.pg_tablespace",
+                          NULL);
     if (r == NULL)
         return ERR_PEER;
     for (int i = 0; i < PQntuples(r) && code == 0; i++) {
@@ -298,7 +212,7 @@ place_tablespaces(struct seed *s)
 
         s->whole_bytes += bytes;
         if (from[0] == '/')
-            code = datadir_place(&s->d, PQgetvalue(r, i, 0), from, bytes, s->options->map);
+            code = datadir_place(&s->d, PQgetvalue(r, i, 0), from, bytes, s->request->map);
         else
             s->base_bytes += bytes;
     }
@@ -306,70 +220,23 @@ place_tablespaces(struct seed *s)
     return code;
 }
 
-static int
-primary_position(const struct seed *s, lsn_t *ret_lsn)
-{
-    PGresult *r = ask_primary(s, "select pg_catalog.pg_current_wal_flush_lsn()::text", NULL);
-    int code = 0;
-
-    if (r == NULL)
-        return ERR_PEER;
-    if (!lsn_parse(PQgetvalue(r, 0, 0), ret_lsn))
-        code = fail(ERR_PEER, "the primary's position is no LSN");
-    PQclear(r);
-    return code;
-}
-
-/* What the spool holds has to reach up to what the primary still has, or WAL would be missing. */
-static int
-ready_spool(struct seed *s, lsn_t restart)
-{
-    json_t *status, *line = NULL;
-    lsn_t end = LSN_UNKNOWN;
-    int code = ask_agent(s, &status);
-
-    if (code < 0)
-        return code;
-    lsn_parse(text_at(status, "spool", "flushed"), &end);
-    json_decref(status);
-    if (end == LSN_UNKNOWN || end >= restart)
-        return 0;
-    job_say(&s->job,
-            "the spool ends at " LSN_FORMAT ", %s has WAL from " LSN_FORMAT
-            " on: the spool begins anew",
-            LSN_ARGS(end), s->from, LSN_ARGS(restart));
-    code = control_ask(s->job.self->run, json_pack("{s:s}", "command", "renew_spool"), control_keep,
-                       &line);
-    if (code > 0)
-        code = fail(ERR_LOCAL, "%s", text_at(line, "text", NULL));
-    json_decref(line);
-    return code < 0 ? code : wait_for_link(s);
-}
-
-static int
-renew_hold(struct seed *s)
-{
-    int64_t now_us = clock_us();
-
-    if (s->hold == LSN_UNKNOWN || /* a dry run needs nothing */
-        (s->renewed_us != 0 && now_us - s->renewed_us < RENEW_US))
-        return 0;
-    s->renewed_us = now_us;
-    return hold_set(s->job.dir, s->hold);
-}
-
 /* From here on nothing that the copy needs is removed anywhere. */
 static int
 ready_wal(struct seed *s)
 {
+    char slot[SLOT_NAME_SIZE];
     lsn_t restart;
-    int code = ready_slot(s, &restart);
+    int code;
 
+    config_slot_name(slot, s->job.self->name);
+    code = primary_slot(s->p.connection, s->from, slot, &restart);
     if (code == 0)
-        code = primary_position(s, &s->hold);
+        code = primary_position(s->p.connection, s->from, &s->hold);
     if (code == 0)
-        code = renew_hold(s);
-    return code == 0 ? ready_spool(s, restart) : code;
+        code = job_renew_hold(&s->job, s->hold);
+    if (code == 0)
+        code = status_ready_spool(&s->job, s->from, restart);
+    return code > 0 ? wait_for_link(s) : code;
 }
 
 /* ---- the journal ---- */
@@ -404,8 +271,8 @@ load_spaces(struct seed *s, const json_t *spaces)
     json_array_foreach (spaces, i, one) {
         struct tablespace *t = &s->d.tablespace[i];
 
-        snprintf(t->oid, sizeof t->oid, "%s", text_at(one, "oid", NULL));
-        snprintf(t->at, sizeof t->at, "%s", text_at(one, "at", NULL));
+        snprintf(t->oid, sizeof t->oid, "%s", status_text(one, "oid", NULL));
+        snprintf(t->at, sizeof t->at, "%s", status_text(one, "at", NULL));
     }
     s->d.tablespaces = json_array_size(spaces);
     return 0;
@@ -423,18 +290,18 @@ load_step(struct seed *s)
         return 0;
     if (code < 0)
         return code;
-    while (step < STEPS && strcmp(text_at(journal, "step", NULL), step_name[step]) != 0)
+    while (step < STEPS && strcmp(status_text(journal, "step", NULL), step_name[step]) != 0)
         step++;
     if (step == STEPS)
         code = fail(ERR_CORRUPT, "%s/seed.job names no step; move it away", s->job.self->spool);
     else if (step != STEP_COPY)
-        code = datadir_init(&s->d, text_at(journal, "pgdata", NULL));
+        code = datadir_init(&s->d, status_text(journal, "pgdata", NULL));
     if (code == 0 && step != STEP_COPY &&
         (load_spaces(s, json_object_get(journal, "tablespaces")) < 0 ||
-         !lsn_parse(text_at(journal, "hold", NULL), &s->hold)))
+         !lsn_parse(status_text(journal, "hold", NULL), &s->hold)))
         code = fail(ERR_CORRUPT, "%s/seed.job is damaged; move it away", s->job.self->spool);
-    snprintf(s->from, MEMBER_NAME_SIZE, "%s", text_at(journal, "from", NULL));
-    s->epoch = json_integer_value(at(journal, "epoch", NULL, NULL));
+    snprintf(s->from, MEMBER_NAME_SIZE, "%s", status_text(journal, "from", NULL));
+    s->epoch = json_integer_value(status_at(journal, "epoch", NULL));
     json_decref(journal);
     s->step = step;
     return code;
@@ -442,115 +309,16 @@ load_step(struct seed *s)
 
 /* ---- the copy ---- */
 
-static void
-take_progress(void *context, const char *line)
-{
-    struct seed *s = context;
-    uint64_t done_kb, total_kb, before;
-
-    if (sscanf(line, "%" SCNu64 "/%" SCNu64 " kB", &done_kb, &total_kb) != 2) {
-        /* such as WAL that is not archived: in any language, a minute after all is copied */
-        if (strstr(line, "WARNING") != NULL ||
-            (s->last_us != 0 && clock_us() - s->last_us > 30 * SECOND_US))
-            job_say(&s->job, "%s", line);
-        return;
-    }
-    before = s->done_bytes;
-    s->done_bytes = done_kb << 10;
-    s->total_bytes = total_kb << 10;
-    s->last_us = clock_us();
-    if (s->first_us == 0) {
-        s->first_us = s->last_us;
-        s->first_bytes = s->done_bytes;
-    }
-    job_progress(&s->job, "copying", s->done_bytes, s->total_bytes);
-    if (s->done_bytes > before)
-        (void)!renew_hold(s); /* if it cannot be, the day has long to pass */
-}
-
-#define BACKUP_ARGS_MAX (24 + 2 * TABLESPACES_MAX)
-
-struct backup {
-    const char *argv[BACKUP_ARGS_MAX];
-    size_t args;
-    char mapping[TABLESPACES_MAX][640];
-    char rate[24];
-};
-
-static void
-add(struct backup *b, const char *argument)
-{
-    b->argv[b->args++] = argument;
-}
-
-static int
-run_backup(struct seed *s, bool probe)
-{
-    struct backup *b = calloc(1, sizeof *b);
-    struct rate_plan plan;
-    char program[sizeof s->job.self->bindir + 16], role[ROLE_NAME_SIZE];
-    int64_t begun_us = clock_us();
-    int code;
-
-    if (b == NULL)
-        return fail(ERR_LOCAL, "out of memory");
-    snprintf(program, sizeof program, "%s/pg_basebackup", s->job.self->bindir);
-    if (probe) {
-        add(b, "/usr/bin/timeout");
-        add(b, "--signal=KILL");
-        add(b, PROBE);
-    }
-    add(b, program);
-    config_role(role, s->job.self);
-    add(b, "-d");
-    add(b, s->conninfo);
-    add(b, "-U"); /* before the other user */
-    add(b, role);
-    add(b, "-D");
-    add(b, s->d.fresh);
-    for (const char *const *a =
-             (const char *const[]){"-X", s->archive_stuck ? "fetch" : "none", "-c", "fast", "-P",
-                                   "-l", "walferry seed", NULL};
-         *a != NULL; a++)
-        add(b, *a);
-    for (size_t i = 0; i < s->d.tablespaces; i++) {
-        snprintf(b->mapping[i], sizeof b->mapping[i], "%s=%s/walferry-new", s->d.tablespace[i].from,
-                 s->d.tablespace[i].at);
-        add(b, "-T");
-        add(b, b->mapping[i]);
-    }
-    if (s->options->rate != NULL && rate_parse(&plan, s->options->rate) == 0) {
-        uint64_t kb = plan.otherwise / 1024;
-
-        snprintf(b->rate, sizeof b->rate, "%" PRIu64, kb < RATE_KB_LEAST ? RATE_KB_LEAST : kb);
-        add(b, "-r");
-        add(b, b->rate);
-    }
-    s->first_us = 0;
-    code = job_run(&s->job, b->argv, take_progress, s);
-    if (code == 0) {
-        s->last_us = clock_us();
-        s->done_bytes = s->total_bytes;
-        s->job.shown_us = 0; /* the last line is always shown */
-        job_progress(&s->job, "copying", s->done_bytes, s->total_bytes);
-    }
-    if (s->done_bytes == s->first_bytes && s->first_us != 0) { /* over within a second */
-        s->first_us = begun_us;
-        s->first_bytes = 0;
-    }
-    free(b);
-    return code;
-}
-
 static int
 step_copy(struct seed *s)
 {
     int code = datadir_begin(&s->d);
 
-    if (code == 0 && s->archive_stuck)
+    s->backup.hold = s->hold;
+    if (code == 0 && s->backup.brings_wal)
         job_say(&s->job, "the WAL archive of %s takes nothing: the copy brings WAL of its own",
                 s->from);
-    return code == 0 ? run_backup(s, false) : code;
+    return code == 0 ? base_backup_run(&s->backup, false) : code;
 }
 
 static int
@@ -565,8 +333,10 @@ step_verify(struct seed *s)
 static int
 step_settings(struct seed *s)
 {
-    int code = datadir_keep_settings(&s->d);
+    int code = datadir_keep_modes(&s->d);
 
+    if (code == 0)
+        code = settings_keep(&s->d);
     return code == 0 ? standby_settings_write(&s->job, s->d.fresh) : code;
 }
 
@@ -584,7 +354,7 @@ refuse_own(const struct seed *s, const char *what)
 static bool
 has_to_be_nothing(const struct seed *s)
 {
-    return datadir_occupied(&s->d) && !s->options->discard && !s->options->kept;
+    return datadir_occupied(&s->d) && !s->request->discard && !s->request->kept;
 }
 
 /*
@@ -641,10 +411,10 @@ discard_own(struct seed *s)
 {
     int code = 0;
 
-    if (!datadir_occupied(&s->d) || s->options->kept || s->shown)
+    if (!datadir_occupied(&s->d) || s->request->kept || s->shown)
         return 0;
     show_own(s);
-    if (job_consent(&s->job, s->options->yes, "Destroy it?") != 0)
+    if (job_consent(&s->job, s->request->yes, "Destroy it?") != 0)
         return fail(ERR_LOCAL, "%s stays as it is", s->d.at);
     if (s->receipt != NULL)
         code = receipt_save(s->job.self->spool, s->receipt);
@@ -661,10 +431,10 @@ check_copy(const struct seed *s)
     if (code < 0)
         return code;
     code = check_role(s, status);
-    if (code == 0 && (strcmp(text_at(status, "epoch", "member"), s->from) != 0 ||
-                      json_integer_value(at(status, "epoch", "number", NULL)) != s->epoch))
+    if (code == 0 && (strcmp(status_text(status, "epoch", "member"), s->from) != 0 ||
+                      json_integer_value(status_at(status, "epoch", "number")) != s->epoch))
         code = fail(ERR_AGAIN, "the copy is of %s, and %s became the primary since", s->from,
-                    text_at(status, "epoch", "member"));
+                    status_text(status, "epoch", "member"));
     json_decref(status);
     return code;
 }
@@ -682,7 +452,7 @@ step_swap(struct seed *s)
             code = job_server_stop(&s->job);
         if (code == 0)
             code = check_copy(s);
-        if (code == 0 && s->options->discard)
+        if (code == 0 && s->request->discard)
             code = discard_own(s);
         else if (code == 0 && has_to_be_nothing(s))
             code = check_own(s, false);
@@ -718,7 +488,7 @@ step_follow(struct seed *s)
         code = follow_look(&f, status, clock_us());
         json_decref(status);
         if (f.moved_us != moved_us)
-            (void)!renew_hold(s);
+            (void)!job_renew_hold(&s->job, s->hold);
         moved_us = f.moved_us;
     }
     return code < 0 ? code : 0;
@@ -741,13 +511,13 @@ prepare(struct seed *s)
 
     if (code == 0)
         code = datadir_init(&s->d, s->job.self->pgdata);
-    if (code == 0 && datadir_occupied(&s->d) && !s->options->replace)
+    if (code == 0 && datadir_occupied(&s->d) && !s->request->replace)
         code = fail(
             ERR_USAGE,
             "refused: %s is not empty. walferry seed --replace makes the copy beside it, and keeps it "
             "until the new one follows",
             s->d.at);
-    else if (code == 0 && datadir_wal_elsewhere(&s->d) && !s->options->force)
+    else if (code == 0 && datadir_wal_elsewhere(&s->d) && !s->request->force)
         code = fail(ERR_USAGE,
                     "refused: %s/pg_wal is a link, in the new copy the WAL would lie in the data "
                     "directory. With --force it does, and can be moved when PostgreSQL is down",
@@ -785,23 +555,13 @@ tell_plan(struct seed *s)
             &s->job,
             "the copy of %s goes to %s; free there: %s; its size is unknown: grant pg_monitor to %s on %s",
             s->from, s->d.at, room, s->job.config->tunnel_user, s->from);
-    if (s->options->discard && datadir_occupied(&s->d))
+    if (s->request->discard && datadir_occupied(&s->d))
         show_own(s);
     if (datadir_wal_elsewhere(&s->d))
         job_say(&s->job, "pg_wal, a link now, will lie in the data directory");
     for (size_t i = 0; i < s->d.tablespaces; i++)
         job_say(&s->job, "tablespace %s goes to %s", s->d.tablespace[i].from,
                 s->d.tablespace[i].at);
-}
-
-static double
-measured_rate(const struct seed *s)
-{
-    int64_t took_us = s->last_us - s->first_us;
-
-    return took_us > 0
-               ? (double)(s->done_bytes - s->first_bytes) * (double)SECOND_US / (double)took_us
-               : 0;
 }
 
 /* A few seconds of a real copy: what the line, both disks and this data give together. */
@@ -814,18 +574,18 @@ dry_run(struct seed *s)
     tell_plan(s);
     if (code < 0)
         return code;
-    (void)!run_backup(s, true); /* ended by the clock */
+    (void)!base_backup_run(&s->backup, true); /* ended by the clock */
     code = datadir_discard(&s->d);
-    if (measured_rate(s) > 0)
+    if (base_backup_rate(&s->backup) > 0)
         job_say(
             &s->job,
             "at the measured rate of %s/s: about %s, and the time to replay what is written meanwhile",
-            text_bytes(rate, sizeof rate, (uint64_t)measured_rate(s)),
-            text_duration(
-                time, sizeof time,
-                (int64_t)((double)s->total_bytes / measured_rate(s) * (double)SECOND_US)));
+            text_bytes(rate, sizeof rate, (uint64_t)base_backup_rate(&s->backup)),
+            text_duration(time, sizeof time,
+                          (int64_t)((double)s->backup.total_bytes / base_backup_rate(&s->backup) *
+                                    (double)SECOND_US)));
     else
-        job_say(&s->job, "the rate is unknown: nothing came in " PROBE " s");
+        job_say(&s->job, "the rate is unknown: nothing came in " BASE_BACKUP_PROBE_S " s");
     job_say(&s->job, "nothing was changed");
     return code;
 }
@@ -872,8 +632,8 @@ tell_end(struct seed *s)
     job_say(&s->job,
             "it took %s: copy %s (%s/s), verify %s, swap %s, start %s, until it followed %s",
             text_duration(whole, sizeof whole, clock_us() - s->started_us), part[STEP_COPY],
-            text_bytes(rate, sizeof rate, (uint64_t)measured_rate(s)), part[STEP_VERIFY],
-            part[STEP_SWAP], part[STEP_START], part[STEP_FOLLOW]);
+            text_bytes(rate, sizeof rate, (uint64_t)base_backup_rate(&s->backup)),
+            part[STEP_VERIFY], part[STEP_SWAP], part[STEP_START], part[STEP_FOLLOW]);
 }
 
 /* 0, the exit code of a refusal, or an error. */
@@ -884,7 +644,7 @@ begin(struct seed *s)
 
     if (code < 0)
         return code;
-    if (s->options->dry_run)
+    if (s->request->dry_run)
         return dry_run(s);
     tell_plan(s);
     if (datadir_occupied(&s->d)) {
@@ -892,7 +652,7 @@ begin(struct seed *s)
                 "%s stays beside as %s until the new one follows; then it is removed. "
                 "PostgreSQL here is stopped when the copy is ready",
                 s->d.at, s->d.old);
-        code = job_consent(&s->job, s->options->yes, "Replace it?");
+        code = job_consent(&s->job, s->request->yes, "Replace it?");
         if (code != 0)
             return code;
     }
@@ -926,7 +686,7 @@ seed(struct seed *s)
     s->started_us = clock_us();
     if (code == 0)
         code = judge_copy(s);
-    if (code == 0 && s->step > STEP_SWAP && s->options->force)
+    if (code == 0 && s->step > STEP_SWAP && s->request->force)
         code = fail(ERR_AGAIN, "the copy from before is given up (--force)");
     if (code == ERR_AGAIN) {
         job_say(&s->job, "%s: beginning again", fail_message());
@@ -934,11 +694,11 @@ seed(struct seed *s)
         code = 0;
     }
     if (code == 0 && s->step != STEP_COPY)
-        job_say(&s->job, "%s at step %s", s->options->dry_run ? "would go on" : "going on",
+        job_say(&s->job, "%s at step %s", s->request->dry_run ? "would go on" : "going on",
                 step_name[s->step]);
     else if (code == 0)
         code = begin(s);
-    if (code != 0 || s->options->dry_run)
+    if (code != 0 || s->request->dry_run)
         return code;
     if (s->step < STEP_CLEAN)
         code = hold_resume(s->job.dir, s->hold);
@@ -950,29 +710,23 @@ seed(struct seed *s)
 }
 
 int
-command_seed(const struct config *config, const struct member *self, const struct options *options)
+seed_run(const struct seed_request *request)
 {
     static struct seed s; /* large */
-    struct rate_plan plan;
     int code;
 
-    if (options->rate != NULL && (rate_parse(&plan, options->rate) < 0 || plan.spans > 0)) {
-        fprintf(stderr, "walferry seed: --rate: bytes per second as in 20MB\n");
-        return 2;
-    }
-    if (config_check_local(config, self, stderr) < 0)
-        return 2;
-    s.options = options;
+    s.request = request;
     s.p.job = &s.job;
     s.from = s.p.primary;
+    s.backup = (struct base_backup){.job = &s.job, .d = &s.d, .rate = request->rate};
     setenv("TZ", "UTC", 1); /* pg_waldump prints local time */
-    code = job_open(&s.job, "seed", config, self);
+    code = job_open(&s.job, "seed", request->config, request->self);
     if (code == 0)
         code = seed(&s);
     if (code < 0)
-        fprintf(stderr, "walferry seed: %s\n", fail_message());
+        code = job_fail(&s.job);
     divergence_release(&s.p);
     json_decref(s.receipt);
     job_close(&s.job);
-    return code < 0 ? 1 : code;
+    return code;
 }

@@ -1,8 +1,6 @@
 /* See settings.h. Paths are relative to the two directories: "conf.d/memory.conf". */
 #include "jobs/settings.h"
 
-#include "jobs/datadir.h"
-
 #include "base/durable.h"
 #include "base/fail.h"
 
@@ -292,6 +290,17 @@ settings_copy(const char *from, const char *to)
     while (c.count > 0)
         free(c.named[--c.count]);
     return code;
+}
+
+int
+settings_keep(const struct datadir *d)
+{
+    char path[PATH_MAX];
+
+    /* a directory of something else has no settings */
+    return join(path, d->at, "PG_VERSION") && access(path, F_OK) == 0
+               ? settings_copy(d->at, d->fresh)
+               : 0;
 }
 
 static int

@@ -13,11 +13,16 @@
 #ifndef AGENT_JOBS_SETTINGS_H
 #define AGENT_JOBS_SETTINGS_H
 
+#include "jobs/datadir.h"
+
 #define SETTINGS_BYTES_MAX (1u << 20) /* of one file */
 
 /* Make the settings in the directory `to` those of `from`: what is one by its name and not in
  * `from` is removed. May be repeated. ERR_LOCAL. */
 int settings_copy(const char *from, const char *to);
+
+/* This host's settings out of PGDATA, if it is a server's, into the new copy. ERR_LOCAL. */
+int settings_keep(const struct datadir *d);
 
 /* pg_rewind gives up at a link that is a file on the other side. ERR_USAGE names the first one. */
 int settings_refuse_links(const char *pgdata);

@@ -8,6 +8,7 @@
 #include "jobs/follow.h"
 #include "shipper/wal/hold.h"
 #include "jobs/server.h"
+#include "jobs/settings.h"
 #include "jobs/standby_settings.h"
 
 #include <fcntl.h>
@@ -457,7 +458,8 @@ test_datadir_swaps_and_follows_no_link(void **state)
     put("space/walferry-new/PG_15_1/1", "new");
     put("data.walferry-new/pg_hba.conf", "of the primary");
     put("data.walferry-new/pg_ident.conf", "of the primary");
-    assert_int_equal(datadir_keep_settings(&d), 0);
+    assert_int_equal(datadir_keep_modes(&d), 0);
+    assert_int_equal(settings_keep(&d), 0);
     assert_int_equal(datadir_swap(&d), 0);
     assert_true(datadir_swapped(&d));
     assert_int_equal(datadir_swap(&d), 0); /* done already */
@@ -537,7 +539,8 @@ test_datadir_keeps_what_is_this_hosts(void **state)
     give("data.walferry-new/root.crl", 0600, "of the primary");
     give("data.walferry-new/conf.d/primary.conf", 0600, "of the primary");
     for (int again = 0; again < 2; again++) {
-        assert_int_equal(datadir_keep_settings(&d), 0);
+        assert_int_equal(datadir_keep_modes(&d), 0);
+        assert_int_equal(settings_keep(&d), 0);
         assert_string_equal(get("data.walferry-new/conf.d/tuning"), "of this host");
         assert_string_equal(get("data.walferry-new/root.crl"), "of this host");
         assert_string_equal(get("data.walferry-new/admins"), "of this host");
