@@ -432,6 +432,30 @@ datadir_keep_modes(const struct datadir *d)
     return 0;
 }
 
+int
+datadir_forbid_start(const char *pgdata, bool forbid)
+{
+    struct stat about;
+    int dir, code = 0;
+
+    if (durable_dir(pgdata, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", pgdata);
+    if (fstat(dir, &about) < 0 ||
+        fchmod(dir, forbid ? about.st_mode | S_IXOTH : about.st_mode & ~(mode_t)S_IXOTH) < 0 ||
+        durable_sync_dir(dir) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot change the mode of %s", pgdata);
+    durable_close(dir);
+    return code;
+}
+
+bool
+datadir_is_closed(const char *pgdata)
+{
+    struct stat about;
+
+    return stat(pgdata, &about) == 0 && (about.st_mode & S_IXOTH) != 0;
+}
+
 /* ---- the swap ---- */
 
 static int

@@ -66,6 +66,14 @@ int datadir_discard(const struct datadir *d); /* remove the new one */
  * read. */
 int datadir_keep_modes(const struct datadir *d);
 
+/*
+ * Close PGDATA to PostgreSQL, which starts on no directory that others may enter; or open it again.
+ * (A file that forbids the start would not do: pg_rewind removes what its source has not, before it
+ * is done.) What is in the directory stays closed to others. ERR_LOCAL.
+ */
+int datadir_forbid_start(const char *pgdata, bool forbid);
+bool datadir_is_closed(const char *pgdata);
+
 mode_t datadir_file_mode(const char *pgdata); /* of the files in it */
 int datadir_remove_tree(const char *path);    /* none there is fine; what is mounted in it stays */
 

@@ -28,33 +28,25 @@
 #include "jobs/follow.h"
 #include "jobs/job.h"
 #include "jobs/primary.h"
+#include "jobs/rewind.h"
 #include "jobs/seed.h"
 #include "jobs/server.h"
-#include "jobs/settings.h"
 #include "jobs/standby_settings.h"
 #include "jobs/status.h"
 #include "pool/receipt.h"
-#include "postgres/control_file.h"
 
 #include "base/clock.h"
-#include "base/durable.h"
 #include "base/fail.h"
 #include "base/text.h"
 #include "shipper/wal/hold.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define LOOK_MS  200
-#define SETTINGS "postgresql.auto.conf"
+#define LOOK_MS 200
 
 enum step { STEP_STOP, STEP_KEEP, STEP_LIST, STEP_RECOVER, STEP_REWIND, STEP_FOLLOW, STEP_START };
 #define STEPS (STEP_START + 1)
@@ -70,96 +62,6 @@ struct rejoin {
     bool reseed; /* a new copy is made, nothing is rewound */
     const struct rejoin_request *request;
 };
-
-/* ---- what pg_rewind takes ---- */
-
-/* pg_rewind gives up at a directory that it may not read, as lost+found where a file system is
- * mounted. */
-static int
-check_readable(const char *path)
-{
-    char at[PATH_MAX];
-    DIR *dir = opendir(path);
-    const struct dirent *e;
-    struct stat about;
-    int code = 0;
-
-    while (dir != NULL && code == 0 && (e = readdir(dir)) != NULL)
-        if (fstatat(dirfd(dir), e->d_name, &about, 0) == 0 && S_ISDIR(about.st_mode) &&
-            faccessat(dirfd(dir), e->d_name, R_OK | X_OK, AT_EACCESS) < 0)
-            code = fail(ERR_USAGE,
-                        "refused: %s/%s cannot be read, and pg_rewind reads all directories; let "
-                        "the owner of the data directory read it, or remove it",
-                        realpath(path, at) != NULL ? at : path, e->d_name);
-    if (dir != NULL)
-        closedir(dir);
-    return code;
-}
-
-static int
-check_directories(const struct rejoin *r)
-{
-    const char *pgdata = r->job.self->pgdata;
-    char spaces[300], path[600];
-    DIR *dir;
-    const struct dirent *e;
-    int code = check_readable(pgdata);
-
-    snprintf(path, sizeof path, "%s/pg_wal", pgdata);
-    if (code == 0)
-        code = check_readable(path);
-    snprintf(spaces, sizeof spaces, "%s/pg_tblspc", pgdata);
-    dir = opendir(spaces);
-    while (dir != NULL && code == 0 && (e = readdir(dir)) != NULL) {
-        snprintf(path, sizeof path, "%s/%s", spaces, e->d_name);
-        if (e->d_name[0] != '.')
-            code = check_readable(path);
-    }
-    if (dir != NULL)
-        closedir(dir);
-    return code;
-}
-
-/* Told before anything is touched: what the way back would stop at, when PostgreSQL is down. */
-static int
-check_place(const struct rejoin *r)
-{
-    struct datadir d;
-    int code;
-
-    if (r->reseed) {
-        code = datadir_init(&d, r->job.self->pgdata);
-        return code < 0 ? fail_in(code, "refused: no new copy can be made here") : 0;
-    }
-    code = settings_refuse_links(r->job.self->pgdata);
-    return code == 0 ? check_directories(r) : code;
-}
-
-/* What pg_rewind needs; told before anything is touched. */
-static int
-check_rewind(struct rejoin *r)
-{
-    char text[64];
-    int code;
-
-    if (!r->p.control.checksums && !r->p.control.hints)
-        return fail(ERR_LOCAL,
-                    "%s has neither data checksums nor wal_log_hints: it cannot be rewound",
-                    r->job.self->pgdata);
-    if (r->p.our.timeline ==
-        r->p.their.timeline) /* one number, two timelines: no tool tells them */
-        return fail(ERR_LOCAL,
-                    "%s and %s are on two timelines of one number, %u: it cannot be "
-                    "rewound",
-                    r->job.self->name, r->p.primary, r->p.their.timeline);
-    if (!r->p.control.full_page_writes)
-        return fail(ERR_LOCAL, "full_page_writes was off here: it cannot be rewound");
-    code = primary_ask(r->p.connection, "show full_page_writes", text, sizeof text);
-    if (code == 0 && strcmp(text, "on") != 0)
-        return fail(ERR_LOCAL, "full_page_writes is off on %s: nothing can be rewound to it",
-                    r->p.primary);
-    return code;
-}
 
 /* ---- journal ---- */
 
@@ -218,35 +120,6 @@ load(struct rejoin *r)
 
 /* ---- steps ---- */
 
-/*
- * No PostgreSQL starts on a directory that others may enter. (A file that forbids it would not do:
- * pg_rewind removes what its source has not, before it is done.) What is in it stays closed.
- */
-static int
-forbid_start(const struct rejoin *r, bool forbid)
-{
-    const char *pgdata = r->job.self->pgdata;
-    struct stat about;
-    int dir, code = 0;
-
-    if (durable_dir(pgdata, &dir) < 0)
-        return fail_sys(ERR_LOCAL, "cannot open %s", pgdata);
-    if (fstat(dir, &about) < 0 ||
-        fchmod(dir, forbid ? about.st_mode | S_IXOTH : about.st_mode & ~(mode_t)S_IXOTH) < 0 ||
-        durable_sync_dir(dir) < 0)
-        code = fail_sys(ERR_LOCAL, "cannot change the mode of %s", pgdata);
-    durable_close(dir);
-    return code;
-}
-
-static bool
-is_closed(const struct rejoin *r)
-{
-    struct stat about;
-
-    return stat(r->job.self->pgdata, &about) == 0 && (about.st_mode & S_IXOTH) != 0;
-}
-
 static int
 step_stop(struct rejoin *r)
 {
@@ -256,7 +129,7 @@ step_stop(struct rejoin *r)
         job_say(&r->job, "stopping PostgreSQL here");
     code = job_server_stop(&r->job);
     if (code == 0)
-        code = forbid_start(r, true);
+        code = datadir_forbid_start(r->job.self->pgdata, true);
     if (code == 0 && job_server_runs(&r->job) != 0)
         code = fail(ERR_LOCAL, "PostgreSQL was started again in this moment: run this again");
     return code;
@@ -321,194 +194,20 @@ step_list(struct rejoin *r)
     return code;
 }
 
-/* The configuration that the server here was started with, wherever it lies. (The server tells it
- * in postmaster.opts, which pg_rewind removes: it is kept with the settings.) */
-static void
-find_config(const struct rejoin *r, char *out, size_t size)
-{
-    char text[4096] = "", *from, *end;
-    int dir;
-
-    snprintf(out, size, "%s/postgresql.conf", r->job.self->pgdata);
-    if (durable_dir(r->job.self->pgdata, &dir) < 0)
-        return;
-    if (durable_load(dir, "postmaster.opts", text, sizeof text) < 0)
-        text[0] = '\0';
-    durable_close(dir);
-    if ((from = strstr(text, "config_file=")) != NULL)
-        from += strlen("config_file=");
-    else if ((from = strstr(text, "\"-D\" \"")) != NULL)
-        from += strlen("\"-D\" \"");
-    if (from == NULL || (end = strchr(from, '"')) == NULL)
-        return;
-    *end = '\0';
-    snprintf(out, size, "%s%s", from,
-             strstr(from, ".conf") != NULL && from[-1] == '=' ? "" : "/postgresql.conf");
-}
-
-/*
- * What single-user recovery and pg_rewind read on top of the server's own configuration: no WAL is
- * removed, and what is no longer here comes from escrow, the spool, or the present primary. It goes
- * into postgresql.auto.conf, which is read last, until "follow" puts that back. In PostgreSQL 13
- * pg_rewind takes the configuration that is in the data directory: one is put there, too.
- */
-static int
-write_overrides(const struct rejoin *r, char *ret_config, size_t size)
-{
-    const struct member *m = r->job.self;
-    char program[256], text[65536], include[600];
-    struct identity identity;
-    ssize_t got;
-    int dir, code = standby_settings_program(program, sizeof program);
-
-    if (code == 0)
-        code = escrow_return_settings(r->escrow, m->pgdata);
-    if (code == 0)
-        code = control_file_identity(m->pgdata, &identity);
-    if (code < 0)
-        return code;
-    find_config(r, ret_config, size);
-    if (durable_dir(m->pgdata, &dir) < 0)
-        return fail_sys(ERR_LOCAL, "cannot open %s", m->pgdata);
-    got = durable_load(dir, SETTINGS, text, sizeof text - 2048);
-    if (got < 0 && errno == ENOENT)
-        got = 0;
-    if (got >= 0)
-        snprintf(text + got, sizeof text - (size_t)got,
-                 "%s" STANDBY_OVERRIDES "\n"
-                 "listen_addresses = ''\nunix_socket_directories = ''\n" /* no server, no clients */
-                 "restore_command = 'cp \"%s/%%f\" \"%%p\" 2>/dev/null || \"%s\" fetch --config "
-                 "\"%s\" --member %s --from %s \"%%f\" \"%%p\" || exit 1'\n"
-                 "wal_keep_size = '1000TB'\n"
-                 "max_slot_wal_keep_size = -1\n",
-                 got > 0 ? "\n" : "", r->escrow, program, r->job.config->file, m->name,
-                 r->p.primary);
-    snprintf(include, sizeof include, "include '%s'\n", ret_config);
-    if (got < 0 || durable_replace(dir, SETTINGS, text, strlen(text)) < 0 ||
-        (identity.postgres_major < 14 && strncmp(ret_config, m->pgdata, strlen(m->pgdata)) != 0 &&
-         durable_replace(dir, "postgresql.conf", include, strlen(include)) < 0))
-        code = fail_sys(ERR_LOCAL, "cannot write the settings in %s", m->pgdata);
-    durable_close(dir);
-    return code < 0 ? code : identity.postgres_major;
-}
-
-static int
-remove_file(const struct rejoin *r, const char *name)
-{
-    int dir, code = 0;
-
-    if (durable_dir(r->job.self->pgdata, &dir) < 0)
-        return fail_sys(ERR_LOCAL, "cannot open %s", r->job.self->pgdata);
-    if (durable_remove(dir, name) < 0)
-        code = fail_sys(ERR_LOCAL, "cannot remove %s/%s", r->job.self->pgdata, name);
-    durable_close(dir);
-    return code;
-}
-
-/* pg_rewind would do it, too, but with a configuration that it finds in the data directory only. */
 static int
 step_recover(struct rejoin *r)
 {
-    char config[512], option[600];
-    const char *const argv[] = {"postgres", "--single", "-D",        r->job.self->pgdata,
-                                "-c",       option,     "template1", NULL};
     int code = divergence_control(&r->p);
 
-    if (code < 0 || !r->parted || r->reseed)
-        return code;
-    if (!r->p.control.shut_down) {
-        code = write_overrides(r, config, sizeof config);
-        if (code < 0)
-            return code;
-        snprintf(option, sizeof option, "config_file=%s", config);
-        job_say(&r->job, "crash recovery, in single-user mode");
-        if (remove_file(r, "standby.signal") < 0 || remove_file(r, "recovery.signal") < 0 ||
-            forbid_start(r, false) < 0)
-            return ERR_LOCAL;
-        code = job_run(&r->job, argv, NULL, NULL);
-        if (forbid_start(r, true) < 0)
-            return ERR_LOCAL;
-        if (code == 0)
-            code = divergence_control(&r->p);
-        if (code == 0 && !r->p.control.shut_down)
-            code = fail(ERR_LOCAL, "it did not end in a clean state");
-        if (code == 0)
-            code = divergence_end(&r->p, false);
-        if (code < 0)
-            return fail_in(code, "crash recovery failed");
-    }
-    if (code == 0)
-        code = escrow_keep(r->escrow, r->job.self->pgdata, r->p.control.segment_bytes, r->p.fork,
-                           r->p.end);
-    return code < 0 ? code : 0;
-}
-
-struct rewinding {
-    struct job *job;
-    bool not_required;
-};
-
-static void
-take_rewind(void *context, const char *line)
-{
-    struct rewinding *w = context;
-    unsigned long done_kb, all_kb;
-
-    if (strstr(line, "no rewind required") != NULL)
-        w->not_required = true;
-    if (sscanf(line, "%lu/%lu kB", &done_kb, &all_kb) != 2)
-        return;
-    job_progress(w->job, "rewinding", (uint64_t)done_kb << 10, (uint64_t)all_kb << 10);
-}
-
-static int
-run_rewind(struct rejoin *r)
-{
-    char conninfo[400], source[512], config[512] = "", option[600];
-    const char *const argv[] = {"pg_rewind",
-                                "-D",
-                                r->job.self->pgdata,
-                                source,
-                                "--progress",
-                                "--restore-target-wal",
-                                "--no-ensure-shutdown",
-                                option,
-                                NULL};
-    struct rewinding w = {.job = &r->job};
-    int code;
-
-    snprintf(source, sizeof source, "--source-server=%s",
-             primary_conninfo(r->job.config, r->job.self, "postgres", conninfo, sizeof conninfo));
-    code = write_overrides(r, config, sizeof config);
-    snprintf(option, sizeof option, "--config-file=%s", config);
-    if (code > 0 && code < 14)
-        snprintf(option, sizeof option, "--progress");
-    if (code > 0)
-        code = job_run(&r->job, argv, take_rewind, &w);
-    if (code == 0 && w.not_required)
-        code = fail(ERR_PEER, "pg_rewind says that no rewind is required, but the WAL here goes on "
-                              "behind the fork");
-    return code;
+    return code < 0 || !r->parted || r->reseed ? code : rewind_recover(&r->p, r->escrow);
 }
 
 static int
 step_rewind(struct rejoin *r)
 {
-    const char *const sync[] = {"initdb", "--sync-only", "-D", r->job.self->pgdata, NULL};
     int code = r->parted ? divergence_control(&r->p) : 0;
 
-    if (code < 0 || !r->parted || r->reseed)
-        return code;
-    if (r->p.control.recovery_timeline == r->p.their.timeline) /* killed when it was done */
-        return job_run(&r->job, sync, NULL, NULL);
-    code = divergence_connect(&r->p);
-    if (code == 0)
-        code = escrow_return(r->escrow, r->job.self->pgdata);
-    if (code >= 0) /* pg_rewind believes its control file, which is behind after a promotion */
-        code = primary_checkpoint(r->job.config, r->job.self);
-    if (code == 0)
-        code = run_rewind(r);
-    return code;
+    return code < 0 || !r->parted || r->reseed ? code : rewind_run(&r->p, r->escrow);
 }
 
 /* The spool may hold WAL from an earlier life. */
@@ -539,7 +238,7 @@ step_follow(struct rejoin *r)
     code = ready_spool(r);
     if (code == 0)
         code = standby_settings_write(&r->job, r->job.self->pgdata);
-    return code < 0 ? code : forbid_start(r, false);
+    return code < 0 ? code : datadir_forbid_start(r->job.self->pgdata, false);
 }
 
 static bool
@@ -555,7 +254,7 @@ copy_is_made(const struct rejoin *r)
     char path[300];
 
     snprintf(path, sizeof path, "%s/standby.signal", r->job.self->pgdata);
-    return !seed_runs(r) && !is_closed(r) && access(path, F_OK) == 0;
+    return !seed_runs(r) && !datadir_is_closed(r->job.self->pgdata) && access(path, F_OK) == 0;
 }
 
 /* Instead of the rewind: seed has a journal of its own, and keeps what is here until it is done. */
@@ -570,7 +269,7 @@ make_copy(struct rejoin *r)
                                 .map = r->request->map};
 
     /* nobody has written there since all was kept; --force would give up its own copy, too */
-    copy.force = copy.kept = is_closed(r);
+    copy.force = copy.kept = datadir_is_closed(r->job.self->pgdata);
     job_close(&r->job); /* it takes the lock */
     if (seed_run(&copy) != 0)
         return fail(ERR_PEER, "there is no new copy yet: run this again");
@@ -673,6 +372,19 @@ look(struct rejoin *r)
                        r->escrow, sizeof r->escrow);
 }
 
+/* Told before anything is touched: what the way back would stop at, when PostgreSQL is down. */
+static int
+check_place(const struct rejoin *r)
+{
+    struct datadir d;
+    int code;
+
+    if (!r->reseed)
+        return rewind_check_place(r->job.self->pgdata);
+    code = datadir_init(&d, r->job.self->pgdata);
+    return code < 0 ? fail_in(code, "refused: no new copy can be made here") : 0;
+}
+
 /* 0: go on, and the journal is on disk; else the exit code. */
 static int
 begin(struct rejoin *r)
@@ -685,7 +397,7 @@ begin(struct rejoin *r)
             ", on timeline %u at " LSN_FORMAT,
             r->job.self->name, r->p.primary, r->epoch, r->p.timeline, LSN_ARGS(r->p.fork));
     r->reseed = r->request->replace;
-    if (!r->reseed && check_rewind(r) < 0) {
+    if (!r->reseed && rewind_check(&r->p) < 0) {
         job_say(&r->job, "%s; a new copy is made instead", fail_message());
         r->reseed = true;
     }
@@ -786,7 +498,7 @@ resume(struct rejoin *r)
         return code;
     if (r->request->replace && r->step < STEP_FOLLOW)
         r->reseed = true;
-    open = r->step > STEP_STOP && r->step <= STEP_REWIND && !is_closed(r);
+    open = r->step > STEP_STOP && r->step <= STEP_REWIND && !datadir_is_closed(r->job.self->pgdata);
     if (r->epoch == epoch && !open)
         return 0;
     if (r->epoch != epoch && r->reseed && r->step >= STEP_REWIND &&

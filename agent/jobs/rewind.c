@@ -1,0 +1,296 @@
+/* See rewind.h. */
+#include "jobs/rewind.h"
+
+#include "jobs/datadir.h"
+#include "jobs/escrow.h"
+#include "jobs/primary.h"
+#include "jobs/settings.h"
+#include "jobs/standby_settings.h"
+#include "postgres/control_file.h"
+
+#include "base/durable.h"
+#include "base/fail.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SETTINGS "postgresql.auto.conf"
+
+/* ---- what pg_rewind takes ---- */
+
+/* pg_rewind gives up at a directory that it may not read, as lost+found where a file system is
+ * mounted. */
+static int
+check_readable(const char *path)
+{
+    char at[PATH_MAX];
+    DIR *dir = opendir(path);
+    const struct dirent *e;
+    struct stat about;
+    int code = 0;
+
+    while (dir != NULL && code == 0 && (e = readdir(dir)) != NULL)
+        if (fstatat(dirfd(dir), e->d_name, &about, 0) == 0 && S_ISDIR(about.st_mode) &&
+            faccessat(dirfd(dir), e->d_name, R_OK | X_OK, AT_EACCESS) < 0)
+            code = fail(ERR_USAGE,
+                        "refused: %s/%s cannot be read, and pg_rewind reads all directories; let "
+                        "the owner of the data directory read it, or remove it",
+                        realpath(path, at) != NULL ? at : path, e->d_name);
+    if (dir != NULL)
+        closedir(dir);
+    return code;
+}
+
+static int
+check_directories(const char *pgdata)
+{
+    char spaces[300], path[600];
+    DIR *dir;
+    const struct dirent *e;
+    int code = check_readable(pgdata);
+
+    snprintf(path, sizeof path, "%s/pg_wal", pgdata);
+    if (code == 0)
+        code = check_readable(path);
+    snprintf(spaces, sizeof spaces, "%s/pg_tblspc", pgdata);
+    dir = opendir(spaces);
+    while (dir != NULL && code == 0 && (e = readdir(dir)) != NULL) {
+        snprintf(path, sizeof path, "%s/%s", spaces, e->d_name);
+        if (e->d_name[0] != '.')
+            code = check_readable(path);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return code;
+}
+
+int
+rewind_check_place(const char *pgdata)
+{
+    int code = settings_refuse_links(pgdata);
+
+    return code == 0 ? check_directories(pgdata) : code;
+}
+
+int
+rewind_check(struct divergence *p)
+{
+    char text[64];
+    int code;
+
+    if (!p->control.checksums && !p->control.hints)
+        return fail(ERR_LOCAL,
+                    "%s has neither data checksums nor wal_log_hints: it cannot be rewound",
+                    p->job->self->pgdata);
+    if (p->our.timeline == p->their.timeline) /* one number, two timelines: no tool tells them */
+        return fail(ERR_LOCAL,
+                    "%s and %s are on two timelines of one number, %u: it cannot be "
+                    "rewound",
+                    p->job->self->name, p->primary, p->their.timeline);
+    if (!p->control.full_page_writes)
+        return fail(ERR_LOCAL, "full_page_writes was off here: it cannot be rewound");
+    code = primary_ask(p->connection, "show full_page_writes", text, sizeof text);
+    if (code == 0 && strcmp(text, "on") != 0)
+        return fail(ERR_LOCAL, "full_page_writes is off on %s: nothing can be rewound to it",
+                    p->primary);
+    return code;
+}
+
+/* ---- settings of its own ---- */
+
+/* The configuration that the server here was started with, wherever it lies. (The server tells it
+ * in postmaster.opts, which pg_rewind removes: it is kept with the settings.) */
+static void
+find_config(const char *pgdata, char *out, size_t size)
+{
+    char text[4096] = "", *from, *end;
+    int dir;
+
+    snprintf(out, size, "%s/postgresql.conf", pgdata);
+    if (durable_dir(pgdata, &dir) < 0)
+        return;
+    if (durable_load(dir, "postmaster.opts", text, sizeof text) < 0)
+        text[0] = '\0';
+    durable_close(dir);
+    if ((from = strstr(text, "config_file=")) != NULL)
+        from += strlen("config_file=");
+    else if ((from = strstr(text, "\"-D\" \"")) != NULL)
+        from += strlen("\"-D\" \"");
+    if (from == NULL || (end = strchr(from, '"')) == NULL)
+        return;
+    *end = '\0';
+    snprintf(out, size, "%s%s", from,
+             strstr(from, ".conf") != NULL && from[-1] == '=' ? "" : "/postgresql.conf");
+}
+
+/*
+ * What single-user recovery and pg_rewind read on top of the server's own configuration: no WAL is
+ * removed, and what is no longer here comes from escrow, the spool, or the present primary. It goes
+ * into postgresql.auto.conf, which is read last, until "follow" puts that back. In PostgreSQL 13
+ * pg_rewind takes the configuration that is in the data directory: one is put there, too.
+ */
+static int
+write_overrides(const struct divergence *p, const char *escrow, char *ret_config, size_t size)
+{
+    const struct member *m = p->job->self;
+    char program[256], text[65536], include[600];
+    struct identity identity;
+    ssize_t got;
+    int dir, code = standby_settings_program(program, sizeof program);
+
+    if (code == 0)
+        code = escrow_return_settings(escrow, m->pgdata);
+    if (code == 0)
+        code = control_file_identity(m->pgdata, &identity);
+    if (code < 0)
+        return code;
+    find_config(m->pgdata, ret_config, size);
+    if (durable_dir(m->pgdata, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", m->pgdata);
+    got = durable_load(dir, SETTINGS, text, sizeof text - 2048);
+    if (got < 0 && errno == ENOENT)
+        got = 0;
+    if (got >= 0)
+        snprintf(text + got, sizeof text - (size_t)got,
+                 "%s" STANDBY_OVERRIDES "\n"
+                 "listen_addresses = ''\nunix_socket_directories = ''\n" /* no server, no clients */
+                 "restore_command = 'cp \"%s/%%f\" \"%%p\" 2>/dev/null || \"%s\" fetch --config "
+                 "\"%s\" --member %s --from %s \"%%f\" \"%%p\" || exit 1'\n"
+                 "wal_keep_size = '1000TB'\n"
+                 "max_slot_wal_keep_size = -1\n",
+                 got > 0 ? "\n" : "", escrow, program, p->job->config->file, m->name, p->primary);
+    snprintf(include, sizeof include, "include '%s'\n", ret_config);
+    if (got < 0 || durable_replace(dir, SETTINGS, text, strlen(text)) < 0 ||
+        (identity.postgres_major < 14 && strncmp(ret_config, m->pgdata, strlen(m->pgdata)) != 0 &&
+         durable_replace(dir, "postgresql.conf", include, strlen(include)) < 0))
+        code = fail_sys(ERR_LOCAL, "cannot write the settings in %s", m->pgdata);
+    durable_close(dir);
+    return code < 0 ? code : identity.postgres_major;
+}
+
+static int
+remove_file(const char *pgdata, const char *name)
+{
+    int dir, code = 0;
+
+    if (durable_dir(pgdata, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", pgdata);
+    if (durable_remove(dir, name) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot remove %s/%s", pgdata, name);
+    durable_close(dir);
+    return code;
+}
+
+/* ---- recovery, pg_rewind ---- */
+
+/* Crash recovery. pg_rewind would do it, too, but only with the configuration in the data directory. */
+static int
+recover(struct divergence *p, const char *escrow)
+{
+    const char *pgdata = p->job->self->pgdata;
+    char config[512], option[600];
+    const char *const argv[] = {"postgres", "--single", "-D",        pgdata,
+                                "-c",       option,     "template1", NULL};
+    int code = write_overrides(p, escrow, config, sizeof config);
+
+    if (code < 0)
+        return code;
+    snprintf(option, sizeof option, "config_file=%s", config);
+    job_say(p->job, "crash recovery, in single-user mode");
+    if (remove_file(pgdata, "standby.signal") < 0 || remove_file(pgdata, "recovery.signal") < 0 ||
+        datadir_forbid_start(pgdata, false) < 0)
+        return ERR_LOCAL;
+    code = job_run(p->job, argv, NULL, NULL);
+    if (datadir_forbid_start(pgdata, true) < 0)
+        return ERR_LOCAL;
+    if (code == 0)
+        code = divergence_control(p);
+    if (code == 0 && !p->control.shut_down)
+        code = fail(ERR_LOCAL, "it did not end in a clean state");
+    if (code == 0)
+        code = divergence_end(p, false);
+    return code < 0 ? fail_in(code, "crash recovery failed") : code;
+}
+
+int
+rewind_recover(struct divergence *p, const char *escrow)
+{
+    int code = p->control.shut_down ? 0 : recover(p, escrow);
+
+    if (code == 0)
+        code = escrow_keep(escrow, p->job->self->pgdata, p->control.segment_bytes, p->fork, p->end);
+    return code < 0 ? code : 0;
+}
+
+struct rewinding {
+    struct job *job;
+    bool not_required;
+};
+
+static void
+take_rewind(void *context, const char *line)
+{
+    struct rewinding *w = context;
+    unsigned long done_kb, all_kb;
+
+    if (strstr(line, "no rewind required") != NULL)
+        w->not_required = true;
+    if (sscanf(line, "%lu/%lu kB", &done_kb, &all_kb) != 2)
+        return;
+    job_progress(w->job, "rewinding", (uint64_t)done_kb << 10, (uint64_t)all_kb << 10);
+}
+
+static int
+run_rewind(struct divergence *p, const char *escrow)
+{
+    char conninfo[400], source[512], config[512] = "", option[600];
+    const char *const argv[] = {"pg_rewind",
+                                "-D",
+                                p->job->self->pgdata,
+                                source,
+                                "--progress",
+                                "--restore-target-wal",
+                                "--no-ensure-shutdown",
+                                option,
+                                NULL};
+    struct rewinding w = {.job = p->job};
+    int code;
+
+    snprintf(source, sizeof source, "--source-server=%s",
+             primary_conninfo(p->job->config, p->job->self, "postgres", conninfo, sizeof conninfo));
+    code = write_overrides(p, escrow, config, sizeof config);
+    snprintf(option, sizeof option, "--config-file=%s", config);
+    if (code > 0 && code < 14)
+        snprintf(option, sizeof option, "--progress");
+    if (code > 0)
+        code = job_run(p->job, argv, take_rewind, &w);
+    if (code == 0 && w.not_required)
+        code = fail(ERR_PEER, "pg_rewind says that no rewind is required, but the WAL here goes on "
+                              "behind the fork");
+    return code;
+}
+
+int
+rewind_run(struct divergence *p, const char *escrow)
+{
+    const char *const sync[] = {"initdb", "--sync-only", "-D", p->job->self->pgdata, NULL};
+    int code;
+
+    if (p->control.recovery_timeline == p->their.timeline) /* killed when it was done */
+        return job_run(p->job, sync, NULL, NULL);
+    code = divergence_connect(p);
+    if (code == 0)
+        code = escrow_return(escrow, p->job->self->pgdata);
+    if (code >= 0) /* pg_rewind believes its control file, which is behind after a promotion */
+        code = primary_checkpoint(p->job->config, p->job->self);
+    if (code == 0)
+        code = run_rewind(p, escrow);
+    return code;
+}
