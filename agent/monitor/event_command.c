@@ -6,37 +6,21 @@
 #include "base/log.h"
 #include "base/text.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 int
 event_command_init(struct event_command *r, const char *command, const char *pool,
                    const char *member, const char *site)
 {
-    *r = (struct event_command){
-        .command = command, .stop_fd = -1, .pool = pool, .member = member, .site = site};
-    if (command[0] == '\0')
-        return 0;
-    r->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (r->stop_fd < 0)
-        return fail_sys(ERR_LOCAL, "cannot make an eventfd");
-    return worker_init(&r->worker);
+    *r = (struct event_command){.command = command, .pool = pool, .member = member, .site = site};
+    return command[0] == '\0' ? 0 : spawn_worker_init(&r->runs);
 }
 
 void
 event_command_release(struct event_command *r)
 {
-    uint64_t one = 1;
-
-    if (!r->worker.started)
-        return;
-    if (write(r->stop_fd, &one, sizeof one) < 0)
-        log_warning("the event command cannot be ended: %s", strerror(errno));
-    worker_release(&r->worker);
-    close(r->stop_fd);
+    spawn_worker_release(&r->runs, "the event command");
 }
 
 /* ---- in the worker's thread ---- */
@@ -107,21 +91,21 @@ say_result(const struct event_command_job *j)
 void
 event_command_watch(const struct event_command *r, struct loop *l)
 {
-    loop_watch(l, worker_fd(&r->worker), POLLIN);
+    loop_watch(l, worker_fd(&r->runs.worker), POLLIN);
 }
 
 void
 event_command_run(struct event_command *r)
 {
-    if (worker_done(&r->worker))
+    if (worker_done(&r->runs.worker))
         say_result(&r->job);
-    if (r->count == 0 || worker_busy(&r->worker))
+    if (r->count == 0 || worker_busy(&r->runs.worker))
         return;
     r->job = (struct event_command_job){
         .command = r->command,
-        .spawn = {.stop_fd = r->stop_fd, .limit_us = EVENT_COMMAND_LIMIT_US}};
+        .spawn = {.stop_fd = r->runs.stop_fd, .limit_us = EVENT_COMMAND_LIMIT_US}};
     put_facts(r, &r->queue[0].entry, r->queue[0].role, &r->job);
     r->count--;
     memmove(r->queue, r->queue + 1, r->count * sizeof r->queue[0]);
-    worker_submit(&r->worker, job_command, &r->job);
+    worker_submit(&r->runs.worker, job_command, &r->job);
 }

@@ -1,14 +1,13 @@
 /*
  * event command: the pool's event_command, once per event raised or cleared, one at a time.
  *
- * It runs in a worker thread that spawns it (spawn.h, no shell) and waits for it; the loop sees one
- * eventfd, as for a flush. A
- * helper process was the other way: a second thing to start, watch and end, for the same promise.
+ * A worker thread starts it (spawn.h, no shell) and waits for it; the loop sees one eventfd. A helper
+ * process instead would be a second thing to start, watch and end, for the same promise.
  *
  * The command gets the facts in its environment and nothing else (WALFERRY_EVENT_*, _POOL, _MEMBER,
  * _SITE, _ROLE, PATH); its standard input is /dev/null, its output goes to the agent's log. After
- * EVENT_COMMAND_LIMIT_US its process group is killed. EVENT_COMMAND_QUEUE_MAX wait at most; one
- * more is left out and said to be.
+ * EVENT_COMMAND_LIMIT_US its process group is killed. At most EVENT_COMMAND_QUEUE_MAX events wait;
+ * for a further one the command is not run, which is logged.
  */
 #ifndef AGENT_MONITOR_EVENT_COMMAND_H
 #define AGENT_MONITOR_EVENT_COMMAND_H
@@ -17,7 +16,6 @@
 #include "base/spawn.h"
 
 #include "base/loop.h"
-#include "base/worker.h"
 
 #include <sys/types.h>
 
@@ -33,8 +31,7 @@ struct event_command_job {
 
 struct event_command {
     const char *command; /* borrowed; "" : there is none */
-    struct worker worker;
-    int stop_fd; /* eventfd: the agent stops, do not wait for it */
+    struct spawn_worker runs;
     struct event_command_job job;
     struct {
         struct event_entry entry;

@@ -2,35 +2,22 @@
 #include "retention/archive.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "shipper/wal/pgwal.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 int
 archive_init(struct archive *a)
 {
-    *a = (struct archive){.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-    if (a->stop_fd < 0)
-        return fail_sys(ERR_LOCAL, "cannot make an eventfd");
-    return worker_init(&a->worker);
+    return spawn_worker_init(&a->runs);
 }
 
 void
 archive_release(struct archive *a)
 {
-    uint64_t one = 1;
-
-    if (!a->worker.started)
-        return;
-    if (write(a->stop_fd, &one, sizeof one) < 0)
-        log_warning("fetch_command cannot be ended: %s", strerror(errno));
-    worker_release(&a->worker);
-    close(a->stop_fd);
+    spawn_worker_release(&a->runs, "fetch_command");
 }
 
 /* ---- in the worker's thread ---- */
@@ -97,29 +84,29 @@ archive_get(struct archive *a, const char *command, const struct identity *ident
         .identity = *identity,
         .timeline = timeline,
         .lsn = lsn,
-        .spawn = {.stop_fd = a->stop_fd, .limit_us = ARCHIVE_LIMIT_US, .keep_output = true}};
+        .spawn = {.stop_fd = a->runs.stop_fd, .limit_us = ARCHIVE_LIMIT_US, .keep_output = true}};
     snprintf(j->path, sizeof j->path, "%s", path);
     if (!fill_in(command, name, path, j->command, sizeof j->command))
         return fail(ERR_USAGE, "fetch_command is longer than %d bytes with its names filled in",
                     ARCHIVE_COMMAND_MAX - 1);
-    worker_submit(&a->worker, job_get, j);
+    worker_submit(&a->runs.worker, job_get, j);
     return 0;
 }
 
 bool
 archive_busy(const struct archive *a)
 {
-    return worker_busy(&a->worker);
+    return worker_busy(&a->runs.worker);
 }
 
 bool
 archive_done(struct archive *a)
 {
-    return worker_done(&a->worker);
+    return worker_done(&a->runs.worker);
 }
 
 void
 archive_watch(const struct archive *a, struct loop *l)
 {
-    loop_watch(l, worker_fd(&a->worker), POLLIN);
+    loop_watch(l, worker_fd(&a->runs.worker), POLLIN);
 }

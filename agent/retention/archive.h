@@ -14,7 +14,6 @@
 
 #include "base/fail.h"
 #include "base/loop.h"
-#include "base/worker.h"
 #include "base/identity.h"
 
 #define ARCHIVE_LIMIT_US    (300 * SECOND_US)
@@ -32,8 +31,7 @@ struct archive_job {
 };
 
 struct archive {
-    struct worker worker;
-    int stop_fd;
+    struct spawn_worker runs;
     struct archive_job job;
 };
 

@@ -1,15 +1,8 @@
 /* See service.h. */
 #include "validate/service.h"
 
-#include "base/durable.h"
-#include "base/log.h"
-
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,35 +10,27 @@ int
 validate_service_init(struct validate_service *e, const struct config *config,
                       const struct member *self)
 {
-    *e = (struct validate_service){.job = calloc(1, sizeof *e->job), .stop_fd = -1};
+    *e = (struct validate_service){.job = calloc(1, sizeof *e->job)};
     if (e->job == NULL)
         return fail(ERR_LOCAL, "out of memory");
     e->job->config = config;
     e->job->self = self;
-    e->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (e->stop_fd < 0)
-        return fail_sys(ERR_LOCAL, "cannot make an eventfd");
-    return worker_init(&e->worker);
+    return spawn_worker_init(&e->runs);
 }
 
 void
 validate_service_release(struct validate_service *e)
 {
-    uint64_t one = 1;
-
-    if (e->worker.started && write(e->stop_fd, &one, sizeof one) < 0)
-        log_warning("walferry validate cannot be ended: %s", strerror(errno));
-    worker_release(&e->worker);
-    if (e->job != NULL && e->stop_fd >= 0)
-        close(e->stop_fd);
+    spawn_worker_release(&e->runs, "walferry validate");
     free(e->job);
 }
 
 /* ---- in the worker's thread ---- */
 
 static void
-examine(struct examination *j)
+job_examine(void *context)
 {
+    struct examination *j = context;
     char config[sizeof j->config->file], name[sizeof j->self->name], why[80];
     char *argv[] = {(char[]){"/proc/self/exe"},
                     (char[]){"validate"},
@@ -56,7 +41,6 @@ examine(struct examination *j)
                     (char[]){"--member"},
                     name,
                     NULL};
-    ssize_t got;
 
     snprintf(config, sizeof config, "%s", j->config->file);
     snprintf(name, sizeof name, "%s", j->self->name);
@@ -64,28 +48,8 @@ examine(struct examination *j)
     j->spawn.environment = environ;
     spawn_run(&j->spawn);
     if (!spawn_good(&j->spawn, why, sizeof why) &&
-        (j->spawn.error != 0 || !WIFEXITED(j->spawn.status))) { /* a status is its verdict */
+        (j->spawn.error != 0 || !WIFEXITED(j->spawn.status))) /* a status is its verdict */
         snprintf(j->error, sizeof j->error, "walferry validate on this host %s", why);
-        return;
-    }
-    got = durable_read(j->spawn.stdout_fd, j->output, sizeof j->output, 0);
-    j->bytes = got > 0 ? (size_t)got : 0;
-}
-
-static void
-job_examine(void *context)
-{
-    struct examination *j = context;
-    int fd = memfd_create("validate", MFD_CLOEXEC);
-
-    if (fd < 0) {
-        snprintf(j->error, sizeof j->error, "cannot keep what walferry validate says: %s",
-                 strerror(errno));
-        return;
-    }
-    j->spawn.stdout_fd = fd;
-    examine(j);
-    close(fd);
 }
 
 /* ---- in the loop ---- */
@@ -94,7 +58,8 @@ static void
 answer(struct validate_service *e, struct control *c)
 {
     const struct examination *j = e->job;
-    json_t *report = j->error[0] == '\0' ? json_loadb(j->output, j->bytes, 0, NULL) : NULL;
+    json_t *report =
+        j->error[0] == '\0' ? json_loadb(j->output, j->spawn.stdout_used, 0, NULL) : NULL;
 
     for (size_t i = 0; i < e->clients; i++) {
         if (report != NULL)
@@ -118,22 +83,25 @@ validate_service_ask(struct validate_service *e, struct control *c, uint64_t cli
         return;
     }
     e->client[e->clients++] = client;
-    if (worker_busy(&e->worker))
+    if (worker_busy(&e->runs.worker))
         return;
     e->job->error[0] = '\0';
-    e->job->spawn = (struct spawn){.stop_fd = e->stop_fd, .limit_us = VALIDATE_SERVICE_LIMIT_US};
-    worker_submit(&e->worker, job_examine, e->job);
+    e->job->spawn = (struct spawn){.stop_fd = e->runs.stop_fd,
+                                   .limit_us = VALIDATE_SERVICE_LIMIT_US,
+                                   .stdout_bytes = e->job->output,
+                                   .stdout_max = sizeof e->job->output};
+    worker_submit(&e->runs.worker, job_examine, e->job);
 }
 
 void
 validate_service_watch(const struct validate_service *e, struct loop *l)
 {
-    loop_watch(l, worker_fd(&e->worker), POLLIN);
+    loop_watch(l, worker_fd(&e->runs.worker), POLLIN);
 }
 
 void
 validate_service_run(struct validate_service *e, struct control *c)
 {
-    if (worker_done(&e->worker))
+    if (worker_done(&e->runs.worker))
         answer(e, c);
 }

@@ -3,9 +3,9 @@
  * control socket, from here or from afar.
  *
  * It looks at files, keys, disks and databases, which blocks: so it is a process of its own,
- * started by a worker thread (posix_spawn, as in event_command.h) that reads what it prints, at
- * most VALIDATE_SERVICE_BYTES_MAX, and kills it after VALIDATE_SERVICE_LIMIT_US. One at a time: who
- * asks meanwhile gets the same answer.
+ * started by a worker thread (spawn.h) that reads at most VALIDATE_SERVICE_BYTES_MAX of its output
+ * and kills it after VALIDATE_SERVICE_LIMIT_US. One runs at a time: a client that asks meanwhile
+ * gets the same answer.
  */
 #ifndef AGENT_VALIDATE_SERVICE_H
 #define AGENT_VALIDATE_SERVICE_H
@@ -17,7 +17,6 @@
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/loop.h"
-#include "base/worker.h"
 
 #define VALIDATE_SERVICE_LIMIT_US  (60 * SECOND_US)
 #define VALIDATE_SERVICE_BYTES_MAX (512u << 10)
@@ -27,13 +26,11 @@ struct examination {
     const struct member *self;
     struct spawn spawn;
     char output[VALIDATE_SERVICE_BYTES_MAX];
-    size_t bytes;
     char error[FAIL_MESSAGE_MAX]; /* "" : output is whole */
 };
 
 struct validate_service {
-    struct worker worker;
-    int stop_fd;
+    struct spawn_worker runs;
     struct examination *job;
     uint64_t client[CONTROL_CLIENTS_MAX]; /* who waits */
     size_t clients;

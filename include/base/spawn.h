@@ -3,10 +3,12 @@
  *
  * posix_spawn: no copy of the agent's memory, and the loop neither forks nor waits. The command has
  * a process group of its own, which is killed after limit_us, or when stop_fd (an eventfd) becomes
- * readable; its standard input is /dev/null, no descriptor of the agent's is left to it.
+ * readable. Its standard input is /dev/null, and it inherits no other descriptor of the agent.
  */
 #ifndef BASE_SPAWN_H
 #define BASE_SPAWN_H
+
+#include "base/worker.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,12 +21,14 @@ struct spawn {
     char *const *environment;
     int stop_fd;
     int64_t limit_us;
-    int stdout_fd;    /* 0: none; else its standard output goes there; borrowed */
-    bool keep_output; /* the last of what it prints, in `output`; else it goes to the agent's log */
+    char *stdout_bytes; /* NULL, or where the beginning of its standard output goes; borrowed */
+    size_t stdout_max;  /* room there */
+    bool keep_output;   /* the end of its other output goes to `output`, else to the agent's log */
     /* results */
     int error;  /* errno: it could not be started */
     int status; /* as of waitpid */
     bool timed_out, stopped;
+    size_t stdout_used;
     char output[SPAWN_OUTPUT_MAX]; /* made safe to show, one line */
 };
 
@@ -32,5 +36,16 @@ void spawn_run(struct spawn *s); /* blocks */
 
 /* True: it ended with status 0. Else why not, in words, behind "it ": room for 80 bytes. */
 bool spawn_good(const struct spawn *s, char *out, size_t size);
+
+/* A worker for jobs that run commands with its stop_fd. */
+struct spawn_worker {
+    struct worker worker;
+    int stop_fd;
+};
+
+int spawn_worker_init(struct spawn_worker *w); /* ERR_LOCAL */
+
+/* Kills the command that runs (`what`, for a message) and waits; accepts a zeroed struct. */
+void spawn_worker_release(struct spawn_worker *w, const char *what);
 
 #endif

@@ -2,6 +2,8 @@
 #include "base/spawn.h"
 
 #include "base/clock.h"
+#include "base/fail.h"
+#include "base/log.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -11,6 +13,8 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,7 +29,7 @@ struct tail {
 
 /* The agent's signals are blocked or ignored: the command gets everything as usual. */
 static int
-begin(const struct spawn *s, int out, pid_t *ret_pid)
+begin(const struct spawn *s, int out, int stdout_fd, pid_t *ret_pid)
 {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
@@ -38,7 +42,7 @@ begin(const struct spawn *s, int out, pid_t *ret_pid)
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
     if (out >= 0)
         posix_spawn_file_actions_adddup2(&files, out, 2);
-    posix_spawn_file_actions_adddup2(&files, s->stdout_fd > 0 ? s->stdout_fd : 2, 1);
+    posix_spawn_file_actions_adddup2(&files, stdout_fd >= 0 ? stdout_fd : 2, 1);
     posix_spawn_file_actions_addclosefrom_np(&files, 3);
     posix_spawnattr_init(&attributes);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
@@ -52,7 +56,7 @@ begin(const struct spawn *s, int out, pid_t *ret_pid)
     return error;
 }
 
-/* What came last is what explains a failure. */
+/* The end of the output explains a failure. */
 static void
 read_tail(struct tail *t)
 {
@@ -111,28 +115,42 @@ wait_for(struct spawn *s, pid_t pid, struct tail *t)
         close(wait_for[0].fd);
 }
 
+static void
+take_stdout(struct spawn *s, int fd)
+{
+    ssize_t got = pread(fd, s->stdout_bytes, s->stdout_max, 0);
+
+    s->stdout_used = got > 0 ? (size_t)got : 0;
+    close(fd);
+}
+
 void
 spawn_run(struct spawn *s)
 {
     struct tail t = {.fd = -1};
-    int pipe_fd[2] = {-1, -1};
+    int pipe_fd[2] = {-1, -1}, stdout_fd = -1;
     pid_t pid;
 
-    if (s->keep_output &&
-        (pipe2(pipe_fd, O_CLOEXEC) < 0 || fcntl(pipe_fd[0], F_SETFL, O_NONBLOCK) < 0)) {
+    if ((s->stdout_bytes != NULL && (stdout_fd = memfd_create("stdout", MFD_CLOEXEC)) < 0) ||
+        (s->keep_output &&
+         (pipe2(pipe_fd, O_CLOEXEC) < 0 || fcntl(pipe_fd[0], F_SETFL, O_NONBLOCK) < 0))) {
         s->error = errno;
+        if (stdout_fd >= 0)
+            close(stdout_fd);
         return;
     }
     t.fd = pipe_fd[0];
-    s->error = begin(s, pipe_fd[1], &pid);
+    s->error = begin(s, pipe_fd[1], stdout_fd, &pid);
     if (pipe_fd[1] >= 0)
         close(pipe_fd[1]);
     if (s->error == 0)
         wait_for(s, pid, &t);
     read_tail(&t);
-    if (t.fd >= 0) /* what it started and left behind */
+    if (t.fd >= 0) /* still open in a process that the command left behind */
         close(t.fd);
     show_tail(&t, s->output);
+    if (stdout_fd >= 0)
+        take_stdout(s, stdout_fd);
 }
 
 bool
@@ -151,4 +169,26 @@ spawn_good(const struct spawn *s, char *out, size_t size)
     else
         return true;
     return false;
+}
+
+int
+spawn_worker_init(struct spawn_worker *w)
+{
+    *w = (struct spawn_worker){.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    if (w->stop_fd < 0)
+        return fail_sys(ERR_LOCAL, "cannot make an eventfd");
+    return worker_init(&w->worker);
+}
+
+void
+spawn_worker_release(struct spawn_worker *w, const char *what)
+{
+    uint64_t one = 1;
+
+    if (!w->worker.started)
+        return;
+    if (write(w->stop_fd, &one, sizeof one) < 0)
+        log_warning("%s cannot be ended: %s", what, strerror(errno));
+    worker_release(&w->worker);
+    close(w->stop_fd);
 }

@@ -113,7 +113,7 @@ run(const char *command)
     struct pollfd over;
 
     assert_int_equal(archive_get(&archive, command, &identity, TIMELINE, START, got), 0);
-    over = (struct pollfd){.fd = worker_fd(&archive.worker), .events = POLLIN};
+    over = (struct pollfd){.fd = worker_fd(&archive.runs.worker), .events = POLLIN};
     assert_true(archive_busy(&archive));
     assert_int_equal(poll(&over, 1, 20000), 1);
     assert_true(archive_done(&archive));
