@@ -199,6 +199,28 @@ test_archive_ends_what_takes_too_long(void **state)
     close(s.stop_fd);
 }
 
+static void
+test_spawn_takes_the_beginning_of_standard_output(void **state)
+{
+    char *argv[] = {"/bin/sh", "-c", "echo not this >&2; seq 1 100000; exit 2", NULL};
+    char text[6], why[80];
+    struct spawn s = {.argv = argv,
+                      .environment = environ,
+                      .stop_fd = -1,
+                      .limit_us = 30 * SECOND_US,
+                      .stdout_bytes = text,
+                      .stdout_max = sizeof text,
+                      .keep_output = true};
+
+    (void)state;
+    spawn_run(&s);
+    assert_int_equal(s.stdout_used, sizeof text);
+    assert_memory_equal(text, "1\n2\n3\n", sizeof text);
+    assert_string_equal(s.output, "not this");
+    assert_false(spawn_good(&s, why, sizeof why));
+    assert_string_equal(why, "ended with status 2");
+}
+
 static int
 setup(void **state)
 {
@@ -230,6 +252,7 @@ main(void)
         cmocka_unit_test(test_archive_says_why_there_is_none),
         cmocka_unit_test(test_archive_keeps_the_end_of_much_output),
         cmocka_unit_test(test_archive_ends_what_takes_too_long),
+        cmocka_unit_test(test_spawn_takes_the_beginning_of_standard_output),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
