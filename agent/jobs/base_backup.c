@@ -19,7 +19,7 @@ take_progress(void *context, const char *line)
     uint64_t done_kb, total_kb, before;
 
     if (sscanf(line, "%" SCNu64 "/%" SCNu64 " kB", &done_kb, &total_kb) != 2) {
-        /* such as WAL that is not archived: in any language, a minute after all is copied */
+        /* such as that WAL is not archived: in any language, a minute after the last byte */
         if (strstr(line, "WARNING") != NULL ||
             (b->last_us != 0 && clock_us() - b->last_us > 30 * SECOND_US))
             job_say(b->job, "%s", line);
@@ -35,7 +35,7 @@ take_progress(void *context, const char *line)
     }
     job_progress(b->job, "copying", b->done_bytes, b->total_bytes);
     if (b->done_bytes > before)
-        (void)!job_renew_hold(b->job, b->hold); /* if it cannot be, the day has long to pass */
+        (void)!job_renew_hold(b->job, b->hold); /* a failure does no harm yet: it lasts a day */
 }
 
 struct arguments {
@@ -51,7 +51,7 @@ add(struct arguments *a, const char *argument)
     a->argv[a->count++] = argument;
 }
 
-/* Where it comes from and goes to, and how fast. */
+/* From where, to where, and how fast. */
 static void
 fill_in(const struct base_backup *b, struct arguments *a)
 {
@@ -66,7 +66,7 @@ fill_in(const struct base_backup *b, struct arguments *a)
     config_role(a->role, m);
     add(a, "-d");
     add(a, a->conninfo);
-    add(a, "-U"); /* before the other user */
+    add(a, "-U"); /* replaces the user in conninfo */
     add(a, a->role);
     add(a, "-D");
     add(a, b->d->fresh);
@@ -113,7 +113,7 @@ base_backup_run(struct base_backup *b, bool probe)
         b->job->shown_us = 0; /* the last line is always shown */
         job_progress(b->job, "copying", b->done_bytes, b->total_bytes);
     }
-    if (b->done_bytes == b->first_bytes && b->first_us != 0) { /* over within a second */
+    if (b->done_bytes == b->first_bytes && b->first_us != 0) { /* it took less than a second */
         b->first_us = begun_us;
         b->first_bytes = 0;
     }

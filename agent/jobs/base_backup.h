@@ -23,7 +23,7 @@ struct base_backup {
     int64_t first_us, last_us;
 };
 
-/* The whole copy, or (`probe`) the first seconds of it, which is an error in any case. */
+/* The whole copy, or (`probe`) its first seconds, then it is killed: mostly an error. ERR_PEER. */
 int base_backup_run(struct base_backup *b, bool probe);
 
 double

@@ -49,7 +49,7 @@ is_there(const char *path)
     return lstat(path, &st) == 0;
 }
 
-/* False also when it is not there. */
+/* False also when the directory is not there. */
 static bool
 has_entries(const char *path)
 {
@@ -64,8 +64,8 @@ has_entries(const char *path)
     return some;
 }
 
-/* Is there a mount point at `path` (if `itself`) or below it? The mount table knows what no device
- * number tells: a directory that is bound to another one. */
+/* Is there a mount point at `path` (if `itself`) or below it? The mount table is read, for a bind
+ * mount may have the same device number. */
 static int
 refuse_mounts(const char *path, bool itself, const char *how)
 {
@@ -96,7 +96,7 @@ refuse_tablespace_mounts(const char *tablespace)
                          "itself may be one, nothing in it: mount it there, or use --map");
 }
 
-/* What a data directory would leave behind that changes its name. */
+/* A data directory that changes its name leaves behind what is mounted at it or in it. */
 static int
 check_mounts(const char *pgdata)
 {
@@ -189,9 +189,9 @@ version_directory(const char *at, char name[64])
     return found;
 }
 
-/* Where the data directory that is here has it. */
+/* Where the data directory here has this tablespace. */
 static bool
-present_place(const struct datadir *d, const char *oid, char out[256])
+current_place(const struct datadir *d, const char *oid, char out[256])
 {
     char link[PATH_SIZE];
     ssize_t got;
@@ -232,7 +232,7 @@ datadir_place(struct datadir *d, const char *oid, const char *from, uint64_t byt
     *t = (struct tablespace){.bytes = bytes};
     snprintf(t->oid, sizeof t->oid, "%.15s", oid);
     snprintf(t->from, sizeof t->from, "%.255s", from);
-    present_place(d, oid, now);
+    current_place(d, oid, now);
     if (!mapped_place(map, from, t->at))
         snprintf(t->at, sizeof t->at, "%s", now[0] != '\0' ? now : from);
     if (t->at[0] != '/' || strchr(t->at, '=') != NULL)
@@ -249,7 +249,7 @@ datadir_place(struct datadir *d, const char *oid, const char *from, uint64_t byt
 
 /* ---- room ---- */
 
-/* The nearest directory that is there. */
+/* Of the file system that `path` is, or would be, in. */
 static int
 file_system(const char *path, dev_t *ret_device, uint64_t *ret_free)
 {
@@ -476,7 +476,7 @@ move(const char *from, const char *to)
     return code;
 }
 
-/* The link in the new directory names the place where the files will be found. */
+/* The new directory's link gets the tablespace's place after the swap. */
 static int
 relink(const struct datadir *d, const struct tablespace *t)
 {

@@ -8,9 +8,9 @@
  *   T/walferry-new, -old   the same inside each tablespace's directory T, which may be a mount
  *                          point: only the directory PG_nn_nnnnnnnnn in it changes places
  *
- * A swap is renames in one file system, each of which may have been done before it is called
- * again: PGDATA goes away first and comes back last, so that in between there is nothing that could
- * be started. Errors: ERR_LOCAL, ERR_USAGE for what the DBA has to decide first.
+ * A swap is a series of renames in one file system, and may be repeated when it was interrupted.
+ * PGDATA goes away first and comes back last, so that in between there is nothing that could be
+ * started. Errors: ERR_LOCAL, ERR_USAGE for what the DBA has to decide first.
  */
 #ifndef AGENT_JOBS_DATADIR_H
 #define AGENT_JOBS_DATADIR_H
@@ -52,14 +52,14 @@ bool datadir_wal_elsewhere(const struct datadir *d); /* pg_wal in it is a link *
 int datadir_place(struct datadir *d, const char *oid, const char *from, uint64_t bytes,
                   const char *map);
 
-/* Is there room for all of it beside what is there? `bytes` is without the tablespaces. */
+/* Is there room for the whole copy beside the old one? `bytes` is without the tablespaces. */
 int datadir_room(const struct datadir *d, uint64_t bytes);
 
 int datadir_free(const struct datadir *d, uint64_t *ret_bytes); /* where the copy goes */
 
 /* Remove what an earlier try left; refuses while something that was replaced lies beside. */
 int datadir_clear(const struct datadir *d);
-int datadir_begin(const struct datadir *d);   /* ... and make the directories */
+int datadir_begin(const struct datadir *d);   /* ... and make the directories of the new one */
 int datadir_discard(const struct datadir *d); /* remove the new one */
 
 /* The copy came with the modes of the primary's files: give it those of PGDATA, whether a group may
@@ -74,8 +74,8 @@ int datadir_keep_modes(const struct datadir *d);
 int datadir_forbid_start(const char *pgdata, bool forbid);
 bool datadir_is_closed(const char *pgdata);
 
-mode_t datadir_file_mode(const char *pgdata); /* of the files in it */
-int datadir_remove_tree(const char *path);    /* none there is fine; what is mounted in it stays */
+mode_t datadir_file_mode(const char *pgdata); /* of the files in PGDATA */
+int datadir_remove_tree(const char *path);    /* absent is fine; what is mounted in it stays */
 
 bool datadir_moved(const struct datadir *d);   /* PGDATA has gone away to make place */
 bool datadir_swapped(const struct datadir *d); /* nothing new is left to move */

@@ -26,7 +26,7 @@ divergence_control(struct divergence *p)
     return control_file_read(p->job->self->bindir, p->job->self->pgdata, &p->control);
 }
 
-/* It is in pg_wal as long as its timeline is ours (pg_rewind takes it away). */
+/* The file is in pg_wal as long as the data directory is on its timeline (pg_rewind removes it). */
 int
 divergence_own_history(struct divergence *p, timeline_t timeline, const char *escrow)
 {
@@ -67,7 +67,7 @@ divergence_connect(struct divergence *p)
 
     if (p->connection != NULL && primary_ask(p->connection, "select 1", one, sizeof one) == 0)
         return 0;
-    divergence_release(p); /* a question to the DBA or a long step ago */
+    divergence_release(p); /* it ended during a question to the DBA, or a long step */
     if (primary_connect(p->job->config, p->job->self, "postgres", &p->connection) == 0)
         return 0;
     return fail_in(ERR_PEER, "the PostgreSQL of %s is not reached through the tunnel", p->primary);
@@ -158,8 +158,8 @@ first_there(const struct divergence *p, lsn_t *start)
     return false;
 }
 
-/* No record begins behind the fork, or no segment is there: it may end before, unless the server
- * has been further already. */
+/* No record begins behind the fork, or no segment is there: the WAL may end before the fork, unless
+ * the control file says that the server has been further. */
 static int
 end_before(struct divergence *p, struct pgwal *wal, lsn_t start)
 {
@@ -190,7 +190,7 @@ divergence_end(struct divergence *p, bool beside)
     struct pgwal wal;
     int code = beside ? pgwal_open_beside(&wal, pgdata, bytes) : pgwal_open(&wal, pgdata, bytes);
 
-    /* on a timeline of our own behind the fork: from where that begins */
+    /* on a timeline that only this side has: from where it begins */
     for (timeline_t t = p->timeline; code == 0 && t != p->our.timeline;) {
         history_switch_point(p->own, p->our.length, t, &from);
         t = history_next(p->own, p->our.length, t, p->our.timeline);
@@ -199,7 +199,7 @@ divergence_end(struct divergence *p, bool beside)
     (void)first_there(p, &from);
     if (code == 0) {
         code = pgwal_end(&wal, p->our.timeline, from, &p->end);
-        if (code == 0 && p->end == from && from > p->fork) /* behind a hole, and made ahead */
+        if (code == 0 && p->end == from && from > p->fork) /* made ahead, behind a hole */
             code = fail(ERR_LOCAL, "no WAL from the fork on is here any more");
         if (code == ERR_LOCAL)
             code = end_before(p, &wal, from);
@@ -226,7 +226,7 @@ divergence_judge(struct divergence *p, bool beside)
     }
     if (code >= 0)
         code = divergence_end(p, beside);
-    if (code == 0 && one_timeline && p->end > p->fork) /* it went on, and so did we */
+    if (code == 0 && one_timeline && p->end > p->fork) /* both may have gone on meanwhile */
         code = primary_position(p->connection, p->primary, &p->fork);
     return code < 0 ? code : divergence_goes_on(p);
 }

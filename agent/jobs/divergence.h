@@ -1,10 +1,10 @@
 /*
  * divergence: where this member's data directory and the present primary part, and what this side
- * alone has behind that: the commands' question (rejoin, seed) before they change anything.
+ * alone has behind that point. rejoin and seed ask this before they change anything.
  *
  * In come the control file and pg_wal here, the history files of both sides, and, through the
- * tunnel, the present primary's words. The same timeline is no proof: what is here behind the
- * primary's own end is WAL that it has not (it was rolled back to a snapshot).
+ * tunnel, answers of the present primary. One timeline does not prove that they have not parted:
+ * WAL here may go on behind the primary's end (the primary was rolled back to a snapshot).
  *
  * Errors: ERR_LOCAL what is here cannot be read, ERR_PEER the present primary does not tell,
  * ERR_CORRUPT the two have nothing in common.
@@ -20,13 +20,13 @@
 
 struct divergence {
     struct job *job;                /* borrowed */
-    char primary[MEMBER_NAME_SIZE]; /* the present one: the caller's */
+    char primary[MEMBER_NAME_SIZE]; /* the name of the present primary; set by the caller */
     PGconn *connection;             /* NULL: not connected */
     struct control_file control;
     char own[HISTORY_BYTES_MAX + 1], theirs[HISTORY_BYTES_MAX + 1];
     struct lineage our, their;
-    timeline_t timeline; /* the last one that both have ... */
-    lsn_t fork;          /* ... and up to where they are the same */
+    timeline_t timeline; /* the last timeline that both have ... */
+    lsn_t fork;          /* ... and up to where its WAL is the same */
     lsn_t end;           /* of the WAL here; LSN_UNKNOWN: not looked for */
 };
 
@@ -39,14 +39,15 @@ int divergence_own_history(struct divergence *p, timeline_t timeline, const char
 /* All but `end`. 1: their histories part; 0: it is one timeline, fork is not set. */
 int divergence_look(struct divergence *p, const char *escrow);
 
-/* Where the WAL here ends: by its records, the control file knows it only after a clean stop.
- * `beside`: also while PostgreSQL runs, it may be further by then; else that is ERR_PEER. */
+/* Where the WAL here ends, by its records: the control file tells it only after a clean stop.
+ * `beside`: also while PostgreSQL runs, which may write on meanwhile; else a running one is
+ * ERR_PEER. */
 int divergence_end(struct divergence *p, bool beside);
 
-/* Does the WAL here go on where the primary's does not? When `end` is known. */
+/* Does the WAL here go on behind the fork? When `end` is known. */
 bool divergence_goes_on(const struct divergence *p);
 
-/* All of it: 1: there is WAL here that the primary has not, 0: there is none. */
+/* divergence_look and divergence_end. 1: there is WAL here that the primary lacks, 0: none. */
 int divergence_judge(struct divergence *p, bool beside);
 
 /* What was committed here behind the fork, as a receipt (receipt.h) without epoch and escrow; a new

@@ -35,7 +35,7 @@ escrow_path(const char *spool, uint64_t system_identifier, timeline_t timeline, 
                : fail(ERR_LOCAL, "the path of the spool %s is too long", spool);
 }
 
-/* Make it, and what is missing above it in the spool, for good. */
+/* Make a directory and the missing ones above it, and flush their entries. */
 static int
 make_dir(const char *path)
 {
@@ -89,7 +89,7 @@ struct copying {
     const char *from_path, *to_path;
     int from, to;
     uint32_t segment_bytes; /* 0: every segment */
-    bool add;               /* only what is missing there */
+    bool add;               /* only segments that `to` lacks */
     lsn_t fork, end;
     int segments;
 };

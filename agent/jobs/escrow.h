@@ -1,5 +1,5 @@
 /*
- * escrow: what a rejoin keeps before anything is changed: all WAL from the fork on and the history
+ * escrow: what a rejoin keeps before it changes anything: all WAL from the fork on, the history
  * files, and the server's own settings files.
  *
  *   <spool>/escrow/<system identifier>-<timeline>-<fork LSN>/     segments and histories by name
@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Its directory's path; 0 or ERR_LOCAL (too long). */
+/* The escrow's path; 0 or ERR_LOCAL (too long). */
 int escrow_path(const char *spool, uint64_t system_identifier, timeline_t timeline, lsn_t fork,
                 char *out, size_t size);
 
@@ -26,19 +26,18 @@ int escrow_path(const char *spool, uint64_t system_identifier, timeline_t timeli
 int escrow_keep(const char *escrow, const char *pgdata, uint32_t segment_bytes, lsn_t fork,
                 lsn_t end);
 
-/* What is still missing there, out of another directory (that need not be there). Count or
- * ERR_LOCAL.
- */
+/* Segments that the escrow still lacks, out of another directory, which may be absent. Count or
+ * ERR_LOCAL. */
 int escrow_add(const char *escrow, const char *from, uint32_t segment_bytes, lsn_t fork, lsn_t end);
 
-/* ... and back, over what a rewind that was killed has left there. */
+/* All of it back into pg_wal, over files that a killed rewind left there. Count or ERR_LOCAL. */
 int escrow_return(const char *escrow, const char *pgdata);
 
-/* The settings of the data directory, and back: one that was not there is removed. */
+/* The settings of the data directory, and back: a file that is not in escrow is removed. */
 int escrow_keep_settings(const char *escrow, const char *pgdata);
 int escrow_return_settings(const char *escrow, const char *pgdata);
 
-/* Remove what was last written longer than keep_us ago. */
+/* Remove each escrow that was last written longer than keep_us ago. */
 void escrow_prune(const char *spool, int64_t keep_us, int64_t wall_us);
 
 #endif

@@ -16,7 +16,7 @@
 #define SAY_US          (60 * SECOND_US)
 #define SEGMENT_DIGITS  (SEGMENT_NAME_SIZE - 1)
 #define TIMELINE_DIGITS 8
-#define PIDS_SIZE       4096 /* of the postmaster's children: the startup process is one of the first */
+#define PIDS_SIZE       4096 /* of the postmaster's children; startup is one of the first */
 
 void
 follow_begin(struct follow *f, struct job *j, int64_t now_us)
@@ -24,7 +24,7 @@ follow_begin(struct follow *f, struct job *j, int64_t now_us)
     *f = (struct follow){.job = j, .begun_us = now_us, .moved_us = now_us, .said_us = now_us};
 }
 
-/* It takes connections; only then what the agent tells is this server's. */
+/* PostgreSQL takes connections: only then the agent's figures are those of this server. */
 static bool
 is_up(const json_t *status)
 {
@@ -128,7 +128,7 @@ read_title(struct follow *f)
     }
 }
 
-/* What pg_control says is on disk. */
+/* By pg_control: WAL up to there is applied and on disk. */
 static bool
 disk_moved(struct follow *f)
 {
@@ -150,7 +150,7 @@ startup_moved(struct follow *f, int64_t now_us)
     f->read_us = now_us;
     moved = disk_moved(f);
     read_title(f);
-    /* it asks for one that is not there on every timeline in turn: that is no progress */
+    /* a missing segment is looked for on every timeline in turn, which is no progress */
     segment = strrchr(f->doing, ' ');
     if (segment != NULL && strcmp(segment + 1 + TIMELINE_DIGITS, f->segment) > 0) {
         snprintf(f->segment, sizeof f->segment, "%s", segment + 1 + TIMELINE_DIGITS);
@@ -193,7 +193,7 @@ tell_still(struct follow *f, const json_t *status)
     char log[400];
 
     if (follow_streams(status))
-        f->doing[0] = '\0'; /* of before it streamed */
+        f->doing[0] = '\0'; /* it is from before it streamed */
     else
         read_title(f);
     return fail(
@@ -218,7 +218,7 @@ start_again(struct follow *f)
                     job_server_log(f->job, log, sizeof log));
     job_say(f->job, "PostgreSQL has ended: it is started again");
     code = job_server_start(f->job);
-    /* it begins at its last restartpoint */
+    /* replay begins again at the last restartpoint */
     *f = (struct follow){.job = f->job, .begun_us = f->begun_us, .started = true};
     f->moved_us = f->said_us = clock_us(); /* a start command may take long */
     return code;
@@ -233,7 +233,7 @@ follow_look(struct follow *f, const json_t *status, int64_t now_us)
         return start_again(f);
     if (covered && follow_streams(status))
         return 1;
-    /* one that has applied all and still takes no connection will never do */
+    /* a standby that has applied all and still takes no connection never will */
     if (up ? server_moved(f, status) : startup_moved(f, now_us) && !covered)
         f->moved_us = now_us;
     if (!up)

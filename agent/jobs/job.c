@@ -159,7 +159,7 @@ print_progress(struct job *j, uint64_t done_bytes, uint64_t total_bytes)
     double per_second = seconds > 0.5 ? (double)(done_bytes - j->first) / seconds : 0;
 
     if (total_bytes < done_bytes)
-        total_bytes = done_bytes; /* it grew meanwhile */
+        total_bytes = done_bytes; /* the source grew meanwhile */
     if (j->terminal && total_bytes > 0) {
         char bar[BAR_CELLS + 1];
         size_t cells = (size_t)((double)done_bytes / (double)total_bytes * BAR_CELLS);

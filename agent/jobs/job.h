@@ -4,8 +4,8 @@
  *
  *   lock      <spool>/job.lock, held until the command and every tool that it runs have ended, so
  *             that no two of them ever work on one data directory
- *   journal   <spool>/NAME.job, one JSON object, replaced atomically: what was decided and how far
- *             it came. It is written before what it says is done; the same command goes on from it
+ *   journal   <spool>/NAME.job, one JSON object, replaced atomically: what was decided, and the
+ *             step that is next. The step is done afterwards; the same command goes on from it
  *   tools     PostgreSQL's own programs (tool.h), whose lines are read as they come
  *   talk      lines on standard output; progress is one line that is rewritten on a terminal, and a
  *             line now and then where there is none
@@ -24,14 +24,14 @@
 #include <stdint.h>
 
 struct job {
-    const char *name; /* the command's */
+    const char *name; /* of the command */
     const struct config *config;
     const struct member *self;
     int dir, lock; /* the spool's directory; -1: not open */
     bool terminal, line_open;
     bool cut;           /* a tool wrote a line that is too long to be read */
     int64_t renewed_us; /* the hold */
-    /* of the running progress */
+    /* the progress that is shown */
     const char *what; /* NULL: none */
     int64_t begun_us, shown_us;
     uint64_t first;
@@ -47,7 +47,8 @@ int job_load(const struct job *j, json_t **ret_journal);
 int job_save(const struct job *j, const json_t *journal);
 int job_forget(const struct job *j);
 
-/* Renew the spool's hold on the WAL from `from` on (hold.h), once a minute; LSN_UNKNOWN: on none. */
+/* Renew the spool's hold on the WAL from `from` on (hold.h), once a minute; LSN_UNKNOWN: on
+ * none. */
 int job_renew_hold(struct job *j, lsn_t from);
 
 void job_say(struct job *j, const char *format, ...) __attribute__((format(printf, 2, 3)));

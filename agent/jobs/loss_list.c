@@ -13,11 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SNAPSHOTS_MAX 64 /* of one segment; the last ones */
+#define SNAPSHOTS_MAX 64 /* the last ones of a segment */
 #define FETCHED_MAX   32 /* segments */
 #define FIRST_NORMAL  16384
 #define CATALOGS      "system catalogs"
-#define LARGE_OBJECTS 2613 /* pg_largeobject: a row for each 2 kB of one */
+#define LARGE_OBJECTS 2613 /* pg_largeobject: a row for each 2 kB of an object */
 #define LARGE         "large objects (pieces of 2 kB)"
 #define FOLDER        "losses.wal" /* in the spool, while a list is made */
 #define FILE_TEXT     48
@@ -50,8 +50,8 @@ open_folder(struct loss_list *l)
 
 /*
  * A link to the segment at `start` under the name of the present timeline: pg_waldump follows a
- * record from one file into the next only if both have names of one timeline. WAL from before the
- * fork that was recycled here is the same on the present primary.
+ * record from one file into the next only if both names have one timeline. WAL from before the fork
+ * that was recycled here is fetched: it is the same on the present primary.
  */
 static bool
 is_there(struct loss_list *l, lsn_t start)
@@ -80,8 +80,8 @@ dump(struct loss_list *l, lsn_t from, lsn_t to, const char *manager,
                                 "-s",         s,    "-e",      e,    manager != NULL ? "-r" : NULL,
                                 manager,      NULL};
 
-    /* one more: the last record may go on there. But nothing behind the end: pg_waldump takes any
-     * file for a sample. It names what it lacks. */
+    /* one segment more, for the last record may go on there; none behind the end, for pg_waldump
+     * takes any file of the folder for a sample. pg_waldump itself says which segment it lacks */
     for (lsn_t at = segment_start(from, l->segment_bytes);
          at < lower(to + l->segment_bytes, l->end); at += l->segment_bytes)
         (void)is_there(l, at);
@@ -115,8 +115,9 @@ take_snapshot(void *context, const char *line)
 }
 
 /*
- * Back from the fork, segment by segment: the last snapshot tells the oldest transaction that can
- * have lived across it; a snapshot that was taken before that one began is the place.
+ * Back from the fork, segment by segment. The last snapshot before the fork tells the oldest
+ * transaction that can have lived across the fork; reading begins at a snapshot that was taken
+ * before that transaction began.
  */
 static int
 find_start(struct loss_list *l, lsn_t *ret_start, uint32_t *ret_known_from)
@@ -129,7 +130,7 @@ find_start(struct loss_list *l, lsn_t *ret_start, uint32_t *ret_known_from)
     for (;;) {
         struct snapshots s = {.count = 0};
 
-        /* a record may fill the segment, and then pg_waldump fails: there is no snapshot in it */
+        /* pg_waldump fails where one record fills the segment, which then has no snapshot */
         if (to > start && dump(l, start, to, "Standby", take_snapshot, &s) < 0)
             s.count = 0;
         if (!known && s.count > 0) {
@@ -141,7 +142,7 @@ find_start(struct loss_list *l, lsn_t *ret_start, uint32_t *ret_known_from)
             *ret_start = s.at[i - 1].lsn;
             if (xid_before(wanted, s.at[i - 1].next))
                 continue;
-            *ret_known_from = 0; /* all beginnings are behind it */
+            *ret_known_from = 0; /* every lost transaction begins behind this snapshot */
             return 0;
         }
         *ret_start = start;
@@ -230,7 +231,7 @@ take_line(void *context, const char *line)
     json_decref(noted);
 }
 
-/* What was prepared is a promise, too, to whoever coordinates it. */
+/* A prepared transaction is lost, too: its coordinator was promised that it can be committed. */
 static void
 take_waiting(struct reading *r)
 {
@@ -248,7 +249,8 @@ take_waiting(struct reading *r)
 
 /* ---- names ---- */
 
-/* What the present primary calls a file: its name, "" for what is no table, or its number. */
+/* The name that the present primary has for a file: a table's, "" for an index and the like; if it
+ * has none, the file's number. */
 static void
 ask_name(PGconn *there, const char *database, const struct relfile *file, char *out, size_t size)
 {
@@ -303,7 +305,7 @@ find_names(const struct loss_list *l, json_t *files)
                         fail_message());
         }
         ask_name(there, database, &file, name, sizeof name);
-        /* an index or a TOAST table that only the losing side had */
+        /* without rows: an index or a TOAST table that only the losing side had */
         if (strstr(name, ": file ") != NULL && json_is_true(json_object_get(rows, "replaced")) &&
             json_integer_value(json_object_get(rows, "inserted")) == 0 &&
             json_integer_value(json_object_get(rows, "updated")) == 0 &&

@@ -1,8 +1,7 @@
 /*
  * primary: the present primary's PostgreSQL, reached through the tunnel by a command.
  *
- * Plain blocking libpq: this is the command's process. The role is tunnel_user; what it may not do
- * is named with the GRANT that it lacks.
+ * Plain blocking libpq, for the process of a command. The role is tunnel_user.
  */
 #ifndef AGENT_JOBS_PRIMARY_H
 #define AGENT_JOBS_PRIMARY_H
@@ -13,7 +12,7 @@
 
 #include <libpq-fe.h>
 
-/* "host=... port=5432 user=... dbname=..." for PostgreSQL's own tools. */
+/* "host=... port=5432 user=... dbname=..." for a tool. Returns out. */
 const char *primary_conninfo(const struct config *config, const struct member *self,
                              const char *database, char *out, size_t size);
 
@@ -34,13 +33,13 @@ int primary_position(PGconn *connection, const char *primary, lsn_t *ret_lsn);
  * lost its WAL again: waited for. ERR_PEER: there is none. */
 int primary_slot(PGconn *connection, const char *primary, const char *slot, lsn_t *ret_restart);
 
-/* A checkpoint, now. For a base backup every server makes one for a role that may replicate; the
- * command CHECKPOINT is a superuser's before 15, and a grant's since. The backup is not taken. */
+/* A checkpoint, now: by the beginning of a base backup, which is not taken (checkpoint.h says
+ * why). */
 int primary_checkpoint(const struct config *config, const struct member *self);
 
 /*
- * Copy a segment or history file out of its pg_wal to the path `target` (written beside it,
- * renamed). ERR_AGAIN: it has none of that name.
+ * Copy a segment or history file out of its pg_wal to the path `target`, by a temporary file and a
+ * rename. ERR_AGAIN: it has no file of that name.
  */
 int primary_fetch(PGconn *connection, const char *name, const char *target);
 

@@ -13,12 +13,12 @@
  *   follow   the settings come back, ours are added, standby.signal
  *   start    PostgreSQL starts and follows
  *
- * Where pg_rewind cannot work, and with --replace, the last four are one: walferry seed.
+ * Where pg_rewind cannot work, and with --replace, walferry seed takes the place of the last four.
  *
- * From "stop" to "follow" the data directory's mode keeps PostgreSQL from starting on it: what
- * would be committed there is in no list, and later it is neither the old nor the new one. Where it
- * is found open in between, the rejoin begins anew: somebody may have written. Nothing that was
- * committed is gone after a rejoin: it is kept.
+ * From "stop" to "follow" the data directory's mode keeps PostgreSQL from starting on it: a commit
+ * made then would be in no list, and later the directory is half old and half new. Where it is
+ * found open in between, the rejoin begins anew: somebody may have written. No commit is gone after
+ * a rejoin: it is in escrow.
  */
 #include "jobs/rejoin.h"
 
@@ -54,7 +54,7 @@ enum step { STEP_STOP, STEP_KEEP, STEP_LIST, STEP_RECOVER, STEP_REWIND, STEP_FOL
 struct rejoin {
     struct job job;
     struct divergence p;
-    /* what the journal holds, beside the primary and where it parted */
+    /* the journal's, beside p's primary and where this member parted */
     enum step step;
     json_int_t epoch;
     char escrow[400];
@@ -113,9 +113,9 @@ load(struct rejoin *r)
     r->reseed = reseed != 0;
     json_decref(journal);
     r->p.our.timeline = (timeline_t)our_timeline;
-    return r->step > STEP_REWIND
+    return r->step > STEP_REWIND /* which removes our history */
                ? 0
-               : divergence_own_history(&r->p, r->p.our.timeline, r->escrow); /* or it is gone */
+               : divergence_own_history(&r->p, r->p.our.timeline, r->escrow);
 }
 
 /* ---- steps ---- */
@@ -135,7 +135,7 @@ step_stop(struct rejoin *r)
     return code;
 }
 
-/* pg_wal is what counts; what the disk guard took out of it lies in the outbox, and is put back. */
+/* All WAL is in pg_wal, but what the disk guard moved to the outbox: that is put back. */
 static int
 keep_wal(struct rejoin *r)
 {
@@ -146,7 +146,7 @@ keep_wal(struct rejoin *r)
 
     if (segments >= 0)
         more = escrow_add(r->escrow, m->outbox, r->p.control.segment_bytes, r->p.fork, r->p.end);
-    if (more > 0 && escrow_return(r->escrow, m->pgdata) < 0) /* the disk may be full */
+    if (more > 0 && escrow_return(r->escrow, m->pgdata) < 0) /* the disk may be full: go on */
         job_say(&r->job, "what is kept of the outbox %s is not put back: %s", m->outbox,
                 fail_message());
     return more < 0 ? more : segments + more;
@@ -184,7 +184,7 @@ step_list(struct rejoin *r)
     char words[256];
     int code;
 
-    /* the WAL is kept: a rejoin does not fail because it cannot be read */
+    /* the WAL is in escrow: a rejoin does not fail because it cannot be read */
     job_say(&r->job, "lost: %s; %s%s", divergence_words(receipt, words, sizeof words),
             known ? "see walferry lost" : "its WAL is kept in ", known ? "" : r->escrow);
     json_object_set_new(receipt, "epoch", json_integer(r->epoch));
@@ -233,7 +233,7 @@ step_follow(struct rejoin *r)
 {
     int code = r->parted ? escrow_return_settings(r->escrow, r->job.self->pgdata) : 0;
 
-    if (code < 0 || r->reseed) /* seed takes them from there */
+    if (code < 0 || r->reseed) /* seed takes the settings from the data directory */
         return code;
     code = ready_spool(r);
     if (code == 0)
@@ -247,7 +247,8 @@ seed_runs(const struct rejoin *r)
     return faccessat(r->job.dir, "seed.job", F_OK, 0) == 0;
 }
 
-/* We were killed when seed was done: what is here is its copy, the old one is closed. */
+/* This command was killed after seed had ended: the directory here is seed's copy, for the old one
+ * is closed. */
 static bool
 copy_is_made(const struct rejoin *r)
 {
@@ -257,7 +258,7 @@ copy_is_made(const struct rejoin *r)
     return !seed_runs(r) && !datadir_is_closed(r->job.self->pgdata) && access(path, F_OK) == 0;
 }
 
-/* Instead of the rewind: seed has a journal of its own, and keeps what is here until it is done. */
+/* Instead of the rewind. seed has its own journal, and keeps the old directory until it is done. */
 static int
 make_copy(struct rejoin *r)
 {
@@ -268,15 +269,16 @@ make_copy(struct rejoin *r)
                                 .rate = r->request->rate,
                                 .map = r->request->map};
 
-    /* nobody has written there since all was kept; --force would give up its own copy, too */
+    /* closed: nobody has written there since the WAL went into escrow. Else no force: it would give
+     * up a copy that seed has made */
     copy.force = copy.kept = datadir_is_closed(r->job.self->pgdata);
-    job_close(&r->job); /* it takes the lock */
+    job_close(&r->job); /* seed takes the lock */
     if (seed_run(&copy) != 0)
         return fail(ERR_PEER, "there is no new copy yet: run this again");
     return job_open(&r->job, "rejoin", r->job.config, r->job.self);
 }
 
-/* A standby that was not rewound has the slots of its time as primary: they would keep WAL. */
+/* A standby that was not rewound has the slots of its time as primary, which would keep WAL. */
 static void
 drop_slots(struct rejoin *r)
 {
@@ -306,7 +308,7 @@ step_start(struct rejoin *r)
         code = status_ask(&r->job, &status);
         if (code < 0)
             code = fail_in(ERR_PEER, "PostgreSQL was started, but the agent does not answer");
-        else if (follow_streams(status)) /* what it lacks comes while it is in use */
+        else if (follow_streams(status)) /* the rest of the WAL comes while it is in use */
             code = 1;
         else
             code = follow_look(&f, status, clock_us());
@@ -337,7 +339,7 @@ ask_epoch(struct rejoin *r)
     return code;
 }
 
-/* Who is the primary, where did we part, can it be done: nothing is changed. */
+/* Who is the primary, where did this member part from it, can it come back: changes nothing. */
 static int
 look(struct rejoin *r)
 {
@@ -360,7 +362,7 @@ look(struct rejoin *r)
     if (code < 0)
         return code;
     if (code == 0) {
-        if (r->step == STEP_START && hold_end(r->job.dir) == 0) /* an earlier one is done */
+        if (r->step == STEP_START && hold_end(r->job.dir) == 0) /* an earlier rejoin is done */
             (void)!job_forget(&r->job);
         return fail(
             ERR_USAGE,
@@ -372,7 +374,7 @@ look(struct rejoin *r)
                        r->escrow, sizeof r->escrow);
 }
 
-/* Told before anything is touched: what the way back would stop at, when PostgreSQL is down. */
+/* Before anything is touched: what would stop the rejoin later, when PostgreSQL is down. */
 static int
 check_place(const struct rejoin *r)
 {
@@ -440,7 +442,7 @@ go_on(struct rejoin *r)
     int64_t begun_us = clock_us(), since_us = begun_us;
     char took[32], parts[256] = "";
 
-    int code = hold_resume(r->job.dir, 1); /* the way back needs WAL from before the fork */
+    int code = hold_resume(r->job.dir, 1); /* a rewind needs WAL from before the fork */
 
     while (code == 0) {
         size_t used = strlen(parts);
@@ -480,13 +482,13 @@ fell_short(const struct rejoin *r)
     return 1;
 }
 
-/* A rejoin that was interrupted. 0: go on; ERR_AGAIN: it is void, begin anew. */
+/* A rejoin that was interrupted. 0: go on; ERR_AGAIN: its journal is void, begin anew. */
 static int
 resume(struct rejoin *r)
 {
     json_int_t epoch = r->epoch;
     char primary[MEMBER_NAME_SIZE];
-    bool open, copying = r->reseed && r->step == STEP_START; /* there may be no directory */
+    bool open, copying = r->reseed && r->step == STEP_START; /* there may be no data directory */
     int code = copying ? 0 : divergence_control(&r->p);
 
     snprintf(primary, sizeof primary, "%s", r->p.primary);
@@ -503,7 +505,7 @@ resume(struct rejoin *r)
         return 0;
     if (r->epoch != epoch && r->reseed && r->step >= STEP_REWIND &&
         strcmp(r->p.primary, r->job.self->name) != 0)
-        return 0; /* seed looks whose copy it has */
+        return 0; /* seed checks of which primary its copy is */
     if (open || r->step != STEP_REWIND) {
         job_say(&r->job, "%s: beginning anew",
                 open ? "PostgreSQL may have run here since" : "there is another primary now");

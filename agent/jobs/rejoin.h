@@ -1,5 +1,5 @@
 /*
- * rejoin: a member that parted from the pool's history becomes a standby again (rejoin.c tells how).
+ * rejoin: a member that parted from the pool's history becomes a standby again, see rejoin.c.
  */
 #ifndef AGENT_JOBS_REJOIN_H
 #define AGENT_JOBS_REJOIN_H

@@ -89,7 +89,7 @@ rewind_check(struct divergence *p)
         return fail(ERR_LOCAL,
                     "%s has neither data checksums nor wal_log_hints: it cannot be rewound",
                     p->job->self->pgdata);
-    if (p->our.timeline == p->their.timeline) /* one number, two timelines: no tool tells them */
+    if (p->our.timeline == p->their.timeline) /* no tool can tell the two apart */
         return fail(ERR_LOCAL,
                     "%s and %s are on two timelines of one number, %u: it cannot be "
                     "rewound",
@@ -103,10 +103,10 @@ rewind_check(struct divergence *p)
     return code;
 }
 
-/* ---- settings of its own ---- */
+/* ---- settings for recovery and pg_rewind ---- */
 
-/* The configuration that the server here was started with, wherever it lies. (The server tells it
- * in postmaster.opts, which pg_rewind removes: it is kept with the settings.) */
+/* The configuration file that the server here was started with. (postmaster.opts names it;
+ * pg_rewind removes that file, so it is kept with the settings.) */
 static void
 find_config(const char *pgdata, char *out, size_t size)
 {
@@ -132,9 +132,10 @@ find_config(const char *pgdata, char *out, size_t size)
 
 /*
  * What single-user recovery and pg_rewind read on top of the server's own configuration: no WAL is
- * removed, and what is no longer here comes from escrow, the spool, or the present primary. It goes
- * into postgresql.auto.conf, which is read last, until "follow" puts that back. In PostgreSQL 13
- * pg_rewind takes the configuration that is in the data directory: one is put there, too.
+ * removed, and WAL that is no longer here comes from escrow, the spool, or the present primary.
+ * These lines go into postgresql.auto.conf, which is read last; the settings come back from escrow
+ * later. In PostgreSQL 13 pg_rewind only reads a configuration in the data directory: one that
+ * includes the server's is put there. Returns the major version.
  */
 static int
 write_overrides(const struct divergence *p, const char *escrow, char *ret_config, size_t size)
@@ -190,7 +191,7 @@ remove_file(const char *pgdata, const char *name)
 
 /* ---- recovery, pg_rewind ---- */
 
-/* Crash recovery. pg_rewind would do it, too, but only with the configuration in the data directory. */
+/* Crash recovery. (pg_rewind would do it, but with a configuration in the data directory only.) */
 static int
 recover(struct divergence *p, const char *escrow)
 {
@@ -283,7 +284,7 @@ rewind_run(struct divergence *p, const char *escrow)
     const char *const sync[] = {"initdb", "--sync-only", "-D", p->job->self->pgdata, NULL};
     int code;
 
-    if (p->control.recovery_timeline == p->their.timeline) /* killed when it was done */
+    if (p->control.recovery_timeline == p->their.timeline) /* an earlier pg_rewind is done */
         return job_run(p->job, sync, NULL, NULL);
     code = divergence_connect(p);
     if (code == 0)

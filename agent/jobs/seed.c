@@ -1,15 +1,15 @@
 /*
  * seed: this host's first copy of the database, or a new one.
  *
- * pg_basebackup runs here, through the tunnel, without WAL: the spool has it, from the slot, which
- * is there before the copy begins, and a hold keeps all of it until the new standby follows. (Where
- * the primary's archive takes nothing the copy has WAL: without, it would wait for the archive.)
- * The copy is made and verified beside the data directory; then PostgreSQL is stopped, the two
- * change places, and it is started as a standby of the local relay. What was there stays beside
- * until the new one follows.
+ * pg_basebackup runs here, through the tunnel, without WAL. The spool receives the WAL from the
+ * slot, which is made before the copy begins, and a hold keeps all of it until the new standby
+ * follows. (Where the primary's archive takes nothing, the copy brings WAL: without, pg_basebackup
+ * would wait for the archive.) The copy is made and verified beside the data directory. Then
+ * PostgreSQL is stopped, the two directories change places, and PostgreSQL is started as a standby
+ * of the local relay. The old directory stays beside the new one until the new standby follows.
  *
- * The journal has the step that is being done. Killed while it copies, the same command starts
- * clean; killed later, it goes on. Nothing that is half made is ever where it could be started.
+ * The journal has the step that is being done. Killed while it copies, the same command begins
+ * again; killed later, it goes on. A half made copy never lies where it could be started.
  */
 #include "jobs/seed.h"
 
@@ -51,11 +51,11 @@ struct seed {
     const struct seed_request *request;
     struct datadir d;
     struct base_backup backup;
-    struct divergence p; /* and the connection to the primary */
-    char *from;          /* the primary: p's name of it */
-    json_int_t epoch;    /* ... and its epoch */
+    struct divergence p; /* ... of the data here, and the connection to the primary */
+    char *from;          /* the primary's name, in p */
+    json_int_t epoch;    /* the primary's */
     json_t *receipt;     /* of what --discard destroys; NULL: nothing */
-    bool shown;          /* ... was told */
+    bool shown;          /* ... the DBA has seen it */
     bool size_known;
     uint64_t base_bytes, whole_bytes;
     enum step step; /* that is being done */
@@ -80,7 +80,7 @@ rest(void)
     poll(NULL, 0, TURN_MS);
 }
 
-/* Only a standby, or a member that has no PostgreSQL yet, on a link that is up. */
+/* A copy is made on no primary, and on no member whose spool takes nothing. */
 static int
 check_role(const struct seed *s, const json_t *status)
 {
@@ -187,7 +187,7 @@ check_primary(struct seed *s)
     return code;
 }
 
-/* Sizes, and where the tablespaces go. Sizes need pg_monitor: without it they are unknown. */
+/* Sizes, and where the tablespaces go. Without pg_monitor the sizes are unknown. */
 static int
 place_tablespaces(struct seed *s)
 {
@@ -220,7 +220,7 @@ place_tablespaces(struct seed *s)
     return code;
 }
 
-/* From here on nothing that the copy needs is removed anywhere. */
+/* From here on no WAL that the copy needs is removed, on the primary or here. */
 static int
 ready_wal(struct seed *s)
 {
@@ -358,8 +358,9 @@ has_to_be_nothing(const struct seed *s)
 }
 
 /*
- * WAL here that the primary has not may hold commits that nobody else has: the signal file of a
- * standby is no proof, anybody may have put it there. Without that file one timeline is none.
+ * WAL here that the primary lacks may hold commits that nobody else has. A standby.signal does not
+ * prove that there is none, for anybody may have put it there. Where it is missing, even WAL that
+ * ends on the primary's timeline proves nothing.
  */
 static int
 check_own(struct seed *s, bool beside)
@@ -384,7 +385,7 @@ check_own(struct seed *s, bool beside)
     return refuse_own(s, what);
 }
 
-/* --discard: what is told is destroyed, the DBA has been shown it. */
+/* --discard: show the DBA what will be destroyed. */
 static void
 show_own(struct seed *s)
 {
@@ -404,8 +405,8 @@ show_own(struct seed *s)
     json_object_set_new(s->receipt, "epoch", json_integer(s->epoch));
 }
 
-/* Before it is too late, also by a command that only goes on: what --discard destroys was shown,
- * and has its receipt. */
+/* The last moment, also of a command that only goes on: what --discard destroys must have been
+ * shown, and have its receipt. */
 static int
 discard_own(struct seed *s)
 {
@@ -421,7 +422,7 @@ discard_own(struct seed *s)
     return code;
 }
 
-/* What was right when the copy began may not be any more. 0; ERR_AGAIN: the copy is of no use. */
+/* The pool may have changed since the copy began. 0; ERR_AGAIN: the copy is of no use. */
 static int
 check_copy(const struct seed *s)
 {
@@ -456,7 +457,7 @@ step_swap(struct seed *s)
             code = discard_own(s);
         else if (code == 0 && has_to_be_nothing(s))
             code = check_own(s, false);
-        if (code < 0 && runs) { /* promoted in this moment */
+        if (code < 0 && runs) { /* this member may have been promoted in this moment */
             snprintf(why, sizeof why, "%s", fail_message());
             (void)!job_server_start(&s->job);
             fail(code, "%s", why);
@@ -484,7 +485,7 @@ step_follow(struct seed *s)
         json_t *status = NULL;
 
         rest();
-        (void)!ask_agent(s, &status); /* it may be started again */
+        (void)!ask_agent(s, &status); /* the agent may be away: it is started again */
         code = follow_look(&f, status, clock_us());
         json_decref(status);
         if (f.moved_us != moved_us)
@@ -497,7 +498,7 @@ step_follow(struct seed *s)
 static int
 step_clean(struct seed *s)
 {
-    int code = hold_end(s->job.dir); /* the new one follows, whatever becomes of the old one */
+    int code = hold_end(s->job.dir); /* the new standby follows, even if the old directory stays */
 
     return code == 0 ? datadir_remove_old(&s->d) : code;
 }
@@ -564,7 +565,7 @@ tell_plan(struct seed *s)
                 s->d.tablespace[i].at);
 }
 
-/* A few seconds of a real copy: what the line, both disks and this data give together. */
+/* A few seconds of a real copy measure the line and both disks together, with this data. */
 static int
 dry_run(struct seed *s)
 {
@@ -574,7 +575,7 @@ dry_run(struct seed *s)
     tell_plan(s);
     if (code < 0)
         return code;
-    (void)!base_backup_run(&s->backup, true); /* ended by the clock */
+    (void)!base_backup_run(&s->backup, true); /* its end is of no interest */
     code = datadir_discard(&s->d);
     if (base_backup_rate(&s->backup) > 0)
         job_say(
@@ -606,9 +607,9 @@ run_steps(struct seed *s)
             char why[FAIL_MESSAGE_MAX];
 
             snprintf(why, sizeof why, "%s", fail_message());
-            s->step = STEP_COPY; /* a copy that is not as it should be is of no use */
+            s->step = STEP_COPY; /* a copy that failed is of no use */
             (void)!save_step(s);
-            (void)!datadir_discard(&s->d); /* nor is it to take the room */
+            (void)!datadir_discard(&s->d); /* ... and is not to take the room */
             return fail(code, "what was here is untouched, the same command begins again: %s", why);
         }
         if (code < 0)
@@ -664,8 +665,8 @@ begin(struct seed *s)
     return code;
 }
 
-/* A copy that is not in its place yet. Given up for a day it may have lost the hold on the WAL that
- * it needs; one of an earlier primary may have what the present one never had. ERR_AGAIN: begin
+/* May a copy that is not in its place yet be used? After a day the hold on its WAL is void; a copy
+ * of an earlier primary may have commits that the present primary never had. ERR_AGAIN: begin
  * again. */
 static int
 judge_copy(const struct seed *s)

@@ -1,5 +1,5 @@
 /*
- * seed: this host's first copy of the database, or a new one (seed.c tells how).
+ * seed: this host's first copy of the database, or a new one, see seed.c.
  */
 #ifndef AGENT_JOBS_SEED_H
 #define AGENT_JOBS_SEED_H

@@ -22,7 +22,7 @@ int
 job_server_runs(const struct job *j)
 {
     if (access(j->self->pgdata, F_OK) < 0)
-        return 0; /* nothing there, nothing runs on it */
+        return 0; /* no directory, no server on it */
     return pgwal_postmaster_alive(j->self->pgdata);
 }
 
@@ -81,7 +81,7 @@ job_server_start(struct job *j)
     if (runs != 0)
         return runs < 0 ? runs : 0;
     code = command_server(j, j->self->start, "start");
-    /* it may have given up waiting for a server that has much to replay */
+    /* the command may have given up waiting for a server that has much to replay */
     return code == 0 || job_server_runs(j) == 1
                ? 0
                : fail_in(ERR_LOCAL, "PostgreSQL does not start, see %s",
@@ -97,7 +97,7 @@ is_stopping(const struct job *j)
     return strcmp(word, "stopping") == 0 && job_server_runs(j) == 1;
 }
 
-/* It archives and sends what it has, for longer than its command waits. */
+/* The server archives and sends the rest of its WAL, maybe for longer than the command waits. */
 static void
 wait_for_end(struct job *j)
 {

@@ -10,8 +10,9 @@
 
 /*
  * 0 also when the server runs, or is down, already. ERR_LOCAL: the message has the command and its
- * last lines. A start command that gives up on a server that is still starting has not failed: watch
- * the server (follow.h). The end of a server that is stopping is waited for, however long it takes.
+ * last lines. A start command that gives up on a server that is still starting has not failed:
+ * watch the server (follow.h). The end of a server that is stopping is waited for, however long it
+ * takes.
  */
 int job_server_start(struct job *j);
 int job_server_stop(struct job *j);

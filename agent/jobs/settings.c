@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define DEPTH_MAX 10 /* of directories */
-#define NAMED_MAX 64 /* files that are settings because another one names them */
+#define NAMED_MAX 64 /* files that are settings because a configuration names them */
 
 struct copying {
     const char *from, *to;
@@ -37,7 +37,7 @@ is_setting(const char *name)
     return false;
 }
 
-/* What initdb makes (initdb.c) and the server writes: the first part of the path says it. */
+/* Made by initdb (initdb.c) or written by the server: the first part of the path tells. */
 static bool
 is_postgres_own(const char *path)
 {
@@ -113,12 +113,13 @@ is_same(int dir, const char *name, const char *text, size_t n, mode_t mode)
 
 static int copy_named(struct copying *c, const char *path, char *text);
 
-/* ... and what it names, if it is a configuration. */
+/* A file and, if it is a configuration, the files that it names. */
 static int
 copy_file(struct copying *c, const char *path, const struct stat *about, bool configuration)
 {
     char *text = malloc(SETTINGS_BYTES_MAX);
-    /* of a key that is ours PostgreSQL takes no group's right to read it, as it does of root's */
+    /* PostgreSQL refuses a key of its own user that a group may read, and takes such a key of
+     * root */
     bool ours = about->st_uid == geteuid() || fnmatch("*.key", path, 0) != 0;
     mode_t mode = about->st_mode & (ours ? 07777 : 0600);
     const char *name;
@@ -167,7 +168,7 @@ copy_link(const struct copying *c, const char *path)
     return code;
 }
 
-/* ---- what a configuration names ---- */
+/* ---- files that a configuration names ---- */
 
 static bool
 is_named(const struct copying *c, const char *path)
@@ -178,8 +179,8 @@ is_named(const struct copying *c, const char *path)
     return false;
 }
 
-/* A word of the file at `path`, if it is the name of a file that is there: relative to that file's
- * directory or to the data directory, as PostgreSQL takes them. */
+/* A word of the configuration `path`, if it names a file that is there: relative to the directory
+ * of `path` or to the data directory, as PostgreSQL takes names. */
 static int
 copy_word(struct copying *c, const char *path, const char *word)
 {
@@ -188,7 +189,7 @@ copy_word(struct copying *c, const char *path, const char *word)
     char named[PATH_MAX], at[PATH_MAX];
     struct stat about;
 
-    for (size_t i = 0; i < 2; i++) { /* by its whole path */
+    for (size_t i = 0; i < 2; i++) { /* an absolute path in one of the directories */
         size_t base = strlen(bases[i]);
 
         if (strncmp(word, bases[i], base) == 0 && word[base] == '/')
@@ -235,7 +236,7 @@ walk(struct copying *c, const char *base, const char *path, int depth,
     DIR *dir = path[0] == '\0' ? opendir(base) : join(at, base, path) ? opendir(at) : NULL;
     int code = 0;
 
-    if (dir == NULL) /* lost+found is nobody's setting */
+    if (dir == NULL) /* lost+found holds no settings */
         return errno == EACCES && depth > 0 ? 0
                                             : fail_sys(ERR_LOCAL, "cannot read %s/%s", base, path);
     while (code == 0 && (e = readdir(dir)) != NULL) {

@@ -19,7 +19,7 @@
 static const char *const our_settings[] = {
     "primary_conninfo", "restore_command", "recovery_target_timeline",
     "wal_retrieve_retry_interval",
-    /* of a restore of long ago: a standby would end there */
+    /* left by a restore long ago: a standby would stop at such a target */
     "recovery_target", "recovery_target_name", "recovery_target_time", "recovery_target_xid",
     "recovery_target_lsn"};
 
@@ -36,7 +36,7 @@ is_ours(const char *line)
     return false;
 }
 
-/* The text without our lines. */
+/* Remove our lines from the text; returns its new length. */
 static size_t
 strip_ours(char *text)
 {
@@ -66,7 +66,7 @@ standby_settings_program(char *out, size_t size)
     if (got < 0)
         return fail_sys(ERR_LOCAL, "cannot tell which program this is");
     out[got] = '\0';
-    strcpy(strrchr(out, '/') + 1, "walferry"); /* the main program's name is longer */
+    strcpy(strrchr(out, '/') + 1, "walferry"); /* fits: walferry-main, which runs, is longer */
     if (access(out, X_OK) < 0)
         snprintf(out, size, "%s", WALFERRY_BIN);
     return 0;

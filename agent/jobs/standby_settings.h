@@ -8,7 +8,7 @@
 
 #include <stddef.h>
 
-/* The line in postgresql.auto.conf behind which all is for a while only. */
+/* The line in postgresql.auto.conf behind which all lines are temporary. */
 #define STANDBY_OVERRIDES "# walferry rejoin, until it is done:"
 
 /* The program `walferry` as PostgreSQL's settings shall name it. ERR_LOCAL. */
@@ -17,10 +17,9 @@ int standby_settings_program(char *out, size_t size);
 /*
  * Make the copy in `pgdata` a standby of the local relay: standby.signal, and primary_conninfo,
  * restore_command, recovery_target_timeline and wal_retrieve_retry_interval in its
- * postgresql.auto.conf. That is the server's own file, which is read last wherever the
- * configuration lies, and is in the directory that was just made: no file of the DBA's is touched
- * and none has to have an include line. Other lines of it stay, but what
- * is behind STANDBY_OVERRIDES.
+ * postgresql.auto.conf. The server reads that file last, wherever its configuration lies: no file
+ * of the DBA's is touched, and none needs an include line. Its other lines stay, except those
+ * behind STANDBY_OVERRIDES.
  */
 int standby_settings_write(const struct job *j, const char *pgdata);
 

@@ -15,8 +15,8 @@ int status_ask(const struct job *j, json_t **ret_status);
 const json_t *status_at(const json_t *status, const char *a, const char *b);
 const char *status_text(const json_t *status, const char *a, const char *b); /* "": not there */
 
-/* Let the spool begin anew if it ends before `restart`, where the WAL begins that `primary` keeps for
- * this member: nothing would ever follow behind its end. 1: it begins anew; 0: it may stay. */
+/* Let the spool begin anew if it ends before `restart`, where the WAL begins that `primary` keeps
+ * for this member: nothing would ever follow behind its end. 1: it begins anew; 0: it may stay. */
 int status_ready_spool(struct job *j, const char *primary, lsn_t restart);
 
 #endif

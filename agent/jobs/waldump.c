@@ -1,5 +1,5 @@
-/* See waldump.h. Open transactions are chained by xid; rows of each are found by their relation, of
- * which a transaction that drops a schema has thousands. */
+/* See waldump.h. Open transactions are chained by xid. Each has an index from relation to rows: a
+ * transaction that drops a schema has thousands of relations. */
 #include "jobs/waldump.h"
 
 #include "base/fail.h"
@@ -10,7 +10,7 @@
 
 #define CHAINS         4096
 #define ROWS_MAX       (1u << 20) /* relations of one transaction */
-#define ROOM_KEPT      1024       /* relations that a place for the next transaction has */
+#define ROOM_KEPT      1024       /* relations: more room is freed after the transaction */
 #define DELETE_SUPER   0x08       /* XLH_DELETE_IS_SUPER: takes back a speculative insert */
 #define GLOBAL_SPACE   1664
 #define DEFAULT_SPACE  1663
@@ -21,7 +21,7 @@ struct open_transaction {
     uint32_t xid;
     struct lost_rows *rows;
     size_t count, room;
-    uint32_t *index; /* 2 * room places of rows: their number + 1, or 0; NULL: no memory */
+    uint32_t *index; /* hash table of 2 * room entries: a row's number + 1, or 0; NULL: none yet */
     bool partial;
     char *gid; /* prepared and waiting; else NULL */
     char prepared_at[WALDUMP_TIME_MAX];
@@ -32,7 +32,7 @@ struct waldump {
     uint32_t known_from;
     struct open_transaction *chain[CHAINS];
     size_t open;
-    bool dropped;                 /* rows, of whom is not known */
+    bool dropped;                 /* rows of a transaction beyond WALDUMP_OPEN_MAX */
     struct open_transaction done; /* the last one committed */
 };
 
@@ -116,7 +116,7 @@ parse(const char *line, struct record *r)
     return true;
 }
 
-/* The place of `file` in the index: its number + 1 is there, or 0. */
+/* The entry of `file` in the index: its row's number + 1, or 0. */
 static uint32_t *
 place_of(struct open_transaction *t, const struct relfile *file)
 {
@@ -253,7 +253,7 @@ note_dropped(struct open_transaction *t, const char *list)
         at++;
         if (sscanf(at, "base/%u/%u", &file.database, &file.node) == 2 ||
             sscanf(at, "pg_tblspc/%u/%*[^/]/%u/%u", &file.space, &file.database, &file.node) == 3)
-            rows = rows_of(t, &file); /* a temporary one's number begins with a letter */
+            rows = rows_of(t, &file); /* (a temporary table's file name begins with a letter) */
         if (rows != NULL)
             rows->replaced = true;
         at += strcspn(at, " ;\n");

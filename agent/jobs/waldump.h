@@ -1,16 +1,16 @@
 /*
  * waldump: which transactions a stretch of WAL committed, from the lines that pg_waldump prints.
  *
- * In come lines, in order, from a place where every transaction that runs at `from` had not begun
- * yet (waldump_running tells such places); out goes each transaction that was committed at or after
- * `from`: xid, time, rows by relation. Rows of subtransactions count if the subtransaction was
- * committed; what was aborted, or is still open at the end, is not listed. What was prepared behind
- * `from` and waits at the end for its COMMIT PREPARED is given when asked for. A row is what its
- * table sees: TOAST and indexes are relations of their own, or no rows at all.
+ * In come lines, in order, from a place where no transaction that runs at `from` had begun yet
+ * (waldump_running tells such places); out goes each transaction that was committed at or after
+ * `from`: xid, time, rows by relation. Rows of a subtransaction count if it was committed. A
+ * transaction that was aborted, or is still open at the end, is not listed; one that was prepared
+ * behind `from` and waits for its COMMIT PREPARED is given by waldump_waiting. Rows are those of
+ * the table: TOAST tables are relations of their own, and entries of indexes are no rows.
  *
  * The lines are those of PostgreSQL 13 to 17 (src/backend/access/rmgrdesc: heapdesc.c, xactdesc.c,
- * standbydesc.c), printed with TZ=UTC. Lines that say something else are passed over. Memory: what
- * the open transactions need, WALDUMP_OPEN_MAX of them; one more is counted without its rows.
+ * standbydesc.c), printed with TZ=UTC. Other lines are passed over. Memory: that of the open
+ * transactions, at most WALDUMP_OPEN_MAX; a further one is counted without its rows.
  */
 #ifndef AGENT_JOBS_WALDUMP_H
 #define AGENT_JOBS_WALDUMP_H
@@ -38,11 +38,11 @@ struct lost_rows {
 
 struct lost_transaction {
     uint32_t xid;
-    char committed[WALDUMP_TIME_MAX]; /* as printed, UTC; of a waiting one: prepared */
+    char committed[WALDUMP_TIME_MAX]; /* as printed, UTC; while it waits: when it was prepared */
     bool prepared;                    /* COMMIT PREPARED */
-    char gid[WALDUMP_GID_SIZE];       /* of a waiting one; "": it is committed */
+    char gid[WALDUMP_GID_SIZE];       /* while it waits; "": it is committed */
     bool partial;                     /* it has more rows than these */
-    const struct lost_rows *rows;     /* the waldump's, until it is given the next line */
+    const struct lost_rows *rows;     /* borrowed, valid until the next line */
     size_t count;
 };
 

@@ -1,8 +1,8 @@
 /*
  * event command: the pool's event_command, once per event raised or cleared, one at a time.
  *
- * A worker thread starts it (spawn.h, no shell) and waits for it; the loop sees one eventfd. A helper
- * process instead would be a second thing to start, watch and end, for the same promise.
+ * A worker thread starts it (spawn.h, no shell) and waits for it; the loop sees one eventfd. A
+ * helper process instead would be a second thing to start, watch and end, for the same promise.
  *
  * The command gets the facts in its environment and nothing else (WALFERRY_EVENT_*, _POOL, _MEMBER,
  * _SITE, _ROLE, PATH); its standard input is /dev/null, its output goes to the agent's log. After

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PATIENCE_US (300 * SECOND_US) /* much may have to be written */
+#define PATIENCE_US (300 * SECOND_US) /* a checkpoint may have much to write */
 
 static void
 ignore(void *context, const PGresult *notice)

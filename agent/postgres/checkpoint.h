@@ -1,9 +1,9 @@
 /*
- * checkpoint: one now, for only a checkpoint removes WAL that nobody keeps any more.
+ * checkpoint: make PostgreSQL checkpoint now, for only a checkpoint removes WAL that is not kept.
  *
- * The command CHECKPOINT is a superuser's before 15, and a grant's since; for a base backup every
- * server makes one for a role that may replicate. So a backup is begun on a connection of its own,
- * and not taken. Nothing blocks; what goes wrong is one line in the log.
+ * The command CHECKPOINT needs a superuser before 15, and a granted role since; but a base backup
+ * begins with a checkpoint for every role that may replicate. So a backup is begun on a connection
+ * of its own, and not taken. Nothing blocks; a failure is one line in the log.
  */
 #ifndef AGENT_POSTGRES_CHECKPOINT_H
 #define AGENT_POSTGRES_CHECKPOINT_H

@@ -30,8 +30,8 @@ int control_file_read(const char *bindir, const char *pgdata, struct control_fil
 /* The WAL of the data directory goes at least to here: its checkpoint, or the end of recovery. */
 lsn_t control_file_reached(const struct control_file *c);
 
-/* System identifier and, of PG_VERSION, the major version, without starting a program; segment_bytes
- * stays 0. ERR_LOCAL. */
+/* System identifier and, of PG_VERSION, the major version, without starting a program;
+ * segment_bytes stays 0. ERR_LOCAL. */
 int control_file_identity(const char *pgdata, struct identity *ret_identity);
 
 #endif

@@ -74,7 +74,8 @@ static const char sample_query[] =
     " pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_keep_size')),"
     " pg_catalog.current_setting('archive_mode') <> 'off'";
 
-/* Of itself and of every role that it is in, directly or not: the greatest power, itself first. */
+/* The greatest power of the role itself and of every role that it is in, directly or not; the role
+ * itself first. */
 static const char role_query[] =
     "select (select max(case when g.rolreplication then '1' else '0' end) || max(case"
     " when r.rolsuper then '3' || r.rolname when g.rolsuper then '3' || g.rolname"
@@ -84,7 +85,8 @@ static const char role_query[] =
     " on pg_catalog.pg_has_role(r.oid, g.oid, 'member') where r.rolname = %s)";
 static const char force_flush_query[] = "begin; select pg_catalog.pg_current_xact_id(); rollback";
 
-/* The first query: without an operator, for only behind it is pg_catalog all there is to find. */
+/* The first query sets search_path to pg_catalog: it has no operator, for one of another schema
+ * could be found. */
 static const char facts_query[] =
     "select (pg_catalog.pg_control_system()).system_identifier,"
     " pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')),"
@@ -145,8 +147,8 @@ one_line(const char *message, char *out, size_t size)
     return text_escape(out, size, message, strcspn(message, "\n"));
 }
 
-/* What a lost or refused connection says of the server. libpq has no SQLSTATE field for a refused
- * one: it is in the verbose message. */
+/* The state of a server that closed or refused the connection. For a refused one libpq has no
+ * SQLSTATE field: the code is in the verbose message. */
 static enum postgres_state
 state_behind(const struct postgres *p, const char *sqlstate, const char *message)
 {
@@ -158,12 +160,12 @@ state_behind(const struct postgres *p, const char *sqlstate, const char *message
         return POSTGRES_STOPPING;
     if (strstr(message, "starting up") != NULL || strstr(message, "recovery mode") != NULL)
         return POSTGRES_STARTING;
-    /* in another language: what was up before is on its way down */
+    /* in another language: a server that was up before is on its way down */
     return p->state == POSTGRES_UP || p->state == POSTGRES_STOPPING ? POSTGRES_STOPPING
                                                                     : POSTGRES_STARTING;
 }
 
-/* The connection is of no use any more. The server's own last words come before libpq's. */
+/* The connection is lost: close it. The server's own last message counts before libpq's. */
 static int
 lost(struct postgres *p, int64_t now_us)
 {
@@ -278,7 +280,7 @@ take_facts(struct postgres *p, const PGresult *r)
     return segment_bytes_valid(p->identity.segment_bytes);
 }
 
-/* What to type when the role lacks a right; "" when something else is wrong. */
+/* The statement that gives the role its missing right; "" when something else is wrong. */
 static const char *
 missing_right(const struct postgres *p, enum work work, const char *sqlstate, char *out,
               size_t size)
@@ -301,7 +303,7 @@ missing_right(const struct postgres *p, enum work work, const char *sqlstate, ch
     return out;
 }
 
-/* A slot that is there and a recovery that is over are what was asked for. */
+/* No error: the slot is there, or gone, or the recovery is over, already. */
 static bool
 is_so_already(enum postgres_command command, const char *sqlstate)
 {
@@ -345,7 +347,7 @@ query_over(struct postgres *p, int64_t now_us)
     snprintf(error, sizeof error, "%s%s", one_line(message, text, sizeof text),
              missing_right(p, work, sqlstate, grant, sizeof grant));
     p->work = WORK_NONE;
-    p->due_us = now_us; /* a sample, in most cases: also for what a command changed */
+    p->due_us = now_us; /* a sample is next, in most cases: it shows what a command changed */
     if (work == WORK_COMMAND) {
         command_over(p, good, sqlstate, error);
         news = 1;
@@ -354,7 +356,7 @@ query_over(struct postgres *p, int64_t now_us)
         set_state(p, POSTGRES_UP, "");
         news = 1;
     } else if (work == WORK_FLUSH) {
-        if (!good) /* in a transaction that failed: no sample is to be taken there */
+        if (!good) /* the session is in a failed transaction: no sample can be taken */
             disconnect(p, now_us);
     } else if (!(good && work == WORK_FACTS && take_facts(p, r)) &&
                !(work == WORK_SAMPLE && sqlstate != NULL && strcmp(sqlstate, "55000") == 0)) {
@@ -429,7 +431,7 @@ go_on(struct postgres *p, short ready, int64_t now_us)
     return 0;
 }
 
-/* Between queries the server may still say something: that it shuts down. */
+/* Between queries the server may say that it shuts down. */
 static int
 listen_idle(struct postgres *p, short ready, int64_t now_us)
 {
@@ -437,7 +439,7 @@ listen_idle(struct postgres *p, short ready, int64_t now_us)
         return 0;
     if (PQconsumeInput(p->conn) != 1 || PQstatus(p->conn) == CONNECTION_BAD)
         return lost(p, now_us);
-    PQisBusy(p->conn); /* takes a message in */
+    PQisBusy(p->conn); /* takes in a message that has come */
     if (PQstatus(p->conn) == CONNECTION_BAD)
         return lost(p, now_us);
     return 0;

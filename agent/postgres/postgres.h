@@ -26,8 +26,7 @@ enum postgres_state {
     POSTGRES_UNKNOWN,  /* not asked yet */
     POSTGRES_DOWN,     /* no connection: refused, no socket */
     POSTGRES_STARTING, /* 57P03: starting up, not yet accepting */
-    POSTGRES_STOPPING, /* 57P01, or 57P03 "shutting down": lift limits, let the walsender go in time
-                        */
+    POSTGRES_STOPPING, /* 57P01, or 57P03 "shutting down": lift limits, end the walsender in time */
     POSTGRES_UP,
 };
 
@@ -51,8 +50,8 @@ struct postgres_sample {
     char synchronous_standby_names[256];           /* as SHOW gives it, cut */
     struct postgres_slot slot[POSTGRES_SLOTS_MAX]; /* primary: physical slots named walferry_% */
     size_t slots;
-    /* what else keeps WAL: the slot of somebody else that is the furthest behind ("" : there is
-     * none that keeps any), what wal_keep_size keeps behind the end, and archive_mode */
+    /* what else keeps WAL: of the slots that are not ours the one furthest behind ("": none keeps
+     * any), wal_keep_size, and archive_mode */
     char other_slot[64];
     lsn_t other_lsn;
     uint64_t wal_keep_bytes;
@@ -61,20 +60,18 @@ struct postgres_sample {
 
 struct postgres; /* postgres.c */
 
-struct postgres *
-postgres_new(const char *conninfo); /* application_name 'walferry' is added; NULL: no memory */
+/* application_name 'walferry' is added. NULL: no memory. */
+struct postgres *postgres_new(const char *conninfo);
 void postgres_free(struct postgres *p);
 
 void postgres_watch(const struct postgres *p, struct loop *l);
-/* Go on. 1 when a new sample or state is there, else 0. Failures are states, see postgres_reason.
- */
+/* Go on. 1: there is a new sample or state, else 0. Failures are states, see postgres_reason. */
 int postgres_run(struct postgres *p, const struct loop *l, int64_t now_us);
 
 enum postgres_state postgres_state(const struct postgres *p);
-const char *
-postgres_reason(const struct postgres *p); /* why it is not UP, one sentence; "" if it is */
-/* The last sample; NULL before the first. Age it by mono_us: it stays after the server went away.
- */
+/* Why it is not UP, one sentence; "" if it is. */
+const char *postgres_reason(const struct postgres *p);
+/* The last sample; NULL before the first. It stays after the server went away: see its mono_us. */
 const struct postgres_sample *postgres_sample(const struct postgres *p);
 /* Static facts, read once per connection; system_identifier 0 before the first. */
 const struct identity *postgres_identity(const struct postgres *p);
@@ -87,17 +84,17 @@ enum postgres_command {
     POSTGRES_PROMOTE,       /* select pg_promote(wait => false) */
     POSTGRES_REPLAY_RESUME, /* select pg_wal_replay_resume() */
     POSTGRES_RELOAD,        /* select pg_reload_conf() */
-    POSTGRES_MAKE_SLOT,     /* pg_create_physical_replication_slot(argument, true); there already is
-                               fine */
+    POSTGRES_MAKE_SLOT,     /* pg_create_physical_replication_slot(argument, true), if absent */
     POSTGRES_ADVANCE_SLOT,  /* pg_replication_slot_advance(argument): "'slot', 'X/X'" */
-    POSTGRES_DROP_SLOT,     /* pg_drop_replication_slot(argument); not there is fine */
-    POSTGRES_ROLE, /* what the role of that name can become: postgres_answer, "" or: '1' it, or a
-                      role it is in, may replicate, else '0'; enum role_power as a digit; the name
-                      of the role that has it */
+    POSTGRES_DROP_SLOT,     /* pg_drop_replication_slot(argument); absent is fine */
+    /* What the role named by the argument can become. postgres_answer is "" (no such role), or: '1'
+     * the role, or a role that it is in, may replicate, else '0'; enum role_power as a digit; the
+     * name of the role that has this power. */
+    POSTGRES_ROLE,
 };
 enum role_power {
     POWER_NONE,
-    POWER_MAKES_ROLES, /* before PostgreSQL 16 it can have any but a superuser's */
+    POWER_MAKES_ROLES, /* before PostgreSQL 16: can take every role but a superuser's */
     POWER_PROGRAMS,    /* runs programs or writes files on the server */
     POWER_SUPERUSER,
 };
@@ -105,14 +102,14 @@ bool postgres_ask(struct postgres *p, enum postgres_command command, const char 
 bool postgres_done(struct postgres *p, const char **ret_error);
 
 /*
- * Between samples, a transaction of nothing that is rolled back (a commit would count as lost after
- * a failover): 34 bytes of WAL for which PostgreSQL writes out whatever it still holds in memory.
- * (WAL that is no commit, of pruning say, may lie there for 15 s while the server is idle; from
- * outside it cannot be told from a commit that did not wait.)
+ * Between samples, an empty transaction that is rolled back (a commit would count as lost after a
+ * failover): for its 34 bytes of WAL PostgreSQL writes out all WAL that it still holds in memory.
+ * (WAL without a commit, of pruning say, may stay in memory for 15 s while the server is idle; from
+ * outside it looks like a commit that did not wait.)
  */
 void postgres_force_flush(struct postgres *p);
 
-/* The first value of the last command's answer; "" : null, or there was none. */
+/* The first value of the last command's answer; "": null, or no row. */
 const char *postgres_answer(const struct postgres *p);
 
 #endif

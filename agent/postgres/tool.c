@@ -36,7 +36,7 @@ tail_add(struct tail *t, const char *line)
     line += strspn(line, " \t");
     length = strlen(text_escape(shown, sizeof shown, line, strlen(line)));
 
-    if (length == 0 || strchr(shown, '%') != NULL) /* progress: no reason is in it */
+    if (length == 0 || strchr(shown, '%') != NULL) /* progress gives no reason */
         return;
     while (t->used + length + 3 > TAIL_BYTES) { /* the oldest line goes */
         const char *next = strstr(t->text, " | ");
@@ -60,8 +60,8 @@ become(const char *path, const char *const argv[], int output, bool tool, int lo
         copy[n] = strdup(argv[n]);
     copy[n] = NULL;
     copy[0] = strdup(path); /* PostgreSQL's programs look for each other beside it */
-    /* a tool must not outlive us, nor the lock that keeps others from its directory: it shares
-     * both. A server that is started here must outlive us, and hold no lock. */
+    /* a tool must not outlive this process, and holds the lock that keeps other commands from its
+     * directory as long as it runs. A server must outlive this process, and hold no lock */
     if (tool && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent ||
                  (lock >= 0 && fcntl(lock, F_SETFD, 0) < 0)))
         _exit(127);
@@ -115,7 +115,7 @@ take_line(const char *line, struct tail *t, void (*each)(void *context, const ch
         each(context, line);
 }
 
-/* The whole lines of text are taken; returns how many bytes they were. */
+/* Take the complete lines of text; returns the bytes that they were. */
 static size_t
 take_lines(char *text, size_t used, size_t seen, struct tail *t,
            void (*each)(void *context, const char *line), void *context)
@@ -131,8 +131,8 @@ take_lines(char *text, size_t used, size_t seen, struct tail *t,
     return (size_t)(line - text);
 }
 
-/* pg_waldump tells a commit that drops thousands of tables in one line of megabytes. True: a line
- * was too long to be read. */
+/* A line may have megabytes: pg_waldump prints a commit that drops thousands of tables in one.
+ * True: a line was too long to be read. */
 static bool
 read_lines(int fd, struct tail *t, void (*each)(void *context, const char *line), void *context)
 {

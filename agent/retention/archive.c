@@ -46,7 +46,7 @@ job_get(void *context)
 
 /* ---- in the loop ---- */
 
-/* %f, %p and %%; names and paths of ours have no character that a shell would take for another. */
+/* %f, %p and %%. The names and paths need no quoting: they have no character special to a shell. */
 static bool
 fill_in(const char *command, const char *name, const char *path, char *out, size_t size)
 {

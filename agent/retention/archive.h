@@ -1,11 +1,11 @@
 /*
  * archive: one segment at a time out of the primary's WAL archive, by the member's fetch_command.
  *
- * The command is what a restore_command is, so that one can be pasted: run by /bin/sh, with %f (the
- * segment's name), %p (where to put it, an absolute path) and %% filled in; exit 0: it is there.
- * A worker runs it, in the agent's environment, at most ARCHIVE_LIMIT_US. Exit 0 is not believed:
- * the file must be a whole segment of this cluster, this place and this timeline (pgwal_check); its
- * records are for proof.h.
+ * A restore_command can be pasted: fetch_command is run by /bin/sh, too, with %f (the segment's
+ * name), %p (where to put it, an absolute path) and %% filled in; exit 0: the file is there. A
+ * worker runs it, in the agent's environment, at most ARCHIVE_LIMIT_US. Exit 0 is not believed: the
+ * file must be a whole segment of this cluster, this place and this timeline (pgwal_check); proof.h
+ * checks its records.
  */
 #ifndef AGENT_RETENTION_ARCHIVE_H
 #define AGENT_RETENTION_ARCHIVE_H
