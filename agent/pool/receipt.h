@@ -10,7 +10,7 @@
  *   {"epoch": 2, "primary": "dc2-a", "former": "dc1-a" or null, "began": "2026-...",
  *    "at_most": "...", "exact": false}
  *   ... and when "exact" is true or "why_not_exact" says why it is not: "timeline", "fork", "end",
- *   "escrow", and what losses.h lists
+ *   "escrow", and what loss_list.h lists
  */
 #ifndef AGENT_POOL_RECEIPT_H
 #define AGENT_POOL_RECEIPT_H
