@@ -9,7 +9,7 @@
 set -u
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 BUILD=${BUILD:-$ROOT/build/test}
-PACKAGES="libcmocka-dev pgbackrest barman jq procps e2fsprogs mount perl-base curl prometheus haproxy chromium chromium-driver" # beside what the demo installs
+PACKAGES="libcmocka-dev mandoc pgbackrest barman jq procps e2fsprogs mount perl-base curl prometheus haproxy chromium chromium-driver" # beside what the demo installs
 names=()
 for arg in "$@"; do
     case $arg in

@@ -9,11 +9,6 @@ told() { grep -qE "$1" "$WALFERRY_DEMO/dc1/told" 2>/dev/null; }                 
 quiet() { [ "$(field "$1" '[.events[] | select(.id != "WF007" and .id != "WF008")] | length')" = 0 ]; } # N; others fill this disk
 again() { kill_agent "$1"; start_agent "$1"; expect 15 "[ \"\$(field $1 .pool)\" = demo ]"; }
 
-step "every id has its line in the manual"
-for id in $(grep -oE '"WF[0-9]{3}"' "$ROOT/agent/monitor/events.c" | tr -d '"'); do
-    grep -q "^| $id " "$ROOT/README.md" || fail "$id is not in README.md"
-done
-
 start_pool
 expect 30 level
 step "nothing has happened yet, but that the agent of dc2-a was there before its PostgreSQL"

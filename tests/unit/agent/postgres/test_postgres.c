@@ -1,4 +1,4 @@
-/* The agent's view of its PostgreSQL, by the role and the rights that the README asks for. */
+/* The agent's view of its PostgreSQL, by the role and the rights that walferry-setup(7) asks for. */
 #include "postgres/postgres.h"
 #include "postgres/control_file.h"
 
