@@ -109,7 +109,7 @@ items walferry-metrics.7 METRICS Ic | awk '{ print $1 }' | compare metric walfer
 } >"$T/type"
 items walferry-metrics.7 METRICS Ic | compare type walferry-metrics.7
 
-grep -ohE '\{"/[a-z.]*", get_' agent/web/*.c | sed 's/^{"//; s/".*//' | grep -v '^/page\.' >"$T/path"
+grep -ohE '\{"/[a-z.]*", [a-z_]+' agent/web/*.c | sed 's/^{"//; s/".*//' | grep -v '^/page\.' >"$T/path"
 items walferry-metrics.7 DESCRIPTION Pa | sed 's/?.*//' | compare path walferry-metrics.7
 
 # ---- mandoc ----
