@@ -56,7 +56,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static int inputs;
-    char path[SITE_FILE_PATH_MAX], escaped[SITE_FILE_NAME_SIZE], again[SITE_FILE_PATH_MAX];
+    char path[SITE_FILE_PATH_MAX], escaped[SITE_FILE_NAME_SIZE] = "", again[SITE_FILE_PATH_MAX];
     struct site_files_job j = {.differ = 0};
     struct seen seen = {.path = path};
     struct site_files site = {.config = &config, .self = &self};

@@ -61,6 +61,7 @@ grow(uint8_t **bytes, size_t *room, size_t wanted)
     if (wanted <= *room)
         return;
     *room = wanted * 2;
+    assert(*room > 0);
     *bytes = realloc(*bytes, *room);
     assert(*bytes != NULL);
 }

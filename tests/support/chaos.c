@@ -131,6 +131,18 @@ fill_ack(struct peer *p, struct ack *a)
     a->applied_beacon = some_beacon(p);
 }
 
+static void
+fill_tunnel(const struct peer *p, struct tunnel_request *t)
+{
+    *t = (struct tunnel_request){.protocol = FRAME_PROTOCOL,
+                                 .number = any(),
+                                 .service = (enum tunnel_service)(random() % 5),
+                                 .reason = text()};
+    snprintf(t->pool, sizeof t->pool, "demo");
+    snprintf(t->from, sizeof t->from, NAME);
+    snprintf(t->to, sizeof t->to, "%s", p->hello.to);
+}
+
 /* A frame as its sender would write it, with fields that make more or less sense. */
 static void
 put_some(struct peer *p, int type)
@@ -197,13 +209,7 @@ put_some(struct peer *p, int type)
         f.goodbye.reason = text();
         break;
     case FRAME_TUNNEL:
-        f.tunnel = (struct tunnel_request){.protocol = FRAME_PROTOCOL,
-                                           .number = any(),
-                                           .service = (enum tunnel_service)(random() % 5),
-                                           .reason = text()};
-        snprintf(f.tunnel.pool, sizeof f.tunnel.pool, "demo");
-        snprintf(f.tunnel.from, sizeof f.tunnel.from, NAME);
-        snprintf(f.tunnel.to, sizeof f.tunnel.to, "%s", p->hello.to);
+        fill_tunnel(p, &f.tunnel);
         break;
     case FRAME_DATA:
         f.data.decoded_bytes = (uint32_t)(1 + any() % FRAME_DATA_MAX);

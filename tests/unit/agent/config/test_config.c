@@ -490,7 +490,7 @@ test_config_nine_members_are_too_many(void **state)
     size_t used = make_text(0, NULL);
 
     (void)state;
-    for (char m = 'c'; m <= 'i'; m++)
+    for (int m = 'c'; m <= 'i'; m++)
         used += (size_t)snprintf(
             text + used, sizeof text - used,
             "[member %c]\nsite = dc2\nssh = p@%c\nknown_hosts = /k\nidentity = /i\npostgres = "

@@ -218,7 +218,7 @@ take_over(int from)
     int fd;
 
     assert_int_equal(recvmsg(from, &m, MSG_CMSG_CLOEXEC), 1);
-    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof fd);
+    memcpy(&fd, CMSG_DATA(&carrier.align), sizeof fd);
     assert_int_equal(recv(from, &byte, 1, 0), 1); /* ... and only ours is open */
     return fd;
 }
