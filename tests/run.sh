@@ -1,15 +1,16 @@
 #!/bin/bash
-# run.sh: every test: unit, sim, replayed fuzz, scenarios. Installs what is missing, builds with
+# run.sh: every test: tidy, unit, sim, replayed fuzz, scenarios. Installs what is missing, builds with
 # warnings as errors and sanitizers, prints "N passed, N failed" last. After all that the unit tests and
-# some scenarios run again, with the thread sanitizer.
+# some scenarios run again, with the thread sanitizer, and the lines that tests run are counted.
 #
-#   tests/run.sh [--long] [NAME ...]     --long: full counts; NAME: only these scenarios or ctest names
+#   tests/run.sh [--long] [NAME ...]     --long: full counts; NAME: only these scenarios or ctest names, or tidy
 #
 # WALFERRY_THREAD=1: with the thread sanitizer only, also the named ones.
 set -u
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 BUILD=${BUILD:-$ROOT/build/test}
-PACKAGES="libcmocka-dev mandoc pgbackrest barman jq procps e2fsprogs mount perl-base curl prometheus haproxy chromium chromium-driver" # beside what the demo installs
+PACKAGES="libcmocka-dev mandoc pgbackrest barman jq procps e2fsprogs mount perl-base curl prometheus haproxy chromium chromium-driver
+    clang clang-format clang-tidy" # beside what the demo installs
 names=()
 for arg in "$@"; do
     case $arg in
@@ -20,9 +21,10 @@ for arg in "$@"; do
 done
 
 run_scenario() { # FILE
-    local log=$OUT/$(basename "$1").log
+    local log=$OUT/$(basename "$1").log since=$SECONDS
     $WRAP timeout ${SCENARIO_SECONDS:-600} bash "$1" >"$log" 2>&1 </dev/null || echo "failed with $?" >>"$log"
     if grep -q '^ok ' "$log"; then grep '^ok ' "$log"; else cat "$log"; [ -s "$log" ] && grep -q '^not ok ' "$log" || echo "not ok $(basename "$1" .sh)"; fi
+    echo "$((SECONDS - since)) $(basename "$1" .sh)$AGAIN" >>"$OUT/times"
 }
 
 build() { # FOLDER SANITIZER
@@ -30,6 +32,14 @@ build() { # FOLDER SANITIZER
     rm -f "/tmp/wf-cmake.$$"
     echo "building with the $2 sanitizer"
     cmake --build "$1" -j "$(nproc)" >"$1/build.log" 2>&1 || { grep -E 'error|warning' "$1/build.log" | head -40; echo "the build failed, see $1/build.log"; exit 1; }
+}
+
+tally() { # FILE ...: what passed and failed by the words of ctest and of our scripts
+    local bad='^ *[0-9]+/[0-9]+ Test .*\*\*\*|^not ok '
+    passed=$((passed + $(cat "$@" | grep -cE '^ *[0-9]+/[0-9]+ Test .* Passed|^ok ')))
+    failed=$((failed + $(cat "$@" | grep -cE "$bad")))
+    grep -hE "$bad" "$@" >>"$OUT/failed"
+    return 0
 }
 
 run() { # FOLDER CTEST-OPTION ... -- SCENARIO ...
@@ -40,8 +50,7 @@ run() { # FOLDER CTEST-OPTION ... -- SCENARIO ...
     shift
     (cd "$WALFERRY_BUILD" && $WRAP ctest -j "$(nproc)" --output-on-failure --timeout 600 "${options[@]}") >"$OUT/ctest" 2>&1
     cat "$OUT/ctest"
-    passed=$((passed + $(grep -cE '^ *[0-9]+/[0-9]+ Test .* Passed' "$OUT/ctest")))
-    failed=$((failed + $(grep -cE '^ *[0-9]+/[0-9]+ Test .*\*\*\*' "$OUT/ctest")))
+    sed -nE "s,^ *[0-9]+/[0-9]+ Test +#[0-9]+: ([^ ]+) .* ([0-9.]+) sec.*,\2 \1$AGAIN,p" "$OUT/ctest" >>"$OUT/times"
     : >"$OUT/scenarios"
     for name; do
         [ -e "tests/scenarios/$name.sh" ] || continue
@@ -49,9 +58,7 @@ run() { # FOLDER CTEST-OPTION ... -- SCENARIO ...
         { run_scenario "$ROOT/tests/scenarios/$name.sh" >"$OUT/$name.result"; cat "$OUT/$name.result"; cat "$OUT/$name.result" >>"$OUT/scenarios"; } &
     done
     wait
-    passed=$((passed + $(grep -c '^ok ' "$OUT/scenarios")))
-    failed=$((failed + $(grep -c '^not ok ' "$OUT/scenarios")))
-    grep -hE '^ *[0-9]+/[0-9]+ Test .*\*\*\*|^not ok ' "$OUT/ctest" "$OUT/scenarios" >>"$OUT/failed"
+    tally "$OUT/ctest" "$OUT/scenarios"
 }
 
 chosen() { # SCENARIO ...: those of them that were asked for
@@ -64,18 +71,24 @@ cd "$ROOT" || exit 1
 OUT=$(mktemp -d /tmp/wf-run-XXXXXX)
 [ "$(id -u)" != 0 ] || mkdir -p /run/sshd
 pattern=$(IFS='|'; echo "${names[*]:-}")
-passed=0 failed=0 WRAP=
+passed=0 failed=0 WRAP= AGAIN=
 if [ "${WALFERRY_THREAD:-}" != 1 ]; then
+    [ -z "$(chosen tidy)" ] || tests/tidy.sh "$BUILD" | tee "$OUT/tidy" # "ok NAME (SECONDS s)"
+    [ ! -e "$OUT/tidy" ] || { tally "$OUT/tidy" && sed -n 's/^ok \(.*\) (\(.*\) s)$/\2 \1/p' "$OUT/tidy" >>"$OUT/times"; }
     build "$BUILD" address
     run "$BUILD" ${pattern:+-R "^($pattern)\$"} -- $(chosen $(ls tests/scenarios | sed -n 's/\.sh$//p' | grep -vxE 'lib|browser'))
 fi
 if [ "${WALFERRY_THREAD:-}" = 1 ] || [ ${#names[@]} = 0 ]; then
     build "$BUILD-thread" thread
+    AGAIN=" (thread)"
+    export TSAN_OPTIONS=ignore_noninstrumented_modules=1 # what a library does among its own threads is not ours
     # a kernel that spreads addresses widely puts them where this sanitizer has its own
     ! setarch "$(uname -m)" -R true 2>/dev/null || WRAP="setarch $(uname -m) -R"
     # the spool's test is one thread in which each call fails once: minutes here, for nothing
     run "$BUILD-thread" -L unit -E '^spool$' ${pattern:+-R "^($pattern)\$"} -- ${names[*]:-ship lanes tunnel}
 fi
+[ ${#names[@]} != 0 ] || tests/coverage.sh "$BUILD"
+[ ! -s "$OUT/times" ] || { echo "the slowest, in seconds:"; sort -rn "$OUT/times" | head -10; }
 cut -c1-400 "$OUT/failed" # once more, beside the sum: the output before it is long
 rm -rf "$OUT"
 echo "$passed passed, $failed failed"
