@@ -1,4 +1,4 @@
-/* See source_state.h. */
+/* See source.h: the stream, WAL out of the COPY and positions back. */
 #include "replication/source_state.h"
 
 #include "base/buf.h"
@@ -40,15 +40,14 @@ take_wal(struct source *s, int length, struct source_item *ret_item)
     return 1;
 }
 
-/* The stream of a timeline is over: say so, too, and wait for what comes next. */
+/* The stream of a timeline is over: end it on our side, too, and wait for the next timeline. */
 static int
 end_of_copy(struct source *s)
 {
-    PQputCopyEnd(s->conn,
-                 NULL); /* refused by libpq when an error ended the stream: the result tells */
+    PQputCopyEnd(s->conn, NULL); /* libpq refuses it after an error, which the result tells */
     s->write_pending = PQflush(s->conn) > 0;
     s->state = SOURCE_TIMELINE_END;
-    s->broken = false; /* why it broke may be in that result */
+    s->broken = false; /* the result may tell why it broke */
     s->due_us = clock_us() + ANSWER_US;
     return source_take_results(s);
 }
@@ -69,7 +68,7 @@ next_message(struct source *s, struct source_item *ret_item)
         if (s->message[0] == 'w')
             return take_wal(s, length, ret_item);
         if (s->message[0] == 'k' && length >= 18 && s->message[17] != 0)
-            s->said_us = 0; /* a reply is wanted: the next source_report says it */
+            s->said_us = 0; /* a reply is wanted: the next source_report gives it */
         source_free_message(s);
     }
 }
@@ -104,8 +103,8 @@ later(lsn_t a, lsn_t b)
     return a > b ? a : b;
 }
 
-/* What may be said of p: never less than before, and nothing that this server does not have, or has
- * no longer. Its slot would follow, and WAL that is still to come would not be kept. */
+/* The part of p that may be reported: never less than before, and nothing that this server does not
+ * have, or has no longer. Its slot would follow, and would not keep WAL that is still to come. */
 static lsn_t
 sayable(const struct source *s, bool proven, lsn_t p, lsn_t said)
 {
@@ -122,7 +121,7 @@ put(struct source *s, struct buf *b)
     if (PQputCopyData(s->conn, (const char *)buf_data(b), (int)buf_used(b)) < 0 &&
         PQstatus(s->conn) == CONNECTION_BAD)
         return source_broke(s);
-    return 0; /* refused when the server has ended the stream: what it said is read next */
+    return 0; /* libpq refuses it when the server has ended the stream: its message is read next */
 }
 
 int

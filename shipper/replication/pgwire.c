@@ -19,7 +19,7 @@
 #define POSTGRES_EPOCH_US INT64_C(946684800000000)
 #define XLOGDATA_BYTES    (1 + 4 + 1 + 8 + 8 + 8)
 
-/* As PostgreSQL reads it, any beginning of a word; what it takes for an error counts as yes. */
+/* As PostgreSQL reads a bool, any beginning of a word; a value that it refuses counts as yes. */
 static bool
 is_yes(const char *value)
 {
@@ -31,12 +31,12 @@ is_yes(const char *value)
     return true;
 }
 
-/* "-c name=value" or "--name=value", with '-' for '_' and backslashes: no name that is set hides
- * from this, though a value may be taken for one. */
+/* "-c name=value" or "--name=value", with '-' for '_' and backslashes: every name that is set is
+ * found, though a value may be taken for a name. */
 static bool
 may_rename(const char *options)
 {
-    char text[STARTUP_MAX]; /* no packet is longer */
+    char text[STARTUP_MAX]; /* no start-up packet is longer */
     size_t n = 0;
 
     for (; *options != '\0'; options++)
@@ -79,7 +79,7 @@ startup_parameters(struct reader *r, struct startup *s)
             snprintf(s->user, sizeof s->user, "%s", strlen(value) < sizeof s->user ? value : "");
         else if (strcmp(name, "options") == 0)
             s->renames |= may_rename(value);
-        else if (strcasecmp(name, "application_name") == 0) /* any setting, in any case */
+        else if (strcasecmp(name, "application_name") == 0) /* as all settings, in any case */
             snprintf(s->application_name, sizeof s->application_name, "%s", value);
     }
 }
@@ -271,7 +271,7 @@ parse_options(const char *at)
     return false;
 }
 
-/* name [TEMPORARY] PHYSICAL ..., or LOGICAL and anything: that is not served */
+/* name [TEMPORARY] PHYSICAL ..., or LOGICAL and anything, which is not served */
 static bool
 parse_create(const char *at, struct pgwire_command *c)
 {
@@ -398,7 +398,7 @@ pgwire_put_authentication(struct buf *out, const char *server_version, uint32_t 
     if (buf_reserve(out, 512 + strlen(server_version)) == NULL)
         return ERR_AGAIN;
     begin(out, 'R', 4);
-    buf_put_u32(out, 0); /* ok: the socket's owner was checked */
+    buf_put_u32(out, 0); /* ok: the socket's peer was checked */
     put_parameter(out, "server_version", server_version);
     put_parameter(out, "server_encoding", "UTF8");
     put_parameter(out, "client_encoding", "UTF8");

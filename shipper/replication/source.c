@@ -6,10 +6,11 @@
  *                                             ^                     |
  *                                             +---- TIMELINE_END ---+
  *
- * In comes what walsender says; out go items of WAL and history. It promises that positions it
- * reports never go back, that an item's bytes stay until the next call, and that what came before
- * a connection broke is given away before the error. It refuses a server of another cluster,
- * another segment size, or one that no longer has the WAL asked for: in words.
+ * The connection and its commands are here, the stream itself is in copy.c. Walsender's messages
+ * come in; items of WAL and history go out. Reported positions never go back, an item's bytes stay
+ * until the next call, and all that came before a connection broke is given away before the error.
+ * A server of another cluster, of another segment size, or without the WAL asked for is refused in
+ * words.
  */
 #include "shipper/replication/source.h"
 
@@ -105,7 +106,7 @@ source_sqlstate(const struct source *s)
     return s->sqlstate;
 }
 
-/* libpq's message is several lines with a newline at the end; ours is one. */
+/* A message of libpq has several lines; ours have one. */
 static const char *
 one_line(const char *message, char *out, size_t size)
 {
@@ -171,7 +172,7 @@ source_start(struct source *s, const struct identity *expected, timeline_t timel
     return 0;
 }
 
-/* Which WAL is gone; false: none is, as far as pg_wal can be read. */
+/* Which WAL is gone; false: none, as far as pg_wal can be read. */
 static bool
 describe_gone(struct source *s, char *out, size_t size)
 {
@@ -190,7 +191,7 @@ describe_gone(struct source *s, char *out, size_t size)
     return true;
 }
 
-/* What an error of START_REPLICATION, or in the midst of the stream, means for a DBA. */
+/* An error of START_REPLICATION, or inside the stream, in the DBA's words. */
 static int
 explain(struct source *s, const char *text)
 {
@@ -269,7 +270,7 @@ send_start(struct source *s)
     return send_query(s, SOURCE_START, query);
 }
 
-/* Histories first, then WAL: the far side must know where a timeline comes from. */
+/* Histories before WAL: the far side must know where a timeline comes from. */
 int
 source_history_or_start(struct source *s)
 {
@@ -281,7 +282,7 @@ source_history_or_start(struct source *s)
     return send_query(s, SOURCE_HISTORY_OF, query);
 }
 
-/* Nothing says where a fresh spool should begin: with the segment the server is at. */
+/* Nothing says where a fresh spool should begin: with the server's current segment. */
 static void
 start_at_server(struct source *s)
 {
@@ -372,7 +373,7 @@ take_size(struct source *s, const PGresult *result)
     return source_history_or_start(s);
 }
 
-/* A walsender that has sent all to its end closes the stream, then the connection. */
+/* A walsender that shuts down closes the stream, then the connection, when all WAL is sent. */
 static int
 shut_down(const struct source *s)
 {
@@ -401,7 +402,7 @@ take_timeline_end(struct source *s, const PGresult *result)
     return source_history_or_start(s);
 }
 
-/* A command has given all its results; `result` is the last one with something in it, or NULL. */
+/* All results of a command have come; `result` is the last one with rows, or NULL. */
 static int
 command_over(struct source *s, PGresult *result)
 {
@@ -415,7 +416,7 @@ command_over(struct source *s, PGresult *result)
     case SOURCE_MAKE_SLOT:
         return slot_is_made(s);
     case SOURCE_HISTORY_OF:
-        /* an unrelated timeline may have no file: it is no ancestor then, nobody needs it */
+        /* an unrelated timeline may have no file: it is no ancestor then, and not needed */
         if (result == NULL || PQntuples(result) != 1 || PQnfields(result) != 2)
             return source_history_or_start(s);
         s->history = result; /* given away by source_next, which then goes on */
@@ -434,8 +435,8 @@ command_over(struct source *s, PGresult *result)
     return 0;
 }
 
-/* An error that is none for us: there is no slot yet (before 15 nobody can look first), or somebody
- * has made it meanwhile, or a timeline has no file. */
+/* Errors that are no failure: there is no slot yet (before 15 that cannot be asked first), the slot
+ * was made by somebody else meanwhile, or a timeline has no file. */
 static bool
 error_is_fine(struct source *s, const PGresult *result)
 {
@@ -449,7 +450,7 @@ error_is_fine(struct source *s, const PGresult *result)
            (s->state == SOURCE_HISTORY_OF && strcmp(sqlstate, "58P01") == 0);
 }
 
-/* Everything that has come for a command, without waiting. */
+/* All results that are here, without waiting. */
 int
 source_take_results(struct source *s)
 {
@@ -486,8 +487,7 @@ source_take_results(struct source *s)
     return 0;
 }
 
-/* In the midst of the stream, libpq may still hold WAL: it goes first, source_next says the rest.
- */
+/* Inside the stream libpq may still hold WAL: source_next gives it away, then the error. */
 int
 source_broke(struct source *s)
 {
@@ -519,7 +519,7 @@ go_on_connecting(struct source *s)
     return send_query(s, SOURCE_IDENTIFY, "IDENTIFY_SYSTEM");
 }
 
-/* Not while a history waits to be taken: how long that takes is up to the far side. */
+/* Not while a history waits to be taken: its time is up to the far side. */
 static bool
 waits_for_answer(const struct source *s)
 {
@@ -558,7 +558,7 @@ source_watch(const struct source *s, struct loop *l, bool want_input)
 
     if (s->state == SOURCE_IDLE)
         return;
-    if (s->broken) { /* its hangup would wake poll for nothing, what is left has no descriptor */
+    if (s->broken) { /* poll would report the hangup for nothing; libpq holds the rest */
         loop_due(l, want_input ? 0 : NEVER_US);
         return;
     }

@@ -11,7 +11,7 @@ supply_empty(const struct supply *s)
     return spool_empty(s->spool);
 }
 
-/* Does our PostgreSQL go on where the spool ends, or before? */
+/* Does our PostgreSQL's WAL follow the spool's? */
 static bool
 goes_on(const struct supply *s)
 {
@@ -90,7 +90,7 @@ supply_holds(const struct supply *s, timeline_t timeline, lsn_t lsn)
     return goes_on(s) && supply_read(s, timeline, lsn, &byte, 1) >= 0;
 }
 
-/* The last bytes of an old timeline are in the next one's file of that segment. */
+/* The last bytes of an old timeline are in the next timeline's file of the same segment. */
 static int
 read_server(const struct supply *s, timeline_t timeline, lsn_t lsn, void *out, size_t n)
 {

@@ -15,20 +15,20 @@
 #define PGWIRE_WAL_MAX     (128u << 10)
 #define PGWIRE_REPLY_MAX   (HISTORY_BYTES_MAX + 1024) /* no answer to a command is longer */
 
-/* SSL stands for GSS encryption, too: both are answered by one byte 'N'. */
+/* STARTUP_SSL is GSS encryption, too: the answer to both is one byte 'N'. */
 enum startup_kind { STARTUP_MORE, STARTUP_SSL, STARTUP_CANCEL, STARTUP_SESSION };
 
 struct startup {
     enum startup_kind kind;
     size_t bytes; /* consume these */
-    bool newer;   /* asks for more than protocol 3.0 has: answer pgwire_put_negotiate */
+    bool newer;   /* it asks for more than protocol 3.0 has: answer pgwire_put_negotiate */
     bool replication;
-    bool database; /* ... and SQL: replication=database */
+    bool database; /* SQL, too: replication=database */
     bool renames;  /* its `options` may set another application_name */
     char application_name[64];
     char user[64]; /* "" : none, or longer than a role's name can be */
-    /* options of the protocol (_pq_.NAME), of which none is known here: how many, and their names
-     * with a 0 each; and where to look for them: in the buffer, until it is consumed */
+    /* protocol options (_pq_.NAME), none of which is known here: their number, and the bytes of
+     * their names with a 0 each; all parameters, which are in the buffer until it is consumed */
     uint32_t options;
     size_t options_bytes;
     const uint8_t *parameters;
@@ -45,7 +45,7 @@ struct pgwire_message {
     size_t length;
 };
 
-/* 1, 0 not all of it is there, ERR_PEER. */
+/* 1; 0: the message is not complete; ERR_PEER. */
 int pgwire_message(const struct buf *in, struct pgwire_message *ret_message);
 
 struct pgwire_status {
@@ -79,16 +79,16 @@ struct pgwire_command {
 
 /*
  * Keywords in any case, identifiers bare or quoted, one semicolon or none; slots in the syntax of
- * before PostgreSQL 15 and in parentheses. False: not understood (verb is set when the first word
- * is).
+ * before PostgreSQL 15 and in parentheses. False: not understood (`verb` is set if the first word
+ * is known).
  */
 bool pgwire_parse(const char *text, struct pgwire_command *ret_command);
 
 /* Encoders: ERR_AGAIN when there is no room, nothing written then. */
 int pgwire_put_ready(struct buf *out);
-/* NegotiateProtocolVersion: 3.0 is the newest here, and each option that is unknown. */
+/* NegotiateProtocolVersion: 3.0 is the newest here; and each unknown option. */
 int pgwire_put_negotiate(struct buf *out, const struct startup *s);
-/* AuthenticationOk, ParameterStatus of what libpq wants to know, BackendKeyData, ReadyForQuery. */
+/* AuthenticationOk, the ParameterStatus that libpq wants, BackendKeyData, ReadyForQuery. */
 int pgwire_put_authentication(struct buf *out, const char *server_version, uint32_t backend);
 int pgwire_put_empty(struct buf *out); /* the answer to an empty query */
 int pgwire_put_error(struct buf *out, const char *severity, const char *sqlstate,
@@ -111,7 +111,7 @@ int pgwire_put_row(struct buf *out, const struct pgwire_column *columns, size_t 
 #define OID_INT4 23
 #define OID_TEXT 25
 
-/* Room for XLogData of at most n bytes of WAL: fill *ret_wal, then commit what there really is. */
+/* Room for XLogData of at most n bytes of WAL: fill *ret_wal, then commit the bytes there are. */
 bool pgwire_reserve_wal(struct buf *out, size_t n, uint8_t **ret_wal);
 void pgwire_commit_wal(struct buf *out, size_t n, lsn_t start, lsn_t end, int64_t wall_us);
 

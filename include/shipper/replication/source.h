@@ -7,12 +7,11 @@
  * slot = ""), fetches the history of every timeline after the requested one up to the server's, and
  * streams from the requested position through every timeline switch: at the end of a timeline it
  * goes on with the next one from the switch point's segment start, its history first. On one
- * connection it never reports a position lower than one it reported, nor one beyond what the server
- * has.
+ * connection it never reports a position that is lower than before or beyond the server's own.
  *
- * Pull: source_next gives one item at a time; its bytes stay valid until the next call. Not calling
- * it is back-pressure (walsender waits); status updates go on all the same through source_report.
- * When the connection breaks, source_next first gives all that had come, then the error.
+ * Pull: source_next gives one item at a time; the item's bytes stay valid until the next call. Not
+ * to call it is back-pressure (walsender waits); source_report goes on all the same. When the
+ * connection breaks, source_next first gives all items that had come, then the error.
  *
  * Errors: ERR_PEER: connection lost, server shutting down or starting (57P01, 57P03), WAL removed
  * (58P01: the message says from where to where and what to do), slot invalidated (55000, likewise),
@@ -30,10 +29,10 @@
 #include <stdint.h>
 
 #define SOURCE_REPORT_US                                                                           \
-    (250 * MILLISECOND_US) /* status at least this often: far below wal_sender_timeout/4 */
+    (250 * MILLISECOND_US) /* at least so often; far below wal_sender_timeout */
 
 struct source_position {
-    lsn_t write, flush, apply;   /* LSN_UNKNOWN (0) where nothing is known yet */
+    lsn_t write, flush, apply;   /* LSN_UNKNOWN (0): nothing is known yet */
     uint64_t xmin, catalog_xmin; /* hot standby feedback, epoch << 32 | xid; 0: none */
 };
 
@@ -48,10 +47,10 @@ struct source_item {
     size_t length;
 };
 
-struct source; /* source.c: a PGconn and a state */
+struct source; /* shipper/replication/source_state.h */
 
 /* conninfo: libpq keywords without replication/application_name, which are added here. pgdata:
- * where to look how far WAL is gone, when it is; NULL: nowhere; must outlive the source. */
+ * where to look which WAL is gone; NULL: nowhere; must outlive the source. */
 struct source *source_new(const char *conninfo, const char *application_name, const char *slot,
                           const char *pgdata);
 void source_free(struct source *s); /* closes; accepts NULL */
@@ -65,17 +64,17 @@ void source_stop(struct source *s); /* closes the connection at once; may be sta
 
 bool source_active(const struct source *s);          /* started and not stopped */
 bool source_streaming(const struct source *s);       /* in COPY */
-lsn_t source_next_lsn(const struct source *s);       /* of the next byte it will give */
+lsn_t source_next_lsn(const struct source *s);       /* of the next byte that it gives */
 const char *source_sqlstate(const struct source *s); /* of the last server error, "" if none */
 
-/* Did the last try end because the server has the WAL no longer? From the byte that was next to the
- * oldest that its pg_wal still has; false also when that cannot be told. Until source_start. */
+/* Did the last try end because the server has the WAL no longer? *ret_from: the next byte; *ret_to:
+ * the oldest byte in its pg_wal. False also when that cannot be told. Valid until source_start. */
 bool source_gone(const struct source *s, timeline_t *ret_timeline, lsn_t *ret_from, lsn_t *ret_to);
 
-/* want_input false: do not ask poll for input (back-pressure), only for what must be written. */
+/* want_input false: back-pressure, ask poll only for writing. */
 void source_watch(const struct source *s, struct loop *l, bool want_input);
-int source_run(struct source *s, const struct loop *l,
-               int64_t now_us); /* go on; 0 or an error: call source_stop */
+/* Go on. 0, or an error: call source_stop. */
+int source_run(struct source *s, const struct loop *l, int64_t now_us);
 
 /* 1 and an item, 0 nothing now, or an error (then source_stop). */
 int source_next(struct source *s, struct source_item *ret_item);
@@ -84,8 +83,8 @@ int source_next(struct source *s, struct source_item *ret_item);
  * feedback when changed or every 10 s. 0 or ERR_PEER. No-op while not streaming. */
 int source_report(struct source *s, const struct source_position *p, int64_t now_us);
 
-/* The next report says that there is no feedback, also when none was said on this connection: a
- * slot keeps what an earlier one said. */
+/* The next report says that there is no feedback, even if there was none on this connection: a slot
+ * keeps the feedback of an earlier connection. */
 void source_withdraw(struct source *s);
 
 #endif
