@@ -14,8 +14,7 @@ thin(struct lag *l)
 {
     size_t kept = 0;
 
-    /* of a pair the newer one goes: the older one's LSN is reached sooner and tells an older time
-     */
+    /* of a pair the newer goes: the older one is covered sooner, and tells an older time */
     for (size_t i = 0; i < l->count; i++)
         if (i >= l->count / 2 || i % 2 == 0)
             l->pending[kept++] = l->pending[i];
@@ -35,7 +34,7 @@ lag_beacon(struct lag *l, const struct beacon *b)
         return;
     }
     if (l->count > 0 && b->lsn <= l->pending[l->count - 1].lsn)
-        return; /* told again after a cut */
+        return; /* it came before the cut, too */
     if (l->count == BEACONS_MAX)
         thin(l);
     l->pending[l->count++] = *b;

@@ -1,6 +1,6 @@
 /*
- * Each chunk is one complete zstd frame, so that any chunk can be decoded alone: by another lane,
- * another worker, another reader. The contexts are kept: making one costs more than a small chunk.
+ * Each chunk is one complete zstd frame, so that it can be decoded alone. The contexts are kept:
+ * making a context costs more than compressing a small chunk.
  */
 #include "shipper/wire/codec.h"
 
@@ -29,7 +29,7 @@ codec_compress(struct codec *c, void *out, size_t room, const void *bytes, size_
     if (c->compress == NULL && (c->compress = ZSTD_createCCtx()) == NULL)
         return fail(ERR_LOCAL, "out of memory for a compressor");
     if (room >= n)
-        room = n - 1; /* larger is of no use */
+        room = n - 1; /* not smaller: of no use */
     size = ZSTD_compressCCtx(c->compress, out, room, bytes, n, level);
     *ret_size = ZSTD_isError(size) ? 0 : size;
     return 0;

@@ -150,7 +150,7 @@ get_wal(struct reader *r, struct frame *f)
     return 0;
 }
 
-/* Bounded, so that sums and differences of a few of them are still in range. */
+/* Bounded, so that sums and differences of a few times do not overflow. */
 static int64_t
 get_time(struct reader *r)
 {
@@ -449,7 +449,7 @@ put_body(struct buf *out, const struct frame *f)
         put_reason(out, f->refuse.reason);
         return;
     case FRAME_WAL:
-        abort(); /* frame_put_wal is its writer */
+        abort(); /* frame_put_wal writes it */
     case FRAME_ACK:
         put_ack(out, &f->ack);
         return;

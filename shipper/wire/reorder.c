@@ -26,7 +26,7 @@ reorder_hold(struct reorder *r, uint64_t number, const uint8_t *bytes, size_t le
     size_t at = place(number);
 
     if (number - r->next < WINDOW_FRAMES && r->held[at].bytes != NULL)
-        return 0; /* again, over another lane */
+        return 0; /* it came before, over another lane */
     if (number - r->next >= WINDOW_FRAMES || r->bytes + length > WINDOW_BYTES)
         return fail(ERR_PEER, "more frames out of order than a window has");
     r->held[at].bytes = malloc(length);

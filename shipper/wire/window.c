@@ -73,7 +73,7 @@ window_acknowledge(struct window *w, uint64_t next)
     for (; w->first < next; w->first++) {
         size_t at = place(w->first);
 
-        if (w->frame[at].lane < 0) /* its lane died behind the delivery */
+        if (w->frame[at].lane < 0) /* delivered, but its lane died before the ACK */
             w->ready -= w->frame[at].length;
         w->bytes -= w->frame[at].length;
         free(w->frame[at].bytes);

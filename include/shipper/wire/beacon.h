@@ -1,15 +1,15 @@
 /*
- * beacon: how far behind, in seconds, without an inference. Pure arithmetic.
+ * beacon: how many seconds a position is behind, without an inference. Pure arithmetic.
  *
  * A beacon says: every commit that the primary made before its clock showed T lies before LSN. A
  * position (received, flushed, applied) that has reached LSN covers it; the newest covered beacon's
- * T is "as of", its age is the lag. The receiver finds what is covered (lag_reach); the sender only
- * believes what an ACK says of it (lag_take), never its own conclusion: so lag grows on both sides
- * from the moment of a cut, idle or busy. Ages are counted on the primary's monotonic clock, which
+ * T is "as of", its age is the lag. The receiver finds the covered beacon (lag_reach); the sender
+ * takes it from the ACK (lag_take), never concludes it: so the lag grows on both sides from the
+ * moment of a cut, idle or busy. Ages are counted on the primary's monotonic clock, which
  * the receiver knows by the offset that PING and PONG measure.
  *
- * Pending beacons are bounded: when the list is full, every other one of its older half goes. What
- * is lost is resolution, and only towards the older: a lag is never told too small.
+ * Pending beacons are bounded: when the list is full, every other beacon of its older half goes.
+ * That costs resolution towards older times only: a lag is never told too small.
  */
 #ifndef SHIPPER_WIRE_BEACON_H
 #define SHIPPER_WIRE_BEACON_H
@@ -32,13 +32,13 @@ struct lag {
 void lag_beacon(struct lag *l, const struct beacon *b);
 void lag_reach(struct lag *l, lsn_t position); /* a lower position than before is ignored */
 
-/* The far side has told that `covered` is covered: take that, forget what is pending up to it. */
+/* The far side says that `covered` is covered: believe it, drop pending beacons up to it. */
 void lag_take(struct lag *l, const struct beacon *covered);
 
-/* Another primary's clock: forget what it said, keep the position. */
+/* Another primary's clock counts now: forget all beacons, keep the position. */
 void lag_restart(struct lag *l);
-/* The same primary after another boot, its clocks say now_us and wall_us: the wall clock has to
- * date what it said. */
+/* The same primary after a reboot, its clocks say now_us and wall_us: its earlier beacons are dated
+ * by the wall clock. */
 void lag_rebase(struct lag *l, int64_t now_us, int64_t wall_us);
 
 /* Age of the newest covered beacon at `now_us` of the primary's monotonic clock; false: unknown. */
@@ -51,23 +51,22 @@ bool lag_age(const struct lag *l, int64_t now_us, int64_t *ret_age_us);
  */
 struct clock_offset {
     bool known;
-    int64_t offset_us, error_us,
-        at_us;    /* the best sample, what it may be wrong by, when it was taken */
-    size_t count; /* samples of this connection; the next three are the last one's */
-    int64_t last_us, round_trip_us, wall_offset_us;
+    int64_t offset_us, error_us, at_us; /* the best sample, its possible error, when it was taken */
+    size_t count;                       /* samples of this connection */
+    int64_t last_us, round_trip_us, wall_offset_us; /* of the last sample */
 };
 
 void offset_restart(struct clock_offset *o); /* another connection */
-/* One PING that came back. True: this is not the clock that the far side had before; it was booted,
- * or we were. */
+/* A PING came back. True: the far side's clock is another than before; one of the hosts was booted.
+ */
 bool offset_sample(struct clock_offset *o, int64_t sent_us, int64_t far_us, int64_t far_wall_us,
                    int64_t now_us, int64_t wall_us);
 
 /*
  * Kept across a restart, so that lag goes on growing: one line of text.
  *   "primary NAME boot ID offset us flushed lsn wall mono applied lsn wall mono\n"
- * On the same boot the monotonic clock still counts; after another boot the wall clock has to do,
- * and load turns the beacons' times into ones that give that age on the new clock.
+ * On the same boot the monotonic clock still counts. After a reboot only the wall clock does:
+ * lag_record_load gives each beacon the monotonic time that makes its age right on the new clock.
  */
 struct lag_record {
     char primary[MEMBER_NAME_SIZE]; /* whose clock it is */

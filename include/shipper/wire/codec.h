@@ -14,15 +14,15 @@
 #define CODEC_NONE  INT_MIN
 
 struct codec {
-    int level;        /* zstd's; 0: CODEC_LEVEL; CODEC_NONE: do not */
+    int level;        /* zstd's; 0: CODEC_LEVEL; CODEC_NONE: no compression */
     void *compress;   /* ZSTD_CCtx, made at first use */
     void *decompress; /* ZSTD_DCtx, made at first use */
 };
 
 void codec_release(struct codec *c); /* accepts a zeroed struct */
 
-/* Size in out, or 0 when it would not be smaller than n (store it as it is). ERR_LOCAL: no memory.
- */
+/* ret_size: bytes in out, 0 when they would not be fewer than n (send them as they are). ERR_LOCAL:
+ * no memory. */
 int codec_compress(struct codec *c, void *out, size_t room, const void *bytes, size_t n,
                    size_t *ret_size);
 

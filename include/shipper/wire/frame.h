@@ -1,4 +1,3 @@
-/* clang-format off */
 /*
  * frame: the wire between two agents. This comment is the specification.
  *
@@ -9,67 +8,65 @@
  *
  * The primary's side (sender) speaks first: HELLO. The standby's side (receiver) answers ACCEPT or
  * REFUSE. Then WAL, HISTORY, BEACON, DRAINED and WAITS flow to the receiver, ACK, DRAIN and POOL to
- * the sender, PING, PONG and GOODBYE both ways.
+ * the sender, PING, PONG, TUNNEL, FILE and GOODBYE both ways.
  *
- *   HELLO    u32 magic "WFRY", u16 protocol (4), string pool, u64 system identifier,
- *            u32 segment bytes, u16 PostgreSQL major, string from, string to, u64 epoch number,
- *            string epoch member, u64 incarnation, u8 lane, u32 timeline, u64 config digest,
- *            rest: the timeline's history file ("" on timeline 1)
- *   ACCEPT   u32 timeline, u64 LSN to start from (0, 0: a fresh spool, start where the slot does),
- *            u64 config digest
- *   REFUSE   u8 kind (enum refuse_kind), u64 epoch number, string epoch member, u32 timeline and
- *            u64 fork LSN of that epoch, string reason (shown to the DBA on both sides)
- *   WAL      u64 number, u32 timeline, u64 LSN of the first byte,
- *            u8 codec (0 none, 1 one zstd frame), u32 decoded length (1 .. FRAME_WAL_MAX),
- *            rest: the bytes
- *   ACK      u32 timeline, u64 received, u64 flushed, u64 applied (0 unknown), u64 compared (end of
- *            the WAL that came in this session: up to there both sides hold the same bytes), u64
- *            number of the next frame wanted (all before it came, in order), u64 xmin, u64 catalog
- *            xmin (epoch << 32 | xid; 0 none), u8 flags (1 the standby is connected, 2 busy: what
- *            comes waits here, not on the line), three beacons: the newest ones that received,
- *            flushed and applied cover (LSN 0: none)
- *   BEACON   u64 LSN, u64 primary's wall clock, u64 primary's monotonic clock (microseconds),
- *            u8 flags (1 commits wait for a standby: flush at once)
- *   PING     u64 sender's monotonic clock
- *   PONG     u64 that same value, u64 answerer's monotonic clock, u64 its wall clock,
- *            u8 state of its PostgreSQL (enum pong_postgres)
- *   HISTORY  u64 number, u32 timeline, rest: its history file (its name is computed over there)
- *   POOL     u64 epoch number, string epoch member, u32 timeline, u64 fork LSN
- *   DRAIN    nothing: ship what your dead PostgreSQL has left in pg_wal, please
- *   DRAINED  u64 number, u8 1 done or 0 not, u32 timeline, u64 its end of WAL, string why not
- *   GOODBYE  string reason
- *   WAITS    string why no WAL comes; "": it comes again
- *   TUNNEL   u16 protocol, string pool, string from, string to, u64 number, u8 service (enum
- *            tunnel_service), string reason
- *   DATA     u32 decoded length (1 .. FRAME_DATA_MAX), rest: the next piece of this direction's
- *            zstd stream, flushed: it decodes to just that many bytes
- *   FILE     string path, u64 mtime (microseconds of 1970), u32 mode, rest: its bytes, at most
- *            FRAME_FILE_MAX (both ways): a file outside the WAL, to be kept
+ *    1 HELLO    u32 magic "WFRY", u16 protocol (4), string pool, u64 system identifier,
+ *               u32 segment bytes, u16 PostgreSQL major, string from, string to, u64 epoch number,
+ *               string epoch member, u64 incarnation, u8 lane, u32 timeline, u64 config digest,
+ *               rest: the timeline's history file ("" on timeline 1)
+ *    2 ACCEPT   u32 timeline, u64 LSN to start from (0, 0: a fresh spool, start where the slot
+ *               does), u64 config digest
+ *    3 REFUSE   u8 kind (enum refuse_kind), u64 epoch number, string epoch member, u32 timeline and
+ *               u64 fork LSN of that epoch, string reason (shown to the DBA on both sides)
+ *    4 WAL      u64 number, u32 timeline, u64 LSN of the first byte, u8 codec (0 none, 1 one zstd
+ *               frame), u32 decoded length (1 .. FRAME_WAL_MAX), rest: the bytes
+ *    5 ACK      u32 timeline, u64 received, u64 flushed, u64 applied (0 unknown), u64 compared (end
+ *               of the WAL that came in this session: up to there both sides hold the same bytes),
+ *               u64 number of the next frame wanted (all before it came, in order), u64 xmin,
+ *               u64 catalog xmin (epoch << 32 | xid; 0 none), u8 flags (1 the standby is connected,
+ *               2 busy: what comes waits in the receiver, not on the line), three beacons: the
+ *               newest ones that received, flushed and applied cover (LSN 0: none)
+ *    6 BEACON   u64 LSN, u64 primary's wall clock, u64 primary's monotonic clock (microseconds),
+ *               u8 flags (1 commits wait for a standby: flush at once)
+ *    7 PING     u64 sender's monotonic clock
+ *    8 PONG     u64 the PING's value, u64 answerer's monotonic clock, u64 its wall clock,
+ *               u8 state of its PostgreSQL (enum pong_postgres)
+ *    9 HISTORY  u64 number, u32 timeline, rest: its history file (the receiver makes its name)
+ *   10 POOL     u64 epoch number, string epoch member, u32 timeline, u64 fork LSN
+ *   11 DRAIN    nothing. A request: ship what your dead PostgreSQL has left in pg_wal
+ *   12 DRAINED  u64 number, u8 1 done or 0 not, u32 timeline, u64 its end of WAL, string why not
+ *   13 GOODBYE  string reason
+ *   14 TUNNEL   u16 protocol, string pool, string from, string to, u64 number, u8 service (enum
+ *               tunnel_service), string reason
+ *   15 DATA     u32 decoded length (1 .. FRAME_DATA_MAX), rest: the next piece of this direction's
+ *               zstd stream, flushed: it decodes to exactly that many bytes
+ *   16 WAITS    string why no WAL comes; "": it comes again
+ *   17 FILE     string path, u64 mtime (microseconds of 1970), u32 mode, rest: its bytes, at most
+ *               FRAME_FILE_MAX: a file outside the WAL, to be kept
+ *
+ * Any other type ends the session, and the message names it. Every decoder survives any bytes at
+ * all; decoded sizes are bounded before anything is decoded.
  *
  * An incarnation is the time at the start of an agent and chance (which makes it the session's
  * secret), and grows by one with each dial.
  *
  * Lanes: a HELLO with lane 0 begins a session; one with another lane joins the living session of
  * the same member and incarnation and is answered by an ACCEPT of zeros, or a REFUSE. From then on
- * a frame may come over any of the session's lanes; the session lives while one of them does.
- * WAL, HISTORY and DRAINED are numbered from 0 in each session and are taken in that order; one
- * that comes again is dropped; those that a dead lane had not delivered come again over another.
+ * a frame may come over any of the session's lanes; the session lives while one lane does.
+ * WAL, HISTORY and DRAINED are numbered from 0 in each session and are taken in that order. A frame
+ * that comes again is dropped; frames that a dead lane had not delivered come again over another.
  *
  * A HELLO with lane HELLO_KNOCKS only asks whether its sender would be let in: REFUSE_RETRY says
  * yes (its reason ends with KNOCK_NO_TUNNEL where the key leads to no tunnel), another REFUSE why
- * not. Of the rest of it only pool, from and to count; nothing begins or ends.
+ * not. Of its other fields only pool, from and to count; no session begins or ends.
  *
  * Streams: an SSH connection that begins with TUNNEL instead of HELLO is a byte pipe to a service
- * of one of the two members. Number 0: the dialler wants it; else the far side had asked for it,
- * with a TUNNEL of that number over a link that it receives (the answer is a connection that begins
- * with it, or over the link the same number and the reason why not). ACCEPT of zeros or REFUSE
- * answers, then DATA goes both ways, PING when there was nothing else for a while, and GOODBYE at
- * the end (reason "": the service or the client was done).
- *
- * Types 16 and up are not spoken yet: an unknown type ends the session by name. Every
- * decoder survives any bytes at all; decoded sizes are bounded before anything is decoded.
+ * of one of the two members. Number 0: the dialler wants it. Another number: the far side has asked
+ * for it, with a TUNNEL of that number over a link that it receives; the answer is a connection
+ * that begins with the same number, or over the link the number and the reason why not. ACCEPT of
+ * zeros or REFUSE answers, then DATA goes both ways, PING after a while without other frames, and
+ * GOODBYE at the end (reason "": the service or the client was done).
  */
-/* clang-format on */
 #ifndef SHIPPER_WIRE_FRAME_H
 #define SHIPPER_WIRE_FRAME_H
 
@@ -78,7 +75,7 @@
 
 #define FRAME_PROTOCOL    4
 #define FRAME_WAL_MAX     (128u << 10) /* decoded; what a walsender sends at once */
-#define FRAME_DATA_MAX    (120u << 10) /* decoded; what does not get smaller fits a frame, too */
+#define FRAME_DATA_MAX    (120u << 10) /* decoded; fits a frame also when it gets no smaller */
 #define FRAME_BYTES_MAX   (FRAME_WAL_MAX + 64)
 #define FRAME_REASON_MAX  1024
 #define HELLO_KNOCKS      255 /* as its lane */
@@ -110,7 +107,7 @@ enum frame_type {
 
 enum refuse_kind {
     REFUSE_RETRY = 0,    /* not now: dial again */
-    REFUSE_OPERATOR = 1, /* a human has to do something first; dial again all the same, calmly */
+    REFUSE_OPERATOR = 1, /* an operator has to do something first; dial again, but seldom */
     REFUSE_EPOCH = 2,    /* your epoch is lower than the one given */
     REFUSE_CONFLICT = 3, /* the same epoch number names another primary: both stop */
 };
@@ -259,7 +256,7 @@ struct codec;
 int frame_put_wal(struct buf *out, struct codec *codec, timeline_t timeline, lsn_t lsn,
                   const void *bytes, size_t n);
 
-/* A message and nothing else: short forms of the above for those who refuse or leave. */
+/* Short forms of frame_put. */
 int frame_put_refuse(struct buf *out, enum refuse_kind kind, const struct epoch_origin *origin,
                      const char *reason);
 int frame_put_goodbye(struct buf *out, const char *reason);

@@ -1,6 +1,6 @@
 /*
- * reorder: where a receiver keeps numbered frames that came over a faster lane than those before
- * them. It holds copies of whole frames, still compressed, within what a sender's window can have.
+ * reorder: keeps the numbered frames that came over a faster lane than the frames before them:
+ * copies of whole frames, still compressed, at most as much as a sender's window has.
  */
 #ifndef SHIPPER_WIRE_REORDER_H
 #define SHIPPER_WIRE_REORDER_H

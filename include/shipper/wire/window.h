@@ -5,9 +5,15 @@
  * it in order; it waits until a lane has room, and goes again over another lane when its own dies.
  * No descriptor, no clock.
  *
- * The budget is WINDOW_FRAMES and WINDOW_BYTES, whatever the far side does, and a receiver holds no
- * more than that out of order (reorder.h). Whoever takes WAL in asks first for the room of all
- * frames that it has still to make (window_fits): so each of them finds its place when it is made.
+ * The budget is WINDOW_FRAMES and WINDOW_BYTES, whatever the far side does. It is reserved at
+ * intake: before the sender takes WAL it asks whether all frames that it has still to make fit
+ * (window_fits, window_wants). window_add spends it, and therefore always has room then;
+ * window_acknowledge gives it back. The receiver's bound follows from it: out of order it holds no
+ * more than a window (reorder.h).
+ *
+ * Behind its compression a frame is copied three times: into the window, into a lane's queue, and
+ * into the piece that libssh2 must find unmoved. All three together take about 2 % of the time of
+ * the compression at level 1.
  */
 #ifndef SHIPPER_WIRE_WINDOW_H
 #define SHIPPER_WIRE_WINDOW_H
@@ -38,7 +44,7 @@ void window_clear(struct window *w); /* frees the frames, forgets the lanes; num
 
 /* Is there room for so many more frames of any size? */
 bool window_fits(const struct window *w, unsigned frames);
-/* ... and would they not grow old here, waiting for a lane? */
+/* ... and is there a lane for them soon? */
 bool window_wants(const struct window *w, unsigned frames);
 
 /* A copy of a frame whose number stands at FRAME_NUMBER_AT. ERR_AGAIN: the window is full, nothing

@@ -1,4 +1,4 @@
-/* window and order: frames over lanes that die and race, taken once each and in order. */
+/* window and reorder: frames over lanes that die and race, taken once each and in order. */
 #include "unit/unit.h"
 
 #include "base/fail.h"
