@@ -58,7 +58,7 @@ static int
 open_for_read(struct spool *s, timeline_t timeline, lsn_t start)
 {
     char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE];
-    /* a worker may give the file another name meanwhile: so the first one is tried again */
+    /* a worker may rename the file meanwhile: so the first name is tried again */
     const char *const names[] = {name, partial, damaged, name};
 
     if (s->read_fd >= 0 && s->read_timeline == timeline && s->read_start == start)
@@ -79,7 +79,7 @@ open_for_read(struct spool *s, timeline_t timeline, lsn_t start)
     return ERR_AGAIN;
 }
 
-/* Bytes that are here already: the same again are fine, others replace only what is a torn tail. */
+/* Bytes that are here already: the same are fine, others replace only a torn tail. */
 static int
 compare(struct spool *s, lsn_t lsn, const uint8_t *bytes, size_t n)
 {
@@ -237,8 +237,8 @@ check_switch(const struct spool *s, timeline_t timeline, lsn_t lsn, lsn_t *ret_f
     return 0;
 }
 
-/* What the old timeline holds of the segment it forked in is the new one's beginning: the next
- * flush copies it. */
+/* The old timeline's bytes of the segment that it forked in are the new timeline's beginning: the
+ * next flush copies them. */
 static int
 switch_timeline(struct spool *s, timeline_t timeline, lsn_t lsn, const uint8_t *bytes, size_t n)
 {
@@ -290,7 +290,7 @@ spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes,
         if (code < 0)
             return code;
     }
-    if (lsn > s->available) /* also in a torn tail, which has to be compared first */
+    if (lsn > s->available) /* also inside a torn tail: it has to be compared first */
         return fail(ERR_PEER, "a hole: WAL from " LSN_FORMAT " comes, " LSN_FORMAT " is next",
                     LSN_ARGS(lsn), LSN_ARGS(s->available));
     while (n > 0) {
@@ -326,7 +326,7 @@ flush_segment(const struct spool *s, const struct segment *segment, struct flush
         snprintf(f->to, sizeof f->to, "%s", name);
 }
 
-/* After a pause of the WAL the last position has to get into its file, too: without a flush. */
+/* When no more WAL comes the last position has to get into its file, too, without a flush. */
 static bool
 record_due(const struct spool *s, int64_t now_us)
 {
@@ -392,7 +392,7 @@ flush_data(struct flush *f)
     }
     code = fail_sys(ERR_LOCAL, "cannot %s %s/%s", failed, f->as.path, f->from);
     spool_damaged_name(damaged, f->from);
-    /* so that a restart does not flush it again and believe that */
+    /* so that a restart does not flush it again and believe the success */
     (void)!durable_rename(f->dir, f->from, damaged);
     return code;
 }
@@ -416,8 +416,9 @@ make_switched(struct flush *f)
 
 /*
  * The damaged segment's bytes in a new file: the old one's pages may never reach the disk, however
- * often they are flushed. What is above `flushed` is copied, too: after a restart `flushed` is only
- * what was recorded, and more was acknowledged. It is a tail to be compared, as after a crash.
+ * often they are flushed. Bytes above `flushed` are copied, too: after a restart `flushed` is only
+ * the recorded position, and more was acknowledged. They are a tail to be compared, as after a
+ * crash.
  */
 static int
 make_recovered(struct flush *f)
@@ -459,13 +460,13 @@ spool_flush_run(struct flush *f)
     }
     if (f->code < 0)
         snprintf(f->reason, sizeof f->reason, "%s", fail_message());
-    /* an older position is only a smaller promise: a full disk must not stop what was flushed */
+    /* the old position promises less: so a full disk need not fail the flush */
     else if (f->position[0] != '\0' &&
              durable_replace(f->dir, "position", f->position, strlen(f->position)) < 0)
         f->position[0] = '\0';
 }
 
-/* What a job has made is the growing segment now. */
+/* The file that a job has made is the growing segment now. */
 static void
 take_made(struct spool *s, const struct flush *f)
 {
@@ -484,7 +485,7 @@ end_job(struct spool *s, const struct flush *f)
 
     s->recorded = f->as.recorded;
     if (switches)
-        s->next_timeline = 0; /* whoever wants it says so again */
+        s->next_timeline = 0; /* the next spool_append of that timeline sets it again */
     if (f->code < 0) {
         durable_close(f->made_fd);
         return fail(f->code, "%s", f->reason);
@@ -501,7 +502,7 @@ end_job(struct spool *s, const struct flush *f)
 int
 spool_flush_end(struct spool *s, const struct flush *f)
 {
-    /* the one that was flushed may have become full meanwhile */
+    /* the segment that was flushed may have become full meanwhile */
     struct segment *segment = f->fd == s->full.fd ? &s->full : &s->growing;
 
     assert(s->flushing);
@@ -510,14 +511,14 @@ spool_flush_end(struct spool *s, const struct flush *f)
         return end_job(s, f);
     if (f->code < 0) {
         s->damaged = true;
-        s->available = s->flushed; /* what is read above it may not be what was written */
+        s->available = s->flushed; /* reads above it may not give what was written */
         return fail(f->code, "%s", f->reason);
     }
     if (f->upto > s->flushed)
         s->flushed = f->upto;
     if (f->position[0] != '\0')
         s->recorded = f->upto;
-    if (f->to[0] != '\0') { /* it has its name */
+    if (f->to[0] != '\0') { /* full, and under its name */
         durable_close(segment->fd);
         segment->fd = -1;
     } else if (f->fd >= 0) {

@@ -21,12 +21,12 @@ fetchable(const char *name)
     timeline_t timeline;
     lsn_t start;
 
-    /* the smallest segments have the most names: whoever has larger ones has fewer files */
+    /* the smallest segments have the most names; a larger size only has fewer of these files */
     return history_parse_name(name, &timeline) ||
            segment_parse(name, SEGMENT_BYTES_MIN, &timeline, &start);
 }
 
-/* Blocks that are shared, or copied inside the kernel, where the file system can. */
+/* Share the blocks, or copy inside the kernel, where the file system can. */
 static bool
 copy_inside(int from, int to)
 {
@@ -52,7 +52,7 @@ spool_target_mode(const char *target)
                                                                                             : 0600;
 }
 
-/* Nothing is flushed: PostgreSQL does that with what it keeps. */
+/* Nothing is flushed: PostgreSQL flushes the files that it keeps. */
 static int
 copy_to(int from, const char *target)
 {

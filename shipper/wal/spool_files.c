@@ -81,7 +81,7 @@ spool_look(const struct spool *s, timeline_t timeline, lsn_t growing, struct sca
     struct scan scan = {.s = s, .timeline = timeline, .growing = growing};
     int code = durable_list(s->dir, visit, &scan);
 
-    if (code == -1) /* errno's; what visit refuses has its own code */
+    if (code == -1) /* the list's own failure; visit's refusals have their codes */
         return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
     if (code < 0)
         return code;
@@ -99,8 +99,8 @@ spool_close_segments(struct spool *s)
 }
 
 /*
- * Unfinished copies, and partial files other than the growing one: below it copies of complete
- * segments, above it what came while an earlier one was not flushed. None was ever acknowledged.
+ * Partial files other than the growing one: below it they are copies of complete segments, above it
+ * they came while an earlier one was not flushed. None of their bytes was ever acknowledged.
  */
 int
 spool_remove_stale(const struct spool *s, lsn_t growing)

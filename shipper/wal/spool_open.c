@@ -78,8 +78,8 @@ complete_is_there(const struct spool *s, timeline_t timeline, lsn_t start, bool 
     return 0;
 }
 
-/* Down from the newest byte, over timelines, to the first that is held; below it nothing may be
- * left. */
+/* Down from the newest byte, over timelines, to the first one that is held without a hole; no file
+ * may be left below it. */
 static int
 find_start(struct spool *s)
 {
@@ -117,7 +117,7 @@ find_start(struct spool *s)
     return code;
 }
 
-/* What this spool's own words say was flushed: the position file, and where this timeline began. */
+/* How far the spool's files say it was flushed: "position", or where this timeline began. */
 static int
 load_position(const struct spool *s, lsn_t *ret_flushed, bool *ret_same_boot)
 {
@@ -131,7 +131,7 @@ load_position(const struct spool *s, lsn_t *ret_flushed, bool *ret_same_boot)
     if (got < 0 && errno != ENOENT && errno != EFBIG)
         return fail_file(ERR_LOCAL, s->dir, "position", "cannot read %s/position", s->path);
     if (got < 0 && errno == ENOENT)
-        return 0; /* the tail is not trusted, no more */
+        return 0; /* so the tail is not trusted: no more than that */
     if (got < 0 || sscanf(text, "boot %63s timeline %" SCNu32 " flushed %" SCNx32 "/%" SCNx32, boot,
                           &timeline, &high, &low) != 4) {
         log_warning("%s/position is %s: the last segment is not trusted and comes again, then it "
@@ -144,8 +144,8 @@ load_position(const struct spool *s, lsn_t *ret_flushed, bool *ret_same_boot)
         *ret_flushed = (lsn_t)high << 32 | low;
         return 0;
     }
-    /* killed just behind a switch: the new timeline's file got its name with all before the fork
-     * flushed */
+    /* killed just behind a switch: all before the fork was flushed when the new timeline's file got
+     * its name */
     if (timeline < s->timeline) {
         timeline_t next;
 
@@ -156,8 +156,8 @@ load_position(const struct spool *s, lsn_t *ret_flushed, bool *ret_same_boot)
 }
 
 /*
- * A partial file at `written`: its bytes, and how far they are known good. One that could not be
- * flushed is not flushed again: the kernel may have dropped its pages and would call that success.
+ * A partial file at `written`: its size, and how far it is known good. A file that could not be
+ * flushed is not flushed again: the kernel may have dropped its pages and would report success.
  */
 static int
 open_tail(struct spool *s, lsn_t recorded, bool same_boot)
@@ -180,7 +180,7 @@ open_tail(struct spool *s, lsn_t recorded, bool same_boot)
         (void)!durable_rename(s->dir, partial, damaged);
         s->damaged = true;
     } else if (!s->damaged &&
-               durable_remove(s->dir, damaged) < 0) { /* this one is made from its bytes */
+               durable_remove(s->dir, damaged) < 0) { /* the partial file is made from it */
         return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, damaged);
     }
     s->growing.start = s->written;
@@ -191,7 +191,7 @@ open_tail(struct spool *s, lsn_t recorded, bool same_boot)
     return 0;
 }
 
-/* A full, good tail only lacks its name; what grew behind it is the tail then. */
+/* A full, good tail only lacks its name; the file that grew behind it is the tail then. */
 static int
 open_tails(struct spool *s, lsn_t recorded, bool same_boot)
 {
@@ -227,7 +227,7 @@ find_positions(struct spool *s)
     s->written = scan.any_complete ? scan.last_complete + s->identity.segment_bytes : scan.first;
     s->flushed = s->available = s->written;
     if (durable_sync_dir(s->dir) <
-        0) /* a killed process may have left a name that is only in memory */
+        0) /* a killed process may have left a name that is not flushed */
         return fail_sys(ERR_LOCAL, "cannot flush the directory %s", s->path);
     code = load_position(s, &recorded, &same_boot);
     if (code == 0)
@@ -242,7 +242,7 @@ find_positions(struct spool *s)
             "%s ends at " LSN_FORMAT ", but up to " LSN_FORMAT
             " was flushed once: the disk lost it, or files were taken away; it has to come again",
             s->path, LSN_ARGS(s->written), LSN_ARGS(recorded));
-        code = spool_distrust(s); /* or the old record would vouch for what comes */
+        code = spool_distrust(s); /* or the old record would vouch for the WAL that comes */
     }
     return code;
 }

@@ -1,4 +1,4 @@
-/* Removing what is no longer needed from the spool, oldest first: see spool_prune_begin. */
+/* Removing WAL that is no longer needed from the spool, oldest first: see spool_prune_begin. */
 #include "spool_private.h"
 
 #include "base/durable.h"
@@ -77,13 +77,12 @@ spool_clear_begin(struct spool *s, struct prune *p)
     p->as.timeline = 0; /* no file is the growing one */
     p->needed_from = UINT64_MAX;
     p->until_us = INT64_MAX;
-    s->recorded_us = 0; /* the old position vouches for nothing: it goes, a new one is due */
+    s->recorded_us = 0; /* the old position file goes, a new one is due */
     s->recorded = LSN_UNKNOWN;
     return true;
 }
 
-/* Some of the oldest ones; how many, 0 when there are no more that may go. One directory sync is
- * the caller's. */
+/* Remove some of the oldest files. How many; 0: no more may go. The caller syncs the directory. */
 static int
 remove_oldest(struct prune *p)
 {
@@ -93,7 +92,7 @@ remove_oldest(struct prune *p)
 
     if (durable_list(s->dir, visit_oldest, &o) < 0)
         return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
-    /* always the oldest: a younger one before it would leave a hole */
+    /* the oldest always goes first: else a hole is left */
     for (i = 0; i < o.count && o.at[i].modified_us <= p->until_us; i++) {
         lsn_t end = o.at[i].start + s->identity.segment_bytes;
 
@@ -101,7 +100,7 @@ remove_oldest(struct prune *p)
             break;
         if (durable_unlink(s->dir, o.at[i].name) < 0)
             return fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, o.at[i].name);
-        if (end > s->start && end <= s->flushed) /* what is left is held still */
+        if (end > s->start && end <= s->flushed) /* the rest is still held */
             s->start = end;
         p->removed++;
     }
@@ -145,7 +144,7 @@ spool_prune_end(struct spool *s, const struct prune *p)
     if (p->as.start > s->start)
         s->start = p->as.start;
     s->oldest_us = p->as.oldest_us;
-    if (s->read_fd >= 0 && s->read_start < s->start) { /* its room is given back only then */
+    if (s->read_fd >= 0 && s->read_start < s->start) { /* only closing it frees its space */
         durable_close(s->read_fd);
         s->read_fd = -1;
     }

@@ -3,16 +3,18 @@
  *
  * In come bytes of WAL at an LSN of a timeline, and history files; out go bytes for the relay and
  * whole files for restore_command. What it promises: nothing counts as flushed before fdatasync
- * said so; the spool is contiguous at every instant; bytes that come again are compared; what does
- * not continue our own history is refused by name and changes nothing on disk; kill it anywhere
- * and spool_open finds its place from what is on disk.
+ * said so; the spool is contiguous at every instant; bytes that come again are compared; WAL that
+ * does not continue our own history is refused by name and changes nothing on disk; kill the agent
+ * anywhere and spool_open finds its place from the files.
  *
  * Files, flat in one directory (0700, files 0600):
  *   TTTTTTTTXXXXXXXXYYYYYYYY           a complete, flushed segment
- *   TTTTTTTTXXXXXXXXYYYYYYYY.partial   the growing one; its size is the truth of what was written
- *   TTTTTTTTXXXXXXXXYYYYYYYY.damaged   a partial one whose flush failed: its pages may never reach
- * the disk, so its bytes go into a new file before it is used again TTTTTTTTXXXXXXXXYYYYYYYY.new a
- * copy under way; removed when one is found at the start TTTTTTTT.history timeline history files
+ *   TTTTTTTTXXXXXXXXYYYYYYYY.partial   the growing segment; its size tells how far it is written
+ *   TTTTTTTTXXXXXXXXYYYYYYYY.damaged   a partial file whose flush failed: its pages may never reach
+ *                                      the disk, so its bytes go into a new file before they are
+ *                                      used again
+ *   TTTTTTTTXXXXXXXXYYYYYYYY.new       a copy under way; removed if it is found at the start
+ *   TTTTTTTT.history                   timeline history files
  *   identity                           "system_identifier N\nsegment_bytes N\npostgres_major N\n"
  *   position                           "boot ID\ntimeline N\nflushed X/X\n": at most a second old;
  *                                      boot is "-" while the tail is not known good
@@ -22,21 +24,22 @@
  * Positions, all on `timeline`:  start <= flushed <= written, and flushed <= available <= written.
  *   start      the first byte held without a hole up to here (older timelines included)
  *   written    received: in the file, maybe only in the page cache
- *   flushed    on stable storage: what may be acknowledged
- *   available  what may be served: written in this life, or known good from before. After a crash
+ *   flushed    on stable storage: may be acknowledged
+ *   available  may be served: written since the start, or known good from before. After a crash
  *              of the machine (boot ID differs) bytes above the recorded position may be torn:
  *              they are not served until they were received again, or spool_trust_tail.
  *
- * Resume: spool_resume gives the start of the segment that the last byte to be served lies in; from
- * there spool_append compares what comes with what is there: a difference below `available` is
- * refused (ERR_CORRUPT, named segment and offset), one above it is a torn tail and is replaced. So
- * a server that was put back to an older state is found out, also where `available` is a segment's
- * border. Only a recovery lets `written` and `available` go back; `flushed` never does.
+ * Resume: spool_resume gives the start of the segment that the last byte to be served lies in. From
+ * there on spool_append compares the bytes that come with those in the file: a difference below
+ * `available` is refused (ERR_CORRUPT, names segment and offset), a difference above it is a torn
+ * tail and is replaced. So a server that was put back to an older state is found out, also where
+ * `available` is a segment's border. Only a recovery lets `written` and `available` go back;
+ * `flushed` never does.
  *
  * A flush is three calls so that a worker thread can do the blocking one:
  *   spool_flush_begin  borrows the file and notes how far it was written (false: nothing to do,
- *                      or one is under way); the file stays open until the end. A new timeline's
- *                      first file, which spool_append waits for, is made in the same way.
+ *                      or a flush is under way); the file stays open until the end. A new
+ *                      timeline's first file, which spool_append waits for, is made the same way.
  *   spool_flush_run    fdatasync, and once a second the position file; touches only struct flush
  *   spool_flush_end    takes the result: flushed moves, a full segment gets its name. ERR_LOCAL
  *                      when it failed: that file is never flushed again, nothing above `flushed`
@@ -73,9 +76,10 @@ struct spool {
     timeline_t timeline;      /* of the positions; 0: empty */
     lsn_t start, written, flushed, available;
     bool damaged;  /* a flush failed: spool_recover_begin before anything is accepted */
-    bool clearing; /* a struct prune is out that removes all: nothing is accepted, or flushed */
-    timeline_t next_timeline; /* its first file is to be made, from what lies before next_fork: then
-                               * it is the spool's; 0: none */
+    bool clearing; /* a struct prune is out that removes all: nothing is accepted nor flushed */
+    timeline_t
+        next_timeline; /* will be the spool's when its first file is made, from the WAL before
+                               * next_fork; 0: none */
     /* private below */
     struct segment growing, full; /* full: it waits for its flush */
     bool flushing;                /* a struct flush is out */
@@ -94,14 +98,14 @@ enum flush_kind { FLUSH_DATA, FLUSH_SWITCH, FLUSH_RECOVER };
 
 struct flush {
     enum flush_kind kind;
-    int fd, dir; /* fd -1: nothing to flush, only the position is due, or it is another kind */
+    int fd, dir; /* fd -1: only the position is due, or it is another kind */
     lsn_t upto;
-    bool sync_dir;      /* the file is new: its name has to survive, too */
+    bool sync_dir;      /* the file is new: its name has to be flushed, too */
     char from[40];      /* the file's name now */
     char to[40];        /* a full segment gets its name; "" : it is not full */
     char position[128]; /* what to write into the position file, "" : nothing now */
-    struct spool as;    /* how it was at the begin: the other kinds' to find their files by */
-    int made_fd;        /* ... and what they have made: the first bytes of its segment */
+    struct spool as;    /* the spool at the begin: the other kinds find their files by it */
+    int made_fd;        /* the file that they have made, with the first bytes of its segment */
     uint64_t made_bytes;
     int code; /* 0, or why it failed */
     char reason[FAIL_MESSAGE_MAX];
@@ -109,9 +113,9 @@ struct flush {
 };
 
 struct prune {
-    struct spool as; /* how it was at the begin; its start moves with what is removed */
+    struct spool as; /* the spool at the begin; its start moves with each file that is removed */
     lsn_t needed_from;
-    int64_t until_us; /* wall clock: what is younger stays */
+    int64_t until_us; /* wall clock: younger files stay */
     bool all;
     int removed;
     int code;
@@ -119,8 +123,8 @@ struct prune {
 };
 
 /*
- * Lock and scan. ERR_LOCAL: cannot be opened, or another process holds the lock (said so, with the
- * path); ERR_CORRUPT: what is there contradicts itself (a hole, two sizes of segments, a bad file).
+ * Lock and scan. ERR_LOCAL: cannot be opened, or another process holds the lock (the message says
+ * so); ERR_CORRUPT: the files contradict each other (a hole, two sizes of segments, a bad file).
  */
 int spool_open(struct spool *s, const char *path);
 void spool_close(struct spool *s); /* accepts a zeroed struct */
@@ -129,15 +133,15 @@ bool spool_empty(const struct spool *s);
 /* Bind to a cluster: written on first use, compared ever after (ERR_CORRUPT names both values). */
 int spool_adopt(struct spool *s, const struct identity *identity);
 
-/* Where the sender shall start: a segment's first byte, below `available` but where nothing of our
- * timeline is held before that. Only when not empty. */
+/* Where the sender shall start: a segment's first byte below `available`, or `available` itself
+ * where nothing of our timeline is held before it. Only when not empty. */
 void spool_resume(const struct spool *s, timeline_t *ret_timeline, lsn_t *ret_lsn);
 
 /* The first position of an empty spool: a segment's start. */
 int spool_begin(struct spool *s, timeline_t timeline, lsn_t lsn);
 
 /*
- * Would WAL of a server now on `timeline`, whose history is `text`, continue what we hold? 0, or
+ * Would WAL of a server now on `timeline`, whose history is `text`, continue our WAL? 0, or
  * ERR_CORRUPT "forked at X before our flushed Y", "behind ours", "history differs". Changes
  * nothing.
  */
@@ -154,10 +158,10 @@ int spool_history(const struct spool *s, timeline_t timeline, char *out, size_t 
 /*
  * WAL bytes. Must start at most at `available` (a hole is refused); below it they are compared.
  * A higher timeline must be a child whose history is here, beginning at the switch point's segment
- * start or later in it: what the old timeline held of that segment, up to the switch point, is
+ * start or later in it: the old timeline's bytes of that segment, up to the switch point, are
  * compared and copied to the new one. While a full segment waits for its flush a second one may
- * fill; then, and when the old timeline is not flushed up to the switch point or the new one's file
- * not made, ERR_AGAIN: flush and come again with the same bytes.
+ * fill. ERR_AGAIN when that is full, too, when the old timeline is not flushed up to the switch
+ * point, or the new one's file is not made: flush and come again with the same bytes.
  */
 int spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes, size_t n,
                  int64_t now_us);
@@ -166,16 +170,16 @@ bool spool_flush_begin(struct spool *s, struct flush *f, int64_t now_us);
 void spool_flush_run(struct flush *f);
 int spool_flush_end(struct spool *s, const struct flush *f);
 bool spool_recover_begin(struct spool *s, struct flush *f); /* false: nothing is damaged */
-int spool_recover(struct spool *s); /* all of it at once; 0 when it may be used again */
+int spool_recover(struct spool *s); /* the three calls at once; 0: it may be used again */
 
-/* Accept all that is in the file (a failover has nobody who could send it again): flush it, then
- * available = flushed = written. Not while a flush is under way; repairs a failed one first. */
+/* Accept the whole tail (after a failover nobody can send it again): flush it, then available =
+ * flushed = written. Not while a flush is under way; a failed flush is repaired first. */
 int spool_trust_tail(struct spool *s);
 
 /*
  * Up to n bytes of `timeline` at lsn, never past `available` nor past the timeline's switch point,
- * nor past a segment's end. Count; 0 at the end of what is there for now; ERR_AGAIN when that
- * position is older than what is held (58P01 for the asker).
+ * nor past a segment's end. Count; 0: no more is there for now; ERR_AGAIN: the spool holds no
+ * longer what is asked for (58P01 for the asker).
  */
 int spool_read(struct spool *s, timeline_t timeline, lsn_t lsn, void *out, size_t n);
 
@@ -188,18 +192,19 @@ bool spool_first(const struct spool *s, timeline_t timeline, lsn_t *ret_first);
 
 /*
  * Remove segments that end before `needed_from` and are older than keep_us (by the file's time),
- * oldest first and a few per call: who has all below a border compares the segment before it, and
- * this spool, too. False: there is nothing to remove now, or it is being done; nothing was looked
- * at on disk. The count of removed files is in struct prune.
+ * oldest first and a few per call. The segment just before needed_from stays: whoever has all WAL
+ * below a segment's border resumes by comparing the segment before it. False: there is nothing to
+ * remove now, or a prune is out; the disk was not looked at. struct prune has the count of removed
+ * files.
  */
 bool spool_prune_begin(struct spool *s, struct prune *p, lsn_t needed_from, int64_t keep_us,
                        int64_t wall_us);
 
 /*
  * Remove all WAL, oldest first, also what is not flushed: the spool is empty then and begins anew,
- * of the same cluster; histories stay. For a new copy, which needs nothing of it, and for an outbox
- * that is shipped. False: a flush or a struct prune is out. After an error it is not empty: clear
- * it again.
+ * of the same cluster; histories stay. For a new copy, which needs none of this WAL, and for an
+ * outbox that is shipped. False: a flush or a struct prune is out. After an error the spool is not
+ * empty: clear it again.
  */
 bool spool_clear_begin(struct spool *s, struct prune *p);
 
@@ -213,8 +218,8 @@ int spool_prune_end(struct spool *s, const struct prune *p); /* 0 or ERR_LOCAL *
  */
 int spool_fetch(const char *path, const char *name, const char *target);
 
-/* The mode of what is put there: 0640 in a directory that its group may read, as in a data directory
- * made with --allow-group-access, else 0600. */
+/* The mode of a file made at `target`: 0640 in a directory that its group may read, as in a data
+ * directory made with --allow-group-access, else 0600. */
 mode_t spool_target_mode(const char *target);
 
 #endif
