@@ -153,7 +153,7 @@ upkeep_run(struct agent *a, int64_t now_us, int64_t wall_us)
     if (a->failover.phase == FAILOVER_IDLE) {
         if (postgres_done(a->who.postgres, &error) && error != NULL)
             log_warning("PostgreSQL refused: %s", error);
-        slot_keep(&a->out, &a->gaps, a->guard.released);
+        slot_keep(&a->out, &a->gaps, a->guard.release.slot);
         outgoing_keep(&a->out);
     }
     backfill_keep(&a->backfill, now_us);

@@ -38,6 +38,14 @@ outgoing_load_history(struct outgoing *o, timeline_t timeline)
     return 0;
 }
 
+timeline_t
+outgoing_timeline_at(const struct outgoing *o, lsn_t lsn)
+{
+    timeline_t newest = o->who->pool.timeline;
+
+    return o->lineage.timeline == newest ? lineage_at(&o->lineage, lsn) : newest;
+}
+
 /* HELLO for the links, or NULL and why nothing is shipped now. */
 static const struct hello *
 make_hello(struct outgoing *o, const char **ret_why)

@@ -52,6 +52,8 @@ void outgoing_postgres(struct outgoing *o, int64_t now_us);
 
 /* The lineage of the primary on `timeline`, from its pg_wal. 0 or ERR_LOCAL. */
 int outgoing_load_history(struct outgoing *o, timeline_t timeline);
+/* On which timeline the byte at lsn was written; the newest one until its history is loaded. */
+timeline_t outgoing_timeline_at(const struct outgoing *o, lsn_t lsn);
 
 /* Once a second: synchronous_standby_names as the pool's file wants it. */
 void outgoing_keep(struct outgoing *o);

@@ -254,8 +254,8 @@ judge_guard(const struct view *v, struct event_condition c[EVENTS], int64_t now_
              : o->error[0] != '\0' ? ": "
                                    : "",
              o->error);
-    if (g->released_us != 0 && now_us - g->released_us < ROLE_NEWS_US)
-        hold(&c[EVENT_RELEASED], "%s", g->release_text);
+    if (g->release.gone_us != 0 && now_us - g->release.gone_us < ROLE_NEWS_US)
+        hold(&c[EVENT_RELEASED], "%s", g->release.text);
     if (g->step == DISK_GUARD_HOLD)
         hold(&c[EVENT_HELD], "slots keep %s, pg_wal has %s left%s%s%s",
              text_bytes(kept, sizeof kept, g->facts.retained),

@@ -301,8 +301,9 @@ disk_guard_json(const struct view *v)
         f->disk_known ? json_integer((json_int_t)reserve_bytes(&v->who->config->pg_wal_reserve,
                                                                f->disk_bytes))
                       : json_null(),
-        "released", v->guard->released_us != 0 ? json_string(v->guard->release_text) : json_null(),
-        "kept", text_json(v->guard->kept_text));
+        "released",
+        v->guard->release.gone_us != 0 ? json_string(v->guard->release.text) : json_null(), "kept",
+        text_json(v->guard->kept_text));
 }
 
 static json_t *

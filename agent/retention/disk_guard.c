@@ -21,13 +21,10 @@
 #define WORTH_SEGMENTS  2
 #define YOUNG_US        (5 * SECOND_US)  /* a link whose rate nobody knows yet */
 #define LAST_SEGMENTS   4                /* as good as full */
-#define RELEASE_US      (5 * SECOND_US)  /* between two slots: what the first one freed shows */
 #define CHECKPOINT_US   (30 * SECOND_US) /* only a checkpoint removes WAL */
 #define ARCHIVE_US      (5 * SECOND_US)  /* between two looks at what waits for archive_command */
 #define ADVANCE_US      SECOND_US        /* PostgreSQL takes one command at a time */
 #define FOLLOW_SEGMENTS 4
-#define RELEASE_WHY     "pg_wal had less than its reserve: the slot was let go"
-#define VISIT_US        (5 * SECOND_US)
 
 /* ---- the step ---- */
 
@@ -332,7 +329,7 @@ look(struct disk_guard *g, const struct postgres_sample *s, int64_t now_us)
     if (!f->kept && g->kept_text[0] != '\0') {
         g->kept_text[0] = '\0';
         if (low)
-            g->checkpoint_us = 0; /* one removes what that kept */
+            g->checkpoint_us = 0; /* a checkpoint now removes the WAL that was held back */
     }
     look_at_rates(g, f, now_us);
     f->outbox_used = o->filling || !spool_empty(&o->spool);
@@ -354,15 +351,6 @@ squeeze(struct disk_guard *g, bool on)
     }
     for (size_t i = 0; i < g->out->links; i++)
         link_set(&g->out->link[i], &settings);
-}
-
-/* Whose WAL ours is at lsn; the newest timeline's until the history is there. */
-static timeline_t
-own_timeline(const struct disk_guard *g, lsn_t lsn)
-{
-    timeline_t newest = g->who->pool.timeline;
-
-    return g->out->lineage.timeline == newest ? lineage_at(&g->out->lineage, lsn) : newest;
 }
 
 /* All far sides follow by no more than what is on its way on a fast, long line. */
@@ -419,7 +407,7 @@ begin_outbox(struct disk_guard *g, lsn_t from)
                           g->out->lineage.length) < 0)
         log_warning("outbox: %s", fail_message());
     else
-        outbox_fill(o, who_identity(g->who), own_timeline(g, from), from);
+        outbox_fill(o, who_identity(g->who), outgoing_timeline_at(g->out, from), from);
 }
 
 static void
@@ -460,202 +448,18 @@ advance_slots(struct disk_guard *g, const struct postgres_sample *s)
     return false;
 }
 
-/* The member that a slot is for; its name is the slot's when it is none of the file's. */
-static const char *
-member_of(const struct disk_guard *g, const char *slot)
-{
-    char name[SLOT_NAME_SIZE];
-
-    for (size_t i = 0; i < g->who->config->members; i++) {
-        config_slot_name(name, g->who->config->member[i].name);
-        if (strcmp(name, slot) == 0)
-            return g->who->config->member[i].name;
-    }
-    return slot;
-}
-
-/* From where on the far side has no other place to get it from than pg_wal. */
-static lsn_t
-lost_from(struct disk_guard *g, const struct postgres_slot *slot)
-{
-    const struct spool *o = &g->outbox->spool;
-    const struct link *l = outgoing_of_slot(g->out, slot->name);
-    lsn_t from = slot->restart_lsn;
-
-    if (l != NULL && l->sender.far.flushed > from)
-        from = l->sender.far.flushed;
-    if (!spool_empty(o) && from >= o->start && from < o->flushed)
-        from = o->flushed;
-    return from;
-}
-
-/* The gap on disk, then the slot away. keep_slots makes it anew, from the last checkpoint on. */
+/* Let the slot go that keeps most, if nothing else keeps its WAL. */
 static void
 release(struct disk_guard *g, const struct postgres_sample *s, int64_t now_us)
 {
-    uint32_t segment_bytes = g->facts.segment_bytes;
-    const struct postgres_slot *worst = worst_slot(s, segment_bytes);
-    char bytes[24];
-    lsn_t from, end;
+    const struct postgres_slot *worst = worst_slot(s, g->facts.segment_bytes);
 
-    if (g->dropped_us != 0 && now_us - g->dropped_us < RELEASE_US)
+    if (release_waits(&g->release, now_us) || worst == NULL || g->facts.kept)
         return;
-    if (worst == NULL || g->facts.kept)
-        return;
-    /* what else kept it does so no more: a checkpoint may be enough */
+    /* what else kept that WAL keeps it no more: a checkpoint may be enough */
     if (g->kept_us != 0 && now_us - g->kept_us < CHECKPOINT_US && g->checkpoint.conn != NULL)
         return;
-    if (worst->active) { /* a link that loses: next time it is free */
-        struct link *l = outgoing_of_slot(g->out, worst->name);
-
-        if (l != NULL)
-            link_rest(l, now_us + RELEASE_US);
-        return;
-    }
-    from = lost_from(g, worst);
-    end = segment_start(s->redo, segment_bytes);
-    if (from < end && (gap_note(g->gaps, member_of(g, worst->name), own_timeline(g, from), from,
-                                end, RELEASE_WHY) == NULL ||
-                       gaps_save(g->gaps, g->who->spool->dir) < 0))
-        return; /* not without its record */
-    if (!postgres_ask(g->who->postgres, POSTGRES_DROP_SLOT, worst->name))
-        return;
-    snprintf(g->released, sizeof g->released, "%s", worst->name);
-    g->dropped_us = now_us;
-    g->dropped_lsn = worst->restart_lsn;
-    snprintf(g->release_text, sizeof g->release_text,
-             "pg_wal had %s left: slot %s is let go, %s lacks WAL from " LSN_FORMAT
-             " to " LSN_FORMAT,
-             text_bytes(bytes, sizeof bytes, g->facts.free_bytes), worst->name,
-             member_of(g, worst->name), LSN_ARGS(from), LSN_ARGS(end));
-}
-
-/* A release of an earlier life: killed behind its record, it may still have an end. */
-static void
-resume_release(struct disk_guard *g)
-{
-    const struct spool *o = &g->outbox->spool;
-
-    if (g->resumed)
-        return;
-    g->resumed = true;
-    for (size_t i = 0; i < g->gaps->count; i++) {
-        const struct gap *gap = &g->gaps->gap[i];
-        bool held = !spool_empty(o) && gap->end >= o->start && gap->end < o->available;
-
-        if (strcmp(gap->why, RELEASE_WHY) != 0 || held) /* the slot has moved on with it */
-            continue;
-        config_slot_name(g->released, gap->member);
-        g->dropped_us = 0;
-        g->dropped_lsn = gap->end;
-        snprintf(g->release_text, sizeof g->release_text,
-                 "slot %s was let go before this start, %s lacks WAL from " LSN_FORMAT, g->released,
-                 gap->member, LSN_ARGS(gap->start));
-    }
-}
-
-/* The server has taken the drop; false: not yet, or it has refused it. */
-static bool
-is_gone(struct disk_guard *g, const struct postgres_slot *slot, int64_t now_us)
-{
-    if (g->released_us != 0 && g->released_us >= g->dropped_us)
-        return true;
-    if (slot != NULL && slot->restart_lsn != LSN_UNKNOWN && slot->restart_lsn <= g->dropped_lsn) {
-        if (now_us - g->dropped_us >= RELEASE_US)
-            g->released[0] = '\0';
-        return false;
-    }
-    g->released_us = now_us;
-    g->checkpoint_us = 0; /* one removes what was freed */
-    log_warning("guard: %s", g->release_text);
-    return true;
-}
-
-/* The slot is there again: what was made between its record and that is gone, too. */
-static void
-finish_release(struct disk_guard *g, const struct postgres_sample *s, int64_t now_us)
-{
-    const struct postgres_slot *slot = slot_of(s, g->released);
-    struct gap *gap;
-    lsn_t end;
-
-    if (g->released[0] == '\0' || s->mono_us <= g->dropped_us || !is_gone(g, slot, now_us) ||
-        slot == NULL || slot->restart_lsn == LSN_UNKNOWN)
-        return;
-    end = segment_start(slot->restart_lsn, g->facts.segment_bytes);
-    gap = gap_behind(g->gaps, member_of(g, slot->name), 0);
-    while (gap != NULL && gap->end < end) {
-        struct gap *next = gap_behind(g->gaps, gap->member, gap->end);
-
-        if (next == NULL) {
-            gap_note(g->gaps, gap->member, gap->timeline, gap->end, end, gap->why);
-            break;
-        }
-        gap = next;
-    }
-    g->released[0] = '\0';
-}
-
-/* ---- feedback ---- */
-
-static void
-end_visit(struct disk_guard *g)
-{
-    source_free(g->visitor);
-    g->visitor = NULL;
-}
-
-/* A physical slot keeps the xmin that was said last until a walsender of its is told of none. */
-static void
-visit(struct disk_guard *g, const struct postgres_sample *s, const char *slot, int64_t now_us)
-{
-    const struct identity *identity = who_identity(g->who);
-
-    g->visitor = source_new(g->out->conninfo, "walferry_feedback", slot, NULL);
-    if (g->visitor == NULL ||
-        source_start(g->visitor, identity, s->timeline,
-                     segment_start(s->flush, identity->segment_bytes), now_us) < 0) {
-        end_visit(g);
-        return;
-    }
-    source_withdraw(g->visitor);
-    snprintf(g->visited, sizeof g->visited, "%s", slot);
-    g->visit_us = now_us;
-    log_info("slot %s: its standby is away, it holds back vacuum no longer", slot);
-}
-
-static void
-run_visit(struct disk_guard *g, const struct loop *l, const struct postgres_sample *s,
-          int64_t now_us)
-{
-    static const struct source_position nothing;
-    const struct postgres_slot *slot = slot_of(s, g->visited);
-
-    if (source_run(g->visitor, l, now_us) < 0 || source_report(g->visitor, &nothing, now_us) < 0 ||
-        slot == NULL || !slot->feedback || now_us - g->visit_us >= VISIT_US)
-        end_visit(g);
-}
-
-static void
-watch_feedback(struct disk_guard *g, const struct postgres_sample *s, int64_t now_us)
-{
-    for (size_t k = 0; k < s->slots; k++) {
-        const struct postgres_slot *slot = &s->slot[k];
-        const struct link *l = outgoing_of_slot(g->out, slot->name);
-        bool serves = l != NULL && l->source == l->from_server && source_streaming(l->source);
-
-        if (strcmp(g->slot[k].name, slot->name) != 0 || !slot->feedback ||
-            (serves && (l->sender.far.xmin | l->sender.far.catalog_xmin) != 0)) {
-            snprintf(g->slot[k].name, sizeof g->slot[k].name, "%s", slot->name);
-            g->slot[k].fed_us = now_us;
-        }
-        if (now_us - g->slot[k].fed_us < g->who->config->feedback_keep_us)
-            continue;
-        if (serves)
-            source_withdraw(l->source);
-        else if (g->visitor == NULL && !slot->active)
-            visit(g, s, slot->name, now_us);
-    }
+    release_slot(&g->release, s, worst, g->facts.free_bytes, now_us);
 }
 
 void
@@ -673,14 +477,15 @@ disk_guard_init(struct disk_guard *g, const struct who *who, struct outgoing *ou
     g->who = who;
     g->out = out;
     g->outbox = outbox;
-    g->gaps = gaps;
     g->rates = rates;
+    release_init(&g->release, who, out, outbox, gaps);
+    feedback_init(&g->feedback, who, out);
 }
 
 void
 disk_guard_close(struct disk_guard *g)
 {
-    end_visit(g);
+    feedback_rest(&g->feedback);
     checkpoint_close(&g->checkpoint);
 }
 
@@ -690,8 +495,7 @@ disk_guard_watch(const struct disk_guard *g, struct loop *l)
     if (g->who->role == ROLE_PRIMARY)
         loop_due(l, g->due_us);
     checkpoint_watch(&g->checkpoint, l);
-    if (g->visitor != NULL)
-        source_watch(g->visitor, l, false);
+    feedback_watch(&g->feedback, l);
 }
 
 static void
@@ -700,13 +504,13 @@ act(struct disk_guard *g, const struct postgres_sample *s, int64_t now_us)
     const struct disk_guard_facts *f = &g->facts;
     bool low = f->disk_known &&
                f->free_bytes < 2 * reserve_bytes(&g->who->config->pg_wal_reserve, f->disk_bytes);
-
     bool ours = g->checked_timeline == g->who->pool.timeline; /* what is in the outbox */
 
     if (ours)
         run_outbox(g, s);
-    resume_release(g);
-    finish_release(g, s, now_us);
+    release_resume(&g->release);
+    if (release_finish(&g->release, s, now_us))
+        g->checkpoint_us = 0; /* a checkpoint removes what was freed */
     if (ours && now_us - g->advanced_us >= ADVANCE_US && advance_slots(g, s))
         g->advanced_us = now_us; /* one command at a time: the next ones' turn */
     if (low && g->step >= DISK_GUARD_OUTBOX && g->checkpoint.conn == NULL &&
@@ -723,11 +527,11 @@ static void
 rest(struct disk_guard *g)
 {
     outbox_stop(g->outbox);
-    end_visit(g);
+    feedback_rest(&g->feedback);
     if (g->step != DISK_GUARD_WATCH)
         squeeze(g, false);
     g->step = DISK_GUARD_WATCH;
-    g->released[0] = g->kept_text[0] = '\0';
+    g->release.slot[0] = g->kept_text[0] = '\0';
     g->checked_timeline = 0;
 }
 
@@ -767,8 +571,7 @@ disk_guard_run(struct disk_guard *g, const struct loop *l, bool may_ask, int64_t
     check_outbox(g);
     if (s == NULL || s->in_recovery)
         return;
-    if (g->visitor != NULL)
-        run_visit(g, l, s, now_us);
+    feedback_run(&g->feedback, l, s, now_us);
     if (now_us < g->due_us)
         return;
     g->due_us = now_us + LOOK_US;
@@ -781,5 +584,5 @@ disk_guard_run(struct disk_guard *g, const struct loop *l, bool may_ask, int64_t
             squeeze(g, g->step != DISK_GUARD_WATCH);
     }
     act(g, s, now_us);
-    watch_feedback(g, s, now_us);
+    feedback_look(&g->feedback, s, now_us);
 }

@@ -15,20 +15,16 @@
  * A slot costs the far side a new copy, so it goes as late as is safe, and only if that helps: what
  * it keeps is much against what is left, and not gone again within minutes if it is something else
  * that fills the disk. A link that is read, and faster than WAL is made, never loses its slot.
- *
- * Apart from that, hot standby feedback of a standby that is away (which its slot remembers) is
- * withdrawn after feedback_keep, so that vacuum is not held back.
  */
 #ifndef AGENT_RETENTION_DISK_GUARD_H
 #define AGENT_RETENTION_DISK_GUARD_H
 
 #include "postgres/checkpoint.h"
 #include "config/reserve.h"
-#include "retention/gap.h"
+#include "retention/feedback.h"
 #include "retention/outbox.h"
 #include "retention/rates.h"
-
-#include "shipper/replication/source.h"
+#include "retention/release.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -67,7 +63,6 @@ struct disk_guard {
     const struct who *who; /* borrowed, as these: */
     struct outgoing *out;
     struct outbox *outbox;
-    struct gaps *gaps;
     const struct rates *rates;
     /* of the step function alone */
     enum disk_guard_step step;
@@ -76,13 +71,7 @@ struct disk_guard {
     /* the agent's hands */
     int64_t due_us, advanced_us; /* to look again; when a slot was moved on last */
     struct disk_guard_facts facts;
-    char released[64];      /* the slot that was let go last; until it is there again its WAL is not
-                               kept */
-    bool resumed;           /* what an earlier life has released was looked up */
-    int64_t dropped_us;     /* when it was asked for */
-    lsn_t dropped_lsn;      /* the slot was there */
-    int64_t released_us;    /* since then it is gone; 0: none in this life */
-    char release_text[200]; /* what that lost */
+    struct release release;
     char kept_text[200];    /* what else keeps pg_wal, and the next step; "" : nothing does */
     int64_t kept_us;        /* when it did last; 0: never */
     int64_t archive_us;     /* when archive_status was listed; 0: never */
@@ -91,13 +80,7 @@ struct disk_guard {
     struct checkpoint checkpoint;
     int64_t checkpoint_us;       /* when the last one was asked for; 0: one is due */
     timeline_t checked_timeline; /* the outbox belongs to its history */
-    struct {
-        char name[64];
-        int64_t fed_us; /* when feedback was alive, or there was none */
-    } slot[POSTGRES_SLOTS_MAX];
-    struct source *visitor; /* tells a slot that there is no feedback */
-    char visited[64];
-    int64_t visit_us;
+    struct feedback feedback;
 };
 
 /* True when the step is another one now. Pure. */
