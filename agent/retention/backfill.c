@@ -1,6 +1,7 @@
 /* See backfill.h. */
 #include "retention/backfill.h"
 
+#include "retention/segment.h"
 #include "retention/slot.h"
 
 #include "base/clock.h"
@@ -21,11 +22,16 @@
 #define ROOM_US         (2 * SECOND_US)
 #define SILENT_US       (10 * SECOND_US)      /* a spool that gives nothing any more */
 #define STORE_BYTES_MAX (UINT64_C(512) << 20) /* got ahead of what the far side has */
-#define GIVE_PER_TURN   (1u << 20)            /* of a segment: other rooms have their turn, too */
 
 #define FETCHED "fetched"
 
-static const char *const rung_names[RUNGS] = {"pg_wal", "slot", "archive", "spools", "reseed"};
+const char *
+backfill_source_name(enum backfill_source source)
+{
+    static const char *const name[] = {"pg_wal", "slot", "archive", "spools", "reseed"};
+
+    return name[source];
+}
 
 /* What a link waits for: from its next byte on. NULL: nothing is gone for it. */
 static struct gap *
@@ -40,13 +46,13 @@ gap_of(struct backfill *d, size_t i)
     return gap != NULL && gap->start <= l->sender.sent ? gap : NULL;
 }
 
-static void answer(struct backfill *d, size_t i, enum rung rung, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+static void answer(struct backfill *d, size_t i, enum backfill_source source, const char *format,
+                   ...) __attribute__((format(printf, 4, 5)));
 
 static void
-answer(struct backfill *d, size_t i, enum rung rung, const char *format, ...)
+answer(struct backfill *d, size_t i, enum backfill_source source, const char *format, ...)
 {
-    char *said = d->climb[i].answer[rung], raw[BACKFILL_ANSWER_MAX], text[BACKFILL_ANSWER_MAX];
+    char *said = d->search[i].answer[source], raw[BACKFILL_ANSWER_MAX], text[BACKFILL_ANSWER_MAX];
     va_list args;
 
     va_start(args, format);
@@ -56,7 +62,7 @@ answer(struct backfill *d, size_t i, enum rung rung, const char *format, ...)
     if (strcmp(said, text) == 0)
         return;
     memcpy(said, text, sizeof text);
-    log_info("gap of %s: %s: %s", d->out->link[i].member, rung_names[rung], text);
+    log_info("gap of %s: %s: %s", d->out->link[i].member, backfill_source_name(source), text);
 }
 
 /* ---- the store ---- */
@@ -122,7 +128,7 @@ prune_store(struct backfill *d)
     outbox_prune(&d->store, needed);
 }
 
-/* ---- climbing ---- */
+/* ---- one source after the other ---- */
 
 static void
 stop(struct backfill *d)
@@ -161,14 +167,14 @@ price(const struct backfill *d, uint64_t bytes, char *out, size_t size)
 static const char *
 giver(const struct backfill *d, char *out, size_t size)
 {
-    if (d->rung == RUNG_ARCHIVE)
+    if (d->source == FROM_ARCHIVE)
         snprintf(out, size, "the archive");
     else
         snprintf(out, size, "the spool of %s", d->who->config->member[d->member].name);
     return out;
 }
 
-/* A rung has it: may so much be got? */
+/* A source has it: may so much be got? */
 static bool
 may_get(struct backfill *d, struct gap *gap)
 {
@@ -181,32 +187,13 @@ may_get(struct backfill *d, struct gap *gap)
              "%s has it: %s; over fetch_limit (%s), so it waits for walferry gaps fill --yes",
              giver(d, from, sizeof from), price(d, bytes, cost, sizeof cost),
              text_bytes(limit, sizeof limit, d->who->config->fetch_limit_bytes));
-    d->climb[d->link].asks = true;
+    d->search[d->link].asks = true;
     stop(d);
     return false;
 }
 
-static void climb(struct backfill *d, struct gap *gap, enum rung rung, int64_t now_us);
-
-/* The timeline of the store's end, and where that one ends in the segment of lsn: then the file of
- * the next timeline, *ret_file, has both. False: it goes on. */
-static bool
-switches(const struct backfill *d, const struct gap *gap, lsn_t lsn, timeline_t *ret_file,
-         lsn_t *ret_end)
-{
-    const struct spool *s = &d->store.spool;
-    timeline_t timeline = spool_empty(s) ? gap->timeline : s->timeline;
-    uint32_t segment_bytes = who_identity(d->who)->segment_bytes;
-
-    *ret_file = timeline;
-    if (timeline >= d->out->lineage.timeline ||
-        !history_switch_point(d->out->lineage.text, d->out->lineage.length, timeline, ret_end) ||
-        *ret_end >= segment_start(lsn, segment_bytes) + segment_bytes)
-        return false;
-    *ret_file = history_next(d->out->lineage.text, d->out->lineage.length, timeline,
-                             d->out->lineage.timeline);
-    return true;
-}
+static void try_source(struct backfill *d, struct gap *gap, enum backfill_source source,
+                       int64_t now_us);
 
 static void
 begin_archive(struct backfill *d, struct gap *gap, int64_t now_us)
@@ -217,9 +204,9 @@ begin_archive(struct backfill *d, struct gap *gap, int64_t now_us)
     char path[300];
 
     if (d->who->self->fetch_command[0] == '\0') {
-        answer(d, d->link, RUNG_ARCHIVE, "no fetch_command in [member %s] of the pool's file",
+        answer(d, d->link, FROM_ARCHIVE, "no fetch_command in [member %s] of the pool's file",
                d->who->self->name);
-        climb(d, gap, RUNG_SPOOLS, now_us);
+        try_source(d, gap, FROM_SPOOLS, now_us);
         return;
     }
     /* of this life: what a killed agent has started may write still */
@@ -227,12 +214,12 @@ begin_archive(struct backfill *d, struct gap *gap, int64_t now_us)
              (unsigned long long)d->who->started_us);
     if (archive_busy(&d->archive))
         return;
-    switches(d, gap, next, &file, &end);
+    segment_switches(d, gap, next, &file, &end);
     d->switched = false;
     if (archive_get(&d->archive, d->who->self->fetch_command, identity, file,
                     segment_start(next, identity->segment_bytes), path) < 0) {
-        answer(d, d->link, RUNG_ARCHIVE, "%s", fail_message());
-        climb(d, gap, RUNG_SPOOLS, now_us);
+        answer(d, d->link, FROM_ARCHIVE, "%s", fail_message());
+        try_source(d, gap, FROM_SPOOLS, now_us);
     }
 }
 
@@ -264,36 +251,36 @@ begin_spool(struct backfill *d, struct gap *gap, int64_t now_us)
         outbox_fill(&d->store, who_identity(d->who), gap->timeline, d->begun);
         return;
     }
-    answer(d, d->link, RUNG_SPOOLS, "%s",
+    answer(d, d->link, FROM_SPOOLS, "%s",
            d->refusals[0] != '\0' ? d->refusals
                                   : "no other member's spool can be reached from here");
-    if (next_wanted(d, gap) > d->climbed_from) { /* a part came: again, for the rest */
-        d->climbed_from = next_wanted(d, gap);
-        climb(d, gap, RUNG_ARCHIVE, now_us);
+    if (next_wanted(d, gap) > d->tried_from) { /* a part came: again, for the rest */
+        d->tried_from = next_wanted(d, gap);
+        try_source(d, gap, FROM_ARCHIVE, now_us);
     } else {
-        climb(d, gap, RUNG_RESEED, now_us);
+        try_source(d, gap, FROM_RESEED, now_us);
     }
 }
 
 static void
-climb(struct backfill *d, struct gap *gap, enum rung rung, int64_t now_us)
+try_source(struct backfill *d, struct gap *gap, enum backfill_source source, int64_t now_us)
 {
-    struct climb *c = &d->climb[d->link];
+    struct search *c = &d->search[d->link];
 
     outbox_stop(&d->store);
     proof_drop(&d->proof);
     d->fetched = d->proving = false;
-    d->rung = rung;
-    if (rung == RUNG_ARCHIVE) {
+    d->source = source;
+    if (source == FROM_ARCHIVE) {
         begin_archive(d, gap, now_us);
-    } else if (rung == RUNG_SPOOLS) {
+    } else if (source == FROM_SPOOLS) {
         d->member = 0;
         d->refusals[0] = '\0';
         begin_spool(d, gap, now_us);
     } else {
         stop(d);
         c->retry_us = now_us + RETRY_US;
-        answer(d, d->link, RUNG_RESEED,
+        answer(d, d->link, FROM_RESEED,
                "a new copy of %s is what is left: walferry seed --replace there", gap->member);
         gap_turn(
             d->gaps, gap, GAP_LOST,
@@ -315,128 +302,20 @@ store_needed(const struct backfill *d)
 }
 
 static void
-begin_climb(struct backfill *d, size_t i, struct gap *gap, lsn_t until, int64_t now_us)
+begin_search(struct backfill *d, size_t i, struct gap *gap, lsn_t until, int64_t now_us)
 {
     if (i != d->link && store_needed(d))
         return;
-    if (d->busy || now_us < d->climb[i].retry_us || d->climb[i].asks ||
+    if (d->busy || now_us < d->search[i].retry_us || d->search[i].asks ||
         gap->state == GAP_GIVEN_UP || archive_busy(&d->archive) ||
         !store_fits(d, d->out->link[i].sender.sent))
         return;
     d->busy = true;
     d->link = i;
     d->until = until;
-    d->climbed_from = next_wanted(d, gap);
+    d->tried_from = next_wanted(d, gap);
     d->out->link[i].store[LINK_GAP].grows = true;
-    climb(d, gap, RUNG_ARCHIVE, now_us);
-}
-
-/* ---- what the rungs give ---- */
-
-/* The older timeline has its part: what follows is the newer one's, from the segment's start. */
-static int
-switch_timeline(struct backfill *d, timeline_t timeline)
-{
-    int code;
-
-    if (timeline != d->out->lineage.timeline)
-        return fail(ERR_PEER, "the history of timeline %u is not at hand", timeline);
-    code =
-        spool_put_history(&d->store.spool, timeline, d->out->lineage.text, d->out->lineage.length);
-    if (code == 0) {
-        d->switched = true;
-        d->given_bytes = 0;
-    }
-    return code;
-}
-
-/* The fetched segment into the store, a megabyte at a time. 1: all of it is there. */
-static int
-give(struct backfill *d, const struct gap *gap, int64_t now_us)
-{
-    struct spool *s = &d->store.spool;
-    const struct archive_job *j = &d->archive.job;
-    static uint8_t bytes[FRAME_WAL_MAX];
-    uint32_t turn = d->given_bytes + GIVE_PER_TURN, upto = j->identity.segment_bytes;
-    timeline_t timeline = j->timeline, file;
-    lsn_t end;
-    bool older = !d->switched && switches(d, gap, j->lsn, &file, &end);
-    int fd, code = 0;
-
-    if (older) {
-        timeline = spool_empty(s) ? gap->timeline : s->timeline;
-        upto = end > j->lsn ? (uint32_t)(end - j->lsn) : 0;
-    }
-    if (durable_open(AT_FDCWD, j->path, DURABLE_READ, &fd) < 0)
-        return fail_sys(ERR_LOCAL, "cannot open %s", j->path);
-    if (s->damaged) /* it is mended soon */
-        code = fail(ERR_LOCAL, "%s", d->store.error);
-    if (code == 0)
-        code = spool_adopt(s, &j->identity);
-    if (code == 0 && spool_empty(s))
-        code = spool_begin(s, timeline, j->lsn);
-    if (code == 0 && d->given_bytes == 0 && !d->switched && proof_next(&d->proof) != j->lsn)
-        code = proof_begin(&d->proof, s, timeline, j->lsn);
-    while (code == 0 && d->given_bytes < upto && d->given_bytes < turn) {
-        uint32_t left_here = upto - d->given_bytes, n = (uint32_t)sizeof bytes;
-
-        if (n > left_here)
-            n = left_here;
-        if (durable_read(fd, bytes, n, d->given_bytes) != (ssize_t)n)
-            code = fail_sys(ERR_LOCAL, "cannot read %s", j->path);
-        else
-            code = proof_put(&d->proof, s, timeline, j->lsn + d->given_bytes, bytes, n, now_us);
-        if (code == 0)
-            d->given_bytes += n;
-    }
-    durable_close(fd);
-    if (code == 0 && older && d->given_bytes == upto)
-        return switch_timeline(d, j->timeline);
-    if (code == ERR_AGAIN) /* it waits for a flush */
-        return 0;
-    return code < 0 ? code : d->given_bytes == j->identity.segment_bytes;
-}
-
-/* All has come but the end of its last record: pg_wal, where the gap ends, has that. 0, or an
- * error: ERR_CORRUPT when the record does not go on there. */
-static int
-prove_end(struct backfill *d, const struct gap *gap)
-{
-    const struct postgres_sample *s = postgres_sample(d->who->postgres);
-    struct records *r = &d->beyond;
-    uint32_t segment_bytes = who_identity(d->who)->segment_bytes;
-    static uint8_t bytes[FRAME_WAL_MAX];
-    char path[sizeof d->who->self->pgdata + 40], name[SEGMENT_NAME_SIZE];
-    lsn_t held = d->proof.records.whole, end;
-    timeline_t file;
-    size_t n = sizeof bytes;
-    ssize_t got;
-    int fd;
-
-    if (proof_next(&d->proof) != d->until || held >= d->until) {
-        d->proving = false;
-        return 0;
-    }
-    if (!d->proving)
-        *r = d->proof.records;
-    d->proving = true;
-    if (s == NULL || s->flush <= r->at)
-        return 0;
-    if (n > s->flush - r->at)
-        n = (size_t)(s->flush - r->at);
-    switches(d, gap, r->at, &file, &end);
-    segment_name(name, file, r->at, segment_bytes);
-    snprintf(path, sizeof path, "%s/pg_wal/%s", d->who->self->pgdata, name);
-    if (durable_open(AT_FDCWD, path, DURABLE_READ, &fd) < 0)
-        return 0; /* pg_wal goes on: look_at_end sees it */
-    got = durable_read(fd, bytes, n, r->at % segment_bytes);
-    durable_close(fd);
-    r->timeline = file;
-    if (got > 0 && records_put(r, bytes, (size_t)got) < 0 && r->whole <= held)
-        return ERR_CORRUPT;
-    if (r->whole > held)
-        proof_trust(&d->proof);
-    return 0;
+    try_source(d, gap, FROM_ARCHIVE, now_us);
 }
 
 static void
@@ -458,7 +337,7 @@ cannot_keep(struct backfill *d, struct gap *gap, int64_t now_us)
     bool soon = d->out->link[d->link].sender.far.flushed < store_end(d);
     char from[64];
 
-    d->climb[d->link].retry_us = now_us + (soon ? ROOM_US : RETRY_US);
+    d->search[d->link].retry_us = now_us + (soon ? ROOM_US : RETRY_US);
     gap_turn(d->gaps, gap, GAP_DELAYED, "%s has it, but it cannot be kept here: %s",
              giver(d, from, sizeof from), fail_message());
     stop(d);
@@ -473,11 +352,11 @@ run_archive(struct backfill *d, struct gap *gap, int64_t now_us)
 
     if (archive_done(&d->archive)) {
         if (j->reason[0] != '\0') {
-            answer(d, d->link, RUNG_ARCHIVE, "%s", j->reason);
-            climb(d, gap, RUNG_SPOOLS, now_us);
+            answer(d, d->link, FROM_ARCHIVE, "%s", j->reason);
+            try_source(d, gap, FROM_SPOOLS, now_us);
             return;
         }
-        answer(d, d->link, RUNG_ARCHIVE, "has it");
+        answer(d, d->link, FROM_ARCHIVE, "has it");
         d->fetched = true;
         d->given_bytes = 0;
         measure(d, j->identity.segment_bytes, j->took_us);
@@ -487,21 +366,21 @@ run_archive(struct backfill *d, struct gap *gap, int64_t now_us)
     if (d->fetched) {
         gap_turn(d->gaps, gap, GAP_IN_FLIGHT, "got from the archive: %s are left",
                  price(d, left(d, gap), cost, sizeof cost));
-        got = give(d, gap, now_us);
+        got = segment_give(d, gap, now_us);
         if (got == 0)
             return;
         d->fetched = false;
         unlink(j->path);
     }
     if (got >= 0)
-        got = prove_end(d, gap);
+        got = segment_prove_end(d, gap);
     if (got >= 0)
         got = proof_pour(&d->proof, &d->store.spool, now_us);
     if (got == ERR_LOCAL) {
         cannot_keep(d, gap, now_us);
     } else if (got < 0 && got != ERR_AGAIN) {
-        answer(d, d->link, RUNG_ARCHIVE, "%s", fail_message());
-        climb(d, gap, RUNG_SPOOLS, now_us);
+        answer(d, d->link, FROM_ARCHIVE, "%s", fail_message());
+        try_source(d, gap, FROM_SPOOLS, now_us);
     } else if (left(d, gap) == 0) {
         filled(d, gap);
     } else if (come(d, gap) < d->until &&
@@ -517,7 +396,7 @@ run_spools(struct backfill *d, struct gap *gap, int64_t now_us)
     lsn_t end = store_end(d), come_to;
     char cost[100];
 
-    if (d->store.error[0] == '\0' && prove_end(d, gap) < 0) {
+    if (d->store.error[0] == '\0' && segment_prove_end(d, gap) < 0) {
         d->store.code = ERR_CORRUPT;
         snprintf(d->store.error, sizeof d->store.error, "%s", fail_message());
     }
@@ -549,7 +428,7 @@ run_spools(struct backfill *d, struct gap *gap, int64_t now_us)
     }
     if (end <= d->begun)
         return;
-    answer(d, d->link, RUNG_SPOOLS, "%s has it", name);
+    answer(d, d->link, FROM_SPOOLS, "%s has it", name);
     measure(d, end - d->begun, now_us - d->begun_us);
     if (!may_get(d, gap))
         return;
@@ -567,13 +446,13 @@ backfill_run(struct backfill *d, const struct loop *l, int64_t now_us)
     outbox_run(&d->store, l, now_us);
     if (d->busy && (gap == NULL || gap->state == GAP_GIVEN_UP)) {
         stop(d); /* the link ended, or the gap: looked at anew when it is back */
-        d->climb[d->link].retry_us = 0;
+        d->search[d->link].retry_us = 0;
     }
     if (!d->busy) {
         archive_done(&d->archive); /* of a gap that was closed meanwhile */
         return;
     }
-    if (d->rung == RUNG_ARCHIVE)
+    if (d->source == FROM_ARCHIVE)
         run_archive(d, gap, now_us);
     else
         run_spools(d, gap, now_us);
@@ -598,7 +477,7 @@ reach(struct backfill *d, size_t i)
     gaps_keep(d->gaps);
     log_info("gap of %s is closed: it is durable up to " LSN_FORMAT, d->out->link[i].member,
              LSN_ARGS(upto));
-    d->climb[i] = (struct climb){0};
+    d->search[i] = (struct search){0};
 }
 
 /* Why nothing comes: for status here, and over the link for the DBA there. */
@@ -635,19 +514,19 @@ look_at_hole(struct backfill *d, size_t i, int64_t now_us)
     gaps_reach(d->gaps, l->member, l->sender.resume_lsn, &changed); /* all before is there */
     gap = gap_behind(d->gaps, l->member, l->hole.start);
     if (oldest <= l->hole.start) {
-        answer(d, i, RUNG_PG_WAL, "has it");
+        answer(d, i, FROM_PG_WAL, "has it");
         l->hole.known = false;
         if (gap != NULL && gap->start <= l->hole.start)
             gap_turn(d->gaps, gap, GAP_IN_FLIGHT, "pg_wal has it, it is streamed from there");
         return;
     }
-    answer(d, i, RUNG_PG_WAL, "begins at " LSN_FORMAT, LSN_ARGS(oldest));
+    answer(d, i, FROM_PG_WAL, "begins at " LSN_FORMAT, LSN_ARGS(oldest));
     slot = slot_of(postgres_sample(d->who->postgres), d->out->slot_name[i]);
     if (slot != NULL && !slot->lost)
-        answer(d, i, RUNG_SLOT, "%s keeps WAL from " LSN_FORMAT " on", slot->name,
+        answer(d, i, FROM_SLOT, "%s keeps WAL from " LSN_FORMAT " on", slot->name,
                LSN_ARGS(slot->restart_lsn));
     else
-        answer(d, i, RUNG_SLOT, "%s is gone or was invalidated; it is made anew",
+        answer(d, i, FROM_SLOT, "%s is gone or was invalidated; it is made anew",
                d->out->slot_name[i]);
     if (gap != NULL && gap->start <= l->hole.start) {
         gap->timeline = l->hole.timeline;
@@ -657,7 +536,7 @@ look_at_hole(struct backfill *d, size_t i, int64_t now_us)
     if (gap == NULL || gap->start > l->hole.start || gap->end < oldest)
         gap =
             gap_note(d->gaps, l->member, l->hole.timeline, l->hole.start, oldest, l->source_reason);
-    begin_climb(d, i, gap, oldest, now_us);
+    begin_search(d, i, gap, oldest, now_us);
     tell(d, i, gap);
 }
 
@@ -702,106 +581,6 @@ backfill_keep(struct backfill *d, int64_t now_us)
     for (size_t i = 0; i < d->out->links; i++)
         if (d->out->link[i].hole.known)
             look_at_hole(d, i, now_us);
-}
-
-/* ---- asked by people ---- */
-
-static json_t *
-rungs_json(const struct climb *c)
-{
-    json_t *rungs = json_array();
-
-    for (enum rung r = 0; r < RUNGS; r++)
-        if (c->answer[r][0] != '\0')
-            json_array_append_new(
-                rungs, json_pack("{s:s s:s}", "rung", rung_names[r], "answer", c->answer[r]));
-    return rungs;
-}
-
-json_t *
-backfill_report(const struct backfill *d)
-{
-    json_t *all = json_array();
-
-    for (size_t i = 0; i < d->gaps->count; i++) {
-        const struct gap *gap = &d->gaps->gap[i];
-        json_t *json = gap_json(gap, who_identity(d->who)->segment_bytes);
-
-        for (size_t k = 0; k < d->out->links; k++)
-            if (strcmp(d->out->link[k].member, gap->member) == 0)
-                json_object_set_new(json, "rungs", rungs_json(&d->climb[k]));
-        json_object_set_new(json, "rate_bytes_per_second",
-                            d->rate > 0 ? json_integer((json_int_t)d->rate) : json_null());
-        json_array_append_new(all, json);
-    }
-    return all;
-}
-
-static size_t
-fill_now(struct backfill *d, const char *member, bool yes)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < d->gaps->count; i++) {
-        struct gap *gap = &d->gaps->gap[i];
-
-        if (member != NULL && strcmp(gap->member, member) != 0)
-            continue;
-        count++;
-        gap->consent |= yes;
-        if (gap->state != GAP_IN_FLIGHT) {
-            gap->state = GAP_DELAYED;
-            snprintf(gap->doing, sizeof gap->doing, "asked for by walferry gaps fill");
-        }
-    }
-    for (size_t i = 0; i < d->out->links; i++) {
-        d->climb[i].asks = false;
-        d->climb[i].retry_us = 0;
-    }
-    gaps_keep(d->gaps);
-    return count;
-}
-
-static size_t
-give_up(struct backfill *d, const char *member, const char *reason)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < d->gaps->count; i++) {
-        struct gap *gap = &d->gaps->gap[i];
-
-        if (member != NULL && strcmp(gap->member, member) != 0)
-            continue;
-        count++;
-        gap_turn(d->gaps, gap, GAP_GIVEN_UP, "%s", reason);
-    }
-    return count;
-}
-
-void
-backfill_request(struct backfill *d, struct control *control, uint64_t client,
-                 const json_t *request)
-{
-    const char *what = json_string_value(json_object_get(request, "do"));
-    const char *member = json_string_value(json_object_get(request, "member"));
-    const char *reason = json_string_value(json_object_get(request, "reason"));
-    bool fill = what != NULL && strcmp(what, "fill") == 0;
-    size_t count;
-
-    if (!fill && (reason == NULL || !gap_reason_fits(reason))) {
-        control_text(control, client, "gaps: fill, or give-up with a reason of less than %d bytes",
-                     GAP_TEXT_MAX);
-        control_done(control, client, 2);
-        return;
-    }
-    count = fill ? fill_now(d, member, json_is_true(json_object_get(request, "yes")))
-                 : give_up(d, member, reason);
-    control_text(control, client,
-                 count == 0 ? "there is no such gap"
-                 : fill     ? "every rung is asked again; walferry gaps tells what it says"
-                            : "given up: nothing is got any more; who lacks it needs a new copy "
-                              "(walferry seed --replace there)");
-    control_done(control, client, count > 0 ? 0 : 1);
 }
 
 /* ---- life ---- */

@@ -1,6 +1,6 @@
 /*
  * backfill: how a gap is filled. Once a second it looks whether a link's next byte is gone from the
- * server, names that gap, and climbs, for one link at a time:
+ * server, names that gap, and asks its sources one after the other, for one link at a time:
  *
  *   pg_wal    has it (again): the link streams from there
  *   slot      made anew by the agent when it is gone or was invalidated; what it holds is pg_wal's
@@ -11,8 +11,8 @@
  * What archive and spools give goes into a store, an outbox of the backfill's own at <outbox>/gap,
  * which the link ships before it goes on from the server; each segment leaves it when the far side
  * has it on disk. They are not believed: what is not whole records does not get there (proof.h).
- * More than fetch_limit is only got with consent. A rung that fails in the middle hands the rest to
- * the next one. When all have said no the gap is lost, and is tried again each RETRY_US, for
+ * More than fetch_limit is only got with consent. A source that fails in the middle leaves the rest
+ * to the next one. When all have said no the gap is lost, and is tried again each RETRY_US, for
  * archives and members come back.
  */
 #ifndef AGENT_RETENTION_BACKFILL_H
@@ -24,14 +24,23 @@
 #include "retention/gap.h"
 #include "retention/outbox.h"
 
-enum rung { RUNG_PG_WAL, RUNG_SLOT, RUNG_ARCHIVE, RUNG_SPOOLS, RUNG_RESEED, RUNGS };
+enum backfill_source {
+    FROM_PG_WAL,
+    FROM_SLOT,
+    FROM_ARCHIVE,
+    FROM_SPOOLS,
+    FROM_RESEED,
+    BACKFILL_SOURCES
+};
 
 #define BACKFILL_ANSWER_MAX 300
 
-/* What each rung said of a link's gap, in this life of the agent. */
-struct climb {
-    char answer[RUNGS][BACKFILL_ANSWER_MAX];
-    int64_t retry_us; /* climb again, at the earliest */
+const char *backfill_source_name(enum backfill_source source);
+
+/* What each source said of a link's gap, in this life of the agent. */
+struct search {
+    char answer[BACKFILL_SOURCES][BACKFILL_ANSWER_MAX];
+    int64_t retry_us; /* ask again, at the earliest */
     bool asks;        /* consent */
 };
 
@@ -39,15 +48,15 @@ struct backfill {
     const struct who *who; /* borrowed, as these: */
     struct outgoing *out;
     struct gaps *gaps;
-    struct climb climb[MEMBERS_MAX];
+    struct search search[MEMBERS_MAX];
     char path[280];
-    bool busy;   /* a gap is being filled: the one of this link, at this rung */
+    bool busy;   /* a gap is being filled: the one of this link, by this source */
     size_t link; /* also whose WAL is in the store */
-    enum rung rung;
+    enum backfill_source source;
     lsn_t until;                        /* where pg_wal begins: what lies before is to be got */
-    lsn_t climbed_from;                 /* what came since then is worth another climb */
-    size_t member;                      /* RUNG_SPOOLS: of the config, asked now */
-    char refusals[BACKFILL_ANSWER_MAX]; /* RUNG_SPOOLS: of the members asked so far */
+    lsn_t tried_from;                   /* what came since then is worth another search */
+    size_t member;                      /* FROM_SPOOLS: of the config, asked now */
+    char refusals[BACKFILL_ANSWER_MAX]; /* FROM_SPOOLS: of the members asked so far */
     struct outbox store;
     struct proof proof;    /* of what archive and spools give, before the store has it */
     bool proving;          /* its last record goes on in pg_wal: looked at there, by */
@@ -56,7 +65,7 @@ struct backfill {
     bool fetched;               /* a segment is there; given bytes of it are in the store */
     uint32_t given_bytes;       /* of it, as of a timeline */
     bool switched;              /* the older timeline has its part of it, the newer one follows */
-    int64_t begun_us, moved_us; /* RUNG_SPOOLS: this member's turn, and its last bytes */
+    int64_t begun_us, moved_us; /* FROM_SPOOLS: this member's turn, and its last bytes */
     lsn_t begun, moved;
     double rate; /* bytes per second, as last measured; 0: unknown */
 };
@@ -68,7 +77,7 @@ void backfill_watch(const struct backfill *d, struct loop *l, int64_t now_us);
 void backfill_run(struct backfill *d, const struct loop *l, int64_t now_us);
 void backfill_keep(struct backfill *d, int64_t now_us); /* once a second */
 
-/* The open gaps with what the rungs said, for status: a new reference. */
+/* gap_requests.c: the open gaps with what the sources said, for status: a new reference. */
 json_t *backfill_report(const struct backfill *d);
 /* {"command": "gaps", "do": "fill" | "give-up", "member": "..." (all without), "yes": bool,
  * "reason": "..."} */

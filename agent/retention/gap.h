@@ -32,9 +32,9 @@
 #define GAP_FILE       "gaps"
 
 enum gap_state {
-    GAP_DELAYED,   /* a rung of the backfill has it, or is still to be asked */
+    GAP_DELAYED,   /* a source of the backfill has it, or is still to be asked */
     GAP_IN_FLIGHT, /* being got and shipped */
-    GAP_LOST,      /* no rung has it: only a new copy helps */
+    GAP_LOST,      /* no source has it: only a new copy helps */
     GAP_GIVEN_UP,  /* by the operator; `doing` is the reason */
     GAP_STATES
 };
