@@ -1,13 +1,13 @@
 /*
- * front: the program `walferry`. A recovering PostgreSQL starts `walferry fetch` for every segment,
- * and a program that links libpq, libssh2 and an HTTP server with all of theirs needs longer to
- * start than to copy 16 MB. So the usual fetch is done here, with next to no library; everything
- * else, and every fetch that is not of the plainest kind, is the main program's: walferry-main,
- * beside this one or in libexec, which takes this one's place.
+ * launcher: the program `walferry`. A recovering PostgreSQL starts `walferry fetch` for every
+ * segment, and a program that links libpq, libssh2, an HTTP server and their libraries needs longer
+ * to start than to copy 16 MB. So a plain fetch is done here, with next to no library. Everything
+ * else is done by the main program, walferry-main, beside this one or in libexec, which replaces
+ * this process (exec).
  *
- * Plain is: `walferry fetch --config FILE --member NAME SEGMENT TARGET`, a FILE that has a spool
- * for NAME, and no trouble. The config is not checked here: the agent has done that, and where a
- * line is not understood the main program says so.
+ * Plain is `walferry fetch --config FILE --member NAME SEGMENT TARGET`, with a spool for NAME in
+ * FILE, and without an error. The config is not checked here: the agent has checked it, and the
+ * main program names a line that is not understood.
  */
 #include "commands/restore_command.h"
 
@@ -40,7 +40,7 @@ take_key(void *context, const char *section, const char *key, const char *value)
     return 1;
 }
 
-/* 0 copied, 1 there is no such file; else it is not for us. */
+/* 0: copied. 1: there is no such file. -1: the main program has to do it. */
 static int
 plain_fetch(int argc, char **argv)
 {

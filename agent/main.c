@@ -1,11 +1,10 @@
 /*
  * main: the command line. In come the arguments, out goes an exit code: 0 done, 1 failed or
- * refused, 2 usage or config; `fetch` 0 or 1 and nothing else; `check` and
- * `validate` their verdict, 3 for none.
+ * refused, 2 usage or config; of `fetch` 0 or 1 and nothing else; of `check` and `validate` their
+ * verdict, 3 for none.
  *
- * A table of commands, a table of options; a command takes the options of its row, anywhere behind
- * its name, and what it does not take is refused with its help. The config and which member this is
- * are found here, once, so that a command begins with both in its hands.
+ * A command takes the options of its row, anywhere behind its name; an option that it does not take
+ * is refused with its help. The config is loaded and this member found here, for every command.
  */
 #include "commands/command.h"
 #include "commands/restore_command.h"
@@ -19,7 +18,7 @@
 
 #define ARGS_MAX 3
 
-#define JUDGE_UNKNOWN 3 /* of a command that judges: nothing could be judged */
+#define JUDGE_UNKNOWN 3 /* exit code of a command that judges: nothing could be judged */
 
 enum option_flag {
     OPTION_PLACE = 1, /* --config and --member */
@@ -76,9 +75,9 @@ struct command {
     const char *name;
     int (*run)(const struct config *, const struct member *, const struct options *);
     unsigned options;            /* that it takes */
-    unsigned needs;              /* ... and cannot do without */
-    int args;                    /* that it needs; negative: at most so many */
-    const char *synopsis, *help; /* of help the first line is shown among the others */
+    unsigned needs;              /* options that it cannot do without */
+    int args;                    /* how many it needs; negative: at most so many */
+    const char *synopsis, *help; /* the list of all commands has only the first line of help */
 };
 
 static int command_help(const struct config *config, const struct member *self,
@@ -164,7 +163,7 @@ find_command(const char *name)
     return NULL;
 }
 
-/* Of one command, or of all for NULL. */
+/* The help of one command, or for NULL of all. */
 static void
 print_help(FILE *out, const struct command *only)
 {
@@ -197,7 +196,7 @@ usage(const struct command *command, const char *what, const char *which)
 {
     fprintf(stderr, "walferry: %s%s\n", what, which);
     if (command != NULL && command->run == command_receive)
-        return 2; /* one line, for the reason of a far link */
+        return 2; /* one line: the far side shows it as its reason */
     fputc('\n', stderr);
     print_help(stderr, command);
     return 2;
@@ -237,7 +236,7 @@ find_option(const char *arg, const struct command *command)
     return NULL;
 }
 
-/* `value` is what stands behind the '=', or NULL. */
+/* `value`: behind the '=' or the next argument; NULL: none. False: it is missing or wrong. */
 static bool
 take_option(struct options *o, const struct option *option, const char *value)
 {
@@ -291,7 +290,7 @@ parse_options(struct options *o, const struct command *command, int argc, char *
     return 0;
 }
 
-/* Its exit code is a verdict: 2 is a bad one, so its own faults have another. */
+/* The exit code of these is a verdict, and 2 a bad one: wrong usage has JUDGE_UNKNOWN. */
 static bool
 judges(const struct command *command)
 {

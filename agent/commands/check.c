@@ -2,8 +2,8 @@
  * check: a monitoring plugin, by the rules of monitoring-plugins.org: one line with perfdata, exit
  * 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also our own usage and config errors).
  *
- * It judges what this host's agent knows at this moment, on either side, whether or not the other
- * one lives. What is not known is a finding, never a 0; it is left out of the perfdata.
+ * It judges what this host's agent knows at this moment, on a primary or a standby, whether or not
+ * the other site lives. A value that is not known is a finding, never a 0, and not in the perfdata.
  */
 #include "commands/command.h"
 #include "control/control.h"
@@ -71,7 +71,7 @@ judge_age(struct verdict *v, const char *label, const char *name, const json_t *
              text_duration(limit, sizeof limit, age_us >= critical_us ? critical_us : warning_us));
 }
 
-/* WAL that the primary keeps for a link. */
+/* How much WAL the primary keeps for a link. */
 static void
 judge_slot(struct verdict *v, const char *suffix, const json_t *slot)
 {
@@ -93,7 +93,7 @@ judge_slot(struct verdict *v, const char *suffix, const json_t *slot)
              text_bytes(limit, sizeof limit, bytes >= critical ? critical : warning));
 }
 
-/* By the time until it is full, never by its size: null is a disk that does not fill. */
+/* Judged by the time until the disk is full, never by its size; null: it does not fill. */
 static void
 judge_disk(struct verdict *v, const char *name, const json_t *disk)
 {
@@ -117,7 +117,7 @@ judge_disk(struct verdict *v, const char *name, const json_t *disk)
              text_duration(limit, sizeof limit, full_us < critical_us ? critical_us : warning_us));
 }
 
-/* Labels of perfdata are the same for the first link in every role; further ones name theirs. */
+/* The labels of the first link are the same in every role; those of other links have its name. */
 static void
 judge_stream(struct verdict *v, const json_t *stream, const char *direction, size_t i)
 {

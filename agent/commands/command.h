@@ -1,7 +1,7 @@
 /*
  * command: what the command line is made of. A command is a row in main.c's table and a function in
- * the file of its name; main has read the options, loaded the config and found out which member
- * this is before it calls. An option is there only if the command's row takes it.
+ * the file of its name. Before main calls the function it has read the options, loaded the config
+ * and found out which member this is. An option is set only if the command's row takes it.
  */
 #ifndef AGENT_COMMANDS_COMMAND_H
 #define AGENT_COMMANDS_COMMAND_H
@@ -15,7 +15,7 @@ struct options {
     const char *timeout;                              /* as written: a duration */
     const char *rate, *map;                           /* of seed; NULL: not given */
     bool json, yes, dry_run, force, watch, applied, replace, discard, pool, local, no_tunnel;
-    int watch_s; /* interval of --watch; default 1 */
+    int watch_s; /* interval of --watch */
     const char *const *args;
     int arg_count;
 };

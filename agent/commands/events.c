@@ -1,6 +1,6 @@
 /*
- * history: `walferry events`, what was raised and cleared on this member. It reads the file in the
- * spool (events.h), so it answers without an agent, too; what is a second old is in it.
+ * events: `walferry events`, what was raised and cleared on this member. It reads the file in the
+ * spool (events.h), which the agent writes every second, so it works without an agent, too.
  */
 #include "commands/command.h"
 #include "monitor/events.h"
@@ -56,7 +56,7 @@ command_events(const struct config *config, const struct member *self,
 
     (void)config;
     if (good && durable_load(dir, EVENT_FILE, text, sizeof text) < 0)
-        good = errno == ENOENT; /* there was none yet */
+        good = errno == ENOENT; /* no event yet */
     durable_close(dir);
     if (!good) {
         fprintf(stderr, "walferry events: cannot read %s/%s: %s\n", self->spool, EVENT_FILE,

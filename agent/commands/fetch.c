@@ -1,16 +1,16 @@
 /*
  * fetch: restore_command's program. In come PostgreSQL's %f and %p, out goes a whole segment or
- * history file of the local spool, where PostgreSQL wants it (relative to its data directory, which
- * is the current one), or nothing where the relay should be asked (restore_command.h). It works
- * with the agent down. With --from, which rejoin gives to pg_rewind, what is not here is asked of
- * that primary's PostgreSQL through the tunnel.
+ * history file of the local spool to where PostgreSQL wants it (relative to its data directory,
+ * which is the current one), or nothing where the relay should be asked (restore_command.h). It
+ * works with the agent down. With --from, which rejoin gives to pg_rewind, a file that is not here
+ * is asked of the primary's PostgreSQL through the tunnel.
  *
- * Exit 0 or 1 and nothing else (restore_command.h). A file that is not there is asked for all the
- * time: not a word of it.
+ * Exit 0 or 1 and nothing else (restore_command.h). PostgreSQL asks for absent files all the time:
+ * no message says that one is absent.
  */
 #include "commands/command.h"
-#include "jobs/primary.h"
 #include "commands/restore_command.h"
+#include "jobs/primary.h"
 
 #include "base/fail.h"
 #include "shipper/wal/spool.h"

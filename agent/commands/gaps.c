@@ -1,15 +1,15 @@
 /*
- * gaps: `walferry gaps`, the open gaps as this host's agent has them, what each rung of the
- * backfill answered, and what the next step costs; `fill` asks every rung again, with --yes for
- * more than fetch_limit, too; `give-up` says that nothing is to be got any more, and why.
+ * gaps: `walferry gaps`, the open gaps as this host's agent has them, what each source of the
+ * backfill answered, and what the next step costs. `fill` asks every source again, with --yes also
+ * for more than fetch_limit; `give-up` ends the search, with a reason.
  *
- * Without the agent it shows what is on disk. Exit 0: there is none, or it was done; 1: there is
- * one, or the agent refused.
+ * Without the agent the gaps of its file are shown. Exit 0: no gap, or done; 1: a gap, or the agent
+ * refused.
  */
 #include "commands/command.h"
 #include "control/control.h"
-#include "retention/gap.h"
 #include "control/show.h"
+#include "retention/gap.h"
 
 #include "base/durable.h"
 #include "base/fail.h"

@@ -1,12 +1,12 @@
 /*
- * lost: `walferry lost`, what the pool's failovers have cost, the oldest first: at most, as it was
- * known then, or exactly, once the member that lost has rejoined. It reads the receipts of this
- * host and, if the tunnel leads there, asks the other members' agents for theirs.
+ * lost: `walferry lost`, what the pool's failovers have cost, the oldest first: at most, as known
+ * at the failover, or exactly, once the former primary has rejoined. It reads the receipts of this
+ * host and asks the other members' agents for theirs, if the tunnel leads there.
  */
 #include "commands/command.h"
 #include "control/control.h"
-#include "pool/receipt.h"
 #include "jobs/waldump.h"
+#include "pool/receipt.h"
 
 #include "base/fail.h"
 #include "base/text.h"
@@ -29,7 +29,7 @@ number_in(const json_t *receipt, const char *key)
     return json_integer_value(json_object_get(receipt, key));
 }
 
-/* By epoch; what a failover knew before what a rejoin found, each in the order of time. */
+/* By epoch; a failover's receipt before a rejoin's, each in the order of time. */
 static int
 compare(const void *a, const void *b)
 {
@@ -44,7 +44,7 @@ compare(const void *a, const void *b)
     return strcmp(text_in(one, when), text_in(two, when));
 }
 
-/* Of one parting: listed again, when a rejoin was begun anew, or what a failover knew of it. */
+/* Are both receipts of one fork? A failover writes one, a rejoin another, perhaps twice. */
 static bool
 belongs(const json_t *held, const json_t *receipt)
 {
@@ -58,7 +58,7 @@ belongs(const json_t *held, const json_t *receipt)
                        number_in(held, "timeline") == number_in(receipt, "timeline"));
 }
 
-/* In order, and two hosts' halves as one: a new reference. */
+/* In order, those of one fork joined. A new reference. */
 static json_t *
 put_together(const json_t *receipts)
 {

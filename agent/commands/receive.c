@@ -1,8 +1,7 @@
 /*
- * receive: what sshd runs for a bound key. It hands sshd's pipe to the agent and waits; what it has
- * to say for itself it says as a frame, so that the DBA on the far side reads it in a sentence.
- * When the session ends because the agent does, that is said on stderr: an agent that was killed
- * has said nothing.
+ * receive: what sshd runs for a bound key. It hands sshd's pipe to the agent and waits. A refusal
+ * of its own is sent as a frame, so that the DBA on the far side reads the reason. When the session
+ * ends because the agent has ended, stderr says so: an agent that was killed could not.
  */
 #include "commands/command.h"
 
@@ -14,7 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A session has no other voice than this. */
+/* A refusal as a frame, for the far side. */
 static int
 refuse(const char *reason)
 {
@@ -30,8 +29,8 @@ refuse(const char *reason)
     return 1;
 }
 
-/* The session is over: because there is no agent any more? One that is killed closes its
- * descriptors one by one, so it is asked twice. */
+/* Has the session ended because the agent has? A killed agent closes its descriptors one by one, so
+ * its socket is tried twice. */
 static bool
 agent_gone(const char *run)
 {

@@ -13,8 +13,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define START_S   5   /* in which a starting PostgreSQL renames its backup_label */
-#define ASKED_MAX '3' /* by read-ahead, before it streams, and when there was no stream */
+#define START_S   5   /* time in which a starting PostgreSQL renames its backup_label */
+#define ASKED_MAX '3' /* once by read-ahead, before the stream, and when no stream came */
 
 static void
 leave(int signal_number)
@@ -36,8 +36,7 @@ restore_begin(void)
     signal(SIGXFSZ, SIG_IGN);
 }
 
-/* A file of that segment, whatever its timeline, which a PostgreSQL that is given none would read.
- */
+/* Has pg_wal a file of that segment, on any timeline? PostgreSQL would read it instead. */
 static bool
 has_its_own(const char *name)
 {
@@ -53,15 +52,16 @@ has_its_own(const char *name)
 }
 
 /*
- * A standby that nobody promotes, as far as its directory shows: pg_promote and pg_ctl make a file
- * there, which is gone again before the rest of the WAL is read. But for the start nothing else is
- * made or removed there often. A promote_trigger_file elsewhere (13 to 15) does not show.
+ * Does the data directory show a standby that nobody promotes? pg_promote and pg_ctl make a file in
+ * it, which is removed before the rest of the WAL is read; after the start nothing else is made or
+ * removed in it often, so its time of change tells. A promote_trigger_file elsewhere (13 to 15)
+ * does not show.
  */
 static bool
 is_undisturbed_standby(void)
 {
     FILE *pid_file = fopen("postmaster.pid", "r");
-    long started = 0; /* the third line (miscadmin.h) */
+    long started = 0; /* the third line of the file (miscadmin.h) */
     struct stat here;
     bool known;
 
@@ -74,8 +74,7 @@ is_undisturbed_standby(void)
            here.st_mtime <= started + START_S;
 }
 
-/* Streamed, all that is in the spool from `name` on may lie in pg_wal at once, in half of its room.
- */
+/* Streaming may put all of the spool from `name` on into pg_wal at once: it has to fit twice. */
 static bool
 has_room(const char *spool, const char *name)
 {

@@ -1,5 +1,6 @@
 /*
- * restore: what restore_command's program owes PostgreSQL, in the front and in the main program.
+ * restore_command: what the program of restore_command owes PostgreSQL, both as the launcher and as
+ * the main program.
  */
 #ifndef AGENT_COMMANDS_RESTORE_COMMAND_H
 #define AGENT_COMMANDS_RESTORE_COMMAND_H
@@ -11,12 +12,15 @@
 void restore_begin(void);
 
 /*
- * The segment `name`, which is in the spool, is better streamed: a standby asks for it here (in its
- * data directory, the current one), and the relay of `run` offers it (relay.h). Not to one that
- * somebody may have promoted since it started: it would take that for the end of its WAL. Nor when
- * its pg_wal has a file of that segment: before it streams PostgreSQL would read that one, which
- * after a rewind may be of the branch that died. Nor when pg_wal has no room for the rest of the
- * spool. Who asks for the same segment again and again does not stream: that ends the offer.
+ * Is the segment `name`, which is in the spool, better streamed? A standby asks for it (its data
+ * directory is the current directory), and the relay of `run` offers it (relay.h). No:
+ *   - for a standby that may have been promoted since it started: it would take an absent segment
+ *     for the end of its WAL
+ *   - if pg_wal has a file of that segment: PostgreSQL reads that file before it streams, and after
+ *     a rewind the file may be of the branch that died
+ *   - if pg_wal has no room for the rest of the spool
+ *   - for a standby that asks for the same segment again and again: it does not stream, and the
+ *     offer ends
  */
 bool restore_offered(const char *run, const char *spool, const char *name);
 

@@ -1,5 +1,4 @@
-/* walferry set KEY=VALUE: how to ship, changed in the running agent; the file has the last word at
- * the next start. */
+/* set: `walferry set KEY=VALUE` changes how the running agent ships, until its next start. */
 #include "commands/command.h"
 #include "control/control.h"
 #include "control/show.h"

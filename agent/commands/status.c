@@ -1,11 +1,11 @@
 /*
- * status: what the agent of this host knows, for a person (or --json for a program). One shot, or
- * --watch: the terminal is redrawn, anything else gets one plain line per interval.
+ * status: what the agent of this host knows, for a person or (--json) a program; once, or with
+ * --watch again and again: a terminal is redrawn, anything else gets one line per interval.
  */
 #include "commands/command.h"
+#include "commands/status_screen.h"
 #include "control/control.h"
 #include "control/show.h"
-#include "commands/status_screen.h"
 
 #include "base/clock.h"
 #include "base/fail.h"

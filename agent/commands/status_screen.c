@@ -15,7 +15,7 @@
 
 #define LABEL_COLUMNS 12
 #define BAR_COLUMNS   40
-#define LATE_SECONDS  2.0 /* of a lag that is worth a colour */
+#define LATE_SECONDS  2.0 /* of lag from which a bar is coloured */
 
 enum colour { PLAIN, GOOD, LATE, BAD, FAINT };
 
@@ -49,7 +49,6 @@ rate(const json_t *value, char *out, size_t size)
     return out;
 }
 
-/* Text in a colour; the width holds without one, too. */
 static void put(const struct watch *w, FILE *out, enum colour colour, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
@@ -71,7 +70,7 @@ put(const struct watch *w, FILE *out, enum colour colour, const char *format, ..
 static void
 end_line(FILE *out)
 {
-    fputs("\033[K\r\n", out); /* what stood behind it goes */
+    fputs("\033[K\r\n", out); /* erase the rest of the old line */
 }
 
 static enum colour
@@ -85,8 +84,6 @@ age_colour(const json_t *age, const json_t *warning, const json_t *critical)
                ? LATE
                : PLAIN;
 }
-
-/* ---- the bars ---- */
 
 static void
 remember(struct watch *w, double exposure, double applied)
@@ -104,7 +101,7 @@ figure(const json_t *value)
     return json_is_number(value) ? json_number_value(value) : (double)NAN;
 }
 
-/* The newest on the right. The scale is the largest that is shown, a second at least. */
+/* The newest bar is on the right. A full bar is the largest value shown, at least a second. */
 static void
 put_bars(const struct watch *w, FILE *out, const double *values)
 {
@@ -117,7 +114,7 @@ put_bars(const struct watch *w, FILE *out, const double *values)
     for (size_t i = 0; i < shown; i++) {
         double v = values[(w->next + WATCH_SAMPLES - shown + i) % WATCH_SAMPLES];
 
-        most = v > most ? v : most; /* NAN is not */
+        most = v > most ? v : most; /* false for NAN */
     }
     for (size_t i = shown; i < BAR_COLUMNS; i++)
         fputc(' ', out);
@@ -132,8 +129,6 @@ put_bars(const struct watch *w, FILE *out, const double *values)
     }
     put(w, out, FAINT, "  max %s", text_duration(scale, sizeof scale, (int64_t)(most * 1e6)));
 }
-
-/* ---- the parts of the screen ---- */
 
 static void
 put_head(const struct watch *w, FILE *out, const json_t *report)
@@ -273,9 +268,7 @@ put_events(const struct watch *w, FILE *out, const json_t *events)
     }
 }
 
-/* ---- the screen ---- */
-
-/* Bytes on the wire per second since the last answer. A new reference, null when unknown. */
+/* Bytes on the wire per second since the last answer, null: unknown. A new reference. */
 static json_t *
 wire_rate(struct watch *w, const json_t *stream)
 {

@@ -1,8 +1,8 @@
 /*
- * watch: `walferry status --watch` on a terminal: one screen, redrawn in place, every figure in a
- * fixed column, the last minutes of lag as a line of bars. Colours say good, late, bad; without
- * them (NO_COLOR) nothing is lost, every state is also a word. A terminal that has no UTF-8 gets
- * ASCII.
+ * status_screen: `walferry status --watch` on a terminal: one screen, redrawn in place, every
+ * figure in a fixed column, the last minutes of lag as a line of bars. Colours say good, late, bad;
+ * without colours (NO_COLOR) nothing is lost, every state is also a word. A terminal without UTF-8
+ * gets ASCII.
  */
 #ifndef AGENT_COMMANDS_STATUS_SCREEN_H
 #define AGENT_COMMANDS_STATUS_SCREEN_H
@@ -18,13 +18,13 @@ struct watch {
     bool colours, utf8;
     double exposure[WATCH_SAMPLES], applied[WATCH_SAMPLES]; /* seconds; NAN: unknown */
     size_t count, next;
-    int64_t asked_us; /* of the last answer, with the bytes on the wire then */
-    int64_t wire_bytes;
+    int64_t asked_us;   /* time of the last answer */
+    int64_t wire_bytes; /* in the last answer; -1: unknown */
 };
 
 void watch_init(struct watch *w);
 
-/* Draw what the agent told, or with NULL that it did not, and why. Screens go to stdout whole. */
+/* Draw the agent's report, or, for NULL, why there is none. stdout gets each screen whole. */
 void watch_draw(struct watch *w, const json_t *report, const char *error);
 
 #endif

@@ -1,11 +1,12 @@
 /*
- * sync: wait until what was committed before now is durable on the other site (or applied there),
- * on either end of a link. It asks the agent's status again and again: the age of what is durable
- * is below the time that has passed since the start when, and only when, everything of before is.
+ * sync: wait until what was committed before the start is durable (or applied) on the other site,
+ * on either end of a link. The agent's status is asked again and again: the lag of the flushed
+ * position is below the time since the start when, and only when, everything from before is
+ * durable.
  *
- * Where the primary's PostgreSQL is down there is no now: on its host, the agent ships what is
- * left in pg_wal, and the end of that is waited for, until the server is back. A link that is not
- * up now, or ends, has forgotten that it was asked: it is asked again.
+ * A primary's PostgreSQL that is down commits nothing: the agent on its host ships what is left in
+ * pg_wal, and sync waits for the end of that, until the server is back. The request to drain is
+ * repeated, for a link that comes up later does not know of it.
  */
 #include "commands/command.h"
 #include "control/control.h"
@@ -32,7 +33,7 @@ struct sync {
     int64_t began_us, asked_us;
     json_t *report;
     bool draining;
-    int64_t drain_us; /* asked for last */
+    int64_t drain_us; /* when the last drain was asked for */
 };
 
 static bool
@@ -41,7 +42,7 @@ postgres_is(const json_t *report, const char *state)
     return strcmp(show_word(json_object_get(report, "postgres"), "state", ""), state) == 0;
 }
 
-/* Is all of before there? For a dead server: all that it left. */
+/* Is everything from before there? Of a server that is down: all that it left. */
 static bool
 is_level(const struct sync *s, const json_t *stream)
 {
@@ -74,7 +75,7 @@ tell(const struct sync *s, const json_t *stream, const char *peer)
     fflush(stdout);
 }
 
-/* How many streams of this member are not level yet; each of them told when `told`. */
+/* Count of streams of this member that are not level yet; told: print each of them. */
 static int
 count_late(const struct sync *s, bool told, int *ret_streams)
 {
@@ -104,7 +105,7 @@ count_late(const struct sync *s, bool told, int *ret_streams)
     return late;
 }
 
-/* For as long as the server is down. */
+/* Ask the agent to ship what a stopped server left, again and again while it is down. */
 static int
 ask_drain(struct sync *s, const struct member *self)
 {

@@ -11,8 +11,8 @@
 #ifndef AGENT_CONFIG_POOL_FILE_H
 #define AGENT_CONFIG_POOL_FILE_H
 
-#include "control/control.h"
 #include "config/config.h"
+#include "control/control.h"
 
 #define POOL_FILE_KEPT 20
 

@@ -1,9 +1,8 @@
 /*
- * validate, by comparison: what only shows when the facts of two members lie side by side. Pure:
- * reports in, lines added to the reports. A line goes to the member that has to be changed.
- *
- * What a member did not tell (its PostgreSQL is down, it could not be asked) is not compared, and
- * that is said.
+ * validate, by comparison: what shows only when the facts of two members lie side by side. Pure:
+ * reports in, lines added to the reports. A line goes to the member that has to be changed. Facts
+ * that a member did not tell (its PostgreSQL is down, it could not be asked) are not compared, and
+ * a line says so.
  */
 #include "validate/subject.h"
 
@@ -14,7 +13,7 @@
 
 #define REASON_SIZE 700
 
-/* One pair: the member that is judged, and the one beside it. */
+/* The member that is judged, and the other one. */
 struct pair {
     json_t *checks;
     const char *name, *other;
@@ -41,7 +40,7 @@ text(const json_t *facts, const char *key)
     return json_string_value(json_object_get(facts, key));
 }
 
-/* Both told it, and not the same. */
+/* Did both members tell this fact, and differently? */
 static bool
 differs(const struct pair *p, const char *key, const char **ret_mine, const char **ret_theirs)
 {
@@ -94,7 +93,7 @@ compare_installation(const struct pair *p)
             theirs, p->other);
 }
 
-/* Settings that stop a standby when they are lower than its primary's. */
+/* A standby stops when one of these settings is lower than the primary's. */
 static void
 compare_capacity(const struct pair *p)
 {
@@ -152,7 +151,7 @@ compare_tablespaces(const struct pair *p)
     }
 }
 
-/* Also beside itself: what a standby's database uses, its own host must have. */
+/* A member is compared with itself, too: its host must have what its database uses. */
 static void
 compare_extensions(const struct pair *p)
 {

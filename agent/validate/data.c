@@ -2,8 +2,8 @@
  * validate, by the data: what a role change does to what is in the databases, and whether this host
  * has what they need. Every database is connected to.
  *
- * What a standby shows is the primary's data beside its own host's libraries and collations: so
- * most of what would go wrong after a failover shows here before.
+ * A standby has the primary's data beside its own host's libraries and collations: most of what
+ * would go wrong after a failover shows on it before.
  */
 #include "validate/query.h"
 #include "validate/subject.h"
@@ -36,14 +36,12 @@ check_prepared(struct validation *v)
         "commit prepared or rollback prepared, in its database on the primary");
 }
 
-/* ---- each database ---- */
-
 struct databases {
     struct list closed, unlogged, collations, libraries;
-    char library_folder[TOOL_LINE_SIZE]; /* "$libdir"; "" : unknown */
+    char library_folder[TOOL_LINE_SIZE]; /* of "$libdir"; "": unknown */
 };
 
-/* Something of a database. */
+/* Add an item, with the name of its database. */
 static void __attribute__((format(printf, 3, 4)))
 note(struct list *l, const PGconn *conn, const char *format, ...)
 {

@@ -71,7 +71,7 @@ check_tools(struct validation *v)
         validate_say(v, READY_OK, "PostgreSQL's tools are in %s", v->self->bindir);
 }
 
-/* What the shell that runs it would run: its first word, behind NAME=value. NULL: none. */
+/* The program that a shell would run: the first word behind NAME=value. NULL: none. */
 static char *
 first_word(char *words, char **ret_rest)
 {
@@ -195,7 +195,7 @@ check_agent(struct validation *v)
     }
 }
 
-/* One link of ours, or the one that comes in: is it up, and do the clocks agree? */
+/* Is a link, outgoing or incoming, up, and do the clocks of both hosts agree? */
 static void
 check_link(struct validation *v, const json_t *link, const char *name)
 {
@@ -239,8 +239,6 @@ check_links(struct validation *v)
     }
 }
 
-/* ---- who may come in ---- */
-
 static bool
 names_member(const char *line, const char *option, const char *name)
 {
@@ -254,7 +252,7 @@ names_member(const char *line, const char *option, const char *name)
     return false;
 }
 
-/* A file may serve several pools. */
+/* Is this line of our pool? An authorized_keys file may serve several pools. */
 static bool
 is_ours(const struct validation *v, const char *line)
 {
@@ -265,7 +263,7 @@ is_ours(const struct validation *v, const char *line)
            strstr(line, config) != NULL;
 }
 
-/* Bit i: member i comes in by this line, which is right. */
+/* Bit i: this line is right, and member i comes in by it. 0: the line is wrong (said). */
 static unsigned
 judge_key(struct validation *v, const char *file, const char *line, int number)
 {
@@ -330,7 +328,7 @@ validate_keys(struct validation *v, const char *file)
     }
 }
 
-/* Only sshd knows which file it reads; this is where it is, unless somebody moved it. */
+/* Only sshd knows which file it reads; this is the default. */
 static void
 check_keys(struct validation *v)
 {

@@ -1,7 +1,7 @@
 /*
- * validate, by PostgreSQL: what the server of this host says of itself. It is asked as the agents'
- * role, with the agent's conninfo. Of a server that is down only the settings are told that it
- * would start with: it may be down for one of them.
+ * validate, by PostgreSQL: what the server of this host says of itself, asked as the agents' role
+ * with the agent's conninfo. A server that is down is asked with its programs for the settings that
+ * it would start with: it may be down for one of them.
  */
 #include "validate/query.h"
 #include "validate/subject.h"
@@ -32,7 +32,7 @@ check_version(struct validation *v)
         validate_remedy(v, "install the newest minor version of 13 to 17");
 }
 
-/* As the tunnel's gate asks: no role passes it that is such a one, or in one. */
+/* As in the gate of the tunnel, which refuses a role that is powerful or in a powerful role. */
 #define IS_IN "exists (select from pg_roles g where pg_has_role(pg_roles.oid, g.oid, 'member') and "
 #define POWERFUL                                                                                   \
     "(g.rolsuper or g.rolcreaterole or "                                                           \
@@ -80,7 +80,7 @@ check_rights(struct validation *v)
     PQclear(rows);
 }
 
-/* The way of seed and rejoin to the primary: its role, and from a standby the way itself. */
+/* How seed and rejoin get to the primary: the role, and on a standby also a connection. */
 static void
 check_tunnel(struct validation *v)
 {
@@ -129,7 +129,7 @@ check_tunnel(struct validation *v)
     PQfinish(conn);
 }
 
-/* What the link of a new primary begins with. */
+/* IDENTIFY_SYSTEM is how the link of a new primary begins. */
 static void
 check_streaming(struct validation *v)
 {
@@ -291,7 +291,7 @@ check_recovery(struct validation *v)
         validate_say(v, READY_OK, "a standby here follows the latest timeline, to its end");
 }
 
-/* Of primary_conninfo, as libpq reads it; "" when it has none. */
+/* The host of a conninfo, as libpq reads it; "": none. */
 static void
 conninfo_host(const char *conninfo, char *out, size_t size)
 {
@@ -405,9 +405,7 @@ check_restart(struct validation *v)
                   "restart this PostgreSQL at a good moment, not in the middle of a role change");
 }
 
-/* ---- facts ---- */
-
-/* For the others to compare; what may hold a secret stays here. */
+/* Settings for comparison with other members: none that may hold a secret. */
 static const char *const told[] = {"max_connections",           "max_worker_processes",
                                    "max_wal_senders",           "max_prepared_transactions",
                                    "max_locks_per_transaction", "archive_mode",
@@ -424,7 +422,7 @@ tell_settings(struct validation *v)
     json_object_set_new(v->facts, "settings", settings);
 }
 
-/* The words of postmaster.opts behind the program: each in quotes, with how it was started last. */
+/* The options with which the server was started last: postmaster.opts has each in quotes. */
 static size_t
 last_start(const struct validation *v, char *text, size_t size, const char **words, size_t max)
 {
@@ -447,7 +445,7 @@ last_start(const struct validation *v, char *text, size_t size, const char **wor
     return count;
 }
 
-/* What the server would start with: a standby that is down may be so for one of these. */
+/* The settings that the server would start with: it may be down for one of them. */
 static void
 tell_settings_of_files(struct validation *v)
 {

@@ -23,8 +23,7 @@ struct list {
 };
 void validate_list_add(struct list *l, const char *item);
 
-/* A line for a list: `good` when it is empty; else `result`, `wrong` and the names, and the remedy.
- */
+/* A line for a list: `good` if it is empty, else `wrong` and the names, with the remedy. */
 void validate_say_list(struct validation *v, const struct list *l, enum readiness result,
                        const char *good, const char *wrong, const char *remedy);
 

@@ -25,8 +25,7 @@ validate_service_release(struct validate_service *e)
     free(e->job);
 }
 
-/* ---- in the worker's thread ---- */
-
+/* In the worker's thread, as job_examine. */
 static void
 job_examine(void *context)
 {
@@ -48,11 +47,9 @@ job_examine(void *context)
     j->spawn.environment = environ;
     spawn_run(&j->spawn);
     if (!spawn_good(&j->spawn, why, sizeof why) &&
-        (j->spawn.error != 0 || !WIFEXITED(j->spawn.status))) /* a status is its verdict */
+        (j->spawn.error != 0 || !WIFEXITED(j->spawn.status))) /* an exit status is the verdict */
         snprintf(j->error, sizeof j->error, "walferry validate on this host %s", why);
 }
-
-/* ---- in the loop ---- */
 
 static void
 answer(struct validate_service *e, struct control *c)
@@ -77,7 +74,7 @@ answer(struct validate_service *e, struct control *c)
 void
 validate_service_ask(struct validate_service *e, struct control *c, uint64_t client)
 {
-    if (e->clients == CONTROL_CLIENTS_MAX) { /* most of them have gone again */
+    if (e->clients == CONTROL_CLIENTS_MAX) { /* most of the clients have gone by now */
         control_text(c, client, "too many have asked meanwhile; ask again");
         control_done(c, client, 1);
         return;

@@ -1,10 +1,10 @@
 /*
  * validate, by SSH: does this member get in at every other one, as it will have to in another role?
  *
- * A real dial with the lane that ships WAL: name, address, host key, our key, the forced command
- * behind it, the agent behind that. What is sent there is a HELLO that only knocks (frame.h): the
- * agent says whether it would be let in, and nothing begins. All are dialled at once, a second time
- * with the key for tunnels where that is another one.
+ * It dials as a link does: name, address, host key, our key, the forced command, the agent. It
+ * sends a HELLO that only knocks (frame.h): the agent says whether it would let us in, and no
+ * session begins. All members are dialled at once, and again with the key for tunnels if there is
+ * one.
  */
 #include "validate/subject.h"
 
@@ -22,8 +22,8 @@ struct knock {
     const struct member *to;
     const struct lane_target *target;
     struct lane lane;
-    bool tunnels; /* the key has to lead to tunnels, too */
-    bool ships;   /* ... to the link */
+    bool tunnels; /* the key has to lead to tunnels */
+    bool ships;   /* the key has to lead to the link */
     bool asked, over;
     int64_t due_us;
 };
@@ -33,7 +33,7 @@ ask(struct knock *k, const struct validation *v, int64_t now_us)
 {
     struct frame f = {.type = FRAME_HELLO};
 
-    /* what only a session needs has values that pass for some */
+    /* fields that only a session uses get values that pass the checks */
     f.hello = (struct hello){.protocol = FRAME_PROTOCOL,
                              .identity = {.system_identifier = 1, .segment_bytes = 16u << 20},
                              .epoch = {.number = 1},
@@ -61,13 +61,13 @@ say_failed(struct validation *v, struct knock *k, const char *why)
     bool agent = strstr(why, "is not running") != NULL || strstr(why, "no agent answers") != NULL;
     char line[KEY_LINE_SIZE];
 
-    /* without tunnels it still ships: their key may be let in only when it is needed */
+    /* only a warning: without tunnels the link still ships */
     validate_say(v, k->ships ? READY_FAIL : READY_WARN,
                  k->ships ? "to %s: %s" : "to %s, for tunnels: %s", k->to->name, why);
     if (agent)
         validate_remedy(v, "on the host of %s: walferry status; systemctl start walferry@%s",
                         k->to->name, v->config->name);
-    else if (k->lane.state >= LANE_AUTHENTICATING) /* the host was believed: it is the key */
+    else if (k->lane.state >= LANE_AUTHENTICATING) /* the host key was right: ours is refused */
         validate_remedy(
             v, "on the host of %s, in authorized_keys of %s: %s and what is in %s.pub", k->to->name,
             k->target->user,
@@ -82,7 +82,7 @@ say_failed(struct validation *v, struct knock *k, const char *why)
     finish(k);
 }
 
-/* It ships, but seed and rejoin of the one or the other member would not get through. */
+/* The link ships, but seed and rejoin of one of the two members would not get through. */
 static void
 say_no_tunnel(struct validation *v, const struct knock *k)
 {
@@ -99,7 +99,7 @@ say_no_tunnel(struct validation *v, const struct knock *k)
                     config_key_line(line, v->config, k->to->name, v->self->name, false));
 }
 
-/* REFUSE_RETRY: we would have been let in. */
+/* REFUSE_RETRY is the answer to a knock that would have been let in. */
 static void
 take_answer(struct validation *v, struct knock *k, const struct frame *f)
 {
@@ -124,7 +124,7 @@ take_answer(struct validation *v, struct knock *k, const struct frame *f)
     say_failed(v, k, reason);
 }
 
-/* A login shell that greets, most likely. */
+/* Most likely a login shell that greets. */
 static void
 say_printed(struct validation *v, struct knock *k)
 {
@@ -163,7 +163,7 @@ check_ssh(struct validation *v)
     static struct knock knocks[2 * MEMBERS_MAX];
     static struct loop l;
     size_t count = 0, open = 0;
-    bool one = v->self->tunnel_identity[0] == '\0'; /* key for both */
+    bool one = v->self->tunnel_identity[0] == '\0'; /* one key for both */
 
     for (size_t i = 0; i < v->config->members; i++) {
         const struct member *m = &v->config->member[i];
