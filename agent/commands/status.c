@@ -188,7 +188,7 @@ print_line(const json_t *json)
 
 struct view {
     const struct options *options;
-    struct watch *watch; /* NULL: no terminal to redraw */
+    struct status_screen *screen; /* NULL: no terminal to redraw */
 };
 
 static void
@@ -196,8 +196,8 @@ show(void *context, json_t *json)
 {
     const struct view *v = context;
 
-    if (v->watch != NULL)
-        watch_draw(v->watch, json, NULL);
+    if (v->screen != NULL)
+        status_screen_draw(v->screen, json, NULL);
     else if (v->options->json)
         json_dumpf(json, stdout, v->options->watch ? JSON_COMPACT : JSON_INDENT(2)), putchar('\n');
     else if (v->options->watch)
@@ -214,8 +214,8 @@ show_failure(const struct view *v, const struct config *config, const struct mem
 
     snprintf(text, sizeof text, "%s; is the agent of %s running? (systemctl start walferry@%s)",
              fail_message(), self->name, config->name);
-    if (v->watch != NULL)
-        watch_draw(v->watch, NULL, text);
+    if (v->screen != NULL)
+        status_screen_draw(v->screen, NULL, text);
     else
         fprintf(stderr, "walferry status: %s\n", text);
 }
@@ -224,13 +224,13 @@ int
 command_status(const struct config *config, const struct member *self,
                const struct options *options)
 {
-    static struct watch watch;
+    static struct status_screen screen;
     struct view view = {.options = options};
     int code;
 
     if (options->watch && !options->json && isatty(STDOUT_FILENO)) {
-        watch_init(&watch);
-        view.watch = &watch;
+        status_screen_init(&screen);
+        view.screen = &screen;
         printf("\033[2J");
     }
     for (;;) {

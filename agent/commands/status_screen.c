@@ -20,14 +20,14 @@
 enum colour { PLAIN, GOOD, LATE, BAD, FAINT };
 
 void
-watch_init(struct watch *w)
+status_screen_init(struct status_screen *s)
 {
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
 
-    *w = (struct watch){.wire_bytes = -1};
+    *s = (struct status_screen){.wire_bytes = -1};
     setlocale(LC_CTYPE, "");
-    w->utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
-    w->colours =
+    s->utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+    s->colours =
         (no_color == NULL || no_color[0] == '\0') && (term == NULL || strcmp(term, "dumb") != 0);
 }
 
@@ -49,21 +49,21 @@ rate(const json_t *value, char *out, size_t size)
     return out;
 }
 
-static void put(const struct watch *w, FILE *out, enum colour colour, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+static void put(const struct status_screen *s, FILE *out, enum colour colour, const char *format,
+                ...) __attribute__((format(printf, 4, 5)));
 
 static void
-put(const struct watch *w, FILE *out, enum colour colour, const char *format, ...)
+put(const struct status_screen *s, FILE *out, enum colour colour, const char *format, ...)
 {
     static const char *const code[] = {"", "\033[32m", "\033[33m", "\033[1;31m", "\033[2m"};
     va_list args;
 
-    if (w->colours)
+    if (s->colours)
         fputs(code[colour], out);
     va_start(args, format);
     vfprintf(out, format, args);
     va_end(args);
-    if (w->colours && colour != PLAIN)
+    if (s->colours && colour != PLAIN)
         fputs("\033[0m", out);
 }
 
@@ -86,13 +86,13 @@ age_colour(const json_t *age, const json_t *warning, const json_t *critical)
 }
 
 static void
-remember(struct watch *w, double exposure, double applied)
+remember(struct status_screen *s, double exposure, double applied)
 {
-    w->exposure[w->next] = exposure;
-    w->applied[w->next] = applied;
-    w->next = (w->next + 1) % WATCH_SAMPLES;
-    if (w->count < WATCH_SAMPLES)
-        w->count++;
+    s->exposure[s->next] = exposure;
+    s->applied[s->next] = applied;
+    s->next = (s->next + 1) % SCREEN_SAMPLES;
+    if (s->count < SCREEN_SAMPLES)
+        s->count++;
 }
 
 static double
@@ -103,35 +103,35 @@ figure(const json_t *value)
 
 /* The newest bar is on the right. A full bar is the largest value shown, at least a second. */
 static void
-put_bars(const struct watch *w, FILE *out, const double *values)
+put_bars(const struct status_screen *s, FILE *out, const double *values)
 {
     static const char *const fine[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
     static const char *const coarse[] = {"_", ".", "-", "=", "+", "*", "%", "#"};
-    size_t shown = w->count < BAR_COLUMNS ? w->count : BAR_COLUMNS;
+    size_t shown = s->count < BAR_COLUMNS ? s->count : BAR_COLUMNS;
     double most = 1;
     char scale[24];
 
     for (size_t i = 0; i < shown; i++) {
-        double v = values[(w->next + WATCH_SAMPLES - shown + i) % WATCH_SAMPLES];
+        double v = values[(s->next + SCREEN_SAMPLES - shown + i) % SCREEN_SAMPLES];
 
         most = v > most ? v : most; /* false for NAN */
     }
     for (size_t i = shown; i < BAR_COLUMNS; i++)
         fputc(' ', out);
     for (size_t i = 0; i < shown; i++) {
-        double v = values[(w->next + WATCH_SAMPLES - shown + i) % WATCH_SAMPLES];
+        double v = values[(s->next + SCREEN_SAMPLES - shown + i) % SCREEN_SAMPLES];
         int step = isnan(v) ? 0 : (int)(v / most * 7.99);
 
         if (isnan(v))
-            put(w, out, FAINT, "?");
+            put(s, out, FAINT, "?");
         else
-            put(w, out, v >= LATE_SECONDS ? LATE : GOOD, "%s", w->utf8 ? fine[step] : coarse[step]);
+            put(s, out, v >= LATE_SECONDS ? LATE : GOOD, "%s", s->utf8 ? fine[step] : coarse[step]);
     }
-    put(w, out, FAINT, "  max %s", text_duration(scale, sizeof scale, (int64_t)(most * 1e6)));
+    put(s, out, FAINT, "  max %s", text_duration(scale, sizeof scale, (int64_t)(most * 1e6)));
 }
 
 static void
-put_head(const struct watch *w, FILE *out, const json_t *report)
+put_head(const struct status_screen *s, FILE *out, const json_t *report)
 {
     const json_t *epoch = at(report, "epoch"), *postgres = at(report, "postgres");
     const char *role = show_word(report, "role", "unknown"),
@@ -139,56 +139,56 @@ put_head(const struct watch *w, FILE *out, const json_t *report)
     bool usual = strcmp(role, "primary") == 0 || strcmp(role, "standby") == 0;
     char when[40];
 
-    put(w, out, PLAIN, "pool %s   ", show_word(report, "pool", "?"));
-    put(w, out, PLAIN, "%s is ", show_word(report, "member", "?"));
-    put(w, out, usual ? PLAIN : BAD, "%s", role);
-    put(w, out, PLAIN, "   epoch %lld, primary %s   PostgreSQL ",
+    put(s, out, PLAIN, "pool %s   ", show_word(report, "pool", "?"));
+    put(s, out, PLAIN, "%s is ", show_word(report, "member", "?"));
+    put(s, out, usual ? PLAIN : BAD, "%s", role);
+    put(s, out, PLAIN, "   epoch %lld, primary %s   PostgreSQL ",
         (long long)json_integer_value(at(epoch, "number")), show_word(epoch, "member", "unknown"));
-    put(w, out, strcmp(state, "up") == 0 ? GOOD : BAD, "%s", state);
-    put(w, out, FAINT, "   %s", text_time(when, sizeof when, clock_wall_us()));
+    put(s, out, strcmp(state, "up") == 0 ? GOOD : BAD, "%s", state);
+    put(s, out, FAINT, "   %s", text_time(when, sizeof when, clock_wall_us()));
     end_line(out);
     if (show_word(report, "alarm", NULL) != NULL) {
-        put(w, out, BAD, "ALARM: %s", show_word(report, "alarm", ""));
+        put(s, out, BAD, "ALARM: %s", show_word(report, "alarm", ""));
         end_line(out);
     }
     end_line(out);
 }
 
 static void
-put_ages(const struct watch *w, FILE *out, const json_t *report, const json_t *stream)
+put_ages(const struct status_screen *s, FILE *out, const json_t *report, const json_t *stream)
 {
     const json_t *limits = at(report, "limits"), *exposure = at(report, "exposure_seconds");
     const json_t *applied = at(at(stream, "applied"), "lag_seconds");
     char text[32];
 
-    put(w, out, PLAIN, "%-*s", LABEL_COLUMNS, "exposure");
-    put(w, out,
+    put(s, out, PLAIN, "%-*s", LABEL_COLUMNS, "exposure");
+    put(s, out,
         age_colour(exposure, at(limits, "exposure_warning_seconds"),
                    at(limits, "exposure_critical_seconds")),
         "%-16s", show_seconds(exposure, text, sizeof text));
-    put_bars(w, out, w->exposure);
+    put_bars(s, out, s->exposure);
     end_line(out);
-    put(w, out, PLAIN, "%-*s", LABEL_COLUMNS, "apply lag");
-    put(w, out,
+    put(s, out, PLAIN, "%-*s", LABEL_COLUMNS, "apply lag");
+    put(s, out,
         age_colour(applied, at(limits, "apply_warning_seconds"),
                    at(limits, "apply_critical_seconds")),
         "%-16s", show_seconds(applied, text, sizeof text));
-    put_bars(w, out, w->applied);
+    put_bars(s, out, s->applied);
     end_line(out);
 }
 
 static void
-put_positions(const struct watch *w, FILE *out, const json_t *stream)
+put_positions(const struct status_screen *s, FILE *out, const json_t *stream)
 {
     static const char *const name[] = {"received", "flushed", "applied"};
     char behind[24], lag[32];
 
-    put(w, out, FAINT, "%-*s%-20s%14s   %s", LABEL_COLUMNS, "", "lsn", "behind", "lag");
+    put(s, out, FAINT, "%-*s%-20s%14s   %s", LABEL_COLUMNS, "", "lsn", "behind", "lag");
     end_line(out);
     for (size_t i = 0; i < 3; i++) {
         const json_t *p = at(stream, name[i]);
 
-        put(w, out, PLAIN, "  %-*s%-20s%14s   %s", LABEL_COLUMNS - 2, name[i],
+        put(s, out, PLAIN, "  %-*s%-20s%14s   %s", LABEL_COLUMNS - 2, name[i],
             show_word(p, "lsn", "unknown"),
             show_bytes(at(p, "behind_bytes"), behind, sizeof behind),
             show_seconds(at(p, "lag_seconds"), lag, sizeof lag));
@@ -197,7 +197,7 @@ put_positions(const struct watch *w, FILE *out, const json_t *stream)
 }
 
 static void
-put_stream(const struct watch *w, FILE *out, const json_t *stream, const char *direction,
+put_stream(const struct status_screen *s, FILE *out, const json_t *stream, const char *direction,
            const json_t *wire)
 {
     const json_t *shipping = at(stream, "shipping"), *trip = at(stream, "round_trip_seconds");
@@ -208,49 +208,49 @@ put_stream(const struct watch *w, FILE *out, const json_t *stream, const char *d
     char since[32], made[32], shipped[32], on_wire[32], level[32];
 
     end_line(out);
-    put(w, out, PLAIN, "link %s %s   ", direction, show_word(stream, direction, "nobody yet"));
-    put(w, out, up ? GOOD : BAD, "%s", state);
-    put(w, out, PLAIN, " for %s   ",
+    put(s, out, PLAIN, "link %s %s   ", direction, show_word(stream, direction, "nobody yet"));
+    put(s, out, up ? GOOD : BAD, "%s", state);
+    put(s, out, PLAIN, " for %s   ",
         show_seconds(at(stream, "since_seconds"), since, sizeof since));
-    put(w, out, behind || strcmp(flow, "error") == 0 ? LATE : PLAIN, "%s", flow);
+    put(s, out, behind || strcmp(flow, "error") == 0 ? LATE : PLAIN, "%s", flow);
     if (json_is_number(trip))
-        put(w, out, PLAIN, "   round trip %.1f ms", json_number_value(trip) * 1000);
+        put(s, out, PLAIN, "   round trip %.1f ms", json_number_value(trip) * 1000);
     end_line(out);
     if (reason != NULL) {
-        put(w, out, LATE, "  why: %s", reason);
+        put(s, out, LATE, "  why: %s", reason);
         end_line(out);
     }
-    put(w, out, PLAIN, "  %-*smade %-14s shipped %-14s on the wire %-14s", LABEL_COLUMNS - 2, "WAL",
+    put(s, out, PLAIN, "  %-*smade %-14s shipped %-14s on the wire %-14s", LABEL_COLUMNS - 2, "WAL",
         rate(at(shipping, "produced_bytes_per_second"), made, sizeof made),
         rate(at(shipping, "shipped_bytes_per_second"), shipped, sizeof shipped),
         rate(wire, on_wire, sizeof on_wire));
     if (behind && json_is_number(at(shipping, "level_in_seconds")))
-        put(w, out, LATE, "level in %s",
+        put(s, out, LATE, "level in %s",
             show_seconds(at(shipping, "level_in_seconds"), level, sizeof level));
     else if (behind)
-        put(w, out, LATE, "not level at these rates");
+        put(s, out, LATE, "not level at these rates");
     end_line(out);
-    put_positions(w, out, stream);
+    put_positions(s, out, stream);
 }
 
 static void
-put_disk(const struct watch *w, FILE *out, const char *name, const json_t *disk)
+put_disk(const struct status_screen *s, FILE *out, const char *name, const json_t *disk)
 {
     const json_t *full = at(disk, "seconds_to_full");
     char room[24], left[32];
 
-    put(w, out, PLAIN, "%-*s%s free", LABEL_COLUMNS, name,
+    put(s, out, PLAIN, "%-*s%s free", LABEL_COLUMNS, name,
         show_bytes(at(disk, "free_bytes"), room, sizeof room));
     if (json_is_number(full))
-        put(w, out, json_number_value(full) < 3600 ? BAD : PLAIN, ", full in %s",
+        put(s, out, json_number_value(full) < 3600 ? BAD : PLAIN, ", full in %s",
             show_seconds(full, left, sizeof left));
     if (show_word(disk, "error", NULL) != NULL)
-        put(w, out, BAD, ", takes nothing: %s", show_word(disk, "error", ""));
+        put(s, out, BAD, ", takes nothing: %s", show_word(disk, "error", ""));
     end_line(out);
 }
 
 static void
-put_events(const struct watch *w, FILE *out, const json_t *events)
+put_events(const struct status_screen *s, FILE *out, const json_t *events)
 {
     const json_t *event;
     size_t i;
@@ -261,53 +261,53 @@ put_events(const struct watch *w, FILE *out, const json_t *events)
     json_array_foreach (events, i, event) {
         bool critical = strcmp(show_word(event, "severity", ""), "critical") == 0;
 
-        put(w, out, critical ? BAD : LATE, "%s %s", show_word(event, "id", "?"),
+        put(s, out, critical ? BAD : LATE, "%s %s", show_word(event, "id", "?"),
             show_word(event, "name", "?"));
-        put(w, out, PLAIN, "   %s", show_word(event, "text", ""));
+        put(s, out, PLAIN, "   %s", show_word(event, "text", ""));
         end_line(out);
     }
 }
 
 /* Bytes on the wire per second since the last answer, null: unknown. A new reference. */
 static json_t *
-wire_rate(struct watch *w, const json_t *stream)
+wire_rate(struct status_screen *s, const json_t *stream)
 {
-    int64_t now_us = clock_us(), before_us = w->asked_us, before = w->wire_bytes;
+    int64_t now_us = clock_us(), before_us = s->asked_us, before = s->wire_bytes;
     const json_t *now = at(stream, "wire_bytes");
 
-    w->wire_bytes = json_is_integer(now) ? json_integer_value(now) : -1;
-    w->asked_us = now_us;
-    if (before < 0 || w->wire_bytes < before || now_us <= before_us)
+    s->wire_bytes = json_is_integer(now) ? json_integer_value(now) : -1;
+    s->asked_us = now_us;
+    if (before < 0 || s->wire_bytes < before || now_us <= before_us)
         return json_null();
-    return json_real((double)(w->wire_bytes - before) * (double)SECOND_US /
+    return json_real((double)(s->wire_bytes - before) * (double)SECOND_US /
                      (double)(now_us - before_us));
 }
 
 static void
-put_report(struct watch *w, FILE *out, const json_t *report)
+put_report(struct status_screen *s, FILE *out, const json_t *report)
 {
     const json_t *links = at(report, "links"), *receiving = at(report, "receiving"), *link;
     const json_t *first = json_array_size(links) > 0 ? json_array_get(links, 0) : receiving;
-    json_t *wire = wire_rate(w, first);
+    json_t *wire = wire_rate(s, first);
     size_t i;
 
-    remember(w, figure(at(report, "exposure_seconds")),
+    remember(s, figure(at(report, "exposure_seconds")),
              figure(at(at(first, "applied"), "lag_seconds")));
-    put_head(w, out, report);
-    put_ages(w, out, report, first);
+    put_head(s, out, report);
+    put_ages(s, out, report, first);
     json_array_foreach (links, i, link)
-        put_stream(w, out, link, "to", i == 0 ? wire : NULL);
+        put_stream(s, out, link, "to", i == 0 ? wire : NULL);
     if (json_is_object(receiving))
-        put_stream(w, out, receiving, "from", receiving == first ? wire : NULL);
+        put_stream(s, out, receiving, "from", receiving == first ? wire : NULL);
     end_line(out);
-    put_disk(w, out, "spool", at(report, "spool"));
-    put_disk(w, out, "pg_wal", at(report, "pg_wal"));
-    put_events(w, out, at(report, "events"));
+    put_disk(s, out, "spool", at(report, "spool"));
+    put_disk(s, out, "pg_wal", at(report, "pg_wal"));
+    put_events(s, out, at(report, "events"));
     json_decref(wire);
 }
 
 void
-watch_draw(struct watch *w, const json_t *report, const char *error)
+status_screen_draw(struct status_screen *s, const json_t *report, const char *error)
 {
     char *text = NULL, when[40];
     size_t length = 0;
@@ -317,12 +317,12 @@ watch_draw(struct watch *w, const json_t *report, const char *error)
         return;
     fputs("\033[?7l\033[H", out); /* long lines are cut, not wrapped; in place, nothing flickers */
     if (report != NULL) {
-        put_report(w, out, report);
+        put_report(s, out, report);
     } else {
-        remember(w, (double)NAN, (double)NAN);
-        w->wire_bytes = -1;
-        put(w, out, BAD, "unknown: %s", error);
-        put(w, out, FAINT, "   %s", text_time(when, sizeof when, clock_wall_us()));
+        remember(s, (double)NAN, (double)NAN);
+        s->wire_bytes = -1;
+        put(s, out, BAD, "unknown: %s", error);
+        put(s, out, FAINT, "   %s", text_time(when, sizeof when, clock_wall_us()));
         end_line(out);
     }
     fputs("\033[J\033[?7h", out);

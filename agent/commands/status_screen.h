@@ -12,19 +12,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WATCH_SAMPLES 120
+#define SCREEN_SAMPLES 120
 
-struct watch {
+struct status_screen {
     bool colours, utf8;
-    double exposure[WATCH_SAMPLES], applied[WATCH_SAMPLES]; /* seconds; NAN: unknown */
+    double exposure[SCREEN_SAMPLES], applied[SCREEN_SAMPLES]; /* seconds; NAN: unknown */
     size_t count, next;
     int64_t asked_us;   /* time of the last answer */
     int64_t wire_bytes; /* in the last answer; -1: unknown */
 };
 
-void watch_init(struct watch *w);
+void status_screen_init(struct status_screen *s);
 
 /* Draw the agent's report, or, for NULL, why there is none. stdout gets each screen whole. */
-void watch_draw(struct watch *w, const json_t *report, const char *error);
+void status_screen_draw(struct status_screen *s, const json_t *report, const char *error);
 
 #endif
