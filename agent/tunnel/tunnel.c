@@ -465,7 +465,7 @@ connected(struct tunnel *t, struct passage *p, int64_t now_us)
         refuse(t, p, "53200");
         return;
     }
-    pace_hint(&p->stream.pace, round_trip_us(t, p->far));
+    stream_hint(&p->stream, round_trip_us(t, p->far));
     t->opened++;
     if (!p->ours) {
         serve(t, p, now_us);

@@ -1,5 +1,5 @@
 /* See adapt.h. */
-#include "shipper/sender/adapt.h"
+#include "sender/adapt.h"
 
 #include "base/clock.h"
 

@@ -1,5 +1,5 @@
 /* See pace.h: arithmetic, nothing here knows of sockets or clocks. */
-#include "shipper/tunnel/pace.h"
+#include "tunnel/pace.h"
 
 void
 pace_init(struct pace *p, int64_t now_us)

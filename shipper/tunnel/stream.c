@@ -192,6 +192,12 @@ stream_up(const struct stream *s)
     return s->lane == NULL || s->lane->state == LANE_UP;
 }
 
+void
+stream_hint(struct stream *s, int64_t round_trip_us)
+{
+    pace_hint(&s->pace, round_trip_us);
+}
+
 int
 stream_next(struct stream *s, struct frame *ret_frame)
 {

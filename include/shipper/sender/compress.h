@@ -11,7 +11,7 @@
 #define SHIPPER_SENDER_COMPRESS_H
 
 #include "base/workers.h"
-#include "shipper/sender/adapt.h"
+#include "sender/adapt.h"
 #include "shipper/wire/codec.h"
 #include "shipper/sender/sender.h"
 

@@ -21,7 +21,7 @@
 #include "shipper/tunnel/gate.h"
 #include "shipper/receiver/inlet.h"
 #include "shipper/ssh/lane.h"
-#include "shipper/tunnel/pace.h"
+#include "tunnel/pace.h"
 
 #define STREAM_PIECES 4
 
@@ -74,6 +74,8 @@ int stream_run(struct stream *s, const struct loop *loop, int64_t now_us);
 void stream_watch(const struct stream *s, struct loop *loop);
 
 /* The greeting, before stream_open: frames by hand. */
+/* The round trip of the line, as somebody else knows it; 0: unknown. */
+void stream_hint(struct stream *s, int64_t round_trip_us);
 bool stream_up(const struct stream *s);
 int stream_next(struct stream *s, struct frame *ret_frame); /* as frame_next */
 void stream_consume(struct stream *s, const struct frame *frame);

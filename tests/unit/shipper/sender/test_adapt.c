@@ -2,7 +2,7 @@
 #include "unit/unit.h"
 
 #include "base/clock.h"
-#include "shipper/sender/adapt.h"
+#include "sender/adapt.h"
 
 #include <stdlib.h>
 

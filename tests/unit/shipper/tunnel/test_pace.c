@@ -1,7 +1,7 @@
 /* pace: beside a line of our own, in virtual time: one queue, a rate, a distance. */
 #include "unit/unit.h"
 
-#include "shipper/tunnel/pace.h"
+#include "tunnel/pace.h"
 
 #include <string.h>
 

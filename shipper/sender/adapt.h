@@ -12,8 +12,8 @@
  * tried again for a while; a step that paid is doubted after some seconds: a look may be wrong, and
  * the limit of a link changes.
  */
-#ifndef SHIPPER_SENDER_ADAPT_H
-#define SHIPPER_SENDER_ADAPT_H
+#ifndef SENDER_ADAPT_H
+#define SENDER_ADAPT_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -9,8 +9,8 @@
  * not. Lines change: every PACE_LOOK_US next to nothing goes for two round trips, to see the empty
  * line. (Models: FAST TCP, Jin, Wei and Low 2004; LEDBAT, RFC 6817; BBR's look at the round trip.)
  */
-#ifndef SHIPPER_TUNNEL_PACE_H
-#define SHIPPER_TUNNEL_PACE_H
+#ifndef TUNNEL_PACE_H
+#define TUNNEL_PACE_H
 
 #include <stdbool.h>
 #include <stdint.h>
