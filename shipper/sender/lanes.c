@@ -79,7 +79,7 @@ lanes_up(const struct lanes *l)
     return count(l, LANE_IN_SESSION);
 }
 
-/* Of those that join one may be on its way to its sshd's consent: sshd counts such connections. */
+/* Is a lane not authenticated yet? sshd counts such connections: one at a time. */
 static bool
 knocking(const struct lanes *l)
 {
@@ -216,7 +216,7 @@ decide(struct lanes *l, const struct sender *s, int64_t now_us)
     if (l->number != 0 || s->round_trip_us == 0)
         return;
     most = CHANNEL_BYTES / ((double)s->round_trip_us / (double)SECOND_US) * seconds;
-    /* the second one early: with it the session outlives any lane */
+    /* the second lane early: with it the session outlives any lane */
     if (bytes > (l->wanted < 2 ? most / 8 : most / 2 * up) && count(l, LANE_JOINING) == l->wanted &&
         !knocking(l) && l->wanted < WINDOW_LANES)
         l->wanted++;
@@ -228,8 +228,8 @@ decide(struct lanes *l, const struct sender *s, int64_t now_us)
     }
 }
 
-/* A lane that takes nothing keeps all others waiting for its frames; when all of them wait for the
- * far side, which says so, it is no lane's fault. */
+/* A lane that takes nothing makes all others wait for its frames. No lane is at fault while the far
+ * side says that it is busy. */
 static void
 find_stuck(struct lanes *l, struct sender *s, int64_t now_us)
 {
@@ -250,7 +250,7 @@ find_stuck(struct lanes *l, struct sender *s, int64_t now_us)
         if ((now_us - l->slot[i].idle_us >= DEAD_US && now_us - lane->progress_us >= DEAD_US) ||
             ((int)i == oldest && now_us - l->stuck_us >= STUCK_US)) {
             fail(ERR_PEER, "it takes nothing any more");
-            lanes_lost(l, s, i, now_us); /* the last one is the link's to judge */
+            lanes_lost(l, s, i, now_us); /* the link judges the last lane */
         }
     }
 }

@@ -10,15 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BACKOFF_MIN_US (100 * MILLISECOND_US)
-#define BACKOFF_MAX_US (3 * SECOND_US)
-#define FUTILE_US      (10 * SECOND_US)
-#define SILENT_US                                                                                  \
-    (15 * SECOND_US) /* whatever is taken: a proxy takes bytes for a host that is gone */
+#define BACKOFF_MIN_US  (100 * MILLISECOND_US)
+#define BACKOFF_MAX_US  (3 * SECOND_US)
+#define FUTILE_US       (10 * SECOND_US)
+#define SILENT_US       (15 * SECOND_US) /* whatever is taken: a proxy takes for a dead host */
 #define DEAD_US         (5 * SECOND_US)
 #define SOURCE_RETRY_US SECOND_US
 #define BEHIND_SEGMENTS 4
-#define BACKLOG_BYTES   (4u << 20) /* more than we hold in our hands */
+#define BACKLOG_BYTES   (4u << 20) /* more than our own buffers hold */
 #define ITEMS_PER_TURN  32         /* 4 MB: other rooms of the loop have their turn, too */
 
 int
@@ -101,7 +100,7 @@ link_release(struct link *l)
     *l = (struct link){0};
 }
 
-/* Ended over there for the WAL that it began with. */
+/* Did the far side end the session for its first WAL, before it had compared its own? */
 static bool
 is_futile(const struct link *l)
 {
@@ -109,7 +108,7 @@ is_futile(const struct link *l)
            !l->sender.far_compared;
 }
 
-/* It ships, and would not be ended for what was compared: a next end is a new one. */
+/* The link ships, and the far side's WAL is compared: a next end has a new reason. */
 static void
 tell_up(struct link *l)
 {
@@ -168,7 +167,7 @@ drop(struct link *l, int64_t now_us)
     if (l->sender.refused && l->sender.refusal != REFUSE_RETRY)
         l->due_us = now_us + BACKOFF_MAX_US; /* a human has to do something: no hurry */
     if (l->futile && is_futile(l))
-        l->due_us = now_us + FUTILE_US; /* and the same segment would be sent for nothing again */
+        l->due_us = now_us + FUTILE_US; /* the same segment would be sent for nothing again */
     link_set_state(l, LINK_WAITING, fail_message(), now_us);
 }
 
@@ -233,7 +232,7 @@ take_frames(struct link *l, struct lane *lane, int64_t now_us, int64_t wall_us)
     return got;
 }
 
-/* What this link adds to a commit that waits for it. */
+/* The time that this link adds to a commit which waits for it. */
 static void
 watch_piece(struct link *l, int64_t now_us)
 {
@@ -259,7 +258,7 @@ set_source_reason(struct link *l, const char *reason)
         log_info("link to %s: WAL flows again", l->member);
 }
 
-/* A source that fails is no reason to drop the link: the far side hears that we live. */
+/* A source that fails does not end the session: the far side hears that we live. */
 static void
 source_failed(struct link *l, int64_t now_us)
 {
@@ -333,8 +332,8 @@ start_source(struct link *l, int64_t now_us)
         l->source_due_us = now_us;
 }
 
-/* Into the outbox, or out of it, where the next byte is. A link that follows the server has no use
- * for what the outbox takes for another one. */
+/* Into a store, or out of it, where the next byte is. A link that follows the server does not go to
+ * the outbox for WAL that another link needs. */
 static int
 change_source(struct link *l, int64_t now_us)
 {
@@ -358,8 +357,8 @@ change_source(struct link *l, int64_t now_us)
     return 0;
 }
 
-/* What PostgreSQL is told to be flushed: its slot keeps the segment that the far side compares when
- * it comes back, unless somebody waits for the last byte. */
+/* The flushed position that PostgreSQL is told: its slot keeps the segment that the far side
+ * compares when it comes back, unless somebody waits for the last byte. */
 static lsn_t
 slot_needs(const struct link *l, lsn_t flushed)
 {
@@ -375,16 +374,16 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
     struct source_position position = {.xmin = far->xmin, .catalog_xmin = far->catalog_xmin};
     int code;
 
-    l->more = false; /* of a source that is not read there is no more */
-    /* a server that was put back to an older state has other bytes behind it: a commit of its must
-     * not be confirmed by what its predecessor had shipped */
+    l->more = false; /* a source that is not read has no more */
+    /* a server that was put back to an older state writes other WAL at the same positions: its
+     * commits must not be confirmed by the WAL that was shipped before */
     if (l->sender.far_compared) {
         position.write = far->received;
         position.flush = slot_needs(l, far->flushed);
         position.apply = far->applied;
     }
     if (store_beyond(l->store, LINK_STORES, far->flushed))
-        position.flush = LSN_UNKNOWN; /* the slot may be past it: it must not go back */
+        position.flush = LSN_UNKNOWN; /* the slot may be past it, and must not go back */
     if ((!l->source_allowed && l->source == l->from_server) || l->drain.state != DRAIN_NONE) {
         source_stop(l->source);
         return 0;
@@ -451,7 +450,7 @@ check_alive(struct link *l, int64_t now_us)
                 "nothing heard and nothing taken for 5 s: the line or the far host is gone");
 }
 
-/* All lanes of the session: in with what came, out with what waits. */
+/* All lanes of the session: read what came, write what waits. */
 static int
 run_lanes(struct link *l, const struct loop *loop, int64_t now_us, int64_t wall_us)
 {
@@ -489,8 +488,7 @@ write_out(struct link *l, const struct loop *loop, int64_t now_us)
             lane_run(&l->lanes.lane[i], loop, now_us); /* an error shows up again in run_lanes */
 }
 
-/* What limits the link now; lanes that are still to come change that, and a fixed level tells
- * nothing of others. */
+/* Let adapt see what limits the link now; not while lanes join, which changes the limit. */
 static void
 look(struct link *l, int64_t now_us)
 {
@@ -518,7 +516,7 @@ run_compressor(struct link *l, int64_t now_us)
     return compressor_collect(&l->compressor, &l->sender, false);
 }
 
-/* The far side has a DBA, too. */
+/* The far side's DBA wants to know why no WAL comes, too. */
 static void
 tell_reason(struct link *l)
 {

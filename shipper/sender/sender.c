@@ -1,5 +1,4 @@
-/* See sender.h. The far side's words are checked here; what they mean for the pool is not judged.
- */
+/* See sender.h. The far side's words are checked here; their meaning for the pool is not judged. */
 #include "shipper/sender/sender.h"
 
 #include "base/clock.h"
@@ -25,7 +24,7 @@ put_beacon(struct sender *s, const struct beacon *b)
                       .beacon = {.stamp = *b, .commits_wait = s->commits_wait}};
 
     if (s->state == SENDER_ACCEPTED)
-        frame_put(s->out, &f); /* no room: the next one says the same later, towards the older */
+        frame_put(s->out, &f); /* no room: the next beacon covers this one, too */
 }
 
 int
@@ -92,8 +91,8 @@ sender_forget(struct sender *s)
     s->flushed.count = 0;
 }
 
-/* The far spool goes on from before the segment of what it once had on disk, or the one before
- * that, which it compares: what was known of it is not so any more, nor what its beacons told. */
+/* A far spool that goes on from before the segment of its flushed position, or from before the one
+ * in front, which it compares, has lost WAL: its positions and beacons are forgotten. */
 static void
 forget_lost(struct sender *s, lsn_t resume_lsn)
 {
@@ -120,8 +119,9 @@ take_accept(struct sender *s, const struct frame *f, int64_t now_us)
     s->resume_timeline = s->sent_timeline = f->accept.timeline;
     s->resume_lsn = s->sent = s->furthest = f->accept.lsn;
     s->far_digest = f->accept.config_digest;
-    frame_put(s->out, &ping); /* while nothing is queued: the line's own round trip */
-    for (size_t i = 0; i < s->flushed.count; i++) /* ahead of the backlog that they date */
+    frame_put(s->out,
+              &ping); /* now, while nothing is queued, it measures the line's own round trip */
+    for (size_t i = 0; i < s->flushed.count; i++) /* ahead of the backlog, whose age they tell */
         put_beacon(s, &s->flushed.pending[i]);
     return 0;
 }
@@ -138,7 +138,7 @@ take_refuse(struct sender *s, const struct frame *f)
                 text_escape(reason, sizeof reason, f->refuse.reason, strlen(f->refuse.reason)));
 }
 
-/* A beacon that was never stamped here is of a life before this one, or of a liar: not of use. */
+/* A beacon that was never stamped here is of an earlier life, or forged: it is ignored. */
 static void
 take_covered(struct sender *s, struct lag *lag, const struct beacon *covered)
 {
@@ -147,9 +147,10 @@ take_covered(struct sender *s, struct lag *lag, const struct beacon *covered)
 }
 
 /*
- * Nobody has received what was not sent, but for what its spool held before: that ends in the
- * segment behind the one where it resumes. `applied` is its PostgreSQL's own: that may have got WAL
- * elsewhere, and is told to the server only as far as the server has it (source_report).
+ * The far side cannot have received WAL that was not sent, except the WAL that its spool held
+ * before, which ends in the segment behind the one where it resumes. `applied` is its PostgreSQL's,
+ * which may have got WAL elsewhere; it is told to the server only up to the server's own end
+ * (source_report).
  */
 static int
 check_positions(const struct sender *s, const struct ack *a)
@@ -203,7 +204,7 @@ take_ping(struct sender *s, const struct frame *f, int64_t now_us, int64_t wall_
                                     .wall_us = wall_us,
                                     .postgres = s->postgres}};
 
-    frame_put(s->out, &answer); /* a full queue is an answer too: there is progress */
+    frame_put(s->out, &answer); /* no room: then there is progress anyway */
     return 0;
 }
 
@@ -382,7 +383,7 @@ sender_beacon(struct sender *s, const struct beacon *b)
 {
     s->stamped = *b;
     lag_beacon(&s->flushed,
-               b); /* kept until acknowledged as flushed: then the others know of it, too */
+               b); /* kept until it is acknowledged as flushed, which covers the others */
     put_beacon(s, b);
 }
 

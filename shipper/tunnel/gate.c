@@ -21,7 +21,7 @@ gate_release(struct gate *g)
     *g = (struct gate){0};
 }
 
-/* fail_message() says why. What was judged before still goes. */
+/* For fail_message(). Bytes that were judged before still go. */
 static void
 refuse(struct gate *g)
 {
@@ -59,7 +59,7 @@ judge_startup(struct gate *g)
     }
 }
 
-/* Whose first word this is. */
+/* Is this the first word? */
 static bool
 begins(const char *text, const char *word)
 {
@@ -68,7 +68,7 @@ begins(const char *text, const char *word)
            strchr(" \t\r\n(;", text[strlen(word)]) != NULL;
 }
 
-/* As pg_basebackup names the ones it makes for itself. */
+/* As pg_basebackup names the slots that it makes for itself. */
 static bool
 is_passing_slot(const char *name)
 {
@@ -115,8 +115,8 @@ judge_command(struct gate *g, const char *text)
     return fail(ERR_PEER, "only what a copy and physical replication need passes a tunnel");
 }
 
-/* The next message of a replication session, as far as it is here: 1 it may go, 0 more has to come
- * first. A long one goes before it is whole. */
+/* The next message of a replication session, as far as it is here. 1: it may go; 0: more has to
+ * come first. A long message goes before it is complete. */
 static int
 judge_message(struct gate *g, const struct buf *in)
 {

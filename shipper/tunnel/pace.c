@@ -1,4 +1,4 @@
-/* See pace.h: arithmetic, nothing here knows of sockets or clocks. */
+/* See pace.h. Arithmetic only: no sockets, no clock. */
 #include "tunnel/pace.h"
 
 void
@@ -24,7 +24,7 @@ pace_sent(struct pace *p, uint64_t bytes, int64_t now_us, int64_t *ret_mark_us)
     if (p->sent - marked < PACE_MARK_BYTES || p->count == PACE_MARKS)
         return false;
     if (p->count > 0 && now_us <= p->mark[last].us)
-        now_us = p->mark[last].us + 1; /* each is another */
+        now_us = p->mark[last].us + 1; /* the times of marks differ */
     last = (p->first + p->count++) % PACE_MARKS;
     p->mark[last].at = p->sent;
     *ret_mark_us = p->mark[last].us = now_us;
@@ -32,7 +32,7 @@ pace_sent(struct pace *p, uint64_t bytes, int64_t now_us, int64_t *ret_mark_us)
 }
 
 /* Half-way to the window that would leave a queue of PACE_QUEUE_US: the effect shows only after
- * another round trip, and going all the way would swing. */
+ * another round trip, and the whole way would swing. */
 static void
 set_window(struct pace *p)
 {
@@ -53,7 +53,7 @@ static void
 end_round(struct pace *p, int64_t now_us)
 {
     if (p->looking > 0 && --p->looking == 0) {
-        p->base_us = p->least_us; /* what stood in the queue has left it: so long is the line now */
+        p->base_us = p->least_us; /* the queue is empty: this is the line's own round trip now */
         p->ramp = PACE_MARK_BYTES;
     } else if (p->looking == 0 && p->ramp >= p->window) {
         set_window(p);
@@ -96,7 +96,7 @@ pace_allows(struct pace *p)
 {
     uint64_t window = p->looking > 0 ? PACE_MARK_BYTES : p->ramp < p->window ? p->ramp : p->window;
 
-    if (p->sent - p->answered < window || p->count == 0) /* no answer is on its way */
+    if (p->sent - p->answered < window || p->count == 0) /* else no answer would come */
         return true;
     p->full = true;
     return false;

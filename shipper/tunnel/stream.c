@@ -16,7 +16,7 @@
 #define LEVEL           1
 #define WINDOW_LOG      20 /* 1 MB of window: what a decoder allows, too */
 #define PACKED_BYTES    FRAME_WAL_MAX
-#define INLINE_BYTES    (16u << 10) /* a smaller piece takes less time than handing it over */
+#define INLINE_BYTES    (16u << 10) /* a smaller piece is done faster than handed over */
 #define OUT_BYTES       (512u << 10)
 #define OUT_FULL_BYTES  (128u << 10) /* read no more while that much waits for the line */
 #define READ_MIN_BYTES  (16u << 10)
@@ -216,7 +216,7 @@ stream_put(struct stream *s, const struct frame *frame)
     return frame_put(out_of(s), frame);
 }
 
-/* ---- pieces, and what the workers does with them ---- */
+/* ---- pieces and the workers ---- */
 
 static struct piece *
 head_of(struct half *h)
@@ -243,7 +243,7 @@ piece_of(struct workers_job *job)
 }
 
 static void
-pack(struct workers_job *job)
+compress(struct workers_job *job)
 {
     struct piece *p = piece_of(job);
     ZSTD_inBuffer in = {.src = buf_data(&p->plain), .size = buf_used(&p->plain)};
@@ -256,7 +256,7 @@ pack(struct workers_job *job)
 }
 
 static void
-unpack(struct workers_job *job)
+decompress(struct workers_job *job)
 {
     struct piece *p = piece_of(job);
     ZSTD_inBuffer in = {.src = buf_data(&p->packed), .size = buf_used(&p->packed)};
@@ -276,8 +276,7 @@ unpack(struct workers_job *job)
     buf_commit(&p->plain, out.pos);
 }
 
-/* The piece at the head, to the workers; a small one behind none is done sooner than handed over.
- */
+/* The piece at the head, to the workers. Alone and small, it is done faster here. */
 static void
 give(struct stream *s, struct half *h, void (*run)(struct workers_job *job), size_t bytes)
 {
@@ -428,10 +427,10 @@ run_up(struct stream *s, int64_t now_us)
     }
     read_local(s);
     p = head_of(h);
-    /* at once when the workers has nothing to do, else a full one */
+    /* at once when no piece is under way, else only a full one */
     if (code == 0 && !all_under_way(h) && buf_used(&p->plain) > 0 &&
         (h->head == h->tail || buf_room(&p->plain) < READ_MIN_BYTES))
-        give(s, h, pack, buf_used(&p->plain));
+        give(s, h, compress, buf_used(&p->plain));
     if (code == 0 && s->local_ended && !s->said_goodbye && h->head == h->tail) {
         struct frame f = {.type = FRAME_GOODBYE, .goodbye = {.reason = ""}};
 
@@ -444,8 +443,7 @@ run_up(struct stream *s, int64_t now_us)
 
 /* ---- from the line to the local socket ---- */
 
-/* How many of n bytes the local socket has taken: all, when it hears no more (it may have said
- * something) or is no more. */
+/* How many of n bytes the local socket has taken; all of them when it is closed or gone. */
 static size_t
 put_local(struct stream *s, const uint8_t *bytes, size_t n)
 {
@@ -470,7 +468,7 @@ put_judged(struct stream *s)
     return put;
 }
 
-/* True when all of it is away. */
+/* True: all bytes are delivered. */
 static bool
 deliver(struct stream *s, struct buf *plain)
 {
@@ -493,7 +491,7 @@ take_data(struct stream *s, const struct frame *f)
     buf_put_bytes(&p->packed, f->data.bytes, f->data.length);
     p->decoded_bytes = f->data.decoded_bytes;
     s->down.bytes += f->data.decoded_bytes;
-    give(s, &s->down, unpack, f->data.decoded_bytes);
+    give(s, &s->down, decompress, f->data.decoded_bytes);
     return 0;
 }
 
@@ -513,7 +511,7 @@ take_frame(struct stream *s, int64_t now_us)
         break;
     case FRAME_PING:
         pong.pong.sent_us = f.ping.sent_us;
-        stream_put(s, &pong); /* no room: a later one says more */
+        stream_put(s, &pong); /* no room: a later PONG tells more */
         break;
     case FRAME_PONG:
         pace_answered(&s->pace, f.pong.sent_us, now_us);
@@ -574,7 +572,7 @@ is_over(struct stream *s, int64_t now_us)
     }
     if (s->broken != 0 && !s->far_ended && down_drained(s) && stream_next(s, &f) != 1)
         return s->broken;
-    if (all_under_way(&s->down)) /* it waits for us, and we for a slow client */
+    if (all_under_way(&s->down)) /* the far side waits for us, and we for a slow client */
         s->heard_us = now_us;
     if (now_us - s->heard_us >= DEAD_US)
         return fail(ERR_PEER, "nothing was heard for a minute: the line or the far agent is gone");
@@ -588,7 +586,7 @@ say_ping(struct stream *s, int64_t now_us)
 
     if (now_us - s->said_us < PING_US)
         return;
-    stream_put(s, &ping); /* no room: then there is something else on the way */
+    stream_put(s, &ping); /* no room: other frames are on the way */
     s->said_us = now_us;
 }
 

@@ -4,9 +4,9 @@
  * OpenSSH takes at most 2 MB per round trip over a connection, whatever the line: at a distance one
  * lane is slower than the line. The first lane begins the session and is the link's business; the
  * others join it, the second as soon as the first carries an eighth of what such a window lets
- * through, the next when all carry half, and leave when that is long over. One at a time knocks at
- * sshd, which counts connections that it has not let in. A lane that dies is opened again; the
- * session lives while one of them does. What goes over which is window.h's business.
+ * through, the next when all carry half, and leave when the load is long over. Only one at a time
+ * dials, for sshd counts connections that are not authenticated yet. A lane that dies is opened
+ * again; the session lives as long as one lane does. window.h assigns frames to lanes.
  */
 #ifndef SHIPPER_SENDER_LANES_H
 #define SHIPPER_SENDER_LANES_H
@@ -25,9 +25,9 @@ struct lanes {
     struct lane lane[WINDOW_LANES];
     struct {
         enum lane_use use;
-        int64_t due_us, backoff_us; /* of the next attempt; the greeting's end */
+        int64_t due_us, backoff_us; /* for the next attempt; for the answer to the greeting */
         uint64_t bytes_then;        /* at the last look */
-        int64_t idle_us;            /* when nothing of it was under way */
+        int64_t idle_us;            /* when it last had nothing under way */
     } slot[WINDOW_LANES];
     const char *member; /* the far one, borrowed */
     unsigned number;    /* configured; 0: as many as the distance needs */
@@ -46,12 +46,12 @@ void lanes_release(struct lanes *l);
 void lanes_begin(struct lanes *l, const struct hello *hello, int64_t now_us);
 void lanes_end(struct lanes *l); /* close all */
 unsigned lanes_up(const struct lanes *l);
-bool lanes_joining(const struct lanes *l); /* one is on its way into the session */
+bool lanes_joining(const struct lanes *l); /* a lane is on its way into the session */
 
 /* Lane i of the session ended (fail_message() says why): true when the session lives on. */
 bool lanes_lost(struct lanes *l, struct sender *s, unsigned i, int64_t now_us);
 
-/* Let others join or leave; find those that take nothing any more. */
+/* Let lanes join or leave; find lanes that take nothing any more. */
 void lanes_run(struct lanes *l, struct sender *s, const struct loop *loop, int64_t now_us);
 void lanes_watch(const struct lanes *l, struct loop *loop);
 

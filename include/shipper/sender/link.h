@@ -5,9 +5,9 @@
  * The I/O half of the sender. It dials (after 0.1 s doubling to at most 3 s, jittered), greets,
  * starts the source where the far side says, and moves bytes while there is room; a full queue
  * stops the source. It holds a walsender only while the link lives. A peer is dead after 5 s with
- * neither a frame nor TCP progress, or 15 s without a frame. State changes are logged once,
- * attempts are not; nor are sessions that the far side ends because of what it holds, again and
- * again: a fork is tried every 10 s and told once a minute.
+ * neither a frame nor TCP progress, or 15 s without a frame. State changes are logged, attempts are
+ * not. A session that the far side ends for the WAL it holds (a fork) is tried again every 10 s and
+ * logged once a minute.
  */
 #ifndef SHIPPER_SENDER_LINK_H
 #define SHIPPER_SENDER_LINK_H
@@ -40,7 +40,7 @@ enum link_end {
     LINK_ENDS
 };
 
-/* How to ship; of the config, changed at run time by `walferry set`. */
+/* How to ship: from the config, changed at run time by `walferry set`. */
 struct link_settings {
     unsigned lanes;  /* 0: as many as the distance needs */
     int compression; /* zstd level, CODEC_NONE, COMPRESSION_AUTO */
@@ -50,7 +50,7 @@ struct link_settings {
 /* Where WAL may be beside the server: the outbox, and what the backfill got of a gap. */
 enum link_store_kind { LINK_OUTBOX, LINK_GAP, LINK_STORES };
 
-/* What the server has no longer, found when the far side needed it: it is not asked for it again
+/* WAL that the far side needs and the server has no longer: the server is not asked for it again
  * until the agent clears this. */
 struct hole {
     bool known;
@@ -68,31 +68,31 @@ struct link {
     struct sender sender;
     struct compressor compressor;
     struct rate rate;
-    uint64_t handed;       /* of sender.handed, what the rate has counted */
+    uint64_t handed;       /* the part of sender.handed that the rate has counted */
     bool rate_limits;      /* frames wait for the rate limit, not for the line */
     struct codec *codec;   /* borrowed */
-    struct source *source; /* the one in use of those below */
+    struct source *source; /* in use: from_server, or that of a store */
     struct source *from_server;
     struct link_store store[LINK_STORES];
-    bool source_allowed; /* the agent lets go of a stopping server by clearing it */
-    bool exact; /* ... and sets this when commits, or a stopping server, wait for each byte */
+    bool source_allowed; /* cleared by the agent to let go of a stopping server */
+    bool exact; /* set by the agent when commits, or a stopping server, wait for each byte */
     char source_reason[LINK_REASON_MAX]; /* why no WAL comes though the link is up; "" when it does
                                           */
-    char told[LINK_REASON_MAX];          /* ... as the far side has heard it */
+    char told[LINK_REASON_MAX];          /* the source_reason that the far side was told */
     struct hole hole;
     bool streamed; /* WAL came in this session; see run_source */
     int64_t source_due_us;
     int64_t due_us, backoff_us;
     bool more; /* WAL may be waiting inside libpq, where poll does not see it */
     uint64_t incarnation;
-    uint64_t ended; /* connections that ended after they were accepted, and why */
+    uint64_t ended; /* sessions that ended after they were accepted, and why */
     uint64_t ended_for[LINK_ENDS];
-    enum link_end end; /* what it will have been, if it ends now */
-    bool futile;       /* the last one was ended over there before it had compared what is held */
-    struct log_memory said; /* of such ends */
-    lsn_t mark; /* one piece of WAL at a time is watched on its way; LSN_UNKNOWN: none */
+    enum link_end end; /* the kind of end, should the session end now */
+    bool futile; /* the last session was ended by the far side before it had compared its WAL */
+    struct log_memory said; /* of futile ends, for the log */
+    lsn_t mark; /* the end of the piece of WAL that is timed on its way; LSN_UNKNOWN: none */
     int64_t mark_us;
-    struct histogram commit_wait; /* from its arrival here until the far side's ACK as flushed */
+    struct histogram commit_wait; /* from the arrival of WAL here until its ACK as flushed */
     struct drain drain;
     struct identity identity;
 };
@@ -104,21 +104,21 @@ int link_init(struct link *l, const char *member, const struct lane_target *targ
               struct frame_cache *frame_cache, const char *conninfo, const char *slot,
               const char *pgdata, struct codec *codec);
 /*
- * WAL that the server may have no longer, with a relay at conninfo: the link ships from there while
- * its next byte is inside, and from the server otherwise. The change is exact to the byte, in the
- * midst of a session. While a store is not empty the server is not told of positions inside it:
- * its slot may have moved past them. Both borrowed for life. Before the first link_run.
+ * A spool with WAL that the server may have no longer, and its relay at conninfo: the link ships
+ * from there while its next byte is inside, and from the server otherwise. The change is exact to
+ * the byte, within a session. While a store is not empty the server is not told of positions inside
+ * it: its slot may have moved past them. Both borrowed for life. Before the first link_run.
  */
 int link_store(struct link *l, enum link_store_kind kind, const struct spool *spool,
                const char *conninfo);
-/* Ship what the dead server has left, as if the far side had asked; nothing when it is shipped. */
+/* Ship the rest of a dead server's log, as if the far side had asked, unless it is shipped. */
 void link_drain(struct link *l);
 void link_set(struct link *l, const struct link_settings *settings);
-/* Let go of the server, and leave it alone until then: somebody wants its slot. */
+/* Let go of the server until then: somebody wants its slot. */
 void link_rest(struct link *l, int64_t until_us);
 void link_release(struct link *l);
 
-/* hello NULL: the agent does not want it now, stop_reason says why. */
+/* hello NULL: the agent does not want the link now, for stop_reason. */
 void link_run(struct link *l, const struct loop *loop, const struct hello *hello,
               const char *stop_reason, int64_t now_us, int64_t wall_us);
 void link_watch(const struct link *l, struct loop *loop);

@@ -1,10 +1,10 @@
 /*
- * rate: a limit of bytes per second, perhaps other ones at some hours of the day.
+ * rate: a limit in bytes per second, which may differ at some hours of the day.
  *
  *   none   20MB   20MB, 2MB 08:00-18:00, 5MB 18:00-22:00        (local time; the first that fits)
  *
- * kB, MB, GB are powers of 1000. Sums of what was used are right over any second: the bucket holds
- * RATE_BURST_US of the rate.
+ * kB, MB, GB are powers of 1000. The limit holds over any second: the bucket holds RATE_BURST_US of
+ * the rate.
  */
 #ifndef SHIPPER_SENDER_RATE_H
 #define SHIPPER_SENDER_RATE_H
@@ -27,7 +27,7 @@ struct rate_plan {
 
 struct rate {
     struct rate_plan plan;
-    double tokens; /* below 0: used ahead */
+    double tokens; /* below 0: used in advance */
     int64_t at_us, planned_us;
     uint64_t now; /* bytes per second; 0: none */
 };

@@ -1,16 +1,15 @@
 /*
  * sender: the primary's half of a link, as a pure state machine: frames and WAL in, frames out.
  *
- * It greets, learns where to start, wraps WAL into frames as long as `out` has room, stamps
- * beacons, counts what comes back. No descriptor, no clock of its own: time comes as an argument,
- * bytes go through a struct buf per lane, so that a simulation can run it. One sender per link; it
- * outlives connections: beacons pile up (bounded) while the link is down and go ahead of the
- * backlog. A session may have several lanes: numbered frames go over all of them (window.h), the
- * rest over the first that is up.
+ * It greets, learns where to start, wraps WAL into frames while `out` has room, stamps beacons,
+ * counts the ACKs. No descriptor, no clock of its own: time comes as an argument, bytes go through
+ * a struct buf per lane, so that a simulation can run it. One sender per link; it outlives
+ * connections: beacons pile up (bounded) while the link is down and go ahead of the backlog. A
+ * session may have several lanes: numbered frames go over all of them (window.h), the rest over the
+ * first lane that is up.
  *
  * Errors: ERR_PEER: the far side refused, left or broke the protocol (drop the lane, dial again;
- * `refusal` tells what kind of refusal it was); ERR_AGAIN: `out` or the window is full, nothing was
- * taken.
+ * `refusal` tells the kind of refusal); ERR_AGAIN: `out` or the window is full, nothing was taken.
  */
 #ifndef SHIPPER_SENDER_SENDER_H
 #define SHIPPER_SENDER_SENDER_H
@@ -37,20 +36,20 @@ struct sender {
     enum sender_state state;
     uint32_t segment_bytes;
     int64_t greeted_us, pinged_us, heard_us;
-    int64_t seen_us; /* the last frame of a far agent that is no refusal, in this life; 0: none */
+    int64_t seen_us; /* when the last frame but a refusal came, in this life; 0: none came */
 
-    timeline_t resume_timeline; /* what ACCEPT said */
+    timeline_t resume_timeline; /* from ACCEPT */
     lsn_t resume_lsn;
     timeline_t sent_timeline;
     lsn_t sent;     /* end of the last WAL taken in this session; resume_lsn before the first */
-    lsn_t furthest; /* the highest it was: a new timeline's segment comes again */
+    lsn_t furthest; /* the highest `sent` so far: a new timeline's segment comes again */
 
     struct ack far;    /* the last ACK; positions never go back over connections,
                         * unless ACCEPT says that the far side has lost what it had */
     bool far_known;    /* an ACK came in this life */
-    bool far_compared; /* all that is flushed there was compared in this session: it is our WAL */
+    bool far_compared; /* all WAL that is flushed there was compared in this session: it is ours */
     lsn_t far_has;     /* received, as the last ACK of this session says; LSN_UNKNOWN: none came */
-    bool far_changed;  /* since the caller last looked: it clears this */
+    bool far_changed;  /* since the caller last looked, who clears this */
     bool pool_news;    /* a POOL came: look at `pool`, clear this */
     struct epoch_origin pool;
     bool drain_asked; /* DRAIN came: ship what the dead server left, then sender_drained; clear this
@@ -62,7 +61,7 @@ struct sender {
     enum refuse_kind refusal;
     struct epoch_origin refusal_origin;
     uint64_t far_digest;
-    enum pong_postgres postgres; /* of this side, told in every PONG: the caller keeps it true */
+    enum pong_postgres postgres; /* of this side, told in every PONG; set by the caller */
 
     struct lag received, flushed, applied; /* as acknowledged; pending ones are in flushed */
     bool commits_wait;                     /* set by the caller: told with each beacon */
@@ -73,7 +72,7 @@ struct sender {
     void *file_context;
     uint64_t wal_bytes, frames, wire_bytes; /* WAL before compression, WAL frames, their bytes */
     uint64_t acks;
-    int64_t round_trip_us; /* the least of this session; 0: unknown */
+    int64_t round_trip_us; /* the least in this session; 0: unknown */
     uint64_t handed;       /* wire bytes given to lanes so far */
     int64_t allowance;     /* wire bytes that may be given to the lanes now (the caller's limit) */
 };
@@ -84,11 +83,10 @@ void sender_init(struct sender *s, struct codec *codec);
 int sender_open(struct sender *s, struct buf *out, const struct hello *hello, int64_t now_us);
 void sender_close(struct sender *s);
 
-/* Another lane joins the session, or (NULL) one ended: its frames go again. False: it was the last.
- */
+/* A lane joins the session, or (NULL) has ended: its frames go again. False: it was the last. */
 bool sender_lane(struct sender *s, unsigned lane, struct buf *out);
 
-/* What was known of the far side is of another time: this side is no primary any more. */
+/* Forget the far side's positions: this side is no primary any more. */
 void sender_forget(struct sender *s);
 
 /* One frame from the far side (wall_us only labels). */
@@ -96,7 +94,7 @@ int sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_
 
 /* More WAL is welcome: accepted, and the window has room for so many frames. */
 bool sender_wants(const struct sender *s, unsigned frames);
-/* A WAL frame that was made elsewhere (frame_put_wal): n bytes of WAL from lsn. */
+/* A WAL frame from frame_put_wal: n bytes of WAL from lsn. */
 int sender_wal_frame(struct sender *s, timeline_t timeline, lsn_t lsn, size_t n,
                      const uint8_t *frame, size_t length);
 /* WAL of 1 to FRAME_WAL_MAX bytes: one frame, as HISTORY and DRAINED are. */
@@ -120,7 +118,7 @@ void sender_beacon(struct sender *s, const struct beacon *b);
 /* A FILE frame, in a session; 0, ERR_AGAIN (no room now) or ERR_PEER (no session). */
 int sender_file(struct sender *s, const struct frame *f);
 
-/* PING each second, and a greeting that stays without answer for 5 s is ERR_PEER. */
+/* PING each second; ERR_PEER: HELLO had no answer for 5 s. */
 int sender_tick(struct sender *s, int64_t now_us);
 int64_t sender_due_us(const struct sender *s);
 

@@ -2,13 +2,13 @@
  * stream: one client's bytes to a service of another member and back, over one SSH connection of
  * its own, compressed in both directions.
  *
- * What is read from the local socket becomes DATA frames (frame.h), at once: nothing waits for more
- * to come. A full connection stops the reading, a client that does not read stops the connection.
- * WAL is on other connections, and pace.h keeps it from waiting behind the stream on the line.
- * Large pieces are compressed and decoded by a workers of the caller's.
+ * Bytes read from the local socket become DATA frames (frame.h) at once: none waits for more. When
+ * the connection is full, reading stops; when the client does not read, so does the far side. WAL
+ * is on other connections, and pace.h keeps it from waiting behind the stream on the line. Large
+ * pieces are compressed and decoded by the caller's workers.
  *
- * The end: a local socket that closes is followed by what was read from it and GOODBYE; the far
- * side delivers that, closes its own, and hangs up. Without GOODBYE the stream broke: the local
+ * The end: when the local socket closes, the bytes read from it are sent, then GOODBYE; the far
+ * side delivers them, closes its socket, and hangs up. Without GOODBYE the stream broke: the local
  * socket is closed at once. A stream with nothing to say says PING three times a minute, one that
  * hears nothing for a minute is over.
  */
@@ -25,14 +25,14 @@
 
 #define STREAM_PIECES 4
 
-/* What goes to the workers at once. */
+/* The unit of work for the workers. */
 struct piece {
     struct workers_job job;
-    bool given; /* to the workers, and not taken back */
+    bool given; /* to the workers, and not collected yet */
     int code;   /* of the job */
     void *zstd; /* the direction's ZSTD_CCtx or ZSTD_DCtx */
     struct buf plain, packed;
-    size_t decoded_bytes; /* what packed must decode to */
+    size_t decoded_bytes; /* the size that `packed` must decode to */
 };
 
 /* One direction: a ring of pieces. Up: plain bytes are filled in at `head`, packed ones leave at
@@ -47,15 +47,15 @@ struct stream {
     struct workers *workers; /* borrowed */
     struct lane *lane;       /* dialled; NULL: handed */
     struct handed handed;    /* accepted */
-    int local;               /* owned; -1: not there yet, or no more */
-    struct gate *gate;       /* borrowed: what comes passes it on its way to `local`; NULL: none */
+    int local;               /* owned; -1: not yet, or no longer */
+    struct gate *gate;       /* borrowed: judges the bytes for `local`; NULL: none */
     bool open;               /* DATA may flow */
     struct half up, down;    /* from the local socket; to it */
     struct pace pace;        /* of `up` */
     bool local_ended, far_ended, said_goodbye;
-    int broken; /* of the connection; `reason` says how */
+    int broken; /* the error that broke the connection, for `reason` */
     char reason[FRAME_REASON_MAX];
-    bool more; /* to do that poll does not see */
+    bool more; /* there is work that poll does not see */
     int64_t heard_us, said_us, leaving_us;
 };
 
@@ -81,14 +81,14 @@ int stream_next(struct stream *s, struct frame *ret_frame); /* as frame_next */
 void stream_consume(struct stream *s, const struct frame *frame);
 int stream_put(struct stream *s, const struct frame *frame);
 
-/* From here on DATA. Without a local socket what comes is held (in the gate, if there is one),
- * until stream_connect gives one (its own from then on). */
+/* From here on DATA. Without a local socket the bytes that come are held (in the gate, if there is
+ * one) until stream_connect gives one, which the stream then owns. */
 int stream_open(struct stream *s);
 void stream_connect(struct stream *s, int local);
-/* Something of our own to the far side. ERR_AGAIN: no room, it does not read. */
+/* Bytes of our own to the far side. ERR_AGAIN: no room, it does not read. */
 int stream_say(struct stream *s, const void *bytes, size_t n);
-/* No local socket any more: send what was said, then GOODBYE. It is over in a few seconds, also if
- * the far side never reads that. */
+/* No local socket any more: send the bytes of stream_say, then GOODBYE. The stream is over within
+ * seconds, even if the far side never reads them. */
 void stream_end(struct stream *s);
 
 #endif
