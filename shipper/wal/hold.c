@@ -41,19 +41,20 @@ hold_end(int dir)
     return 0;
 }
 
-/* It renews while it can; a tool that it waits for may take days, and the clock may be set. */
+/* A living command may be late: a tool that it waits for may take days, and the clock may be
+ * set. */
 static bool
 command_lives(int dir)
 {
     int lock;
 
     if (durable_lock(dir, HOLD_LOCK_FILE, &lock) < 0)
-        return true; /* keep all rather than too little */
+        return true; /* unknown: then rather keep the WAL */
     durable_close(lock);
     return false;
 }
 
-/* A file that does not say what is held, nor since when. */
+/* The file does not say what is held. Since when, by its time of modification. */
 static int64_t
 judge_damaged(int dir, ssize_t got, int64_t wall_us)
 {

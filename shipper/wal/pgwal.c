@@ -51,7 +51,7 @@ is_postgres(const struct process *p)
            (strcmp(p->name, "postgres") == 0 || strcmp(p->name, "postmaster") == 0);
 }
 
-/* A server's processes work in its data directory. 1, 0, or -1: that cannot be looked at. */
+/* Is pgdata the working directory of that process? 1, 0, or -1: it may not be looked at. */
 static int
 works_in(pid_t pid, const char *pgdata)
 {
@@ -96,7 +96,7 @@ pgwal_postmaster_alive(const char *pgdata)
         return ERR_LOCAL;
     if (pid == 0 || (kill(pid, 0) < 0 && errno == ESRCH))
         return 0;
-    /* a crashed server leaves the file: the number may be anybody's by now, or a zombie's, or
+    /* a crashed server leaves the file: the number may be another process's by now, a zombie's, or
      * another cluster's postmaster's */
     if (read_process(pid, &postmaster) < 0)
         return errno == ENOENT ? 0 : 1;
@@ -215,8 +215,8 @@ pgwal_read(struct pgwal *w, timeline_t timeline, lsn_t lsn, void *out, size_t n)
     return got < 0 ? fail_sys(ERR_LOCAL, "cannot read pg_wal/%s", name) : (int)got;
 }
 
-/* A segment that is no longer needed gets the name of a later one, and is written over after that.
- */
+/* PostgreSQL renames a segment that it no longer needs to a later one's name, then writes over
+ * it. */
 int
 pgwal_serve(const char *pgdata, uint32_t segment_bytes, timeline_t timeline, lsn_t lsn, void *out,
             size_t n)
@@ -276,11 +276,11 @@ pgwal_end(struct pgwal *w, timeline_t timeline, lsn_t from, lsn_t *ret_end)
     segment_name(name, timeline, from, w->segment_bytes);
     if (r.magic != 0 && r.last == LSN_UNKNOWN)
         return fail(ERR_LOCAL, "pg_wal/%s has no whole record: its end cannot be told", name);
-    *ret_end = r.magic != 0 ? r.whole : from; /* made ahead, nothing in it yet */
+    *ret_end = r.magic != 0 ? r.whole : from; /* the segment was made ahead: no WAL in it yet */
     return 0;
 }
 
-/* Pages that were never written are zero: behind the record that ended the segment early. */
+/* Pages behind a record that ended the segment early were never written: they are zero. */
 static int
 check_pages(int fd, const struct identity *identity, timeline_t timeline, lsn_t start,
             const char *path)

@@ -54,7 +54,7 @@ records_begin(struct records *r, uint32_t segment_bytes, timeline_t timeline,
                           .system_identifier = system_identifier};
 }
 
-/* What begins at `at`, in the segment that has it. */
+/* ERR_CORRUPT: the record or page that begins at `at` is wrong. */
 static int wrong(const struct records *r, const char *thing, lsn_t at, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
@@ -78,7 +78,7 @@ page_header(const struct records *r, lsn_t page)
     return page % r->segment_bytes == 0 ? RECORD_LONG_PAGE_HEADER : RECORD_PAGE_HEADER;
 }
 
-/* Is it a page of this place? */
+/* Does the page belong here? */
 static int
 check_page(struct records *r, lsn_t page)
 {
@@ -106,16 +106,17 @@ length_of(const struct records *r)
     return u32_at(r->head);
 }
 
-/* How much of the record is still to come, its head not yet taken included. */
+/* How many bytes of the record are still to come, of its head, too. */
 static uint64_t
 rest_of(const struct records *r)
 {
     if (r->state != RECORDS_HEAD)
         return r->left;
-    return length_of(r) - (RECORD_HEADER - r->left); /* its length is there: it is never cut */
+    return length_of(r) -
+           (RECORD_HEADER - r->left); /* its first field, the length, is never cut by a page */
 }
 
-/* A page's header is there: does it go on with what came before? */
+/* A page's header is here: does it continue the page before? */
 static int
 take_page(struct records *r, lsn_t page)
 {
@@ -130,7 +131,8 @@ take_page(struct records *r, lsn_t page)
         r->left = ALIGN8(rest);
     } else if ((info & INFO_OVERWRITES) != 0) {
         r->state = RECORDS_BETWEEN;
-        r->previous = LSN_UNKNOWN; /* the first record links over what was given up */
+        r->previous =
+            LSN_UNKNOWN; /* the first record links to the one before the record that was given up */
     } else if (r->state == RECORDS_BETWEEN) {
         if ((info & INFO_CONTINUES) != 0)
             return wrong(r, "page", page, "goes on with a record that did not begin");

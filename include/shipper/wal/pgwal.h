@@ -1,9 +1,9 @@
 /*
  * pgwal: the transaction log of a server that is dead, read from its pg_wal directory.
  *
- * When a primary's PostgreSQL has died but its agent lives, what its disk still holds and never
- * left is shipped before another member is promoted: then nothing is lost. The end is where crash
- * recovery would end: the last record whose header, chain and CRC are right. Source of the
+ * When a primary's PostgreSQL has died but its agent lives, the WAL that never left its disk is
+ * shipped before another member is promoted: then nothing is lost. The end of WAL is where crash
+ * recovery would end: behind the last record whose header, chain and CRC are right. Source of the
  * rules: src/backend/access/transam/xlogreader.c, src/include/access/xlogrecord.h, xlog_internal.h.
  *
  * Never shipped while a postmaster lives (pgwal_open looks at postmaster.pid).
@@ -28,7 +28,7 @@ struct pgwal {
 
 /* ERR_LOCAL: cannot be read; ERR_PEER: a postmaster is alive. */
 int pgwal_open(struct pgwal *w, const char *pgdata, uint32_t segment_bytes);
-/* ... or may be, and the end that is found is one that it has had. */
+/* Also when a postmaster may be alive: the end that is found is then one of some moment. */
 int pgwal_open_beside(struct pgwal *w, const char *pgdata, uint32_t segment_bytes);
 void pgwal_close(struct pgwal *w);
 
@@ -42,8 +42,8 @@ int pgwal_end(struct pgwal *w, timeline_t timeline, lsn_t from, lsn_t *ret_end);
 /* Up to n bytes at lsn, not past a segment's end; ERR_LOCAL when it is not there. */
 int pgwal_read(struct pgwal *w, timeline_t timeline, lsn_t lsn, void *out, size_t n);
 
-/* The start of the lowest segment at or above `from`'s that is there, of any timeline; also beside
- * a living server. */
+/* The start of the lowest segment in pg_wal at or above that of `from`, of any timeline; also
+ * beside a living server. */
 int pgwal_oldest(const char *pgdata, uint32_t segment_bytes, lsn_t from, lsn_t *ret_oldest);
 
 /* Is the file at `path` the segment of `timeline` that begins at `start`: its size, and every page
@@ -51,17 +51,17 @@ int pgwal_oldest(const char *pgdata, uint32_t segment_bytes, lsn_t from, lsn_t *
 int pgwal_check(const char *path, const struct identity *identity, timeline_t timeline,
                 lsn_t start);
 
-/* 1: a postmaster runs on this data directory, 0: none, ERR_LOCAL: unreadable. Also used by others.
- */
+/* 1: a postmaster runs on this data directory, 0: none does, ERR_LOCAL: unreadable. */
 int pgwal_postmaster_alive(const char *pgdata);
 
-/* Is pid a child of the postmaster of this data directory? Told by what the kernel says of both:
- * name and working directory; only where that may not be looked at by postmaster.pid, whose number
+/* Is pid a child of the postmaster of this data directory? The kernel tells by name and working
+ * directory of both processes. Where those may not be looked at, postmaster.pid tells; its number
  * may be of another pid namespace. */
 bool pgwal_postmaster_child(const char *pgdata, pid_t pid);
 
-/* Beside a living server, of what it has flushed: up to n bytes of the segment `timeline`, from lsn
- * to its end. The count, or ERR_AGAIN: it is gone, or was made into another segment meanwhile. */
+/* Beside a living server, of WAL that it has flushed: up to n bytes at lsn, not past the segment's
+ * end. The count, or ERR_AGAIN: the segment is gone, or its file became another segment
+ * meanwhile. */
 int pgwal_serve(const char *pgdata, uint32_t segment_bytes, timeline_t timeline, lsn_t lsn,
                 void *out, size_t n);
 

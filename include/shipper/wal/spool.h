@@ -77,16 +77,14 @@ struct spool {
     lsn_t start, written, flushed, available;
     bool damaged;  /* a flush failed: spool_recover_begin before anything is accepted */
     bool clearing; /* a struct prune is out that removes all: nothing is accepted nor flushed */
-    timeline_t
-        next_timeline; /* will be the spool's when its first file is made, from the WAL before
-                               * next_fork; 0: none */
+    timeline_t next_timeline; /* the spool's as soon as its first file is made; 0: none */
     /* private below */
     struct segment growing, full; /* full: it waits for its flush */
     bool flushing;                /* a struct flush is out */
-    lsn_t next_fork;
-    bool pruning;      /* a struct prune is out */
-    int64_t oldest_us; /* wall clock: the oldest file is of then, or younger; 0: unknown */
-    lsn_t recorded;    /* what the position file says */
+    lsn_t next_fork;              /* WAL of the old timeline up to there begins that file */
+    bool pruning;                 /* a struct prune is out */
+    int64_t oldest_us;            /* wall clock: no file is older; 0: unknown */
+    lsn_t recorded;               /* what the position file says */
     int64_t recorded_us;
     char boot_id[40];
     int read_fd; /* the file last read from, kept open for the relay; -1 when none */

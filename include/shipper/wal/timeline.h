@@ -1,9 +1,9 @@
 /*
- * lineage: the timelines that lead to a server's present one, and where two servers part.
+ * timeline: a server's lineage (the timelines that lead to its present one), and where two part.
  *
  * Computed from the two history files alone (src/backend/access/transam/timeline.c; pg_rewind's
- * findCommonAncestorTimeline does the same): never from what a control file says of the last
- * checkpoint, which is behind after a promotion.
+ * findCommonAncestorTimeline does the same), never from a control file: its last checkpoint is of
+ * the timeline before, for a while after a promotion.
  */
 #ifndef SHIPPER_WAL_TIMELINE_H
 #define SHIPPER_WAL_TIMELINE_H
@@ -17,8 +17,8 @@ struct lineage {
 };
 
 /*
- * Where `ours` and `theirs` part: the timeline both have and the LSN up to which they are the same.
- * False when ours ends in the middle of theirs' or the other way round: same timeline, no fork.
+ * Where `ours` and `theirs` part: the last common timeline and the LSN up to which they are the
+ * same. False: they do not part, both are on the same timeline.
  */
 bool lineage_fork(const struct lineage *ours, const struct lineage *theirs,
                   timeline_t *ret_timeline, lsn_t *ret_fork);
