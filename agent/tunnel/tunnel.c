@@ -7,29 +7,21 @@
 #include "tunnel/tunnel.h"
 
 #include "tunnel/call.h"
+#include "tunnel/service.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "shipper/replication/pgwire.h"
 #include "shipper/tunnel/stream.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <libpq-fe.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#define REFUSAL_BYTES 8192
 
 enum passage_state {
     PASSAGE_WAITING, /* for its turn */
@@ -56,67 +48,17 @@ struct passage {
     bool only_asks;    /* its key is bound with --no-tunnel */
 };
 
-/* ---- doors ---- */
-
-static int
-make_directory(const char *path)
-{
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return fail_sys(ERR_LOCAL, "cannot make the directory %s", path);
-    return 0;
-}
-
-static int
-add_door(struct tunnel *t, const char *directory, enum tunnel_service service,
-         const struct member *member)
-{
-    static const char *const name[] = {[TUNNEL_POSTGRES] = ".s.PGSQL.5432",
-                                       [TUNNEL_CONTROL] = "control",
-                                       [TUNNEL_RELAY] = ".s.PGSQL.5432"};
-    struct door *d = &t->door[t->doors];
-    char path[256];
-    int code = make_directory(directory);
-
-    if (code < 0)
-        return code;
-    snprintf(path, sizeof path, "%s/%s", directory, name[service]);
-    *d = (struct door){.fd = -1, .service = service, .member = member};
-    code = unix_socket_listen(path, 16, &d->fd);
-    if (code < 0)
-        return code;
-    memcpy(d->path, path, strlen(path) + 1); /* it fits, or nobody could listen */
-    t->doors++;
-    return 0;
-}
-
 int
 tunnel_open(struct tunnel *t, const struct who *who, struct outgoing *out, struct incoming *in,
             struct control *control)
 {
-    char directory[256];
     int code = workers_init(&t->workers, 1); /* the pieces of a stream have an order */
 
     t->who = t->admission.who = who;
     t->out = out;
     t->in = in;
     t->control = control;
-    snprintf(directory, sizeof directory, "%s/tunnel", t->who->self->run);
-    if (code == 0)
-        code = add_door(t, directory, TUNNEL_POSTGRES, NULL);
-    snprintf(directory, sizeof directory, "%s/far", t->who->self->run);
-    if (code == 0)
-        code = make_directory(directory);
-    for (size_t i = 0; i < t->who->config->members && code == 0; i++) {
-        const struct member *m = &t->who->config->member[i];
-
-        if (m == t->who->self)
-            continue;
-        snprintf(directory, sizeof directory, "%s/far/%s", t->who->self->run, m->name);
-        code = add_door(t, directory, TUNNEL_CONTROL, m);
-        if (code == 0)
-            code = add_door(t, directory, TUNNEL_RELAY, m);
-    }
-    return code;
+    return code < 0 ? code : doors_open(&t->doors, who->config, who->self);
 }
 
 static void
@@ -155,53 +97,11 @@ tunnel_close(struct tunnel *t)
     for (size_t i = 0; i < TUNNEL_STREAMS_MAX; i++)
         if (t->passage[i] != NULL)
             free_passage(t, t->passage[i]);
-    for (size_t i = 0; i < t->doors; i++) {
-        unlink(t->door[i].path);
-        close(t->door[i].fd);
-    }
-    t->doors = 0;
+    doors_close(&t->doors);
     workers_release(&t->workers);
 }
 
 /* ---- refusals, in the service's words ---- */
-
-static void
-put_error(struct buf *out, enum tunnel_service service, const char *sqlstate, const char *reason)
-{
-    char text[FRAME_REASON_MAX + 64];
-    json_t *line;
-    char *dump;
-
-    snprintf(text, sizeof text, "walferry: %s", reason);
-    if (service != TUNNEL_CONTROL) {
-        pgwire_put_error(out, "FATAL", sqlstate, text);
-        return;
-    }
-    line = json_pack("{s:b s:i s:s}", "done", 1, "code", ERR_PEER, "error", text);
-    dump = line == NULL ? NULL : json_dumps(line, JSON_COMPACT);
-    if (dump != NULL && buf_room(out) > strlen(dump)) {
-        buf_put_bytes(out, dump, strlen(dump));
-        buf_put_u8(out, '\n');
-    }
-    free(dump);
-    json_decref(line);
-}
-
-/* A client that gets no stream: it reads this, if it reads at all, and its end. */
-static void
-tell_client(int client, enum tunnel_service service, const char *sqlstate, const char *reason)
-{
-    uint8_t scratch[4096];
-    struct buf out;
-
-    if (buf_init(&out, REFUSAL_BYTES) < 0)
-        return;
-    put_error(&out, service, sqlstate, reason);
-    while (recv(client, scratch, sizeof scratch, MSG_DONTWAIT) > 0)
-        ; /* closing over unread bytes would take our words away */
-    (void)!send(client, buf_data(&out), buf_used(&out), MSG_NOSIGNAL | MSG_DONTWAIT);
-    buf_release(&out);
-}
 
 static struct tunnel_request
 request_of(const struct tunnel *t, const struct passage *p, const char *reason)
@@ -212,16 +112,6 @@ request_of(const struct tunnel *t, const struct passage *p, const char *reason)
     snprintf(r.from, sizeof r.from, "%s", t->who->self->name);
     snprintf(r.to, sizeof r.to, "%s", p->far);
     return r;
-}
-
-static const char *
-service_name(enum tunnel_service service)
-{
-    static const char *const name[] = {[TUNNEL_POSTGRES] = "PostgreSQL",
-                                       [TUNNEL_CONTROL] = "the agent",
-                                       [TUNNEL_RELAY] = "the relay"};
-
-    return name[service];
 }
 
 /* It was not opened: fail_message() says why. */
@@ -235,7 +125,7 @@ refuse(struct tunnel *t, struct passage *p, const char *sqlstate)
     log_warning("tunnel to %s of %s: %s", service_name(p->service),
                 p->far[0] != '\0' ? p->far : "the primary", reason);
     if (p->ours) {
-        tell_client(p->client, p->service, sqlstate, reason);
+        service_tell(p->client, p->service, sqlstate, reason);
     } else if (p->number != 0 && l != NULL && l->state == LINK_SHIPPING) {
         struct frame f = {.type = FRAME_TUNNEL, .tunnel = request_of(t, p, reason)};
 
@@ -253,7 +143,7 @@ refuse_service(struct passage *p, const char *sqlstate)
     log_warning("tunnel: %s gets no way to %s: %s", p->far, service_name(p->service),
                 fail_message());
     if (buf_init(&out, REFUSAL_BYTES) == 0)
-        put_error(&out, p->service, sqlstate, fail_message());
+        service_put_error(&out, p->service, sqlstate, fail_message());
     stream_say(&p->stream, buf_data(&out), buf_used(&out)); /* no room: it does not read */
     buf_release(&out);
     stream_end(&p->stream);
@@ -296,7 +186,7 @@ call_onward(const struct tunnel *t, const struct passage *p, int *ret_fd)
     if (strcmp(next_hop(t), p->far) == 0)
         return fail(ERR_PEER, "%s is not the primary: it holds %s for it", t->who->self->name,
                     t->who->pool.epoch.number > 0 ? t->who->pool.epoch.member : "nobody");
-    return local_call(t->door[0].path, ret_fd);
+    return local_call(t->doors.door[0].path, ret_fd);
 }
 
 static void
@@ -587,7 +477,7 @@ accept_clients(struct tunnel *t, const struct door *d, int64_t now_us)
 
         if (p == NULL) {
             if (unix_socket_peer_is_ours(fd))
-                tell_client(fd, d->service, "53300", fail_message());
+                service_tell(fd, d->service, "53300", fail_message());
             close(fd);
             continue;
         }
@@ -797,16 +687,16 @@ tunnel_run(struct tunnel *t, const struct loop *l, int64_t now_us)
             run_passage(t, l, t->passage[i], now_us);
     /* last: a client may have the number of a descriptor that was closed in this turn, and what
      * poll said of that is not said of it */
-    for (size_t i = 0; i < t->doors; i++)
-        if (loop_ready(l, t->door[i].fd) != 0)
-            accept_clients(t, &t->door[i], now_us);
+    for (size_t i = 0; i < t->doors.count; i++)
+        if (loop_ready(l, t->doors.door[i].fd) != 0)
+            accept_clients(t, &t->doors.door[i], now_us);
 }
 
 void
 tunnel_watch(const struct tunnel *t, struct loop *l)
 {
-    for (size_t i = 0; i < t->doors; i++)
-        loop_watch(l, t->door[i].fd, POLLIN);
+    for (size_t i = 0; i < t->doors.count; i++)
+        loop_watch(l, t->doors.door[i].fd, POLLIN);
     loop_watch(l, workers_fd(&t->workers), POLLIN);
     for (size_t i = 0; i < TUNNEL_STREAMS_MAX; i++) {
         const struct passage *p = t->passage[i];

@@ -23,12 +23,12 @@
 #define AGENT_TUNNEL_TUNNEL_H
 
 #include "base/workers.h"
-#include "base/unix_socket.h"
 #include "base/loop.h"
 #include "control/control.h"
 #include "links/incoming.h"
 #include "links/outgoing.h"
 #include "tunnel/admission.h"
+#include "tunnel/door.h"
 #include "shipper/wire/frame.h"
 
 #include <stdbool.h>
@@ -36,24 +36,15 @@
 #define TUNNEL_STREAMS_MAX 16
 #define TUNNEL_FAR_MAX     (TUNNEL_STREAMS_MAX / 2)
 #define TUNNEL_WAIT_US     (10 * SECOND_US)
-#define TUNNEL_DOORS_MAX   (1 + 2 * (MEMBERS_MAX - 1))
 
 struct passage; /* tunnel.c */
-
-struct door {
-    int fd;
-    char path[UNIX_SOCKET_PATH_SIZE];
-    enum tunnel_service service;
-    const struct member *member; /* NULL: whoever is the primary */
-};
 
 struct tunnel {
     const struct who *who; /* borrowed, as these: */
     struct outgoing *out;
     struct incoming *in;
     struct control *control;
-    struct door door[TUNNEL_DOORS_MAX];
-    size_t doors;
+    struct doors doors;
     struct passage *passage[TUNNEL_STREAMS_MAX];
     struct workers workers;
     struct admission admission;
