@@ -267,7 +267,8 @@ join_links(struct agent *a)
 
         code = link_store(l, LINK_OUTBOX, &a->outbox.spool, a->outbox.conninfo);
         if (code == 0)
-            code = link_store(l, LINK_GAP, &a->backfill.store.spool, a->backfill.store.conninfo);
+            code = link_store(l, LINK_GAP, &a->backfill.store.box.spool,
+                              a->backfill.store.box.conninfo);
         l->sender.file = site_files_take;
         l->sender.file_context = site_files_peer(&a->site, i, l->member);
     }
@@ -316,7 +317,8 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
         .who = {.config = config, .self = self, .spool = &a->in.spool, .started_us = clock_us()}};
     a->in.spool.dir = a->in.spool.lock = a->in.inlet.fd = a->in.relay.fd = a->control.fd = -1;
     a->outbox.spool.dir = a->outbox.spool.lock = a->outbox.relay.fd = -1;
-    a->backfill.store.spool.dir = a->backfill.store.spool.lock = a->backfill.store.relay.fd = -1;
+    a->backfill.store.box.spool.dir = a->backfill.store.box.spool.lock =
+        a->backfill.store.box.relay.fd = -1;
     a->view = (struct view){.who = &a->who,
                             .out = &a->out,
                             .in = &a->in,

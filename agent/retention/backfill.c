@@ -1,7 +1,6 @@
 /* See backfill.h. */
 #include "retention/backfill.h"
 
-#include "retention/segment.h"
 #include "retention/slot.h"
 
 #include "base/clock.h"
@@ -70,7 +69,7 @@ answer(struct backfill *d, size_t i, enum backfill_source source, const char *fo
 static lsn_t
 store_end(const struct backfill *d)
 {
-    const struct spool *s = &d->store.spool;
+    const struct spool *s = &d->store.box.spool;
 
     return spool_empty(s) ? LSN_UNKNOWN : s->written;
 }
@@ -88,7 +87,7 @@ next_wanted(const struct backfill *d, const struct gap *gap)
 static lsn_t
 come(const struct backfill *d, const struct gap *gap)
 {
-    lsn_t next = next_wanted(d, gap), proof = proof_next(&d->proof);
+    lsn_t next = next_wanted(d, gap), proof = proof_next(&d->store.proof);
 
     return proof > next ? proof : next;
 }
@@ -105,13 +104,13 @@ left(const struct backfill *d, const struct gap *gap)
 static bool
 store_fits(struct backfill *d, lsn_t from)
 {
-    struct spool *s = &d->store.spool;
+    struct spool *s = &d->store.box.spool;
 
-    if (s->dir < 0 && outbox_reload(&d->store) < 0)
+    if (s->dir < 0 && outbox_reload(&d->store.box) < 0)
         return false;
     if (spool_empty(s) || (from >= s->start && from <= s->written))
         return true;
-    outbox_prune(&d->store, UINT64_MAX);
+    outbox_prune(&d->store.box, UINT64_MAX);
     return false; /* in a moment */
 }
 
@@ -121,11 +120,11 @@ prune_store(struct backfill *d)
     const struct link *l = &d->out->link[d->link];
     lsn_t needed = l->sender.far.flushed;
 
-    if (!l->sender.far_known || !l->sender.far_compared || spool_empty(&d->store.spool))
+    if (!l->sender.far_known || !l->sender.far_compared || spool_empty(&d->store.box.spool))
         return;
     if (d->busy && needed >= store_end(d)) /* its end stays where the link waits */
         needed = store_end(d) - 1;
-    outbox_prune(&d->store, needed);
+    outbox_prune(&d->store.box, needed);
 }
 
 /* ---- one source after the other ---- */
@@ -133,7 +132,7 @@ prune_store(struct backfill *d)
 static void
 stop(struct backfill *d)
 {
-    outbox_stop(&d->store);
+    outbox_stop(&d->store.box);
     d->busy = d->fetched = false;
     for (size_t i = 0; i < d->out->links; i++)
         d->out->link[i].store[LINK_GAP].grows = false;
@@ -210,12 +209,12 @@ begin_archive(struct backfill *d, struct gap *gap, int64_t now_us)
         return;
     }
     /* of this life: what a killed agent has started may write still */
-    snprintf(path, sizeof path, "%s/" FETCHED "-%llu", d->store.path,
+    snprintf(path, sizeof path, "%s/" FETCHED "-%llu", d->store.box.path,
              (unsigned long long)d->who->started_us);
     if (archive_busy(&d->archive))
         return;
-    segment_switches(d, gap, next, &file, &end);
-    d->switched = false;
+    gap_store_switches(&d->store, gap, next, &file, &end);
+    d->store.switched = false;
     if (archive_get(&d->archive, d->who->self->fetch_command, identity, file,
                     segment_start(next, identity->segment_bytes), path) < 0) {
         answer(d, d->link, FROM_ARCHIVE, "%s", fail_message());
@@ -241,14 +240,14 @@ begin_spool(struct backfill *d, struct gap *gap, int64_t now_us)
             (m == d->who->self && spool_empty(d->who->spool)))
             continue;
         snprintf(conninfo, sizeof conninfo, "host='%s' port=5432 user=walferry", place);
-        if (outbox_from(&d->store, conninfo, NULL) < 0)
+        if (outbox_from(&d->store.box, conninfo, NULL) < 0)
             continue;
-        d->store.error[0] = '\0';
-        d->store.retry_us = 0;
+        d->store.box.error[0] = '\0';
+        d->store.box.retry_us = 0;
         d->begun = next_wanted(d, gap);
         d->moved = d->begun;
         d->begun_us = d->moved_us = now_us;
-        outbox_fill(&d->store, who_identity(d->who), gap->timeline, d->begun);
+        outbox_fill(&d->store.box, who_identity(d->who), gap->timeline, d->begun);
         return;
     }
     answer(d, d->link, FROM_SPOOLS, "%s",
@@ -267,9 +266,9 @@ try_source(struct backfill *d, struct gap *gap, enum backfill_source source, int
 {
     struct search *c = &d->search[d->link];
 
-    outbox_stop(&d->store);
-    proof_drop(&d->proof);
-    d->fetched = d->proving = false;
+    outbox_stop(&d->store.box);
+    proof_drop(&d->store.proof);
+    d->fetched = d->store.proving = false;
     d->source = source;
     if (source == FROM_ARCHIVE) {
         begin_archive(d, gap, now_us);
@@ -295,7 +294,7 @@ static bool
 store_needed(const struct backfill *d)
 {
     const struct link *l = &d->out->link[d->link];
-    const struct spool *s = &d->store.spool;
+    const struct spool *s = &d->store.box.spool;
 
     return l->state == LINK_SHIPPING && !spool_empty(s) && l->sender.sent >= s->start &&
            l->sender.sent < s->written;
@@ -358,7 +357,7 @@ run_archive(struct backfill *d, struct gap *gap, int64_t now_us)
         }
         answer(d, d->link, FROM_ARCHIVE, "has it");
         d->fetched = true;
-        d->given_bytes = 0;
+        d->store.given_bytes = 0;
         measure(d, j->identity.segment_bytes, j->took_us);
         if (!may_get(d, gap))
             return;
@@ -366,16 +365,16 @@ run_archive(struct backfill *d, struct gap *gap, int64_t now_us)
     if (d->fetched) {
         gap_turn(d->gaps, gap, GAP_IN_FLIGHT, "got from the archive: %s are left",
                  price(d, left(d, gap), cost, sizeof cost));
-        got = segment_give(d, gap, now_us);
+        got = gap_store_give(&d->store, gap, &d->archive.job, now_us);
         if (got == 0)
             return;
         d->fetched = false;
         unlink(j->path);
     }
     if (got >= 0)
-        got = segment_prove_end(d, gap);
+        got = gap_store_prove_end(&d->store, gap, d->until);
     if (got >= 0)
-        got = proof_pour(&d->proof, &d->store.spool, now_us);
+        got = proof_pour(&d->store.proof, &d->store.box.spool, now_us);
     if (got == ERR_LOCAL) {
         cannot_keep(d, gap, now_us);
     } else if (got < 0 && got != ERR_AGAIN) {
@@ -384,7 +383,7 @@ run_archive(struct backfill *d, struct gap *gap, int64_t now_us)
     } else if (left(d, gap) == 0) {
         filled(d, gap);
     } else if (come(d, gap) < d->until &&
-               d->store.spool.written - d->store.spool.start < STORE_BYTES_MAX) {
+               d->store.box.spool.written - d->store.box.spool.start < STORE_BYTES_MAX) {
         begin_archive(d, gap, now_us);
     }
 }
@@ -396,34 +395,35 @@ run_spools(struct backfill *d, struct gap *gap, int64_t now_us)
     lsn_t end = store_end(d), come_to;
     char cost[100];
 
-    if (d->store.error[0] == '\0' && segment_prove_end(d, gap) < 0) {
-        d->store.code = ERR_CORRUPT;
-        snprintf(d->store.error, sizeof d->store.error, "%s", fail_message());
+    if (d->store.box.error[0] == '\0' && gap_store_prove_end(&d->store, gap, d->until) < 0) {
+        d->store.box.code = ERR_CORRUPT;
+        snprintf(d->store.box.error, sizeof d->store.box.error, "%s", fail_message());
     }
-    if (d->store.error[0] != '\0' && d->store.code == ERR_LOCAL) {
-        fail(ERR_LOCAL, "%s", d->store.error);
+    if (d->store.box.error[0] != '\0' && d->store.box.code == ERR_LOCAL) {
+        fail(ERR_LOCAL, "%s", d->store.box.error);
         cannot_keep(d, gap, now_us);
         return;
     }
-    if (d->store.error[0] != '\0') {
+    if (d->store.box.error[0] != '\0') {
         snprintf(d->refusals + strlen(d->refusals), sizeof d->refusals - strlen(d->refusals),
-                 "%s%s: %s", d->refusals[0] != '\0' ? "; " : "", name, d->store.error);
-        outbox_stop(&d->store);
+                 "%s%s: %s", d->refusals[0] != '\0' ? "; " : "", name, d->store.box.error);
+        outbox_stop(&d->store.box);
         d->member++;
         begin_spool(d, gap, now_us);
         return;
     }
     come_to = come(d, gap);
-    if (come_to > d->moved || (d->store.full && d->out->link[d->link].sender.far.flushed < end)) {
+    if (come_to > d->moved ||
+        (d->store.box.full && d->out->link[d->link].sender.far.flushed < end)) {
         d->moved = come_to;
         d->moved_us = now_us;
     }
     if (left(d, gap) > 0 && now_us - d->moved_us >= SILENT_US) {
-        d->store.code = d->store.full ? ERR_LOCAL : ERR_PEER;
-        snprintf(d->store.error, sizeof d->store.error, "%s",
-                 d->store.full    ? "the outbox's file system has less than pg_wal_reserve left"
-                 : end > d->begun ? "it has only a part of it"
-                                  : "nothing came within 10 s");
+        d->store.box.code = d->store.box.full ? ERR_LOCAL : ERR_PEER;
+        snprintf(d->store.box.error, sizeof d->store.box.error, "%s",
+                 d->store.box.full ? "the outbox's file system has less than pg_wal_reserve left"
+                 : end > d->begun  ? "it has only a part of it"
+                                   : "nothing came within 10 s");
         return;
     }
     if (end <= d->begun)
@@ -443,7 +443,7 @@ backfill_run(struct backfill *d, const struct loop *l, int64_t now_us)
 {
     struct gap *gap = d->busy ? gap_of(d, d->link) : NULL;
 
-    outbox_run(&d->store, l, now_us);
+    outbox_run(&d->store.box, l, now_us);
     if (d->busy && (gap == NULL || gap->state == GAP_GIVEN_UP)) {
         stop(d); /* the link ended, or the gap: looked at anew when it is back */
         d->search[d->link].retry_us = 0;
@@ -498,7 +498,7 @@ static void
 look_at_hole(struct backfill *d, size_t i, int64_t now_us)
 {
     struct link *l = &d->out->link[i];
-    const struct spool *store = &d->store.spool;
+    const struct spool *store = &d->store.box.spool;
     uint32_t segment_bytes = who_identity(d->who)->segment_bytes;
     const struct postgres_slot *slot;
     bool changed = false;
@@ -602,8 +602,9 @@ backfill_open(struct backfill *d, const struct who *who, struct outgoing *out, s
 {
     int code;
 
-    d->who = who;
+    d->who = d->store.who = who;
     d->out = out;
+    d->store.out = out;
     d->gaps = gaps;
 
     snprintf(d->path, sizeof d->path, "%s/gap", d->who->self->outbox);
@@ -611,13 +612,13 @@ backfill_open(struct backfill *d, const struct who *who, struct outgoing *out, s
         return fail_sys(ERR_LOCAL, "cannot make %s", d->path);
     code = archive_init(&d->archive);
     if (code == 0)
-        code =
-            outbox_open(&d->store, "gap", d->path, d->who->self->run, d->who->self->postgres, NULL);
-    if (code == 0 && d->store.spool.dir >= 0)
-        durable_list(d->store.spool.dir, remove_fetched, d->path);
-    d->store.bytes_max = STORE_BYTES_MAX;
-    d->store.proof = &d->proof;
-    d->store.reserve = d->who->config->pg_wal_reserve;
+        code = outbox_open(&d->store.box, "gap", d->path, d->who->self->run, d->who->self->postgres,
+                           NULL);
+    if (code == 0 && d->store.box.spool.dir >= 0)
+        durable_list(d->store.box.spool.dir, remove_fetched, d->path);
+    d->store.box.bytes_max = STORE_BYTES_MAX;
+    d->store.box.proof = &d->store.proof;
+    d->store.box.reserve = d->who->config->pg_wal_reserve;
     return code;
 }
 
@@ -625,15 +626,15 @@ void
 backfill_close(struct backfill *d)
 {
     archive_release(&d->archive);
-    proof_release(&d->proof);
-    outbox_close(&d->store);
+    proof_release(&d->store.proof);
+    outbox_close(&d->store.box);
 }
 
 void
 backfill_watch(const struct backfill *d, struct loop *l, int64_t now_us)
 {
     archive_watch(&d->archive, l);
-    outbox_watch(&d->store, l, now_us);
-    if (d->busy && d->fetched && !d->store.spool.flushing)
+    outbox_watch(&d->store.box, l, now_us);
+    if (d->busy && d->fetched && !d->store.box.spool.flushing)
         loop_due(l, 0);
 }

@@ -22,7 +22,7 @@
 #include "control/control.h"
 #include "links/outgoing.h"
 #include "retention/gap.h"
-#include "retention/outbox.h"
+#include "retention/gap_store.h"
 
 enum backfill_source {
     FROM_PG_WAL,
@@ -57,14 +57,9 @@ struct backfill {
     lsn_t tried_from;                   /* what came since then is worth another search */
     size_t member;                      /* FROM_SPOOLS: of the config, asked now */
     char refusals[BACKFILL_ANSWER_MAX]; /* FROM_SPOOLS: of the members asked so far */
-    struct outbox store;
-    struct proof proof;    /* of what archive and spools give, before the store has it */
-    bool proving;          /* its last record goes on in pg_wal: looked at there, by */
-    struct records beyond; /* ... this */
+    struct gap_store store;
     struct archive archive;
-    bool fetched;               /* a segment is there; given bytes of it are in the store */
-    uint32_t given_bytes;       /* of it, as of a timeline */
-    bool switched;              /* the older timeline has its part of it, the newer one follows */
+    bool fetched;               /* a segment is there, to be put into the store */
     int64_t begun_us, moved_us; /* FROM_SPOOLS: this member's turn, and its last bytes */
     lsn_t begun, moved;
     double rate; /* bytes per second, as last measured; 0: unknown */

@@ -1,5 +1,5 @@
-/* See segment.h. */
-#include "retention/segment.h"
+/* See gap_store.h. */
+#include "retention/gap_store.h"
 
 #include "base/durable.h"
 #include "base/fail.h"
@@ -12,51 +12,50 @@
 /* The timeline of the store's end, and where that one ends in the segment of lsn: then the file of
  * the next timeline, *ret_file, has both. False: it goes on. */
 bool
-segment_switches(const struct backfill *d, const struct gap *gap, lsn_t lsn, timeline_t *ret_file,
+gap_store_switches(const struct gap_store *g, const struct gap *gap, lsn_t lsn, timeline_t *ret_file,
                  lsn_t *ret_end)
 {
-    const struct spool *s = &d->store.spool;
+    const struct spool *s = &g->box.spool;
     timeline_t timeline = spool_empty(s) ? gap->timeline : s->timeline;
-    uint32_t segment_bytes = who_identity(d->who)->segment_bytes;
+    uint32_t segment_bytes = who_identity(g->who)->segment_bytes;
 
     *ret_file = timeline;
-    if (timeline >= d->out->lineage.timeline ||
-        !history_switch_point(d->out->lineage.text, d->out->lineage.length, timeline, ret_end) ||
+    if (timeline >= g->out->lineage.timeline ||
+        !history_switch_point(g->out->lineage.text, g->out->lineage.length, timeline, ret_end) ||
         *ret_end >= segment_start(lsn, segment_bytes) + segment_bytes)
         return false;
-    *ret_file = history_next(d->out->lineage.text, d->out->lineage.length, timeline,
-                             d->out->lineage.timeline);
+    *ret_file = history_next(g->out->lineage.text, g->out->lineage.length, timeline,
+                             g->out->lineage.timeline);
     return true;
 }
 
 /* The older timeline has its part: what follows is the newer one's, from the segment's start. */
 static int
-switch_timeline(struct backfill *d, timeline_t timeline)
+switch_timeline(struct gap_store *g, timeline_t timeline)
 {
     int code;
 
-    if (timeline != d->out->lineage.timeline)
+    if (timeline != g->out->lineage.timeline)
         return fail(ERR_PEER, "the history of timeline %u is not at hand", timeline);
     code =
-        spool_put_history(&d->store.spool, timeline, d->out->lineage.text, d->out->lineage.length);
+        spool_put_history(&g->box.spool, timeline, g->out->lineage.text, g->out->lineage.length);
     if (code == 0) {
-        d->switched = true;
-        d->given_bytes = 0;
+        g->switched = true;
+        g->given_bytes = 0;
     }
     return code;
 }
 
 /* The fetched segment into the store, a megabyte at a time. 1: all of it is there. */
 int
-segment_give(struct backfill *d, const struct gap *gap, int64_t now_us)
+gap_store_give(struct gap_store *g, const struct gap *gap, const struct archive_job *j, int64_t now_us)
 {
-    struct spool *s = &d->store.spool;
-    const struct archive_job *j = &d->archive.job;
+    struct spool *s = &g->box.spool;
     static uint8_t bytes[FRAME_WAL_MAX];
-    uint32_t turn = d->given_bytes + GIVE_PER_TURN, upto = j->identity.segment_bytes;
+    uint32_t turn = g->given_bytes + GIVE_PER_TURN, upto = j->identity.segment_bytes;
     timeline_t timeline = j->timeline, file;
     lsn_t end;
-    bool older = !d->switched && segment_switches(d, gap, j->lsn, &file, &end);
+    bool older = !g->switched && gap_store_switches(g, gap, j->lsn, &file, &end);
     int fd, code = 0;
 
     if (older) {
@@ -66,63 +65,63 @@ segment_give(struct backfill *d, const struct gap *gap, int64_t now_us)
     if (durable_open(AT_FDCWD, j->path, DURABLE_READ, &fd) < 0)
         return fail_sys(ERR_LOCAL, "cannot open %s", j->path);
     if (s->damaged) /* it is mended soon */
-        code = fail(ERR_LOCAL, "%s", d->store.error);
+        code = fail(ERR_LOCAL, "%s", g->box.error);
     if (code == 0)
         code = spool_adopt(s, &j->identity);
     if (code == 0 && spool_empty(s))
         code = spool_begin(s, timeline, j->lsn);
-    if (code == 0 && d->given_bytes == 0 && !d->switched && proof_next(&d->proof) != j->lsn)
-        code = proof_begin(&d->proof, s, timeline, j->lsn);
-    while (code == 0 && d->given_bytes < upto && d->given_bytes < turn) {
-        uint32_t left_here = upto - d->given_bytes, n = (uint32_t)sizeof bytes;
+    if (code == 0 && g->given_bytes == 0 && !g->switched && proof_next(&g->proof) != j->lsn)
+        code = proof_begin(&g->proof, s, timeline, j->lsn);
+    while (code == 0 && g->given_bytes < upto && g->given_bytes < turn) {
+        uint32_t left_here = upto - g->given_bytes, n = (uint32_t)sizeof bytes;
 
         if (n > left_here)
             n = left_here;
-        if (durable_read(fd, bytes, n, d->given_bytes) != (ssize_t)n)
+        if (durable_read(fd, bytes, n, g->given_bytes) != (ssize_t)n)
             code = fail_sys(ERR_LOCAL, "cannot read %s", j->path);
         else
-            code = proof_put(&d->proof, s, timeline, j->lsn + d->given_bytes, bytes, n, now_us);
+            code = proof_put(&g->proof, s, timeline, j->lsn + g->given_bytes, bytes, n, now_us);
         if (code == 0)
-            d->given_bytes += n;
+            g->given_bytes += n;
     }
     durable_close(fd);
-    if (code == 0 && older && d->given_bytes == upto)
-        return switch_timeline(d, j->timeline);
+    if (code == 0 && older && g->given_bytes == upto)
+        return switch_timeline(g, j->timeline);
     if (code == ERR_AGAIN) /* it waits for a flush */
         return 0;
-    return code < 0 ? code : d->given_bytes == j->identity.segment_bytes;
+    return code < 0 ? code : g->given_bytes == j->identity.segment_bytes;
 }
 
 /* All has come but the end of its last record: pg_wal, where the gap ends, has that. 0, or an
  * error: ERR_CORRUPT when the record does not go on there. */
 int
-segment_prove_end(struct backfill *d, const struct gap *gap)
+gap_store_prove_end(struct gap_store *g, const struct gap *gap, lsn_t until)
 {
-    const struct postgres_sample *s = postgres_sample(d->who->postgres);
-    struct records *r = &d->beyond;
-    uint32_t segment_bytes = who_identity(d->who)->segment_bytes;
+    const struct postgres_sample *s = postgres_sample(g->who->postgres);
+    struct records *r = &g->beyond;
+    uint32_t segment_bytes = who_identity(g->who)->segment_bytes;
     static uint8_t bytes[FRAME_WAL_MAX];
-    char path[sizeof d->who->self->pgdata + 40], name[SEGMENT_NAME_SIZE];
-    lsn_t held = d->proof.records.whole, end;
+    char path[sizeof g->who->self->pgdata + 40], name[SEGMENT_NAME_SIZE];
+    lsn_t held = g->proof.records.whole, end;
     timeline_t file;
     size_t n = sizeof bytes;
     ssize_t got;
     int fd;
 
-    if (proof_next(&d->proof) != d->until || held >= d->until) {
-        d->proving = false;
+    if (proof_next(&g->proof) != until || held >= until) {
+        g->proving = false;
         return 0;
     }
-    if (!d->proving)
-        *r = d->proof.records;
-    d->proving = true;
+    if (!g->proving)
+        *r = g->proof.records;
+    g->proving = true;
     if (s == NULL || s->flush <= r->at)
         return 0;
     if (n > s->flush - r->at)
         n = (size_t)(s->flush - r->at);
-    segment_switches(d, gap, r->at, &file, &end);
+    gap_store_switches(g, gap, r->at, &file, &end);
     segment_name(name, file, r->at, segment_bytes);
-    snprintf(path, sizeof path, "%s/pg_wal/%s", d->who->self->pgdata, name);
+    snprintf(path, sizeof path, "%s/pg_wal/%s", g->who->self->pgdata, name);
     if (durable_open(AT_FDCWD, path, DURABLE_READ, &fd) < 0)
         return 0; /* pg_wal goes on: look_at_end sees it */
     got = durable_read(fd, bytes, n, r->at % segment_bytes);
@@ -131,6 +130,6 @@ segment_prove_end(struct backfill *d, const struct gap *gap)
     if (got > 0 && records_put(r, bytes, (size_t)got) < 0 && r->whole <= held)
         return ERR_CORRUPT;
     if (r->whole > held)
-        proof_trust(&d->proof);
+        proof_trust(&g->proof);
     return 0;
 }
