@@ -127,7 +127,7 @@ learn_epoch(struct agent *a, const struct epoch_origin *told, const char *teller
 
 /* ---- links ---- */
 
-/* Whoever was fed from here as a standby goes on with what our PostgreSQL writes as the primary. */
+/* Clients of the relay go on with the WAL of our PostgreSQL once it is the primary. */
 static void
 relay_onward(struct agent *a)
 {
@@ -399,7 +399,7 @@ notify_ready(void)
     close(fd);
 }
 
-/* One of each room's small ones, and what the others have at most. */
+/* 32 for the rooms with a descriptor or two, and at most what the others have. */
 _Static_assert(32 + 2 * INLET_SESSIONS_MAX + 3 * RELAY_CLIENTS_MAX + CONTROL_CLIENTS_MAX +
                        MEMBERS_MAX * (WINDOW_LANES + 2) + TUNNEL_DOORS_MAX +
                        3 * TUNNEL_STREAMS_MAX <=

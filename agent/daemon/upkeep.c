@@ -26,7 +26,7 @@ job_note(void *job)
     (void)durable_replace(n->dir, n->name, n->text, n->length); /* again in a second */
 }
 
-/* What a rejoin has kept, when its time is over; not while one is under way. */
+/* Remove what a rejoin has kept when its time is over; not while a rejoin is under way. */
 static void
 job_escrow(void *job)
 {
@@ -121,14 +121,14 @@ send_files(struct agent *a)
                         &a->in.receiver);
 }
 
-/* Of a role that is over nothing is known any more when it comes again. */
+/* When a role comes again, nothing is known of the time when this member had it before. */
 static void
 forget_role(struct agent *a, enum role over)
 {
     if (over == ROLE_PRIMARY)
         for (size_t i = 0; i < a->out.links; i++)
             sender_forget(&a->out.link[i].sender);
-    if (over == ROLE_STANDBY && !receiver_live(&a->in.receiver)) /* else it tells of now */
+    if (over == ROLE_STANDBY && !receiver_live(&a->in.receiver)) /* a living link tells of now */
         receiver_forget(&a->in.receiver);
     rates_forget_wal(&a->rates);
 }

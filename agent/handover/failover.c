@@ -16,7 +16,7 @@
 
 #define DOWN_US     (2 * SECOND_US) /* for a try to connect, and one more */
 #define STARTING_US (10 * SECOND_US)
-#define ASK_US      (3 * SECOND_US)  /* of silence: then it counts as an answer */
+#define ASK_US      (3 * SECOND_US)  /* of silence: then silence is the answer */
 #define ASK_MAX_US  (30 * SECOND_US) /* a slow line: the PONG comes behind the WAL on its way */
 #define RESCUE_US   (15 * SECOND_US) /* without progress */
 #define SETTING_US  (5 * SECOND_US)
@@ -180,7 +180,7 @@ ask(struct failover *f, int64_t now_us)
     inlet_push(&f->in->inlet);
 }
 
-/* To the steps. */
+/* The questions are over, the journal's steps begin. */
 static void
 begin_running(struct failover *f, int64_t now_us)
 {
@@ -293,7 +293,7 @@ wait_for_answer(struct failover *f, int64_t now_us)
         now_us - (r->heard_us > f->asked_us ? r->heard_us : f->asked_us) < ASK_US)
         return;
     if (inlet_behind(&f->in->inlet) && now_us - f->asked_us < ASK_MAX_US)
-        return; /* its last words wait for our disk */
+        return; /* the primary's last words wait for our disk */
     if (r->heard_us == 0)
         say(f, "the primary does not answer and was not heard of since this agent started");
     else
@@ -361,9 +361,9 @@ run_rescuing(struct failover *f, int64_t now_us)
     } else if (r->drained) {
         say(f, "%s cannot ship the rest: %s", r->from, r->drained_reason);
         f->wish.rescue_failed = true;
-        ask(f, now_us); /* is it still dead? */
+        ask(f, now_us); /* is PostgreSQL there still dead? */
         return;
-    } else if (receiver_live(r)) { /* it says in the end that it has shipped all, or why not */
+    } else if (receiver_live(r)) { /* the far agent will say that it has shipped all, or why not */
         if (now_us - f->since_us < RESCUE_US)
             return;
         f->since_us = now_us;
@@ -585,7 +585,7 @@ finish(struct failover *f, int64_t now_us)
         stop(f, "promoted, but %s; run this again when that is mended", fail_message());
         return;
     }
-    f->step_us[FAILOVER_EPOCH] += f->step_us[FAILOVER_NONE]; /* which has written it */
+    f->step_us[FAILOVER_EPOCH] += f->step_us[FAILOVER_NONE]; /* that turn has written the epoch */
     for (int i = FAILOVER_EPOCH; i <= FAILOVER_PROMOTE; i++)
         text_duration(part[i], sizeof part[i], f->step_us[i]);
     origin = &f->pool->change[f->pool->changes - 1].origin;
@@ -616,7 +616,7 @@ run_steps(struct failover *f, int64_t now_us)
             done = step_epoch(f, now_us);
             break;
         case FAILOVER_EPOCH:
-            done = true; /* what it says is on disk; the inlet looks at it for every HELLO */
+            done = true; /* the epoch is on disk; every HELLO is compared with it */
             break;
         case FAILOVER_EXPOSED:
             done = step_exposed(f, now_us);

@@ -3,8 +3,8 @@
  *
  * It asks the primary, ships what a dead one left behind, then goes through the journal's steps
  * (epoch.h), each of which may be killed and done again: epoch on disk, synchronous commit off,
- * drain, slots, promote. It waits for states with deadlines and tells the asking command every line;
- * a step that cannot be done ends with the reason and the next command, the journal stays.
+ * drain, slots, promote. It waits for states with deadlines and tells the asking command every
+ * line; a step that cannot be done ends with the reason and the next command, the journal stays.
  *
  * It writes the pool's journal and nothing else of what the daemon decides: the role that follows
  * from the journal is the daemon's to judge.

@@ -143,7 +143,7 @@ greeting_answer(struct incoming *in, struct session *s, const struct hello *h, i
         refuse(in, s, REFUSE_OPERATOR, "epoch %" PRIu64 " of %s is not believed here",
                h->epoch.number, h->from);
     } else if (is_writable(in)) {
-        /* one that is down may be on its way back: walferry rejoin wants the WAL in the spool */
+        /* a server that is down may be on its way back: rejoin wants the WAL in the spool */
         refuse(in, s, REFUSE_OPERATOR, WRITABLE, self);
     } else if (in->renewing != 0) {
         refuse(in, s, REFUSE_RETRY, "%s", INCOMING_RENEWED);

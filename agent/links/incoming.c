@@ -12,8 +12,8 @@
 
 #define SPOOL_RETRY_US (2 * SECOND_US)
 #define FLUSH_US       (5 * MILLISECOND_US)
-/* Where the primary stands is known so long, and a round trip: it has gone on since, and nobody can
- * say how far. A full line's round trip is long. */
+/* Where the primary stands is known for so long at most, round trip included: it has gone on since,
+ * and nobody can say how far. */
 #define NEWS_US (2 * SECOND_US)
 
 lsn_t
@@ -93,8 +93,8 @@ try_spool(struct incoming *in, int64_t now_us)
         in->shut = in->spool.damaged;
 }
 
-/* That it takes WAL again is told when more is here than before. What did not continue it has to
- * do so first: till then what is wrong stays said, though nothing is wrong here. */
+/* That the spool takes WAL again is told when more is here than before. After WAL that did not
+ * continue the spool, the error stays until WAL that does has come. */
 static void
 retry_spool(struct incoming *in, int64_t now_us)
 {
@@ -108,7 +108,8 @@ retry_spool(struct incoming *in, int64_t now_us)
     in->stuck_at = LSN_UNKNOWN;
 }
 
-/* A flush that nobody waits for is for what comes until then, too. NEVER_US: none can begin now. */
+/* A flush that no commit waits for is put off a little, to have more WAL in it. NEVER_US: none can
+ * begin now. */
 static int64_t
 flush_due_us(const struct incoming *in)
 {
@@ -152,7 +153,7 @@ incoming_renew(struct incoming *in, uint64_t client)
     in->renewing = client;
 }
 
-/* For a seed: what is here ends before the WAL that the primary still has. */
+/* For a seed: the WAL here ends before the first that the primary still has. */
 static void
 renew_spool(struct incoming *in)
 {
@@ -212,8 +213,8 @@ incoming_serve(struct incoming *in, const struct loop *l, int64_t now_us)
     retry_spool(in, now_us);
 }
 
-/* What nobody needs any more: the local standby has it (or is the primary now), no copy that is
- * being made begins before it, and keep has passed. */
+/* WAL that nobody needs: the local standby has it (or is the primary now), no copy that is being
+ * made begins before it, and keep has passed. */
 void
 incoming_prune(struct incoming *in, int64_t wall_us)
 {

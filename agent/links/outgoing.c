@@ -82,7 +82,7 @@ make_hello(struct outgoing *o, const char **ret_why)
     return &o->hello;
 }
 
-/* A stopping server waits for its walsenders: not for ever, if the line is slow. */
+/* A stopping server waits for its walsenders: let go of it when the line is too slow. */
 static bool
 may_hold_walsender(const struct outgoing *o, const struct link *l, int64_t now_us)
 {
@@ -153,7 +153,7 @@ stamp_beacon(struct outgoing *o)
     }
 }
 
-/* WAL that nobody makes PostgreSQL write out would be exposure, for as long as it lies there. */
+/* WAL that PostgreSQL holds in memory is exposure: make it write that out. */
 static void
 force_flush(struct outgoing *o)
 {
@@ -273,7 +273,7 @@ outgoing_open(struct outgoing *o, const struct who *who, struct codec *codec)
     o->settings = config->shipping;
     o->incarnation = (uint64_t)(clock_wall_us() / SECOND_US) << 32;
     if (code == 0 && getrandom(&o->incarnation, sizeof(uint32_t), 0) < 0)
-        code = fail_sys(ERR_LOCAL, "no random number"); /* its low half: nobody can guess it */
+        code = fail_sys(ERR_LOCAL, "no random number"); /* the low half: nobody can guess it */
     o->history = malloc(HISTORY_BYTES_MAX + 1);
     if (code == 0 && o->history == NULL)
         code = fail(ERR_LOCAL, "out of memory");

@@ -4,8 +4,8 @@
  * timeline in it.
  *
  * The links run while this member is the primary and nothing is wrong with the pool. What a link
- * tells of an epoch is kept in `told` for the daemon. The slots themselves are retention's (slot.h);
- * stores beside the server are joined by the daemon (link_store).
+ * tells of an epoch is kept in `told` for the daemon. The slots themselves are retention's
+ * (slot.h); stores beside the server are joined by the daemon (link_store).
  */
 #ifndef AGENT_LINKS_OUTGOING_H
 #define AGENT_LINKS_OUTGOING_H

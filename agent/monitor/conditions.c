@@ -17,7 +17,7 @@
 #define ROLE_NEWS_US    (10 * SECOND_US)
 #define RIVAL_NEWS_US   (30 * SECOND_US)
 #define CLOCK_OFFSET_US (2 * SECOND_US)
-/* A PING goes out each second: of a line that takes none, nobody knows the round trip. */
+/* A PING goes out each second: later the round trip is unknown. */
 #define OFFSET_KEEP_US (3 * SECOND_US)
 
 bool
@@ -77,7 +77,7 @@ conditions_receiving(const struct view *v, int64_t now_us, struct progress *ret_
 
 /* ---- conditions ---- */
 
-/* It holds; of several links each adds its sentence, as far as there is room. */
+/* The condition holds. Each of several links adds its sentence, as far as there is room. */
 static void hold(struct event_condition *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -95,7 +95,7 @@ hold(struct event_condition *c, const char *format, ...)
     va_end(args);
 }
 
-/* What nobody knows is as old as this agent, or its role. */
+/* An unknown age is that of this agent, or of its role. */
 static void
 judge_age(const struct view *v, struct event_condition *c, const char *what, bool known,
           int64_t age_us, int64_t limit_us, int64_t now_us)

@@ -1,6 +1,6 @@
 /*
- * progress: what a DBA asks of a link first: does it keep up? The state is worked out anew each time
- * it is asked for, from the figures of that moment, so that it is never older than they are.
+ * progress: what a DBA asks of a link first: does it keep up? The state is worked out anew each
+ * time it is asked for, from the figures of that moment: it is never older than they are.
  */
 #ifndef AGENT_MONITOR_PROGRESS_H
 #define AGENT_MONITOR_PROGRESS_H

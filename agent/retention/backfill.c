@@ -32,7 +32,7 @@ backfill_source_name(enum backfill_source source)
     return name[source];
 }
 
-/* What a link waits for: from its next byte on. NULL: nothing is gone for it. */
+/* The gap that link i waits for: its next byte is inside. NULL: there is none. */
 static struct gap *
 gap_of(struct backfill *d, size_t i)
 {
@@ -57,7 +57,7 @@ answer(struct backfill *d, size_t i, enum backfill_source source, const char *fo
     va_start(args, format);
     vsnprintf(raw, sizeof raw, format, args);
     va_end(args);
-    text_escape(text, sizeof text, raw, strlen(raw)); /* others' words are in it */
+    text_escape(text, sizeof text, raw, strlen(raw)); /* it quotes others */
     if (strcmp(said, text) == 0)
         return;
     memcpy(said, text, sizeof text);
@@ -83,7 +83,7 @@ next_wanted(const struct backfill *d, const struct gap *gap)
     return end > gap->start ? end : gap->start;
 }
 
-/* What has come of it, also what is not proven yet. */
+/* Where what was got of the gap ends, also what is not proven yet. */
 static lsn_t
 come(const struct backfill *d, const struct gap *gap)
 {
@@ -100,7 +100,7 @@ left(const struct backfill *d, const struct gap *gap)
     return d->until > next ? d->until - next : 0;
 }
 
-/* What lies there of another gap, or of one that was filled otherwise, is of no use any more. */
+/* WAL of another gap, or of one that was filled otherwise, is removed from the store first. */
 static bool
 store_fits(struct backfill *d, lsn_t from)
 {
@@ -111,7 +111,7 @@ store_fits(struct backfill *d, lsn_t from)
     if (spool_empty(s) || (from >= s->start && from <= s->written))
         return true;
     outbox_prune(&d->store.box, UINT64_MAX);
-    return false; /* in a moment */
+    return false; /* try again in a moment */
 }
 
 static void
@@ -122,7 +122,7 @@ prune_store(struct backfill *d)
 
     if (!l->sender.far_known || !l->sender.far_compared || spool_empty(&d->store.box.spool))
         return;
-    if (d->busy && needed >= store_end(d)) /* its end stays where the link waits */
+    if (d->busy && needed >= store_end(d)) /* the link waits at the store's end: that byte stays */
         needed = store_end(d) - 1;
     outbox_prune(&d->store.box, needed);
 }
@@ -162,7 +162,7 @@ price(const struct backfill *d, uint64_t bytes, char *out, size_t size)
     return out;
 }
 
-/* Who gives what is got now. */
+/* The name of the source in use. */
 static const char *
 giver(const struct backfill *d, char *out, size_t size)
 {
@@ -208,7 +208,7 @@ begin_archive(struct backfill *d, struct gap *gap, int64_t now_us)
         try_source(d, gap, FROM_SPOOLS, now_us);
         return;
     }
-    /* of this life: what a killed agent has started may write still */
+    /* a name of this life: a command of a killed agent may still write its own file */
     snprintf(path, sizeof path, "%s/" FETCHED "-%llu", d->store.box.path,
              (unsigned long long)d->who->started_us);
     if (archive_busy(&d->archive))
@@ -253,7 +253,7 @@ begin_spool(struct backfill *d, struct gap *gap, int64_t now_us)
     answer(d, d->link, FROM_SPOOLS, "%s",
            d->refusals[0] != '\0' ? d->refusals
                                   : "no other member's spool can be reached from here");
-    if (next_wanted(d, gap) > d->tried_from) { /* a part came: again, for the rest */
+    if (next_wanted(d, gap) > d->tried_from) { /* a part came: ask all again for the rest */
         d->tried_from = next_wanted(d, gap);
         try_source(d, gap, FROM_ARCHIVE, now_us);
     } else {
@@ -328,7 +328,7 @@ filled(struct backfill *d, struct gap *gap)
     stop(d);
 }
 
-/* A giver has it, this host's disk is why it is not taken: room comes soon when what is here has
+/* The source has the WAL, but this host's disk cannot take it. Room comes soon when the store has
  * only to be shipped. */
 static void
 cannot_keep(struct backfill *d, struct gap *gap, int64_t now_us)
@@ -460,7 +460,7 @@ backfill_run(struct backfill *d, const struct loop *l, int64_t now_us)
 
 /* ---- once a second ---- */
 
-/* What the far side has on disk, of what it was shipped in this session. */
+/* Close the gaps of which the far side has all on disk, by what was shipped in this session. */
 static void
 reach(struct backfill *d, size_t i)
 {
@@ -480,7 +480,7 @@ reach(struct backfill *d, size_t i)
     d->search[i] = (struct search){0};
 }
 
-/* Why nothing comes: for status here, and over the link for the DBA there. */
+/* Why no WAL comes: for status here, and over the link for the DBA there. */
 static void
 tell(struct backfill *d, size_t i, const struct gap *gap)
 {
@@ -511,7 +511,7 @@ look_at_hole(struct backfill *d, size_t i, int64_t now_us)
     }
     if (pgwal_oldest(d->who->self->pgdata, segment_bytes, l->hole.start, &oldest) < 0)
         return;
-    gaps_reach(d->gaps, l->member, l->sender.resume_lsn, &changed); /* all before is there */
+    gaps_reach(d->gaps, l->member, l->sender.resume_lsn, &changed); /* it has all before */
     gap = gap_behind(d->gaps, l->member, l->hole.start);
     if (oldest <= l->hole.start) {
         answer(d, i, FROM_PG_WAL, "has it");
@@ -530,7 +530,7 @@ look_at_hole(struct backfill *d, size_t i, int64_t now_us)
                d->out->slot_name[i]);
     if (gap != NULL && gap->start <= l->hole.start) {
         gap->timeline = l->hole.timeline;
-        if (gap->end > oldest) /* what was feared to be gone, and is not */
+        if (gap->end > oldest) /* less is gone than was feared */
             gap->end = oldest;
     }
     if (gap == NULL || gap->start > l->hole.start || gap->end < oldest)
@@ -540,7 +540,7 @@ look_at_hole(struct backfill *d, size_t i, int64_t now_us)
     tell(d, i, gap);
 }
 
-/* What others lack of a former primary is told by their new one. */
+/* This member is no primary: what others lack is their new primary's to find. */
 static void
 forget(struct backfill *d)
 {
@@ -553,7 +553,7 @@ forget(struct backfill *d)
     gaps_keep(d->gaps);
 }
 
-/* pg_wal may lose more meanwhile, or may have been given back what it lacked. */
+/* pg_wal may have lost more meanwhile, or its missing segments may be back. */
 static void
 look_at_end(struct backfill *d)
 {

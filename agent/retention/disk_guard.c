@@ -16,11 +16,11 @@
 #define RISE_US         (500 * MILLISECOND_US) /* between two steps: each is seen to be taken */
 #define CALM_US         (10 * SECOND_US)
 #define SOON_US         (60 * SECOND_US)  /* until pg_wal is full: begin with what costs nothing */
-#define NOW_US          (180 * SECOND_US) /* ... a checkpoint still fits in: let a slot go */
-#define WORTH_US        (180 * SECOND_US) /* what that gives has to last */
+#define NOW_US          (180 * SECOND_US) /* ... while a checkpoint still fits in: let a slot go */
+#define WORTH_US        (180 * SECOND_US) /* so long the space that is freed has to last */
 #define WORTH_SEGMENTS  2
 #define YOUNG_US        (5 * SECOND_US)  /* a link whose rate nobody knows yet */
-#define LAST_SEGMENTS   4                /* as good as full */
+#define LAST_SEGMENTS   4                /* fewer are free: the disk is as good as full */
 #define CHECKPOINT_US   (30 * SECOND_US) /* only a checkpoint removes WAL */
 #define ARCHIVE_US      (5 * SECOND_US)  /* between two looks at what waits for archive_command */
 #define ADVANCE_US      SECOND_US        /* PostgreSQL takes one command at a time */
@@ -68,7 +68,7 @@ is_worth_it(const struct disk_guard_facts *f)
            !(f->rates_known && ends_within(f->freed, f->others, WORTH_US));
 }
 
-/* What the figures of this moment ask for. */
+/* The step that the facts of this moment ask for. */
 static enum disk_guard_step
 judge(const struct disk_guard_facts *f, const struct disk_guard_limits *l)
 {
@@ -78,7 +78,7 @@ judge(const struct disk_guard_facts *f, const struct disk_guard_limits *l)
         f->disk_known && (f->free_bytes < 2 * reserve ||
                           (f->rates_known && ends_within(f->free_bytes, f->shrinks, SOON_US)));
     bool heavy = f->retained >= 2 * (uint64_t)f->segment_bytes;
-    /* an outbox that takes it may be faster than the disk fills */
+    /* an outbox that is being filled may be faster than the disk fills */
     bool relieved = f->gains || (f->outbox_takes && f->free_bytes >= reserve / 2);
 
     if (low && is_worth_it(f) && !relieved) {
@@ -113,7 +113,7 @@ disk_guard_step(struct disk_guard *g, const struct disk_guard_facts *f,
             next = asked;
     } else if (g->calm_us != 0 && (now_us - g->calm_us >= CALM_US ||
                                    (g->step == DISK_GUARD_HOLD && asked == DISK_GUARD_RELEASE))) {
-        next = asked; /* at once when only what kept it, too, is gone */
+        next = asked; /* at once when something else kept that WAL and does no more */
     }
     if (next == g->step)
         return false;
@@ -198,7 +198,7 @@ waiting_bytes(const char *pgdata, uint32_t segment_bytes, lsn_t from, lsn_t to)
     return bytes;
 }
 
-/* How much of what lies between is at `lsn` or behind it. */
+/* How much of the range [from, to) is at `lsn` or behind it. */
 static uint64_t
 from_on(lsn_t lsn, lsn_t from, lsn_t to)
 {
@@ -396,7 +396,7 @@ shipped(const struct disk_guard *g)
     return least;
 }
 
-/* With the history that says whose WAL it is. */
+/* With the history of the primary's timeline. */
 static void
 begin_outbox(struct disk_guard *g, lsn_t from)
 {
@@ -448,7 +448,7 @@ advance_slots(struct disk_guard *g, const struct postgres_sample *s)
     return false;
 }
 
-/* Let the slot go that keeps most, if nothing else keeps its WAL. */
+/* Let go of the slot that keeps most, unless something else keeps that WAL as well. */
 static void
 release(struct disk_guard *g, const struct postgres_sample *s, int64_t now_us)
 {
@@ -504,7 +504,7 @@ act(struct disk_guard *g, const struct postgres_sample *s, int64_t now_us)
     const struct disk_guard_facts *f = &g->facts;
     bool low = f->disk_known &&
                f->free_bytes < 2 * reserve_bytes(&g->who->config->pg_wal_reserve, f->disk_bytes);
-    bool ours = g->checked_timeline == g->who->pool.timeline; /* what is in the outbox */
+    bool ours = g->checked_timeline == g->who->pool.timeline; /* the WAL in the outbox */
 
     if (ours)
         run_outbox(g, s);
@@ -512,7 +512,7 @@ act(struct disk_guard *g, const struct postgres_sample *s, int64_t now_us)
     if (release_finish(&g->release, s, now_us))
         g->checkpoint_us = 0; /* a checkpoint removes what was freed */
     if (ours && now_us - g->advanced_us >= ADVANCE_US && advance_slots(g, s))
-        g->advanced_us = now_us; /* one command at a time: the next ones' turn */
+        g->advanced_us = now_us; /* one command at a time: other rooms want some, too */
     if (low && g->step >= DISK_GUARD_OUTBOX && g->checkpoint.conn == NULL &&
         (g->checkpoint_us == 0 || now_us - g->checkpoint_us >= CHECKPOINT_US)) {
         checkpoint_ask(&g->checkpoint, g->out->conninfo, now_us);
@@ -535,7 +535,7 @@ rest(struct disk_guard *g)
     g->checked_timeline = 0;
 }
 
-/* An outbox of an earlier life as the primary may hold what the pool has never heard of. */
+/* An outbox of an earlier time as the primary may hold WAL that is not of the pool's history. */
 static void
 check_outbox(struct disk_guard *g)
 {

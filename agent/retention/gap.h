@@ -75,7 +75,7 @@ struct gap *gap_behind(struct gaps *g, const char *member, lsn_t lsn);
  * closed; *ret_changed when anything did change. */
 size_t gaps_reach(struct gaps *g, const char *member, lsn_t lsn, bool *ret_changed);
 
-/* For who changes gaps while the agent runs: into the file they were loaded from, and the log. A list
+/* What changes gaps while the agent runs: into the file they were loaded from, and the log. A list
  * that cannot be written is logged, too, and written at the next change. */
 void gaps_keep(const struct gaps *g);
 /* gap_open, on disk and in the log before this returns. */

@@ -9,11 +9,9 @@
 
 #define GIVE_PER_TURN (1u << 20) /* of a segment: other rooms have their turn, too */
 
-/* The timeline of the store's end, and where that one ends in the segment of lsn: then the file of
- * the next timeline, *ret_file, has both. False: it goes on. */
 bool
-gap_store_switches(const struct gap_store *g, const struct gap *gap, lsn_t lsn, timeline_t *ret_file,
-                 lsn_t *ret_end)
+gap_store_switches(const struct gap_store *g, const struct gap *gap, lsn_t lsn,
+                   timeline_t *ret_file, lsn_t *ret_end)
 {
     const struct spool *s = &g->box.spool;
     timeline_t timeline = spool_empty(s) ? gap->timeline : s->timeline;
@@ -29,7 +27,7 @@ gap_store_switches(const struct gap_store *g, const struct gap *gap, lsn_t lsn, 
     return true;
 }
 
-/* The older timeline has its part: what follows is the newer one's, from the segment's start. */
+/* The older timeline's part is stored: from the segment's start on the newer one follows. */
 static int
 switch_timeline(struct gap_store *g, timeline_t timeline)
 {
@@ -37,8 +35,7 @@ switch_timeline(struct gap_store *g, timeline_t timeline)
 
     if (timeline != g->out->lineage.timeline)
         return fail(ERR_PEER, "the history of timeline %u is not at hand", timeline);
-    code =
-        spool_put_history(&g->box.spool, timeline, g->out->lineage.text, g->out->lineage.length);
+    code = spool_put_history(&g->box.spool, timeline, g->out->lineage.text, g->out->lineage.length);
     if (code == 0) {
         g->switched = true;
         g->given_bytes = 0;
@@ -46,9 +43,9 @@ switch_timeline(struct gap_store *g, timeline_t timeline)
     return code;
 }
 
-/* The fetched segment into the store, a megabyte at a time. 1: all of it is there. */
 int
-gap_store_give(struct gap_store *g, const struct gap *gap, const struct archive_job *j, int64_t now_us)
+gap_store_give(struct gap_store *g, const struct gap *gap, const struct archive_job *j,
+               int64_t now_us)
 {
     struct spool *s = &g->box.spool;
     static uint8_t bytes[FRAME_WAL_MAX];
@@ -64,7 +61,7 @@ gap_store_give(struct gap_store *g, const struct gap *gap, const struct archive_
     }
     if (durable_open(AT_FDCWD, j->path, DURABLE_READ, &fd) < 0)
         return fail_sys(ERR_LOCAL, "cannot open %s", j->path);
-    if (s->damaged) /* it is mended soon */
+    if (s->damaged) /* the outbox mends it soon */
         code = fail(ERR_LOCAL, "%s", g->box.error);
     if (code == 0)
         code = spool_adopt(s, &j->identity);
@@ -87,13 +84,11 @@ gap_store_give(struct gap_store *g, const struct gap *gap, const struct archive_
     durable_close(fd);
     if (code == 0 && older && g->given_bytes == upto)
         return switch_timeline(g, j->timeline);
-    if (code == ERR_AGAIN) /* it waits for a flush */
+    if (code == ERR_AGAIN) /* the spool waits for a flush */
         return 0;
     return code < 0 ? code : g->given_bytes == j->identity.segment_bytes;
 }
 
-/* All has come but the end of its last record: pg_wal, where the gap ends, has that. 0, or an
- * error: ERR_CORRUPT when the record does not go on there. */
 int
 gap_store_prove_end(struct gap_store *g, const struct gap *gap, lsn_t until)
 {
@@ -123,7 +118,7 @@ gap_store_prove_end(struct gap_store *g, const struct gap *gap, lsn_t until)
     segment_name(name, file, r->at, segment_bytes);
     snprintf(path, sizeof path, "%s/pg_wal/%s", g->who->self->pgdata, name);
     if (durable_open(AT_FDCWD, path, DURABLE_READ, &fd) < 0)
-        return 0; /* pg_wal goes on: look_at_end sees it */
+        return 0; /* pg_wal has moved on: the backfill sees its new start */
     got = durable_read(fd, bytes, n, r->at % segment_bytes);
     durable_close(fd);
     r->timeline = file;

@@ -30,7 +30,7 @@ enum passage_state {
     PASSAGE_GREETING, /* TUNNEL is out */
     PASSAGE_GUARDED,  /* the start-up packet is awaited, and what PostgreSQL says of its role */
     PASSAGE_OPEN,
-    PASSAGE_GONE, /* but a name is still being looked up for it */
+    PASSAGE_GONE, /* ended, but a name is still being looked up */
 };
 
 struct passage {
@@ -75,7 +75,7 @@ free_passage(struct tunnel *t, struct passage *p)
     free(p);
 }
 
-/* Its place is taken until it can be freed without waiting. */
+/* The passage keeps its place until it can be freed without waiting. */
 static void
 end_passage(struct tunnel *t, struct passage *p)
 {
@@ -114,7 +114,7 @@ request_of(const struct tunnel *t, const struct passage *p, const char *reason)
     return r;
 }
 
-/* It was not opened: fail_message() says why. */
+/* The passage was not opened: fail_message() says why. */
 static void
 refuse(struct tunnel *t, struct passage *p, const char *sqlstate)
 {
@@ -134,7 +134,7 @@ refuse(struct tunnel *t, struct passage *p, const char *sqlstate)
     end_passage(t, p);
 }
 
-/* The stream is there, the service is not: its client is told over it. */
+/* The stream is there, the service is not: the client is told over the stream. */
 static void
 refuse_service(struct passage *p, const char *sqlstate)
 {
@@ -144,7 +144,7 @@ refuse_service(struct passage *p, const char *sqlstate)
                 fail_message());
     if (buf_init(&out, REFUSAL_BYTES) == 0)
         service_put_error(&out, p->service, sqlstate, fail_message());
-    stream_say(&p->stream, buf_data(&out), buf_used(&out)); /* no room: it does not read */
+    stream_say(&p->stream, buf_data(&out), buf_used(&out)); /* no room: the client does not read */
     buf_release(&out);
     stream_end(&p->stream);
     p->stream.gate = NULL;
@@ -154,7 +154,7 @@ refuse_service(struct passage *p, const char *sqlstate)
 
 /* ---- where the service is ---- */
 
-/* A room of our own. It knows who comes so from those who connect here: a far member is not us. */
+/* The agent or the relay here. They know these clients from local ones: a far member is not us. */
 static int
 call_room(struct tunnel *t, const struct passage *p, int64_t now_us, int *ret_fd)
 {
@@ -248,9 +248,9 @@ admit(struct tunnel *t, struct passage *p)
 static void
 watch_gate(struct tunnel *t, struct passage *p)
 {
-    for (; p->declined < p->gate.encryptions; p->declined++) /* it is inside of SSH */
+    for (; p->declined < p->gate.encryptions; p->declined++) /* the stream is inside of SSH */
         if (stream_say(&p->stream, "N", 1) < 0)
-            return; /* it does not read: its time runs out */
+            return; /* the client does not read: its time runs out */
     switch (p->gate.state) {
     case GATE_STARTUP:
     case GATE_OPEN:
@@ -302,7 +302,7 @@ new_passage(struct tunnel *t, enum tunnel_service service, bool ours, int64_t no
     return NULL;
 }
 
-/* Closing what comes with it is all: nothing of it is ours yet. */
+/* Nothing of the connection is a passage's yet: closing its descriptors is all. */
 static void
 turn_away(struct handed *h)
 {
@@ -521,7 +521,7 @@ ask_over_link(struct tunnel *t, struct passage *p)
 
     if (getrandom(&p->number, sizeof p->number, GRND_NONBLOCK) < 0)
         return fail_sys(ERR_LOCAL, "no random number");
-    p->number |= 1; /* 0 means something else */
+    p->number |= 1; /* 0 means: the dialler wants it */
     r = request_of(t, p, "");
     code = receiver_ask_stream(&t->in->receiver, &r);
     if (code < 0)
@@ -598,7 +598,7 @@ greet(struct tunnel *t, const struct loop *l, struct passage *p, int64_t now_us)
     }
     if (p->state != PASSAGE_GREETING)
         return code < 0 ? fail(code, "%s", p->stream.reason) : 0;
-    got = hear_accept(p); /* its reason is better than that of the connection's end */
+    got = hear_accept(p); /* the far side's reason is better than the connection's end */
     if (got == 0 && code < 0)
         return fail(code, "%s", p->stream.reason);
     if (got == 1)
@@ -632,7 +632,7 @@ run_passage(struct tunnel *t, const struct loop *l, struct passage *p, int64_t n
         return;
     }
     if (p->client >= 0 && (loop_ready(l, p->client) & (POLLHUP | POLLERR)) != 0) {
-        end_passage(t, p); /* nobody waits for it any more */
+        end_passage(t, p); /* its client is gone */
         return;
     }
     if (p->state == PASSAGE_ASKED &&

@@ -17,7 +17,7 @@ static int64_t
 peer_heard_us(const struct view *v, const char **ret_name, bool *ret_live)
 {
     bool receiving = v->who->role == ROLE_STANDBY || v->who->role == ROLE_PROMOTING;
-    int64_t best_us = v->in->receiver.heard_us; /* who was just promoted has seen it there */
+    int64_t best_us = v->in->receiver.heard_us; /* also of the former primary */
 
     *ret_name = v->in->receiver.from[0] != '\0' ? v->in->receiver.from
                 : v->out->links > 0             ? v->out->link[0].member

@@ -178,7 +178,7 @@ struct host_check {
     bool foreign;
 };
 
-/* Of each Host that was sent. */
+/* For each header; Host may come more than once. */
 static enum MHD_Result
 check_host(void *context, enum MHD_ValueKind kind, const char *key, const char *value)
 {
@@ -264,7 +264,7 @@ note_answer(void *context, struct MHD_Connection *connection, void **request,
         c->since_us = h->now_us;
 }
 
-/* MHD finds it at its end and closes it. */
+/* MHD finds the connection at its end and closes it. */
 static void
 end_connection(struct http_connection *c)
 {

@@ -299,7 +299,7 @@ put_histogram(const struct output *o, const char *name, const char *link, const 
             (double)h->sum_us / (double)SECOND_US, name, alone, count);
 }
 
-/* Links that this member ships on: the first of o->link, in the order of v->out->link. */
+/* How many links this member ships on: the first of o->link, in the order of v->out->link. */
 static size_t
 outgoing(const struct output *o)
 {
