@@ -2,9 +2,9 @@
  * buf: bounded bytes, and the one place where bytes are picked apart.
  *
  * A `struct buf` is a queue of bytes with a fixed size: committed at its end, consumed at its
- * start, never grown. Nothing is dropped: a full buf says so and the caller stops reading upstream.
- * A `struct reader` walks over bytes that are somebody else's; after the first short read it stays
- * failed and gives zeros, so a decoder reads every field and asks reader_done once at the end.
+ * start, never grown. No byte is dropped: a full buf says so and the caller stops reading upstream.
+ * A `struct reader` walks over borrowed bytes; after the first short read it stays failed and gives
+ * zeros, so a decoder reads every field and asks reader_done once at the end.
  * Numbers are in network byte order (also PostgreSQL's).
  */
 #ifndef BASE_BUF_H
@@ -26,15 +26,15 @@ void buf_release(struct buf *b);          /* accepts a zeroed struct */
 void buf_clear(struct buf *b);
 
 size_t buf_used(const struct buf *b);
-size_t buf_room(const struct buf *b); /* what buf_reserve can give */
+size_t buf_room(const struct buf *b); /* the most that buf_reserve can give */
 const uint8_t *buf_data(const struct buf *b);
 
-/* Room for n bytes at the end (moves what is there to the front if it must), or NULL. */
+/* Room for n bytes at the end (moves the used bytes to the front if it must), or NULL. */
 uint8_t *buf_reserve(struct buf *b, size_t n);
-void buf_commit(struct buf *b, size_t n);  /* n <= what was reserved */
+void buf_commit(struct buf *b, size_t n);  /* n <= the reserved room */
 void buf_consume(struct buf *b, size_t n); /* n <= buf_used */
 
-/* Append; the caller has seen to it that there is room (asserted). */
+/* Append; the caller has made sure that there is room (asserted). */
 void buf_put_u8(struct buf *b, uint8_t v);
 void buf_put_u16(struct buf *b, uint16_t v);
 void buf_put_u32(struct buf *b, uint32_t v);
@@ -64,7 +64,7 @@ const char *reader_string(struct reader *r);
 /* The same, copied into out; failed also when it does not fit (size includes the 0). */
 void reader_copy_string(struct reader *r, char *out, size_t size);
 
-/* True when every read had its bytes and none is left over. */
+/* True when every read had its bytes and no byte is left over. */
 bool reader_done(const struct reader *r);
 
 #endif

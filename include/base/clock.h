@@ -1,6 +1,6 @@
 /*
- * clock: microseconds. Monotonic ones count (CLOCK_BOOTTIME: steps of the wall clock do not move
- * it, a suspended machine does not stop it); wall ones only label.
+ * clock: microseconds. Durations are counted on the monotonic clock (CLOCK_BOOTTIME: steps of the
+ * wall clock do not move it, a suspended machine does not stop it); the wall clock only labels.
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H

@@ -2,9 +2,9 @@
  * durable: every write, flush, rename and directory sync of the project.
  *
  * Functions return 0 (or a count) or -1 with errno, never a code of fail.h: the caller knows the
- * object's name and what to tell the DBA. All names are relative to a directory descriptor. Nothing here retries a failed
- * flush. Files are made 0600. The simulation links a disk of its own behind this header: a file
- * there keeps only what was flushed when the machine "crashes".
+ * object's name and what to tell the DBA. All names are relative to a directory descriptor. Nothing
+ * here retries a failed flush. Files are made 0600. The simulation links a disk of its own behind
+ * this header: a file there keeps only what was flushed when the machine "crashes".
  */
 #ifndef BASE_DURABLE_H
 #define BASE_DURABLE_H

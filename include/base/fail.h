@@ -3,7 +3,7 @@
  *
  * A function that can fail returns 0 (or a count) or one of these negative codes. The code says
  * what the caller must do; the message, written once where it is first known, says what happened.
- * Everyone between only passes the code on; the loop logs fail_message() once and reacts.
+ * Callers in between only pass the code on; the loop logs fail_message() once and reacts.
  *
  * The message is kept per thread, at most FAIL_MESSAGE_MAX bytes, one line, for the DBA: what
  * happened, to which object, what to do next. Text that came from a peer goes through text_escape.

@@ -1,5 +1,5 @@
 /*
- * identity: what must be equal at both ends before one byte of WAL is believed.
+ * identity: must be equal at both ends before one byte of WAL is believed.
  */
 #ifndef BASE_IDENTITY_H
 #define BASE_IDENTITY_H
@@ -16,7 +16,7 @@ struct identity {
     uint16_t postgres_major;    /* 13 to 17 */
 };
 
-/* (number, member): who became primary, and how many changes there have been. */
+/* The member that became primary, and the number of that change. */
 struct epoch {
     uint64_t number; /* 0: nothing known yet */
     char member[MEMBER_NAME_SIZE];

@@ -19,12 +19,12 @@ enum log_level {
     LOG_LEVEL_INFO = 6,
 };
 
-/* name is shown in each line; kept by pointer, NULL for none. */
+/* name is shown in each line; borrowed for life, NULL for none. */
 void log_init(const char *name);
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* For what is tried again and again: a text that was said before is no news within a minute of the
- * last one that was. Zeroed: nothing was said. */
+/* For attempts that are made again and again: a text that was logged before is no news within a
+ * minute of the last news. Zeroed: nothing was logged. */
 struct log_memory {
     uint64_t said[8];
     unsigned count;

@@ -7,7 +7,7 @@
  *     if (loop_ready(&l, fd)) ...                            ... every room goes on
  *
  * loop_watch ignores fd < 0 and, when events is 0, still reports errors and hangups. The number
- * of descriptors is bounded by LOOP_FDS_MAX (asserted: every room bounds its own).
+ * of descriptors is bounded by LOOP_FDS_MAX (asserted: every room bounds the number of its own).
  */
 #ifndef BASE_LOOP_H
 #define BASE_LOOP_H

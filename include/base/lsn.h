@@ -22,7 +22,7 @@ typedef uint32_t timeline_t;
 #define HISTORY_NAME_SIZE 17 /* 8 hex digits, ".history" and a 0 */
 #define SEGMENT_BYTES_MIN (UINT32_C(1) << 20)
 #define SEGMENT_BYTES_MAX (UINT32_C(1) << 30)
-#define WAL_PAGE_BYTES    8192 /* XLOG_BLCKSZ as Debian and everyone builds it */
+#define WAL_PAGE_BYTES    8192 /* XLOG_BLCKSZ, as all packages are built */
 #define HISTORY_BYTES_MAX 65536
 
 bool lsn_parse(const char *text, lsn_t *ret_lsn); /* "16/B374D848", nothing behind it */
@@ -45,20 +45,21 @@ bool history_parse_name(const char *name, timeline_t *ret_timeline);
  */
 bool history_switch_point(const char *text, size_t length, timeline_t timeline, lsn_t *ret_end);
 
-/* The first ancestor after `timeline` in that text, or `last` (the file's own timeline) if none. */
+/* The first ancestor after `timeline` in such a text, or `last` (the file's own timeline) if
+ * none. */
 timeline_t history_next(const char *text, size_t length, timeline_t timeline, timeline_t last);
 
-/* Every line is one this program understands (timelines ascending, LSNs never descending). */
+/* This program understands every line (timelines ascending, LSNs never descending). */
 bool history_valid(const char *text, size_t length, timeline_t last);
 
 /* Of n bytes from lsn, how many to take when at most `most` fit: all, or up to a page's end. A
- * standby may take a record that is cut inside a page for a broken one. */
+ * standby may believe a record that is cut inside a page to be broken. */
 size_t wal_piece(lsn_t lsn, size_t n, size_t most);
 
 /*
- * An insert position that stands just behind a page header has nothing before it in that page:
- * give the page's start, so that a position that is flushed up to there covers it (24 bytes of
- * header, 40 at a segment's first page).
+ * The page's start for an insert position just behind a page header (24 bytes, 40 at a segment's
+ * first page), else lsn itself: no record lies between the two, so a flush up to the page's start
+ * covers the position.
  */
 lsn_t lsn_before_page_header(lsn_t lsn, uint32_t segment_bytes);
 

@@ -34,7 +34,7 @@ struct spawn {
 
 void spawn_run(struct spawn *s); /* blocks */
 
-/* True: it ended with status 0. Else why not, in words, behind "it ": room for 80 bytes. */
+/* True: it ended with status 0. Else out says why not, in words that follow "it "; room: 80 bytes. */
 bool spawn_good(const struct spawn *s, char *out, size_t size);
 
 /* A worker for jobs that run commands with its stop_fd. */

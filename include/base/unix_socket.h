@@ -1,4 +1,4 @@
-/* local: Unix stream sockets, for processes of our own user on this host. */
+/* unix_socket: Unix stream sockets, for processes of our own user on this host. */
 #ifndef BASE_UNIX_SOCKET_H
 #define BASE_UNIX_SOCKET_H
 
@@ -8,8 +8,8 @@
 #define UNIX_SOCKET_PATH_SIZE 108 /* sun_path, with its 0 (unix(7)) */
 
 /*
- * Listen on path: mode 0600, non-blocking. A socket that nobody listens on is a dead process's and
- * is replaced; anything else there stays. ERR_USAGE: the path is too long; ERR_LOCAL.
+ * Listen on path: mode 0600, non-blocking. A socket on which nobody listens is a dead process's and
+ * is replaced; any other file there stays. ERR_USAGE: the path is too long; ERR_LOCAL.
  */
 int unix_socket_listen(const char *path, int backlog, int *ret_fd);
 

@@ -1,8 +1,8 @@
 /*
  * worker: one thread that does one plain job at a time for the loop.
  *
- * For bytes that need a blocking call (a flush, a name resolved): the job borrows what it needs,
- * the loop leaves that alone until worker_done. worker_fd becomes readable when the job is over.
+ * For blocking calls (a flush, a name to be resolved): the job borrows its data, which the loop
+ * leaves alone until worker_done. worker_fd becomes readable when the job is over.
  */
 #ifndef BASE_WORKER_H
 #define BASE_WORKER_H

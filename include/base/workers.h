@@ -1,5 +1,6 @@
 /*
- * workers: a few threads that do plain jobs in the order they were given: buffer in, buffer out.
+ * workers: a few threads that do plain jobs, begun in the order they were given: buffer in, buffer
+ * out.
  *
  * A job is embedded in the caller's struct, which the caller leaves alone from workers_submit until
  * workers_done. workers_fd becomes readable when jobs are over; workers_clear makes it quiet again.
@@ -28,11 +29,10 @@ struct workers {
     bool stop;
 };
 
-/* threads 0: as many as there are processors besides the loop's, at most WORKERS_MAX. With one
- * thread a job begins when the one before it is over. ERR_LOCAL. */
+/* threads 0: one for each processor but the loop's, at most WORKERS_MAX. With one thread a job
+ * begins when the job before it is over. ERR_LOCAL. */
 int workers_init(struct workers *c, unsigned threads);
-void
-workers_release(struct workers *c); /* after the jobs that were given; accepts a zeroed struct */
+void workers_release(struct workers *c); /* after the submitted jobs; accepts a zeroed struct */
 int workers_fd(const struct workers *c);
 void workers_clear(struct workers *c);
 

@@ -124,7 +124,7 @@ history_parse_name(const char *name, timeline_t *ret_timeline)
     return true;
 }
 
-/* One step over the text: 1 with an entry, 0 at its end, -1 at a line that is none. */
+/* One step over the text: 1 with an entry, 0 at its end, -1 at a line that is no entry. */
 static int
 history_entry(const char **at, const char *end, timeline_t *ret_timeline, lsn_t *ret_switch)
 {
@@ -143,7 +143,7 @@ history_entry(const char **at, const char *end, timeline_t *ret_timeline, lsn_t 
         }
         if (length == 0 || *line == '#')
             continue;
-        if (length >= sizeof copy) /* the reason may be long, the numbers are not */
+        if (length >= sizeof copy) /* only the reason may be long */
             length = sizeof copy - 1;
         memcpy(copy, line, length);
         copy[length] = '\0';

@@ -27,7 +27,7 @@ struct tail {
     size_t used;
 };
 
-/* The agent's signals are blocked or ignored: the command gets everything as usual. */
+/* The agent blocks or ignores signals: the command gets the defaults. */
 static int
 begin(const struct spawn *s, int out, int stdout_fd, pid_t *ret_pid)
 {

@@ -44,7 +44,7 @@ text_escape(char *out, size_t size, const void *bytes, size_t length)
     return out;
 }
 
-/* How many bytes the UTF-8 character at `in` has; 0: it is none, or a control character. */
+/* How many bytes the UTF-8 character at `in` has; 0: no UTF-8, or a control character. */
 static size_t
 shown_bytes(const unsigned char *in, size_t left)
 {

@@ -26,9 +26,9 @@ work(void *context)
         w->run(w->job);
         pthread_mutex_lock(&w->mutex);
         w->run = NULL;
-        pthread_mutex_unlock(&w->mutex); /* whom this wakes wants it */
+        pthread_mutex_unlock(&w->mutex); /* unlock first: the woken thread needs the mutex */
         if (write(w->fd, &one, sizeof one) < 0)
-            assert(errno == EAGAIN); /* an eventfd takes it, or is readable already */
+            assert(errno == EAGAIN); /* EAGAIN: the eventfd is readable already */
         pthread_mutex_lock(&w->mutex);
     }
     pthread_mutex_unlock(&w->mutex);

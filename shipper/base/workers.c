@@ -31,8 +31,8 @@ work(void *context)
         pthread_mutex_lock(&c->mutex);
         job->done = true;
         pthread_cond_broadcast(&c->over);
-        pthread_mutex_unlock(&c->mutex);       /* whom this wakes wants it */
-        (void)!write(c->fd, &one, sizeof one); /* an eventfd takes it, or is readable already */
+        pthread_mutex_unlock(&c->mutex);       /* unlock first: the woken thread needs the mutex */
+        (void)!write(c->fd, &one, sizeof one); /* if it fails, it is readable already */
         pthread_mutex_lock(&c->mutex);
     }
     pthread_mutex_unlock(&c->mutex);

@@ -1,6 +1,6 @@
 /*
- * See inlet.h. A session's life: connected -> handed (its descriptors are here) -> greeted (HELLO is
- * here, the agent judges) -> live, or refused: then `output` is still written before it ends.
+ * See inlet.h. A session's life: connected -> handed (its descriptors are here) -> greeted (HELLO
+ * is here, the agent judges) -> live, or refused: then `output` is still written before it ends.
  * judge_end says who ends and when, weigh_greeting what a new HELLO does to a living session.
  */
 #include "shipper/receiver/inlet.h"

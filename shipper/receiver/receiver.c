@@ -11,7 +11,7 @@
 
 #define PING_US      SECOND_US
 #define HOLD_US      MILLISECOND_US
-#define HOLD_LONG_US (5 * MILLISECOND_US) /* a little WAL, that nobody waits for */
+#define HOLD_LONG_US (5 * MILLISECOND_US) /* for a little WAL that nobody waits for */
 #define LITTLE_BYTES (256u << 10)
 #define DEAD_US      (5 * SECOND_US)
 
@@ -48,7 +48,7 @@ receiver_judge(const struct receiver *r, const struct hello *hello)
     return spool_check_history(r->spool, hello->timeline, hello->history, hello->history_bytes);
 }
 
-/* Is lsn on the lineage of the primary that says HELLO? Elsewhere nobody has what is asked for. */
+/* Is lsn on the lineage of the primary that says HELLO? Else nobody has the WAL from there. */
 static bool
 has_wal(const struct hello *hello, timeline_t timeline, lsn_t lsn)
 {
@@ -89,11 +89,11 @@ receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
     r->compared = f.accept.lsn;
     r->waits[0] = '\0';
     r->drained = false;
-    r->commits_wait = true; /* until told else */
+    r->commits_wait = true; /* until a BEACON says otherwise */
     r->postgres = PONG_POSTGRES_UNKNOWN;
     r->primary_timeline = hello->timeline;
     r->far_digest = hello->config_digest;
-    if (strcmp(r->from, hello->from) != 0) { /* another primary's clock */
+    if (strcmp(r->from, hello->from) != 0) { /* the clock is another one */
         receiver_forget(r);
         snprintf(r->from, sizeof r->from, "%s", hello->from);
     }
@@ -202,8 +202,8 @@ take_pong(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wal
 }
 
 /*
- * Of a timeline that does not follow what is held here, nothing is kept: it is either a branch that
- * died, which nobody needs, or, made since HELLO, the server's own.
+ * A history that does not continue our WAL is ignored if its timeline is below the primary's: a
+ * branch that died. Else it is the primary's own, made since HELLO: an error.
  */
 static int
 take_history(struct receiver *r, const struct frame *f)
@@ -260,7 +260,7 @@ receiver_go_on(struct receiver *r, int64_t now_us)
             code = take_numbered(r, &f, now_us);
     }
     if (code == ERR_AGAIN)
-        r->heard_us = now_us; /* we do not listen: our stall is not the line's silence */
+        r->heard_us = now_us; /* our stall is not the far side's silence */
     return code;
 }
 
@@ -272,7 +272,7 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
 
     r->heard_us = now_us;
     if (frame_numbered(f->type) && f->number < r->reorder.next)
-        return 0; /* again, of a lane that died behind the delivery */
+        return 0; /* it came before, over a lane that died after the delivery */
     if (frame_numbered(f->type) && f->number > r->reorder.next)
         return reorder_hold(&r->reorder, f->number, f->raw, f->bytes);
     switch (f->type) {
@@ -293,7 +293,7 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
         return take_pong(r, f, now_us, wall_us);
     case FRAME_TUNNEL:
         if (r->stream_refused != 0)
-            return 0; /* one at a time is told: the others' clients have their own deadline */
+            return 0; /* one refusal at a time is kept: the other clients have a deadline */
         r->stream_refused = f->tunnel.number;
         text_escape(r->stream_reason, sizeof r->stream_reason, f->tunnel.reason,
                     strlen(f->tunnel.reason));
@@ -321,7 +321,7 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
     return fail(ERR_PEER, "a frame of type %d came from a sender", (int)f->type);
 }
 
-/* Nothing new that the next flush's ACK could not tell as well. */
+/* Is there nothing new that the next flush's ACK could not tell as well? */
 static bool
 may_wait(const struct receiver *r, const struct ack *a)
 {
@@ -353,7 +353,7 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
     struct frame f = {.type = FRAME_ACK};
     bool equal, busy_news;
 
-    if (r->compared >= r->spool->flushed) { /* else it may be other WAL that they are of */
+    if (r->compared >= r->spool->flushed) { /* else the positions may be of other WAL */
         lag_reach(&r->received, r->spool->available);
         lag_reach(&r->flushed, r->spool->flushed);
         lag_reach(&r->applied, applied);
@@ -368,13 +368,13 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
                          .catalog_xmin = catalog_xmin,
                          .standby_connected = standby_connected,
                          .busy = r->busy};
-    if (r->offset.count > 0) { /* before the first PONG: is it still the clock that these are of? */
+    if (r->offset.count > 0) { /* before the first PONG the clock may be another one */
         f.ack.received_beacon = r->received.covered;
         f.ack.flushed_beacon = r->flushed.covered;
         f.ack.applied_beacon = r->applied.covered;
     }
     equal = r->said_any && ack_equal(&f.ack, &r->said);
-    /* nothing may move for long while we are busy: with a PING it is told by itself */
+    /* while we are busy no position may move for long: tell it with each PING */
     busy_news = r->said_any && r->busy != r->said.busy && now_us == r->pinged_us;
     if (equal)
         r->held_us = 0;
@@ -389,7 +389,7 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
     }
     r->held_us = 0;
     if (frame_put(r->out, &f) < 0)
-        return; /* no room: said again as soon as there is */
+        return; /* no room: tried again as soon as there is */
     r->said = f.ack;
     r->said_bytes = r->wal_bytes;
     r->said_any = true;

@@ -2,9 +2,9 @@
  * receiver: the standby's half of a link, as a pure state machine: frames in, WAL into the spool,
  * frames out. No descriptor and no clock of its own; the spool reaches the disk through durable.h.
  *
- * It believes nothing before receiver_accept (the caller has judged HELLO: pool, epoch, member) and
- * then only what continues the spool. It acknowledges what the spool says: received when written,
- * flushed when flushed, applied when the local standby says so.
+ * It takes no WAL before receiver_accept (the caller has judged HELLO: pool, epoch, member), and
+ * then only WAL that continues the spool. It acknowledges the spool's positions: received when
+ * written, flushed when flushed; applied is the local standby's word.
  *
  * Errors: ERR_PEER: drop the session; ERR_AGAIN: the spool waits for a flush, give the same frame
  * again afterwards; ERR_LOCAL and ERR_CORRUPT as the spool has them.
@@ -26,35 +26,35 @@ struct receiver {
     uint8_t *scratch; /* FRAME_WAL_MAX bytes for decoded WAL, borrowed */
     struct buf *out;  /* of the lane that answers; NULL when there is no session */
     struct reorder reorder;
-    bool busy; /* what came waits to be taken: told in ACKs, the caller sets it */
+    bool busy; /* bytes that came wait to be taken: told in ACKs; the caller sets it */
     char from[MEMBER_NAME_SIZE];
     timeline_t primary_timeline;
     uint64_t far_digest;
     int64_t heard_us, pinged_us, opened_us;
-    bool commits_wait; /* for our flush, as the far side knows: a caller need not hurry else */
+    bool commits_wait; /* for our flush, by the far side's word: else a flush need not hurry */
 
     lsn_t compared;  /* end of the WAL that came in this session */
     struct ack said; /* the last ACK */
     bool said_any;
     uint64_t said_bytes; /* wal_bytes then */
-    int64_t held_us;     /* since when an ACK is held back for the flush to come; 0: none is */
+    int64_t held_us;     /* since when an ACK is held back for the next flush; 0: none is */
 
-    /* the far PostgreSQL, as the last PONG told it; true at some time after postgres_us, when it
-     * was asked (the line may have held the PONG for long) */
+    /* the far PostgreSQL by the last PONG: its state at some time after postgres_us, when the PING
+     * was sent (the line may have held the PONG for long) */
     enum pong_postgres postgres;
     int64_t postgres_us;
     bool drained; /* DRAINED came: look and clear */
     bool drained_done;
     lsn_t drained_end;
     char drained_reason[256];
-    char waits[FRAME_REASON_MAX]; /* why the far side sends no WAL, by its own word; "": it does */
+    char waits[FRAME_REASON_MAX]; /* why the far side sends no WAL, in its words; "": it sends */
 
-    uint64_t stream_refused; /* the number of a stream that will not come: look and clear */
+    uint64_t stream_refused; /* the number of a stream that was refused: look and clear */
     char stream_reason[FRAME_REASON_MAX];
 
     /* time is the primary's monotonic clock: ours + offset */
     struct lag received, flushed, applied;
-    struct beacon stamped; /* the newest beacon that came */
+    struct beacon stamped; /* the newest beacon received */
     struct clock_offset offset;
     void (*file)(void *context, const struct frame *f); /* a FILE came; NULL: nobody keeps it */
     void *file_context;
@@ -64,8 +64,8 @@ struct receiver {
 void receiver_init(struct receiver *r, struct spool *spool, struct codec *codec, uint8_t *scratch);
 
 /*
- * Would the WAL that this HELLO announces continue what we hold? 0, or ERR_CORRUPT / ERR_LOCAL with
- * the reason for REFUSE. Changes nothing.
+ * Would the WAL that this HELLO announces continue our WAL? 0, or ERR_CORRUPT / ERR_LOCAL with the
+ * reason for REFUSE. Changes nothing.
  */
 int receiver_judge(const struct receiver *r, const struct hello *hello);
 
@@ -77,26 +77,27 @@ int receiver_accept(struct receiver *r, struct buf *out, const struct hello *hel
                     timeline_t wanted_timeline, lsn_t wanted, uint64_t config_digest,
                     int64_t now_us);
 void receiver_close(struct receiver *r);
-/* What was known of the primary is of another time: this side is no standby any more. */
+/* Forget what was known of the primary: this side is no standby any more. */
 void receiver_forget(struct receiver *r);
 bool receiver_live(const struct receiver *r);
 
-/* Another lane of the session answers from now on: the one before it ended. */
+/* Another lane of the session answers from now on: the last one ended. */
 void receiver_lane(struct receiver *r, struct buf *out);
 
 int receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wall_us);
 
-/* Take what came out of order and has its turn now: before more frames are given. ERR_AGAIN: the
- * spool waits for a flush, give none. */
+/* Take the frames that came out of order and have their turn now, before more frames are given.
+ * ERR_AGAIN: the spool waits for a flush, give none. */
 int receiver_go_on(struct receiver *r, int64_t now_us);
 
-/* Say ACK if a position moved since the last one. What was only received waits a moment for the
- * flush to come, and while no commit waits, what was applied, too: one ACK for all. standby_* are
- * the local standby's; applied 0 unknown. */
+/* Say ACK if a position moved since the last ACK. A move of received waits a moment for the next
+ * flush, and so does a move of applied while no commit waits: one ACK for all. standby_* are the
+ * local standby's; applied 0 unknown. */
 void receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catalog_xmin,
                      bool standby_connected, int64_t now_us);
 
-/* PING each second; nothing heard for 5 s is ERR_PEER, if the spool let us listen. */
+/* PING each second; nothing heard for 5 s is ERR_PEER. Time that waits for the spool counts as
+ * heard. */
 int receiver_tick(struct receiver *r, int64_t now_us);
 int64_t receiver_due_us(const struct receiver *r);
 
@@ -106,15 +107,14 @@ int receiver_file(struct receiver *r, const struct frame *f);
 /* Ask for an answer now, or for the rest of a dead server's WAL. */
 void receiver_ping(struct receiver *r, int64_t now_us);
 int receiver_ask_drain(struct receiver *r);
-/* Ask the far side for a stream; stream_refused tells if it will not come. */
+/* Ask the far side for a stream; stream_refused tells of a refusal. */
 int receiver_ask_stream(struct receiver *r, const struct tunnel_request *request);
 int receiver_tell_pool(struct receiver *r, const struct epoch_origin *origin);
 
-/* The primary's monotonic clock now; false before the first PONG of this life and without a record.
- */
+/* The primary's monotonic clock now; false: no PONG has come, and there was no record. */
 bool receiver_primary_us(const struct receiver *r, int64_t now_us, int64_t *ret_us);
 
-/* What is kept across restarts (beacon.h). */
+/* The record that is kept across restarts (beacon.h). */
 void receiver_remember(struct receiver *r, const struct lag_record *record, int64_t now_us);
 void receiver_record(const struct receiver *r, struct lag_record *ret_record);
 
