@@ -15,40 +15,10 @@
 #include <assert.h>
 #include <glob.h>
 #include <ini.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-void
-complain(struct complaints *to, int line, const char *key, const char *format, ...)
-{
-    va_list args;
-
-    to->count++;
-    fprintf(to->out, "%s:%d:", to->file, line);
-    if (to->section[0] != '\0')
-        fprintf(to->out, " %s", to->section);
-    if (key != NULL)
-        fprintf(to->out, " %s", key);
-    if (to->section[0] != '\0' || key != NULL)
-        fputc(':', to->out);
-    fputc(' ', to->out);
-    va_start(args, format);
-    vfprintf(to->out, format, args);
-    va_end(args);
-    fputc('\n', to->out);
-}
-
-void
-complain_in(struct complaints *to, const struct member *m)
-{
-    if (m == NULL)
-        snprintf(to->section, sizeof to->section, "[pool]");
-    else
-        snprintf(to->section, sizeof to->section, "[member %s]", m->name);
-}
 
 static void
 begin_pool(struct parse *p)
@@ -262,15 +232,6 @@ config_digest(const char *text, size_t length)
     for (size_t i = 0; i < length; i++)
         hash = (hash ^ (unsigned char)text[i]) * UINT64_C(1099511628211);
     return hash;
-}
-
-int
-complaints_verdict(const struct complaints *to)
-{
-    if (to->count == 0)
-        return 0;
-    return fail(ERR_USAGE, "%s: %d error%s, nothing is started", to->file, to->count,
-                to->count == 1 ? "" : "s");
 }
 
 int

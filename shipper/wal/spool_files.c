@@ -11,6 +11,12 @@
 #include <stdio.h>
 #include <string.h>
 
+bool
+spool_empty(const struct spool *s)
+{
+    return s->timeline == 0;
+}
+
 void
 spool_damaged_name(char out[FILE_NAME_SIZE], const char *name)
 {

@@ -287,12 +287,6 @@ spool_close(struct spool *s)
     *s = closed;
 }
 
-bool
-spool_empty(const struct spool *s)
-{
-    return s->timeline == 0;
-}
-
 int
 spool_adopt(struct spool *s, const struct identity *identity)
 {
