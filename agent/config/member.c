@@ -124,7 +124,7 @@ int
 config_self(struct config *c, const char *option, const struct member **ret_member)
 {
     const char *named = option != NULL ? option : getenv("WALFERRY_MEMBER");
-    const struct member *here[MEMBERS_MAX], *all[MEMBERS_MAX];
+    const struct member *here[MEMBERS_MAX] = {NULL}, *all[MEMBERS_MAX] = {NULL};
     char shown[SHOWN_SIZE], what[SHOWN_SIZE + 32];
     size_t count;
 

@@ -301,7 +301,7 @@ pool_file_install(const struct config *config, const struct member *self, const 
 
     if (code == 0)
         code = open_place(config->file, &dir, &name);
-    if (code < 0)
+    if (code != 0)
         return code;
     if (durable_replace(dir, name, text, length) < 0)
         code = fail_sys(ERR_LOCAL, "cannot replace %s", config->file);

@@ -150,7 +150,7 @@ write_overrides(const struct divergence *p, const char *escrow, char *ret_config
         code = escrow_return_settings(escrow, m->pgdata);
     if (code == 0)
         code = control_file_identity(m->pgdata, &identity);
-    if (code < 0)
+    if (code != 0)
         return code;
     find_config(m->pgdata, ret_config, size);
     if (durable_dir(m->pgdata, &dir) < 0)

@@ -225,7 +225,7 @@ static int
 ready_wal(struct seed *s)
 {
     char slot[SLOT_NAME_SIZE];
-    lsn_t restart;
+    lsn_t restart = LSN_UNKNOWN;
     int code;
 
     config_slot_name(slot, s->job.self->name);
@@ -426,7 +426,7 @@ discard_own(struct seed *s)
 static int
 check_copy(const struct seed *s)
 {
-    json_t *status;
+    json_t *status = NULL;
     int code = ask_agent(s, &status);
 
     if (code < 0)

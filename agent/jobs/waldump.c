@@ -4,6 +4,7 @@
 
 #include "base/fail.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,6 +162,7 @@ rows_of(struct open_transaction *t, const struct relfile *file)
         }
         place = place_of(t, file);
     }
+    assert(place != NULL && t->rows != NULL);
     t->rows[t->count] = (struct lost_rows){.file = *file};
     *place = (uint32_t)++t->count;
     return &t->rows[t->count - 1];

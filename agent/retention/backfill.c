@@ -448,7 +448,7 @@ backfill_run(struct backfill *d, const struct loop *l, int64_t now_us)
         stop(d); /* the link ended, or the gap: looked at anew when it is back */
         d->search[d->link].retry_us = 0;
     }
-    if (!d->busy) {
+    if (!d->busy || gap == NULL) {
         archive_done(&d->archive); /* of a gap that was closed meanwhile */
         return;
     }

@@ -13,6 +13,7 @@
 #include "ssh/method.h"
 #include "ssh/session.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <linux/tcp.h>
@@ -154,6 +155,7 @@ begin_connect(struct lane *l)
     int64_t left = 0;
     const int on = 1, lower_effort = 1 << 2; /* DSCP 1 */
 
+    assert(a != NULL);
     for (; a != NULL; a = a->ai_next)
         left++;
     a = s->address;

@@ -89,7 +89,7 @@ spool_look(const struct spool *s, timeline_t timeline, lsn_t growing, struct sca
 
     if (code == -1) /* the list's own failure; visit's refusals have their codes */
         return fail_sys(ERR_LOCAL, "cannot list %s", s->path);
-    if (code < 0)
+    if (code != 0)
         return code;
     *ret_scan = scan;
     return 0;

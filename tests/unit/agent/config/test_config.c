@@ -28,7 +28,7 @@ static const char *const good[] = {
     /* 5 */ "[member a]",
     /* 6 */ "site = dc1",
     /* 7 */ "ssh = postgres@10.1.0.11",
-    /* 8 */ "host_key = " KEY,
+    /* 8 */ ("host_key = " KEY),
     /* 9 */ "identity = /etc/id_a",
     /* 10 */ "postgres = host=/run/postgresql user=walferry",
     /* 11 */ "pgdata = /data/a",
