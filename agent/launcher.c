@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * launcher: the program `walferry`. A recovering PostgreSQL starts `walferry fetch` for every
  * segment, and a program that links libpq, libssh2, an HTTP server and their libraries needs longer

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * main: the command line. In come the arguments, out goes an exit code: 0 done, 1 failed or
  * refused, 2 usage or config; of `fetch` 0 or 1 and nothing else; of `check` and `validate` their

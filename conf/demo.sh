@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # demo.sh: a stretched pool on this machine's loopback, to look at and to break.
 #
 #   demo.sh [up]             install what is missing, build, bring it up, load it, leave it running
@@ -395,7 +396,7 @@ wan)
     run "$DEMO/bin/wanproxy" ctl "$DEMO/wan/socket" wan "$2" ${3:-}
     ;;
 *)
-    sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+    sed -n '3,/^set/s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # coverage.sh: how many lines of each folder the unit tests and the simulation run; with WALFERRY_LONG=1 the
 # scenarios too. A figure to look at: nothing here passes or fails.
 #

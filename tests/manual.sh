@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: PostgreSQL
 # manual.sh: conf/man and the program tell the same. Every command, option, key, event, metric,
 # variable and HTTP path of the program is in its page, and the pages have no other; mandoc finds
 # nothing to say. What is in only one of the two is named, and the exit status is 1.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: PostgreSQL
 # order.sh: who may know whom. The list below is the architecture: a file includes and calls only files of
 # rooms further down, or of its own room; and the files of a room form no circle. That a part of a room
 # includes the header of the file that calls it is none.

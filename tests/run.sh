@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # run.sh: every test: tidy, unit, sim, replayed fuzz, scenarios. Installs what is missing, builds with
 # warnings as errors and sanitizers, prints "N passed, N failed" last. After all that the unit tests and
 # some scenarios run again, with the thread sanitizer, and the lines that tests run are counted.
@@ -15,7 +16,7 @@ names=()
 for arg in "$@"; do
     case $arg in
     --long) export WALFERRY_LONG=1 ;;
-    -*) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    -*) sed -n '3,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
     *) names+=("$arg") ;;
     esac
 done

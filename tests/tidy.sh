@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # tidy.sh: what keeps the sources tidy: clang-format, clang's warnings, clang-tidy. A part prints its
 # findings and then "ok NAME" or "not ok NAME". Other versions find and format otherwise: clang 14 of
 # Debian 12 is the one that counts, and without it nothing is looked at.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * agent: `walferry agent`, the daemon of this member in the foreground: what the process is (its
  * priority, its signals, its memory), then daemon_run.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * check: a monitoring plugin, by the rules of monitoring-plugins.org: one line with perfdata, exit
  * 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also our own usage and config errors).

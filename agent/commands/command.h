@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * command: what the command line is made of. A command is a row in main.c's table and a function in
  * the file of its name. Before main calls the function it has read the options, loaded the config

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * config: `walferry config`, the pool's file on each member: compared, shown, replaced. The agents
  * are asked, the other members' through the tunnel.

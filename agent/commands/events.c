@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * events: `walferry events`, what was raised and cleared on this member. It reads the file in the
  * spool (events.h), which the agent writes every second, so it works without an agent, too.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * failover: `walferry failover`. Shows what would be lost, asks for the member's name, and shows what
  * this host's agent tells of each step.

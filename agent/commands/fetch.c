@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * fetch: restore_command's program. In come PostgreSQL's %f and %p, out goes a whole segment or
  * history file of the local spool to where PostgreSQL wants it (relative to its data directory,

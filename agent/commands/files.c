@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * files: `walferry files`, the files outside the WAL that other members sent: listed, shown, put in
  * place here.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * gaps: `walferry gaps`, the open gaps as this host's agent has them, what each source of the
  * backfill answered, and what the next step costs. `fill` asks every source again, with --yes also

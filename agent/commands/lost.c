@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * lost: `walferry lost`, what the pool's failovers have cost, the oldest first: at most, as known
  * at the failover, or exactly, once the former primary has rejoined. It reads the receipts of this

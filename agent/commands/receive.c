@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * receive: what sshd runs for a bound key. It hands sshd's pipe to the agent and waits. A refusal
  * of its own is sent as a frame, so that the DBA on the far side reads the reason. When the session

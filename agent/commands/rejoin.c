@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* rejoin: `walferry rejoin`, make a former primary a standby again. */
 #include "commands/command.h"
 #include "jobs/rejoin.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See restore_command.h. */
 #include "commands/restore_command.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * restore_command: what the program of restore_command owes PostgreSQL, both as the launcher and as
  * the main program.

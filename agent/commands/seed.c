@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* seed: `walferry seed`, copy the primary to this host. */
 #include "commands/command.h"
 #include "jobs/seed.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* set: `walferry set KEY=VALUE` changes how the running agent ships, until its next start. */
 #include "commands/command.h"
 #include "control/control.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * status: what the agent of this host knows, for a person or (--json) a program; once, or with
  * --watch again and again: a terminal is redrawn, anything else gets one line per interval.

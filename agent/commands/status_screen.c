@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See status_screen.h. */
 #include "commands/status_screen.h"
 #include "control/show.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * status_screen: `walferry status --watch` on a terminal: one screen, redrawn in place, every
  * figure in a fixed column, the last minutes of lag as a line of bars. Colours say good, late, bad;

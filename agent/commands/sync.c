@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * sync: wait until what was committed before the start is durable (or applied) on the other site,
  * on either end of a link. The agent's status is asked again and again: the lag of the flushed

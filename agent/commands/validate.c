@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * validate: `walferry validate`, is this member, or every one of the pool, ready for a role change?
  * Each line is ok, warn or fail, why, and what to type. The exit code is the worst of them, 0, 1 or

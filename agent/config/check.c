@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * check: what shows only when the whole of a pool's file is read: missing keys, two members in one
  * directory, a home without members.

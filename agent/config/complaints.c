@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See parse.h. */
 #include "config/parse.h"
 

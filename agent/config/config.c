@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * config: reading the pool's INI file. In comes text, out comes a struct config that is right as a
  * whole, or every reason why not.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * config: the pool's one INI file, the same on every member, checked whole before anything starts.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * host: what of the pool's file only this host can tell: users, directories, keys, processors.
  */

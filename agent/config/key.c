@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * key: the keys of the pool's file, a table for [pool] and one for [member NAME]. A take_* function
  * checks one value and puts it into its field, or fails with what is wrong with the value.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * member: which member of the pool this is, and what follows from a member's name.
  */

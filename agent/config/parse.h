@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * parse: what the files of this folder share while a pool's file is read and checked: the keys, the
  * file as it was read so far, and the complaints about it.

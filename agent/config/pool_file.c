@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See pool_file.h. */
 #include "config/pool_file.h"
 #include "control/show.h"

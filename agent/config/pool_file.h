@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_file: the pool's file on this host, shown to and replaced for `walferry config`, which asks
  * the agent of this host and, through the tunnel, those of the others.

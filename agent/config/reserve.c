@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See reserve.h. */
 #include "config/reserve.h"
 

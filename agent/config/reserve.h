@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* reserve: the part of a file system that stays free: a share of it, at most so many bytes. */
 #ifndef AGENT_CONFIG_RESERVE_H
 #define AGENT_CONFIG_RESERVE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * control: the agent's Unix socket <run>/control for the commands of this host.
  *

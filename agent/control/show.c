@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 #include "control/show.h"
 
 #include "base/clock.h"

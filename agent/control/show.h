@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * show: what the agent's JSON looks like to a person. What is not known, or is of another kind, is
  * "unknown".

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * The loop: every room says what it waits for, poll, every room goes on. What stands here besides
  * is what the judge decides (role.h): role and alarm are written here alone.

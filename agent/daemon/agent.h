@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * agent: the daemon of one member from inside. One thread, one poll loop, nothing in it blocks. It
  * owns all rooms by value and joins them: each borrows at its init what it needs of the others, and

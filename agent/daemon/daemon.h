@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * daemon: the agent of one member, from its start to SIGTERM.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * What is asked over the control socket, by a command of this host or, through a tunnel, of another
  * member: one row for each command.

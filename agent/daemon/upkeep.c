@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * Once a second: what is wrong now, what is kept over a restart, what nobody needs any more, files
  * to the other site, slots and settings of the server. And once an hour what a rejoin has kept.

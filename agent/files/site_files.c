@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See site_files.h. run_job and what stands before it run in the worker's thread, the rest in the
  * loop. */
 #include "files/site_files.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * site_files: files outside the WAL that a site needs to take over: pg_hba.conf, chosen conf.d
  * files, keys.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * store: versions of files in the spool: those that other members sent, and those of this host that
  * were replaced by one of them.

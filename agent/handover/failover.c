@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See failover.h. */
 #include "handover/failover.h"
 #include "pool/receipt.h"

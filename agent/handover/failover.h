@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * failover: this member becomes the primary because a DBA says so.
  *

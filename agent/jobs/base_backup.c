@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See base_backup.h. */
 #include "jobs/base_backup.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * base backup: pg_basebackup through the tunnel, into the new directories of a datadir.
  */

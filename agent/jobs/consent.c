@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See consent.h. */
 #include "jobs/consent.h"
 

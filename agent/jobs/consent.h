@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * consent: a command asks the person at the terminal before it changes what cannot be undone.
  */

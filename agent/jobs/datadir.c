@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See datadir.h. */
 #include "jobs/datadir.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * datadir: a data directory that is replaced by a new one, and kept until the new one has proved
  * itself.

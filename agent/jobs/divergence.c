@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See divergence.h. */
 #include "jobs/divergence.h"
 

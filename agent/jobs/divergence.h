@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * divergence: where this member's data directory and the present primary part, and what this side
  * alone has behind that point. rejoin and seed ask this before they change anything.

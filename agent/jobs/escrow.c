@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See escrow.h. */
 #include "jobs/escrow.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * escrow: what a rejoin keeps before it changes anything: all WAL from the fork on, the history
  * files, and the server's own settings files.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See follow.h. */
 #include "jobs/follow.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * follow: does a standby that a long command has started make progress, until it follows?
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See job.h. */
 #include "jobs/job.h"
 

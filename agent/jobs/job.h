@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * job: what the long commands (seed, rejoin) share. They run in the command's own process; the
  * agent gives state and sockets and is never waited for with its loop.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See loss_list.h. */
 #include "jobs/loss_list.h"
 

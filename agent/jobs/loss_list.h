@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * loss list: the transactions that a fork has lost, listed from the WAL of the losing side.
  *

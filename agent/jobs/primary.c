@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See primary.h. */
 #include "jobs/primary.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * primary: the present primary's PostgreSQL, reached through the tunnel by a command.
  *

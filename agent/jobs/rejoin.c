@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * rejoin: a former primary, or any member that parted from the pool's history, becomes a standby of
  * the present primary.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * rejoin: a member that parted from the pool's history becomes a standby again, see rejoin.c.
  */

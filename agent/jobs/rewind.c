@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See rewind.h. */
 #include "jobs/rewind.h"
 

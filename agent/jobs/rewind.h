@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * rewind: pg_rewind of this member's data directory to the present primary, with the settings, the
  * WAL and the crash recovery that it needs.

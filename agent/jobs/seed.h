@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * seed: this host's first copy of the database, or a new one, see seed.c.
  */

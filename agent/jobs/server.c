@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See server.h. */
 #include "jobs/server.h"
 

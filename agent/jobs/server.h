@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * server: the PostgreSQL of this host, started and stopped by a long command as the config says.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See settings.h. Paths are relative to the two directories: "conf.d/memory.conf". */
 #include "jobs/settings.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * settings: the files of a data directory that belong to its host, copied into another directory.
  *

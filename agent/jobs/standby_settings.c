@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See standby_settings.h. */
 #include "jobs/standby_settings.h"
 

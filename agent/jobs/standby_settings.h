@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * standby settings: what makes a data directory a standby of the local relay.
  */

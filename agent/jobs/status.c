@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See status.h. */
 #include "jobs/status.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * status: what a long command asks of the agent of its own host.
  */

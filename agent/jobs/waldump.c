@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See waldump.h. Open transactions are chained by xid. Each has an index from relation to rows: a
  * transaction that drops a schema has thousands of relations. */
 #include "jobs/waldump.h"

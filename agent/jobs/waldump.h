@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * waldump: which transactions a stretch of WAL committed, from the lines that pg_waldump prints.
  *

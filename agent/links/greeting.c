@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See greeting.h. */
 #include "links/greeting.h"
 

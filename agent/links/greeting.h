@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * greeting: the answer to a far agent that said HELLO at the inlet: is it of this pool, of this
  * cluster, and the primary that the pool knows of (role.h)? Only then its WAL is looked at.

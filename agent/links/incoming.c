@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See incoming.h. */
 #include "links/incoming.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * incoming: what comes from the primary and where it stays: the inlet and its receiver, the spool
  * with its flushes and prunes, and the relay that serves it to PostgreSQL and to guests.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See outgoing.h. */
 #include "links/outgoing.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * outgoing: the links on which this member ships WAL to the members at other sites, with what they
  * share: the server to read from, slot names, settings, HELLO and the history of the primary's

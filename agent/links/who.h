@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * who: this member as the rooms of the daemon see it: its place in the pool's file, its role, what
  * the pool knows, and the PostgreSQL beside it. Every room borrows it and only reads. The daemon is

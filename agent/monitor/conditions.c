@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See conditions.h. */
 #include "monitor/conditions.h"
 #include "retention/slot.h"

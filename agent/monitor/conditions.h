@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * conditions: what is wrong now. Once a second the agent looks at its own figures for what a DBA
  * wants to know (events.h). What is asked between two looks (the state of shipping) is worked out

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See event_command.h. */
 #include "monitor/event_command.h"
 

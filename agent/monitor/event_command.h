@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * event command: the pool's event_command, once per event raised or cleared, one at a time.
  *

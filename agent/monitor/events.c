@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See events.h: pure but for the log of nobody; the agent asks, logs, saves and runs commands. */
 #include "monitor/events.h"
 

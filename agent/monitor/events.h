@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * events: what a DBA wants to be called for, each under an id that never changes its meaning.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See lag_history.h. */
 #include "monitor/lag_history.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * lag history: lag of the last hour, one sample a second, kept in memory: for the page's chart, and
  * to tell how fast replay is.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See progress.h: arithmetic, nothing here knows of sockets, files or clocks. */
 #include "monitor/progress.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * progress: what a DBA asks of a link first: does it keep up? The state is worked out anew each
  * time it is asked for, from the figures of that moment: it is never older than they are.

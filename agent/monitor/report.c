@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See report.h. */
 #include "monitor/report.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * report: everything this agent knows, as one JSON object; `walferry status` prints it. What is not
  * known is null, never 0. Times are seconds with fractions, sizes bytes, LSNs PostgreSQL's text.

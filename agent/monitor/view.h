@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * view: everything there is to see in this agent, for the rooms that only tell of it: the report,
  * conditions, metrics and the concierge. All of it is const and borrowed from the daemon.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See epoch.h. */
 #include "pool/epoch.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool: who is the primary, since when, and how far a running role change has come.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See receipt.h. */
 #include "pool/receipt.h"
 

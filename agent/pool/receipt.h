@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * receipt: what a failover has cost, one file for each that was written, none ever replaced.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See role.h. */
 #include "pool/role.h"
 

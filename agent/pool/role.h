@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * role: the judge. Who is the primary, what role this member has, what is wrong with the pool, and
  * whom to believe.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See checkpoint.h. */
 #include "postgres/checkpoint.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * checkpoint: make PostgreSQL checkpoint now, for only a checkpoint removes WAL that is not kept.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See control_file.h. */
 #include "postgres/control_file.h"
 

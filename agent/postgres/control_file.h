@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * control file: a data directory's pg_control, read while its server runs or is down.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * postgres: one asynchronous libpq connection to the PostgreSQL beside this agent.
  *

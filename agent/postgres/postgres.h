@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * postgres: what the agent knows of the PostgreSQL beside it, over one asynchronous libpq
  * connection, and the few things it asks of it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See tool.h. */
 #include "postgres/tool.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * tool: PostgreSQL's own programs (pg_controldata, pg_rewind ...), started by argv and without a
  * shell, and waited for. This blocks: it is for the processes of commands, never for a loop.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See archive.h. */
 #include "retention/archive.h"
 

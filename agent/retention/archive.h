@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * archive: one segment at a time out of the primary's WAL archive, by the member's fetch_command.
  *

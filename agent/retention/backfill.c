@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See backfill.h. */
 #include "retention/backfill.h"
 

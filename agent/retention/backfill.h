@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * backfill: how a gap is filled. Once a second it looks whether a link's next byte is gone from the
  * server, names that gap, and asks its sources one after the other, for one link at a time:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See disk_guard.h. */
 #include "retention/disk_guard.h"
 #include "retention/slot.h"

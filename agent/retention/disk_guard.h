@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * guard: keeps the WAL that slots retain from filling the primary's disk.
  *

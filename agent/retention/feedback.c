@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See feedback.h. */
 #include "retention/feedback.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * feedback: hot standby feedback of a standby that is away, which its slot remembers, is withdrawn
  * after feedback_keep, so that vacuum is not held back: over the link's walsender where there is

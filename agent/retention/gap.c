@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See gap.h. */
 #include "retention/gap.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * gap: WAL that another member lacks and that this one cannot simply stream to it, by name.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * Gaps as people see them and what they say about them: the list for `walferry status` and
  * `walferry gaps`, its fill and its give-up.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See gap_store.h. */
 #include "retention/gap_store.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * gap store: what archive and spools give of a gap, on its way to the link. It is an outbox of the
  * backfill's own, and nothing gets there before it is proven (proof.h). A segment of the archive

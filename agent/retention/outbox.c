@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See outbox.h. */
 #include "retention/outbox.h"
 

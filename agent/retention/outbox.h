@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * outbox: WAL that PostgreSQL need not keep for a far site any longer, on another disk of this
  * host.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See proof.h. */
 #include "retention/proof.h"
 

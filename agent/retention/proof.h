@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * proof: WAL from somebody who is not the server goes into a spool no further than its records are
  * whole and right.

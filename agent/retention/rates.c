@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See rates.h. */
 #include "retention/rates.h"
 

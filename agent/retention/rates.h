@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * rates: looked at once a second: how fast WAL is made and shipped, and how fast the disks that it
  * lies on fill.

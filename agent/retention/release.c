@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See release.h. */
 #include "retention/release.h"
 

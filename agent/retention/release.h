@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * release: a slot that is let go, from the record of what that loses to the new slot.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See slot.h. */
 #include "retention/slot.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * slot: the replication slots of the links. Each link has one from its first start on: it keeps the
  * WAL while the far side gets its copy. What is invalidated keeps nothing and is made anew.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See admission.h. */
 #include "tunnel/admission.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * admission: who is led to PostgreSQL through a tunnel, by the start-up packet (gate.h) and by what
  * PostgreSQL says of its role: see tunnel.h for the two roles that pass. PostgreSQL is asked about

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See call.h. */
 #include "tunnel/call.h"
 

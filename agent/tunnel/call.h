@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * call: a socket to this member's PostgreSQL, where libpq would connect to with its `postgres`.
  */

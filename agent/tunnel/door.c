@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See door.h. */
 #include "tunnel/door.h"
 

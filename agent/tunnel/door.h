@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * door: the sockets in the run directory where clients of tunnels come in; tunnel.h lists them.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See service.h. */
 #include "tunnel/service.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * service: what a tunnel leads to, its name, and a refusal in its own words: ErrorResponse of
  * PostgreSQL's protocol, or a line of JSON from the agent.

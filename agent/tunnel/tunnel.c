@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * See tunnel.h. A passage is one stream with what the agent knows of it. Its life where the client
  * is: waiting (for its turn to dial) -> dialing -> greeting -> open, or waiting -> asked (over the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * tunnel: sockets in the run directory that lead to another member, each client over a stream
  * (stream.h) of its own.

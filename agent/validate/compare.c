@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * validate, by comparison: what shows only when the facts of two members lie side by side. Pure:
  * reports in, lines added to the reports. A line goes to the member that has to be changed. Facts

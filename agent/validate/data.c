@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * validate, by the data: what a role change does to what is in the databases, and whether this host
  * has what they need. Every database is connected to.

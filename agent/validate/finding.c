@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See finding.h. */
 #include "validate/finding.h"
 

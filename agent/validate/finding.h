@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * finding: the lines of a member's report (validate.h), and what is collected while it is written.
  */

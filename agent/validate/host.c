@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * validate, by the host: files, commands, disks, the agent and what it knows, the keys that may
  * come in. Nothing here needs PostgreSQL.

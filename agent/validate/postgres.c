@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * validate, by PostgreSQL: what the server of this host says of itself, asked as the agents' role
  * with the agent's conninfo. A server that is down is asked with its programs for the settings that

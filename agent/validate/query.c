@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See query.h. */
 #include "validate/query.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * query: what the subjects ask PostgreSQL and its tools with, and lists of what they find.
  */

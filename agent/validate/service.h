@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * service: the agent's side of validate. Clients of the control socket, here or at another member,
  * get the report of `walferry validate --local --json` on this host.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * validate, by SSH: does this member get in at every other one, as it will have to in another role?
  *

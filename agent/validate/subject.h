@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * subject: what is looked at, one file each (validate.h). Each writes its lines and facts into the
  * struct validation.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See validate.h. */
 #include "validate/validate.h"
 #include "control/control.h"

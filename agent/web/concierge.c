@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See concierge.h. */
 #include "web/concierge.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * concierge: where clients should go. /primary, /standby, /active and /healthz of http.h, with what
  * this member knows of the others. Whether writers may come is the judge's word (role.h).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See http.h. One table of what is served; MHD calls `answer` from inside http_run. */
 #include "web/http.h"
 

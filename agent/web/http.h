@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * http: what the agent knows, for machines and for people who only look; nothing here changes
  * anything. libmicrohttpd without threads, its epoll descriptor in the agent's loop.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See metrics.h. */
 #include "web/metrics.h"
 

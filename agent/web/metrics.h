@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * metrics: the report in Prometheus' text format
  * (https://prometheus.io/docs/instrumenting/exposition_formats/), so that a metric and the figure

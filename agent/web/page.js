@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 // The page asks this agent some times a second and draws what it says. All text goes in as text: what a
 // peer wrote can never become markup. What is unknown says so.
 "use strict";

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See reply.h. */
 #include "web/reply.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * reply: what is asked over HTTP, and the answer as it is made.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * buf: bounded bytes, and the one place where bytes are picked apart.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * clock: microseconds. Durations are counted on the monotonic clock (CLOCK_BOOTTIME: steps of the
  * wall clock do not move it, a suspended machine does not stop it); the wall clock only labels.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * durable: every write, flush, rename and directory sync of the project.
  *

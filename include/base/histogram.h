@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * histogram: durations counted into fixed buckets, as Prometheus wants them.
  */

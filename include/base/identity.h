@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * identity: must be equal at both ends before one byte of WAL is believed.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * log: one line per event on stderr, for the journal and for a terminal.
  *

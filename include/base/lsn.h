@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * lsn: PostgreSQL's names for places in the transaction log.
  *

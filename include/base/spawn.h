@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * spawn: one command, run and waited for, by a worker thread.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * text: values as people read them, and text from elsewhere made safe to show.
  */

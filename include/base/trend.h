@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * trend: one value a second, kept for a minute, and what follows from it: a rate, and when what is
  * free is used up. Arithmetic: nothing here knows of sockets, files or clocks.

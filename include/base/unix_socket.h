@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* unix_socket: Unix stream sockets, for processes of our own user on this host. */
 #ifndef BASE_UNIX_SOCKET_H
 #define BASE_UNIX_SOCKET_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * worker: one thread that does one plain job at a time for the loop.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * workers: a few threads that do plain jobs, begun in the order they were given: buffer in, buffer
  * out.

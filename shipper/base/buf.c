@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 #include "base/buf.h"
 
 #include "base/fail.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 #include "base/clock.h"
 
 #include <stdio.h>

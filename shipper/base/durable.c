@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 #include "base/durable.h"
 
 #include <dirent.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See histogram.h. */
 #include "base/histogram.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 #include "base/loop.h"
 
 #include "base/clock.h"

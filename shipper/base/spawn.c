@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See spawn.h. */
 #include "base/spawn.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See trend.h. */
 #include "base/trend.h"
 

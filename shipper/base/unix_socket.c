@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 #include "base/unix_socket.h"
 
 #include "base/fail.h"

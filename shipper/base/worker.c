@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 #include "base/worker.h"
 
 #include "base/fail.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See workers.h. */
 #include "base/workers.h"
 

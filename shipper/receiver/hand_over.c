@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * Both halves of what `walferry receive` and the agent have to say to each other (unix(7),
  * SCM_RIGHTS).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * hand_over: how sshd's two pipes get from `walferry receive` into the agent. inlet_hand_over
  * (inlet.h) gives them, this takes them.

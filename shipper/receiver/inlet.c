@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * See inlet.h. A session's life: connected -> handed (its descriptors are here) -> greeted (HELLO
  * is here, the agent judges) -> live, or refused: then `output` is still written before it ends.

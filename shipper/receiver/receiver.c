@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See receiver.h. */
 #include "shipper/receiver/receiver.h"
 

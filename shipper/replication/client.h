@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * client: a session of the relay, which client.c, guests.c (who gets a place), protocol.c (commands
  * and answers), serving.c (WAL) and relay.c share.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See source.h: the stream, WAL out of the COPY and positions back. */
 #include "replication/source_state.h"
 

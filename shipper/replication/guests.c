@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See client.h. */
 #include "replication/client.h"
 

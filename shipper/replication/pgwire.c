@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See pgwire.h. */
 #include "shipper/replication/pgwire.h"
 

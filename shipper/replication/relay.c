@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See relay.h and client.h. */
 #include "shipper/replication/relay.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * source: a walsender's stream by libpq, one small state machine. Nothing here blocks.
  *

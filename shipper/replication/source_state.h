@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * source_state: the inside of a source, which source.c (the connection and its commands) and copy.c
  * (the stream) share.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See supply.h. */
 #include "shipper/replication/supply.h"
 

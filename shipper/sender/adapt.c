@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See adapt.h. */
 #include "sender/adapt.h"
 

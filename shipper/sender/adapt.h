@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * adapt: the zstd level for whatever limits a link now. Pure arithmetic: facts in, a level out.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See compress.h. */
 #include "shipper/sender/compress.h"
 

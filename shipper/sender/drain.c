@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See drain.h. */
 #include "sender/drain.h"
 

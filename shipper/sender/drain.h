@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * drain: ship the rest of a dead server's log, which no walsender streams any more. A worker looks
  * up where the log ends; then its WAL is read from pg_wal and sent, and DRAINED tells the far side

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See lanes.h. */
 #include "shipper/sender/lanes.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See link.h. One switch over the state; link_set_state is its only writer. */
 #include "shipper/sender/link.h"
 

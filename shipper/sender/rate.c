@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See rate.h. */
 #include "shipper/sender/rate.h"
 

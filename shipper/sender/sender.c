@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See sender.h. The far side's words are checked here; their meaning for the pool is not judged. */
 #include "shipper/sender/sender.h"
 

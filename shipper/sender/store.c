@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See store.h. */
 #include "sender/store.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* store: spools that may have WAL which the server has no longer, each behind a relay. */
 #ifndef SENDER_STORE_H
 #define SENDER_STORE_H

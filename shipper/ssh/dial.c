@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * See dial.h. One step function per state (look up, connect, shake hands, authenticate, start),
  * which returns 0 when the next state is reached, or ERR_AGAIN.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* dial: a lane's way up, one step after the other, and down. The only writer of lane.state. */
 #ifndef SSH_DIAL_H
 #define SSH_DIAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See fault.h. */
 #include "ssh/fault.h"
 

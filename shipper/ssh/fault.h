@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* fault: why a lane did not get up, or ended, in the DBA's words. All return an error code. */
 #ifndef SSH_FAULT_H
 #define SSH_FAULT_H

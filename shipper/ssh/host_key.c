@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See host_key.h. */
 #include "ssh/host_key.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * host_key: is the host that answers the one that is pinned?
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See key.h. */
 #include "ssh/key.h"
 

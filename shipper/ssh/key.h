@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * key: the private key of a lane, read from its file and checked in our own words before libssh2
  * sees it.

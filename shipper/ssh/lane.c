@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * See lane.h. dial.c brings a lane up and down; the pump here moves its bytes.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See method.h. */
 #include "ssh/method.h"
 

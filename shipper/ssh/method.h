@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* method: the algorithms that a lane offers, in order of preference. */
 #ifndef SSH_METHOD_H
 #define SSH_METHOD_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * session: the inside of a lane, which lane.c (the pump), dial.c (the way up and down) and fault.c
  * (the sentences) share.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See gate.h. */
 #include "shipper/tunnel/gate.h"
 

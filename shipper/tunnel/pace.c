@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See pace.h. Arithmetic only: no sockets, no clock. */
 #include "tunnel/pace.h"
 

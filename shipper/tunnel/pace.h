@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pace: how much of a stream may be under way, so that WAL on the same line does not wait behind
  * it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See stream.h. */
 #include "shipper/tunnel/stream.h"
 

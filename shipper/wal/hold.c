@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See hold.h. */
 #include "shipper/wal/hold.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * page: the numbers in a page of WAL, in the byte order of this machine, as PostgreSQL writes them.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pgwal: see pgwal.h. The end of the log is found as crash recovery finds it: record after record
  * (records.h), until one is not there.

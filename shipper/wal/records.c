@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See records.h. */
 #include "shipper/wal/records.h"
 

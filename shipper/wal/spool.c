@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * See spool.h: receiving, flushing, serving. The growing segment is a plain append: one write per
  * piece of WAL. Two files may be open for writing, a full one that waits for its flush and the

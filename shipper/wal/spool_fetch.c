@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* restore_command's copy out of the spool: it needs no agent and no lock. */
 #include "shipper/wal/spool.h"
 

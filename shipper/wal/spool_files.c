@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * The spool's files as they lie in its directory: their names, one pass over them, and the file
  * "position".

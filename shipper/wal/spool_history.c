@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* The timeline histories that the spool holds, and whether a server's history continues them. */
 #include "spool_private.h"
 

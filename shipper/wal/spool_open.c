@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * Opening the spool: its place is found again from the names and sizes of its files. The file
  * "position" only says how far the bytes can be trusted after a crash of the machine.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * spool_private: what the parts of the spool share: the names of its files, and what one pass over
  * its directory finds.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* Removing WAL that is no longer needed from the spool, oldest first: see spool_prune_begin. */
 #include "spool_private.h"
 

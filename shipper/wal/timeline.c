@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See timeline.h. */
 #include "shipper/wal/timeline.h"
 

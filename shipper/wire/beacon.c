@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See beacon.h: nothing here knows of sockets, files or clocks. */
 #include "shipper/wire/beacon.h"
 

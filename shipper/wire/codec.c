@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * Each chunk is one complete zstd frame, so that it can be decoded alone. The contexts are kept:
  * making a context costs more than compressing a small chunk.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * Frames in and out of a struct buf. The format stands in frame.h; here is one function per body
  * and direction, side by side, so that both can be compared at a glance.

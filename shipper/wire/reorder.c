@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See reorder.h. */
 #include "shipper/wire/reorder.h"
 

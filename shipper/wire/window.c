@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See window.h. */
 #include "shipper/wire/window.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * adopt: runs a command and becomes the parent of whatever its descendants leave behind. So the CPU
  * time of processes that detach themselves and end (pgBackRest's asynchronous worker) is not lost

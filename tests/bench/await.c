@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * await: until a server answers a question with true. Cheap enough to stand beside what it times:
  * one connection, one short query every few milliseconds; no server, or an error, is "not yet".

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # contenders.sh: what takes part in the benchmark, walferry and what a user would pick instead;
 # sourced by run.sh. Every contender ships the same WAL, through the same proxy: it stays on the
 # primary, held by the slot `bench_mark`, and each run begins with a slot copied from that one, an

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # bench/crowd.sh: pgbench beside a thousand slow HTTP clients and garbage, and without, in one run, by
 # turns. Commits wait for the other site, so that a late agent shows. A table, not a test.
 #
@@ -11,7 +12,7 @@ while [ $# -gt 0 ]; do
     case $1 in
     --rounds) ROUNDS=$2; shift ;;
     --seconds) LENGTH=$2; shift ;;
-    *) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) sed -n '3,6s/^# \{0,1\}//p' "$0"; exit 2 ;;
     esac
     shift
 done

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * flush: what it costs to make a piece of WAL durable, by the way its file was prepared.
  *

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # bench/rejoin.sh: walferry rejoin beside plain pg_rewind over ssh -L, in one run, of the same
 # former primary. A benchmark, not a test: it prints a table with the ratio.
 #
@@ -13,7 +14,7 @@ die() { echo "bench: $*" >&2; exit 1; }
 while [ $# -gt 0 ]; do
     case $1 in
     --mb) MB=$2; shift ;;
-    -*) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    -*) sed -n '3,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
     *) break ;;
     esac
     shift

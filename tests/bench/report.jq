@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # report.jq: samples (case, who, measure, value, by tabs) in; out: rows, one for each thing that
 # walferry did beside each peer that did it, too, and costs, by case and contender. The best
 # streaming peer is the one with the highest rate.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # bench/run.sh: walferry beside what a user would pick instead, on one machine, in one run. A
 # benchmark, not a test: it prints a table, medians with their range, and the ratio to each peer.
 #
@@ -47,7 +48,7 @@ while [ $# -gt 0 ]; do
     --json) JSON=$(realpath -m "$2"); shift ;;
     --keep) KEEP=1 ;;
     --list) printf '%s\n' "${ALL[@]}"; exit ;;
-    *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) sed -n '3,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
     esac
     shift
 done

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # bench/seed.sh: walferry seed beside plain pg_basebackup over ssh -L, in one run, both with the WAL
 # that they need. A benchmark, not a test: it prints a table with the ratio.
 #
@@ -15,7 +16,7 @@ while [ $# -gt 0 ]; do
     case $1 in
     --mb) MB=$2; shift ;;
     --rounds) ROUNDS=$2; shift ;;
-    -*) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    -*) sed -n '3,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
     *) break ;;
     esac
     shift

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # bench/tunnel.sh: what a copy through the tunnel costs and what it gives, in one run, by turns: the
 # link's lag under pgbench with and without a copy at full speed, and the copy's rate beside
 # `ssh -L`. A table, not a test.
@@ -17,7 +18,7 @@ while [ $# -gt 0 ]; do
     --seconds) LENGTH=$2; shift ;;
     --mb) MB=$2; shift ;;
     [0-9]*) LINES+=("$1") ;;
-    *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) sed -n '3,/^set/s/^# \{0,1\}//p' "$0"; exit 2 ;;
     esac
     shift
 done

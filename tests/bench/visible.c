@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * visible: commit to visible, in microseconds: insert a number on the primary, ask the standby for
  * it until it is there. visible PRIMARY STANDBY ROUNDS; prints "median p99".

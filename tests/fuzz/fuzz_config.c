@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * fuzz_config: any bytes at all as a config. What is accepted must be whole: bounded strings, two
  * members or more, every value that the agent relies on in place; what is refused says why.

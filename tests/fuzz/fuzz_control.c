@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * fuzz_control: any bytes at all on the control socket. The first byte chooses: a request to the
  * agent (which may come from another member, through a tunnel), a pool's file inside a request, or

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * fuzz_frame: any bytes at all from another agent. Frames are taken one after the other; a WAL
  * frame that decodes must be encoded again to bytes that decode to the same.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * fuzz_gate: any bytes at all from a client of a tunnel, in pieces. In whatever pieces they come,
  * what passes is the same, and it is a run of what came: nothing is added, nothing overtakes.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * fuzz_pgwire: any bytes at all from a client of the relay. The first byte chooses: a start-up
  * packet, messages, the inside of a copy message, or a command's text.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * fuzz_site: any FILE frame at all from another member: its mode, its path up to the first 0 byte,
  * its content. What is kept lies below its member's folder, under a name that gives the path back,

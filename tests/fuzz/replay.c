@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* replay: a fuzz target on the files of the folders given as arguments; exit 1 when there are none.
  */
 #include <assert.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # browser.sh: a headless Chromium for a scenario, by the WebDriver protocol and curl; sourced after
 # lib.sh, which runs it when the scenario ends. The session logs what the console says.
 

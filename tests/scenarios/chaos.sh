@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # A third member whose agent is mad, or somebody with its key: it sends valid, half valid and broken frames
 # of every type into both agents, and answers so to the one that dials it. What the two others ship goes on.
 . "$(dirname "$0")/lib.sh"

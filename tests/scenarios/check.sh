@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # walferry check, as a monitoring system runs it: exit code, one line, perfdata, on both sides.
 . "$(dirname "$0")/lib.sh"
 check() { walferry "$1" check >"/tmp/wf-$$.check" 2>&1; } # N

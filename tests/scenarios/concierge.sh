@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # A real HAProxy in front of the pool: writers and readers each have one address, and they follow a
 # failover. What a side cannot see it says.
 . "$(dirname "$0")/lib.sh"

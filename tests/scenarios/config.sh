@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # walferry config: each member's file is shown and compared; a new one goes to all, checked whole there,
 # or to none; what runs on a host is not changed from afar; the old ones are kept.
 . "$(dirname "$0")/lib.sh"

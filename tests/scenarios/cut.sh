@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # The line is cut under load and heals; the primary shuts down fast while it is cut, and while a slow
 # line still has a backlog to carry.
 . "$(dirname "$0")/lib.sh"

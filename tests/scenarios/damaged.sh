@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # A small file of the spool is empty, garbage, or another user's: the agent names it and says what to do; where only
 # a DBA can judge it ends with 2, which systemd does not start again.
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # conf/demo.sh as a user drives it: up, what its env file says, two side by side, cut, heal, wan, down,
 # and what it refuses.
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # pg_wal and the outbox on file systems of their own, and both become full while the line is cut: production goes on,
 # what the other site lacks is recorded to the byte before its slot is let go, and got from the archive at last. With on_full = hold nothing is let go,
 # nor where a file system is full of other things and the slot keeps little.

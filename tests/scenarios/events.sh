@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # Events: raised once and cleared once on both sides, in log, status and history; kept over a restart
 # of the agent; event_command gets the facts, is not waited for, and is ended after 10 s.
 . "$(dirname "$0")/lib.sh"

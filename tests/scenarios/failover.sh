@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # Failover: what it refuses, what it says, what it ships first, and what the former primary does.
 . "$(dirname "$0")/lib.sh"
 failover() { walferry 2 failover "$@" </dev/null >"/tmp/wf-$$.said" 2>&1; }

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # Site files: what a member lists comes to the other side, both ways, as versions with their modes;
 # differences are shown; nothing is put in place but by command, and then what was there is kept.
 . "$(dirname "$0")/lib.sh"

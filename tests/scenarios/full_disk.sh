@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # The spool's file system is full: the receiving agent takes no more, both sides say why and what to do, what is
 # there is still served, nothing acknowledged is lost, and it goes on by itself when there is room again. A file
 # system of its own is mounted in the spool's place.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # WAL that the other site needs and the primary has no longer: the gap is named on both sides and filled from the
 # first rung of the ladder that has it, under load and over kills. After each, both sides are the same.
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # A second standby on the relay, a guest: what it says counts for nothing. Applied, remote_apply, feedback
 # and a failover's drain go by the local standby alone; the guest follows to the new timeline.
 . "$(dirname "$0")/lib.sh"

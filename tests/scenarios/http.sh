@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # What the agents tell over HTTP: metrics that Prometheus likes and that are what status says, before,
 # during and after a cut; nothing can be changed; and a crowd of slow clients that disturbs nobody.
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # A stolen shipping key: bound with --no-tunnel it leads to no PostgreSQL and no relay; who needs
 # them has a second key, and who lacks it is told which.
 . "$(dirname "$0")/lib.sh"

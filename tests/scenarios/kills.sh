@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # kill -9 of each part at random moments under load: no gap, no divergence, shipping goes on by itself.
 . "$(dirname "$0")/lib.sh"
 long && rounds=10 || rounds=2

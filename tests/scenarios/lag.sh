@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # The lag figures never lie: compared with the truth from both servers, on both sides; idle, busy,
 # after pg_switch_wal, with synchronous_commit = off, with replay paused, on a slow line, cut, and
 # with each agent killed meanwhile. What is not known is told as unknown.

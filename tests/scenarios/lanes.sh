@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # Several SSH connections carry one link: lanes that are killed cost nothing but their own bytes;
 # a distance opens more of them by itself; a rate limit holds and is told; every codec.
 . "$(dirname "$0")/lib.sh"

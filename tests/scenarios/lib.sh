@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # lib.sh: what every scenario needs; sourced by bash. A scenario reads like a story: start_pool, do
 # something, wait for a state with a deadline, compare bytes and rows, pass.
 #

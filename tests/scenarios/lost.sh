@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # The list of losses: a commit of megabytes that goes on in the first file of another timeline, large objects, what
 # was prepared and waits; receipts of one epoch stay beside each other.
 export DEMO_SEGMENT_MB=1 DEMO_CONF='max_prepared_transactions = 10

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # pg_wal is a file system of its own: seed and rejoin say so before anything is touched; a rewind works with it.
 . "$(dirname "$0")/lib.sh"
 . "$ROOT/tests/support/rejoin.sh"

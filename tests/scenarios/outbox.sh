@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # The outbox: while a link is down and its slot keeps too much, WAL goes into it and pg_wal stays small, whatever is
 # killed meanwhile; then it is shipped from there, in order, and streaming goes on where it ends, to the byte.
 . "$(dirname "$0")/lib.sh"

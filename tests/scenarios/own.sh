@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # What only this host has, seed does not take from it: commits of a former primary, its settings, its mounts.
 export DEMO_CONF='autovacuum = off'
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # The page in a real browser: what it shows is what status says, a cut is seen at once, and what a
 # peer writes stays text. SHOTS=folder keeps screenshots of it.
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # conf/prometheus against the real thing: the rules' unit tests, then Prometheus itself scrapes two
 # agents through a cut and a heal: alerts fire and clear. Every metric that a rule or a dashboard
 # names is one that an agent has.

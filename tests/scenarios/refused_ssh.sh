@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # What SSH, keys, files and sockets may get wrong: each is refused in words that name the thing and
 # the next step, and when it is put right shipping goes on by itself.
 . "$(dirname "$0")/lib.sh"

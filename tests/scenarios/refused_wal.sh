@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # WAL that does not continue what the spool holds is refused in words on both sides, and what is held
 # stays as it is: another cluster, a fork, a primary restored from an older copy, a hole, a slot that
 # was dropped or invalidated, a spool that cannot be written. When the cause is gone, shipping goes on.

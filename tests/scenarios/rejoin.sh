@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # Rejoin: a former primary comes back. What it alone had is kept and listed, exactly; killed at
 # every step it goes on; in the end both sides are the same.
 export DEMO_CONF='max_prepared_transactions = 10

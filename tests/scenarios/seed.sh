@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # The first copy, and a new one beside a standby that runs: under load, with a tablespace, killed at every step.
 . "$(dirname "$0")/lib.sh"
 scale=13 # about 200 MB

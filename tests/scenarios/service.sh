@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # The agent as a service manager sees it: READY=1 when it serves, exit 0 on TERM, 2 on a wrong config,
 # and after kill -9 the next one takes the place of the sockets that were left.
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # What the primary writes under load is durable at the other site, byte for byte, and visible there;
 # with every size of segments.
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # The standby's PostgreSQL is down for a while: WAL goes on being received and acknowledged; then it
 # catches up. Also with its agent restarted meanwhile: fetch and relay both work.
 . "$(dirname "$0")/lib.sh"

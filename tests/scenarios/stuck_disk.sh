@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # A disk on which removing a segment, or flushing a copy of one, lasts: acknowledgements, beacons and
 # answers go on meanwhile.
 . "$(dirname "$0")/lib.sh"

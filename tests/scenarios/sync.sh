@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # walferry sync: on either side it ends when, and only when, what was committed before is on the other
 # site; also for what a dead server left; at the deadline it says what is missing.
 . "$(dirname "$0")/lib.sh"

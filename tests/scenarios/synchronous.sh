@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # Synchronous commit: a commit waits for the other site's spool (on) or its standby (remote_apply),
 # and nothing that was acknowledged is lost when the primary's host dies.
 . "$(dirname "$0")/lib.sh"

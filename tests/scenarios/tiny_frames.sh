@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # WAL that is nearly nothing on the wire: a segment with one record in it is 128 frames of some 60 bytes. More of
 # them than may be under way wait for a standby's agent that was stopped: the primary's agent waits with them,
 # whatever the rate limit, and loses none when its server dies meanwhile.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # Every figure of both agents against the truth of both servers, ten times a second, through all that
 # happens to a pool (tests/support/truth.c says what is compared). Older by a beacon and a round trip
 # is allowed, and what this machine takes for them; better than the truth never is.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # The tunnel: on the standby's host a socket that is the primary's PostgreSQL for one role, and
 # sockets that are the far agent and its relay, in both directions of a link. Bytes and rows that
 # come through are the same, strangers stay out, and what breaks fails at once.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # A healthy pool is ready for a role change. Then one thing after another is broken: each is named, on
 # the member that has to be changed, with what to type, and the exit code follows the worst.
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # status --watch on a terminal: one calm screen, redrawn in place; colours only where they are wanted;
 # plain lines into a pipe; what is unknown says so.
 . "$(dirname "$0")/lib.sh"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* See disk.h. Small and slow on purpose: a few dozen files, linear searches. */
 #include "disk.h"
 

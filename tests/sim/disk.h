@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * disk: an in-memory disk behind base/durable.h that forgets what was not flushed.
  *

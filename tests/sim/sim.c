@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * sim: sender, receiver, spool and beacons in virtual time, from one seed.
  *

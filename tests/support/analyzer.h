@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * analyzer: clang-tidy reads this before each file but fail.c. Its analyzer sees one file at a time
  * and would take it for possible that fail() returns 0, and that what was not written is then used.

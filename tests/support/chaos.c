@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * chaos: a member of the pool that says anything: valid, half valid and broken frames of every
  * type, from a seed.

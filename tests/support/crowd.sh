@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
 # crowd.sh ADDRESS:PORT ...: a thousand HTTP clients, by turns to each address, that say a byte of
 # their request a second and never end it, and some that talk garbage; until it is killed. Says
 # "1000 connections" when all were made.

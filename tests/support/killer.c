@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * killer: kill -9 at the n-th step that a command takes. Loaded before libc (LD_PRELOAD); counts
  * what changes the state of the world: rename, renameat, symlink, fork, and each hundredth unlink.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # rejoin.sh: what the scenario and the bench of rejoin share; sourced behind lib.sh.
 OUT=/tmp/wf-$$.out
 sql() { "sql$1" "$2"; }

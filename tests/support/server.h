@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * server: a real PostgreSQL for a test, in a temporary folder of its own under /tmp (data, log,
  * socket), reached by the socket only. It runs as user postgres when the test runs as root, and

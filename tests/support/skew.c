@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * skew: an agent's wall clock, stepped while it runs. Loaded before libc (LD_PRELOAD); the file
  * that WALFERRY_SKEW names holds one int64_t, microseconds that CLOCK_REALTIME is off by. Clocks

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * slowdisk: a disk that takes its time. Loaded before libc (LD_PRELOAD); the file that
  * WALFERRY_SLOWDISK names has a line "CALL MILLISECONDS" for each call that is slow (fdatasync,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * slowdns: a resolver that is gone. Loaded before libc (LD_PRELOAD): the lookup of a name takes
  * 20 s, as with two name servers that do not answer; addresses are there at once.

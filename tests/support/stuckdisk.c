@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * stuckdisk: a disk that is stuck at what the spool does beside its flushes. Loaded before libc
  * (LD_PRELOAD). WALFERRY_STUCK_DISK=FOLDER: as long as FOLDER/unlink is there, removing a segment

@@ -1,4 +1,5 @@
 #!/usr/bin/perl
+# SPDX-License-Identifier: PostgreSQL
 # thief.pl: who holds a stolen shipping key and speaks the protocol of agents (frame.h) by hand.
 #
 #   thief.pl KEY USER PORT POOL FROM TO WHAT

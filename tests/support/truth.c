@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * truth: are the agents' figures true? Ten times a second it asks both servers where they are, both
  * agents what they say, and both servers again, and compares every figure that has a truth.

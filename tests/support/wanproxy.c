@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * wanproxy: a line between two sites, for the demo, the scenarios and the benchmark.
  *

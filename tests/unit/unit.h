@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* What every cmocka file needs, in the order cmocka wants it. */
 #ifndef TESTS_UNIT_H
 #define TESTS_UNIT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * inlet: where sshd's sessions enter the agent, and the I/O half of the receiver.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * receiver: the standby's half of a link, as a pure state machine: frames in, WAL into the spool,
  * frames out. No descriptor and no clock of its own; the spool reaches the disk through durable.h.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pgwire: the server half of PostgreSQL's replication protocol, encoding and decoding only.
  *

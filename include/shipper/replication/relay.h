@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * relay: the agent's server half of PostgreSQL's replication protocol, on <run>/.s.PGSQL.5432.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * source: WAL as a walsender gives it, without ever blocking the loop.
  *

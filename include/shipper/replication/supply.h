@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * supply: the WAL that a relay gives away: the spool's, and behind its end that of our own
  * PostgreSQL, read from pg_wal, once it is the primary on a timeline that follows the spool's. So a

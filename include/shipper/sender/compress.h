@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * compressor: WAL of a source into WAL frames, compressed by worker threads while the loop goes on.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * lanes: the SSH connections of one session of a link: how many, which are up, when to open more.
  *

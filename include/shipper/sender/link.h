@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * link: one ordered stream of WAL from this member to another: source -> sender -> lanes, acks
  * back.

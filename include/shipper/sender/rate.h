@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * rate: a limit in bytes per second, which may differ at some hours of the day.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * sender: the primary's half of a link, as a pure state machine: frames and WAL in, frames out.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * lane: one SSH connection, with one channel, of a link; libssh2, never blocking.
  *

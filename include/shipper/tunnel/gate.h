@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * gate: judges the bytes that a client of a tunnel sends to PostgreSQL. Bytes and rules, no I/O.
  *

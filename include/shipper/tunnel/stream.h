@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * stream: one client's bytes to a service of another member and back, over one SSH connection of
  * its own, compressed in both directions.

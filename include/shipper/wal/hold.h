@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * hold: <spool>/hold, an LSN from which on the agent removes no WAL from the spool.
  *

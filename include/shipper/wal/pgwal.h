@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pgwal: the transaction log of a server that is dead, read from its pg_wal directory.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * records: WAL checked as crash recovery would: page after page, record after record, header, back
  * link and CRC.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * spool: the WAL segments a receiving agent holds, under PostgreSQL's own file names.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * timeline: a server's lineage (the timelines that lead to its present one), and where two part.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * beacon: how many seconds a position is behind, without an inference. Pure arithmetic.
  *

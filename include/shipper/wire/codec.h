@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * codec: WAL made smaller, one chunk at a time, each chunk alone (zstd).
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * frame: the wire between two agents. This comment is the specification.
  *

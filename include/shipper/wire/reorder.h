@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * reorder: keeps the numbered frames that came over a faster lane than the frames before them:
  * copies of whole frames, still compressed, at most as much as a sender's window has.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * window: the numbered frames that are under way from a sender, over one lane or several.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* config: what is allowed, and the place that every error names. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* job, hold, follow, datadir: what the long commands stand on, with real files and programs. */
 #include "unit/unit.h"
 

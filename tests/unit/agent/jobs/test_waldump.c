@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* waldump: what pg_waldump 15 and 17 print, and what of it was committed. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* Events: raised and cleared once, with hysteresis, over restarts; and what the command is told. */
 #include "unit/unit.h"
 

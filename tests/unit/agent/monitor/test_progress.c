@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* The state of shipping, by its figures. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* pool: epochs, and pool.state on disk. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* receipt: what a failover has cost, on disk. */
 #include "unit/unit.h"
 

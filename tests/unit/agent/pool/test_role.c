@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* role: what the judge makes of facts. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* The agent's view of its PostgreSQL, by the role and the rights that walferry-setup(7) asks for. */
 #include "postgres/postgres.h"
 #include "postgres/control_file.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* The archive: what fetch_command is told, what it gives and is not believed, how it is ended. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* The guard's step: what it asks for, in which order, and when it is over. */
 #include "unit/unit.h"
 

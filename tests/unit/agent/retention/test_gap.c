@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* Gaps: opened, widened, reached, kept on disk. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* The outbox's folder: emptied when all is shipped, found again, compared, set aside. */
 #include "unit/unit.h"
 

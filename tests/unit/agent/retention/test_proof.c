@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * Records and proof: WAL as PostgreSQL lays it out, taken in pieces of any size, with one byte of
  * it another one; what reaches the spool is whole and right.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* validate: what only shows when two members lie side by side, and the keys that may come in. */
 #include "unit/unit.h"
 

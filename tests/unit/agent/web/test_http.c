@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* http: by which names it may be asked. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* base: names and numbers of WAL, bounded bytes, text that is safe to show. */
 #include "unit/unit.h"
 

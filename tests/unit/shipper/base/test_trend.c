@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* trend: rates, and seconds to full. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * The inlet with a real spool and real pipes, as sshd has them; a real sender makes the frames. The
  * spool's flush, and the clock, are the test's.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * The receiver as a state machine over a real spool, fed by a real sender through a struct buf. The
  * spool's flush is the test's to give or to hold back.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* pgwire: good samples, every truncation of them, one bad value per field; every answer's bytes. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * relay: a real spool and real sockets, under a clock of the test's own; clients that behave, that
  * are slow, that send nonsense, and PostgreSQL's own psql and pg_receivewal where they are

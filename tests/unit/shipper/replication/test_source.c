@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* The source against real walsenders: what comes is compared with the segment files in pg_wal. */
 #include "shipper/replication/source.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* adapt: beside a model of a link, in virtual time: a server, a processor, a line, a far side. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* compressor and workers: whatever pieces WAL comes in, it leaves whole, in order, and cut where
  * walsender would cut it. */
 #include "unit/unit.h"

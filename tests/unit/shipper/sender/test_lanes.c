@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* The lanes of a session, as far as no connection is needed: which of them is given up. */
 #include "unit/unit.h"
 

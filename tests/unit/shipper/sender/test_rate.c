@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* rate: a limit that is kept, and hours of the day. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* The sender as a state machine: what it says into its buf, and what it believes of what comes. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * lane: against a real sshd on loopback, with its own keys, configuration and port, run by an
  * unprivileged user (postgres when root starts the test). Each key is bound to a command, so a test

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* gate: byte by byte, and all at once. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* pace: beside a line of our own, in virtual time: one queue, a rate, a distance. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* stream: two of them, back to back over pipes as sshd gives them; the far ends of their local
  * sockets are the test's. */
 #include "unit/unit.h"

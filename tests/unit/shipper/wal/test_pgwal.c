@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pgwal: the end of the log of a server that was killed under load, compared with what pg_waldump
  * reads and where the server's own recovery ends; then the same files, damaged in each way.

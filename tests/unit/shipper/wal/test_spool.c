@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * spool: on a real disk, under a book-keeper that wraps base/durable.h. The book-keeper knows of
  * every file how much of it was flushed and whether its name is durable, fails the n-th call when

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* lineage: where two servers part. */
 #include "unit/unit.h"
 

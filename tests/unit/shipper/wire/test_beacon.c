@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* beacon: the arithmetic of lag. Times are seconds of an invented monotonic clock. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* frame and codec: every type there and back, every truncation, one bad value per field. */
 #include "unit/unit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /* window and reorder: frames over lanes that die and race, taken once each and in order. */
 #include "unit/unit.h"
 
