@@ -115,11 +115,11 @@ static const struct command commands[] = {
      "\n"
      "  --dry-run       say where it parted and what would be done, change nothing\n"
      "  --yes           do not ask\n"
-     "  --replace       make a new copy (see seed) instead of rewinding"},
+     "  --replace       make a new copy (see seed) instead of rewinding; --rate and --map as there"},
     {"lost", command_lost, OPTION_PLACE | OPTION_JSON, 0, 0, "[--json]",
      "show what failovers have cost: at most, and after the rejoin exactly"},
     {"config", command_config, OPTION_PLACE | OPTION_FORCE | OPTION_YES, 0, -2,
-     "[show MEMBER | diff MEMBER | push [FILE] [--force]]",
+     "[show MEMBER | diff MEMBER | push [FILE] [--yes] [--force]]",
      "compare the pool's file between members, or send a new one to all"},
     {"files", command_files, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN, 0, -3,
      "[show | diff | apply [--dry-run] [--yes] MEMBER PATH]",

@@ -4,6 +4,7 @@
 #
 #   demo.sh [up]             install what is missing, build, bring it up, load it, leave it running
 #   demo.sh status           what both agents know
+#   demo.sh agent 1|2        start the agent of dc1 or dc2, which was killed
 #   demo.sh cut [--reset]    the line between the sites forwards nothing any more (--reset: refuses)
 #   demo.sh heal             it forwards again
 #   demo.sh wan RTT [MBIT]   a distance of RTT milliseconds, and a rate; wan 0 ends it
@@ -379,6 +380,10 @@ case ${1:-up} in
 install) shift; PACKAGES="$PACKAGES $*"; install_packages ;; # also what the tests need
 up) up ;;
 down) down ;;
+agent)
+    ours
+    case ${2:-} in 1 | 2) start_agent "$2" ;; *) die "agent 1|2" ;; esac
+    ;;
 status)
     ours
     for n in 1 2; do run "$DEMO/bin/walferry" status --config "$DEMO/pool.ini" --member "dc$n-a" || :; echo; done
@@ -396,7 +401,7 @@ wan)
     run "$DEMO/bin/wanproxy" ctl "$DEMO/wan/socket" wan "$2" ${3:-}
     ;;
 *)
-    sed -n '3,/^set/s/^# \{0,1\}//p' "$0"
+    sed -n '3,/^set/s/^# \{0,1\}//p' "$SOURCE/conf/demo.sh"
     exit 2
     ;;
 esac

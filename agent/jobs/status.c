@@ -6,24 +6,17 @@
 
 #include "base/fail.h"
 
-static void
-keep_line(void *context, json_t *line)
-{
-    json_t **kept = context;
-
-    json_decref(*kept);
-    *kept = json_incref(line);
-}
-
 int
 status_ask(const struct job *j, json_t **ret_status)
 {
     json_t *status = NULL;
     int code =
-        control_ask(j->self->run, json_pack("{s:s}", "command", "status"), keep_line, &status);
+        control_ask(j->self->run, json_pack("{s:s}", "command", "status"), control_keep, &status);
 
     if (code >= 0 && status == NULL)
         code = fail(ERR_PEER, "the agent says nothing");
+    else if (code > 0)
+        code = fail(ERR_PEER, "%s", status_text(status, "text", NULL));
     if (code < 0) {
         json_decref(status);
         return code;
@@ -64,8 +57,8 @@ status_ready_spool(struct job *j, const char *primary, lsn_t restart)
             "the spool ends at " LSN_FORMAT ", %s has WAL from " LSN_FORMAT
             " on: the spool begins anew",
             LSN_ARGS(end), primary, LSN_ARGS(restart));
-    code =
-        control_ask(j->self->run, json_pack("{s:s}", "command", "renew_spool"), keep_line, &line);
+    code = control_ask(j->self->run, json_pack("{s:s}", "command", "renew_spool"), control_keep,
+                       &line);
     if (code > 0)
         code =
             fail(ERR_LOCAL, "the spool does not begin anew: %s", status_text(line, "text", NULL));

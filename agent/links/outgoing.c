@@ -26,6 +26,7 @@ outgoing_load_history(struct outgoing *o, timeline_t timeline)
 
     if (timeline == o->lineage.timeline)
         return 0;
+    o->lineage.timeline = 0;
     o->lineage.length = 0;
     if (timeline > 1)
         got = pgwal_history(o->who->self->pgdata, timeline, o->history, HISTORY_BYTES_MAX + 1);

@@ -101,7 +101,7 @@ receipt_save(const char *spool, const json_t *receipt)
     return code < 0 ? ERR_LOCAL : 0;
 }
 
-struct frame_cache {
+struct shelf {
     struct one {
         uint64_t epoch;
         char name[NAME_SIZE];
@@ -124,7 +124,7 @@ compare(const struct one *a, const struct one *b)
 static int
 visit(void *context, const struct durable_entry *entry)
 {
-    struct frame_cache *s = context;
+    struct shelf *s = context;
     struct one one;
     char *end;
     size_t at, length = strlen(entry->name);
@@ -167,7 +167,7 @@ load_one(const char *spool, const char *name, uint64_t *list_bytes)
 int
 receipt_load(const char *spool, uint64_t list_bytes, json_t **ret_receipts)
 {
-    struct frame_cache s = {.count = 0};
+    struct shelf s = {.count = 0};
     json_t *all;
     int dir, code = open_folder(spool, false, &dir);
 

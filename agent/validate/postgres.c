@@ -453,11 +453,13 @@ tell_settings_of_files(struct validation *v)
     char text[4096], value[TOOL_LINE_SIZE];
     const char *argv[32] = {"postgres"};
     json_t *settings = json_object();
-    size_t n = 1 + last_start(v, text, sizeof text, argv + 1, 28);
+    size_t n = 1 + last_start(v, text, sizeof text, argv + 1, 26);
 
     for (size_t i = 0; i < TOLD && n > 1; i++) {
-        argv[n] = "-C";
-        argv[n + 1] = told[i];
+        argv[n] = "-c"; /* what it logs of its files would stand among the values */
+        argv[n + 1] = "log_min_messages=fatal";
+        argv[n + 2] = "-C";
+        argv[n + 3] = told[i];
         if (validate_tool(v, argv, value) == 0)
             json_object_set_new(settings, told[i], json_string(value));
     }

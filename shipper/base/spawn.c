@@ -175,10 +175,15 @@ spawn_good(const struct spawn *s, char *out, size_t size)
 int
 spawn_worker_init(struct spawn_worker *w)
 {
+    int code;
+
     *w = (struct spawn_worker){.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     if (w->stop_fd < 0)
         return fail_sys(ERR_LOCAL, "cannot make an eventfd");
-    return worker_init(&w->worker);
+    code = worker_init(&w->worker);
+    if (code < 0)
+        close(w->stop_fd);
+    return code;
 }
 
 void

@@ -562,12 +562,13 @@ link_run(struct link *l, const struct loop *loop, const struct hello *hello,
 {
     int code = 0;
 
+    if (l->state < LINK_GREETING)
+        drain_run(&l->drain); /* a look-up may have outlived its session */
     if (hello == NULL) {
         if (l->state == LINK_SHIPPING && frame_put_goodbye(l->sender.out, stop_reason) == 0)
             write_out(l, loop, now_us); /* best effort: the far side also notices by itself */
         if (l->state != LINK_STOPPED || strcmp(l->reason, stop_reason) != 0)
             link_set_state(l, LINK_STOPPED, stop_reason, now_us);
-        run_drain(l);
         return;
     }
     switch (l->state) {

@@ -190,6 +190,7 @@ pg2 stop -m fast || fail "it does not stop"
 ! pg2 start || fail "a standby with too few connections starts"
 finds 1 dc2-a fail postgres 'does not answer' 'pg_ctl'
 has dc2-a fail capacity 'max_connections is 100 here and 200' '' || fail "unknown, with the server down: $(bad)"
+! grep -q "configuration file" <<<"$report" || fail "what the server logs is taken for a value: $(bad)"
 has dc2-a ok disk '' '' && has dc2-a ok ssh '' '' || fail "the rest was not looked at: $report"
 for name in max_wal_senders hot_standby recovery_target_timeline archive_mode archive_command; do
     sql1 "alter system reset $name" >/dev/null
