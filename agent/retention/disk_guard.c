@@ -570,13 +570,12 @@ disk_guard_run(struct disk_guard *g, const struct loop *l, bool may_ask, int64_t
         return;
     }
     check_outbox(g);
-    if (s == NULL || s->in_recovery)
-        return;
-    feedback_run(&g->feedback, l, s, now_us);
+    if (s != NULL && !s->in_recovery)
+        feedback_run(&g->feedback, l, s, now_us);
     if (now_us < g->due_us)
         return;
     g->due_us = now_us + LOOK_US;
-    if (!up || !may_ask)
+    if (s == NULL || s->in_recovery || !up || !may_ask)
         return;
     look(g, s, now_us);
     if (disk_guard_step(g, &g->facts, &limits, now_us)) {

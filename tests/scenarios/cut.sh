@@ -49,6 +49,13 @@ expect 20 '[ "$(field 1 .links[0].flushed.lsn)" = "$(field 1 .links[0].received.
 mark_cpu
 wait_for 4 false
 calm 20
+step "... nor does one that has not seen its PostgreSQL yet"
+kill_agent 1 TERM
+start_agent 1
+expect 10 '[ "$(field 1 .role)" = primary ]'
+mark_cpu
+wait_for 3 false
+calm 20
 pg1 start || fail "the primary does not start"
 same_rows
 pass
