@@ -6,25 +6,11 @@
 #include "commands/command.h"
 #include "control/control.h"
 #include "control/show.h"
+#include "jobs/consent.h"
 
 #include "base/fail.h"
 
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
-static bool
-confirmed(const struct member *self)
-{
-    char answer[64];
-
-    printf("Promote %s? Type its name: ", self->name);
-    fflush(stdout);
-    if (fgets(answer, sizeof answer, stdin) == NULL)
-        return false;
-    answer[strcspn(answer, "\n")] = '\0';
-    return strcmp(answer, self->name) == 0;
-}
 
 static json_t *
 make_request(const struct options *options, bool dry_run)
@@ -39,21 +25,15 @@ command_failover(const struct config *config, const struct member *self,
 {
     int code;
 
-    (void)config;
     if (!options->yes && !options->dry_run) {
-        if (!isatty(STDIN_FILENO)) {
-            fprintf(
-                stderr,
-                "walferry failover: there is no terminal to ask on; use --yes, or --dry-run to see\n");
+        if (consent_terminal("failover") != 0)
             return 2;
-        }
         code = control_ask(self->run, make_request(options, true), show_line, NULL);
         if (code != 0)
             goto out;
-        if (!confirmed(self)) {
-            printf("nothing was changed\n");
-            return 1;
-        }
+        code = consent("failover", self, false, "Promote it?");
+        if (code != 0)
+            return code;
     }
     code = control_ask(self->run, make_request(options, options->dry_run), show_line, NULL);
 out:
