@@ -49,15 +49,11 @@ gather_facts(const struct agent *a)
 static void
 set_role(struct agent *a, enum role role)
 {
-    enum role before = a->who.role;
-    bool told = role == ROLE_PROMOTING ? a->failover.phase != FAILOVER_IDLE
-                                       : role == ROLE_PRIMARY && before == ROLE_PROMOTING;
-
+    if (a->who.role == role)
+        return;
     a->who.role = role;
-    if (role != before && !told) /* a failover tells its steps and its end itself */
-        log_info("role: %s (epoch %" PRIu64 ", primary %s)", role_name(role),
-                 a->who.pool.epoch.number,
-                 a->who.pool.epoch.number > 0 ? a->who.pool.epoch.member : "unknown");
+    log_info("role: %s (epoch %" PRIu64 ", primary %s)", role_name(role), a->who.pool.epoch.number,
+             a->who.pool.epoch.number > 0 ? a->who.pool.epoch.member : "unknown");
 }
 
 static void
