@@ -212,6 +212,8 @@ sql1 "alter system set max_slot_wal_keep_size = '1MB'" >/dev/null
 sql1 "select pg_reload_conf()" >/dev/null
 recycle
 [ "$(sql1 "select wal_status from pg_replication_slots")" = lost ] || fail "the slot is not lost"
+sql1 "alter system reset max_slot_wal_keep_size" >/dev/null # or a checkpoint may take the next one, too
+sql1 "select pg_reload_conf()" >/dev/null
 start_agent 2
 says_what_is_gone
 expect 20 'says 1 "slot walferry_dc2_a was invalidated and keeps nothing any more: dropped"'
