@@ -59,7 +59,7 @@ make_name(int dir, const json_t *receipt, char out[NAME_SIZE])
         for (const char *c = when; *c != '\0'; c++)
             if (*c >= '0' && *c <= '9')
                 digits[n++] = *c;
-        digits[n] = '\0';
+        snprintf(digits + n, sizeof digits - n, "%03d", (int)(wall_us % MILLISECOND_US));
         snprintf(out, NAME_SIZE, "%" JSON_INTEGER_FORMAT "%s-%s", epoch, at, digits);
         snprintf(file, sizeof file, "%s.json", out);
         wall_us += MILLISECOND_US;
