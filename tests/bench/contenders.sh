@@ -102,8 +102,8 @@ agent() { # N [CONFIG]
 pg2() { as "$PGBIN/pg_ctl" -D "$WALFERRY_DEMO/dc2/etc" -l "$WALFERRY_DEMO/dc2/postgres.log" -w "$@" >/dev/null 2>&1; }
 empty_spool() { find "$DC2_SPOOL" -type f ! -name lock ! -name identity ! -name pool.state -delete; }
 walferry_far() { ticks "$(pid_of "$DC2_AGENT_PID")" "$(cat "$DC2_SSHD_PID")"; }
-walferry_at() { # COLUMN [SLOT]: until the primary was told that it is there
-    await "$DC1_PG" "select $1 >= '$WAL_END' from pg_stat_replication where application_name = '${2:-walferry_dc2_a}'" "walferry is not there"
+walferry_at() { # COLUMN [SLOT]: until the primary was told that the last byte is there; of a segment's end it is told later
+    await "$DC1_PG" "select $1 >= '$WAL_LAST' from pg_stat_replication where application_name = '${2:-walferry_dc2_a}'" "walferry is not there"
 }
 
 walferry_ready() { # [standby]: the far side waits, with its PostgreSQL or without
@@ -260,7 +260,7 @@ native_backlog() { # durable and applied from one run: a walreceiver cannot be k
     settle
     near=$(tunnel_near) wire=$(wire_bytes) begin=$(now_us)
     tunnel
-    await "$DC1_PG" "select flush_lsn >= '$WAL_END' from pg_stat_replication where application_name = 'bench_native'" "native streaming is not there"
+    await "$DC1_PG" "select flush_lsn >= '$WAL_LAST' from pg_stat_replication where application_name = 'bench_native'" "native streaming is not there"
     note_rate native "durable, MB/s" $(($(now_us) - begin))
     await "$NATIVE_PG" "select pg_last_wal_replay_lsn() >= '$WAL_END'" "the native standby is not there"
     note_rate native "applied, MB/s" $(($(now_us) - begin))
