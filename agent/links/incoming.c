@@ -256,7 +256,8 @@ incoming_primary(const struct incoming *in, int64_t now_us)
         fresh_us = NEWS_US;
     if (!receiver_primary_us(r, now_us, &primary_us) || primary_us - r->stamped.mono_us >= fresh_us)
         return LSN_UNKNOWN;
-    return r->stamped.lsn;
+    /* WAL that came since that beacon was written there, too */
+    return in->spool.written > r->stamped.lsn ? in->spool.written : r->stamped.lsn;
 }
 
 const char *

@@ -63,8 +63,8 @@ void incoming_renew(struct incoming *in, uint64_t client);
 /* What the local standby has applied, by its own word or its relay client's. 0: unknown. */
 lsn_t incoming_applied(const struct incoming *in);
 
-/* Where the primary stands, by its own sample or by the beacon that came last; LSN_UNKNOWN when
- * that is too long ago. */
+/* Where the primary stands at least, by its own sample, or by the beacon that came last and the WAL
+ * that came since; LSN_UNKNOWN when the beacon is too old. */
 lsn_t incoming_primary(const struct incoming *in, int64_t now_us);
 
 /* Why nothing comes in, or, on a link that is up, why no figure of it stays near 0; "" . */
