@@ -28,22 +28,38 @@
 
 /* ---- roles: the judge decides (role.h), and here is the only writer of role and alarm ---- */
 
+/* The facts of another member; a name may be of nobody in our file. */
+static struct member_facts *
+facts_of(struct judge_facts *f, const char *name)
+{
+    for (size_t i = 0; i < f->others; i++)
+        if (strcmp(f->other[i].name, name) == 0)
+            return &f->other[i];
+    f->other[f->others].name = name;
+    return &f->other[f->others++];
+}
+
 static struct judge_facts
 gather_facts(const struct agent *a)
 {
     const struct postgres_sample *s = postgres_sample(a->who.postgres);
-
-    return (struct judge_facts){
+    struct judge_facts facts = {
         .self = {.name = a->who.self->name,
                  .seen = s != NULL,
                  .up = postgres_state(a->who.postgres) == POSTGRES_UP,
                  .in_recovery = s != NULL && s->in_recovery,
                  .timeline = s != NULL ? s->timeline : 0,
                  .system_identifier = postgres_identity(a->who.postgres)->system_identifier},
-        .rival = a->rival,
         .spool = a->in.spool.path,
         .spool_system_identifier = a->in.spool.identity.system_identifier,
         .failover_runs = a->failover.phase != FAILOVER_IDLE};
+
+    for (size_t i = 0; i < a->who.config->members; i++)
+        if (&a->who.config->member[i] != a->who.self)
+            facts_of(&facts, a->who.config->member[i].name);
+    if (a->rival.epoch.number != 0)
+        facts_of(&facts, a->rival.epoch.member)->claim = a->rival.epoch;
+    return facts;
 }
 
 static void

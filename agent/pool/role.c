@@ -38,10 +38,24 @@ judge_role(const struct pool *p, const struct member_facts *self)
     return self->seen && !self->in_recovery ? ROLE_FENCED : ROLE_STANDBY;
 }
 
+/* Another claimant of the pool's epoch; NULL: there is none. */
+static const struct epoch *
+find_rival(const struct pool *p, const struct judge_facts *f)
+{
+    for (size_t i = 0; i < f->others; i++) {
+        const struct epoch *claim = &f->other[i].claim;
+
+        if (claim->number != 0 && claim->number >= p->epoch.number)
+            return claim;
+    }
+    return NULL;
+}
+
 static void
 judge_alarm(const struct pool *p, const struct judge_facts *f, enum role role, char out[ALARM_MAX])
 {
     const struct member_facts *self = &f->self;
+    const struct epoch *rival = find_rival(p, f);
 
     out[0] = '\0';
     if (f->spool_system_identifier != 0 && self->system_identifier != 0 &&
@@ -54,12 +68,12 @@ judge_alarm(const struct pool *p, const struct judge_facts *f, enum role role, c
             "; nothing is shipped. Put the right data directory back, or begin a new pool with empty "
             "spools on all members",
             self->system_identifier, f->spool, f->spool_system_identifier);
-    else if (f->rival.epoch.number != 0 && f->rival.epoch.number >= p->epoch.number)
+    else if (rival != NULL)
         snprintf(out, ALARM_MAX,
                  "two primaries: epoch %" PRIu64
                  " is claimed by %s and by %s; nothing is shipped. Decide which one is "
                  "right, stop the other's PostgreSQL and agent, and make it a standby again",
-                 p->epoch.number, p->epoch.member, f->rival.epoch.member);
+                 p->epoch.number, p->epoch.member, rival->member);
     else if (role == ROLE_FENCED && !self->up)
         snprintf(out, ALARM_MAX,
                  "%s is the primary since epoch %" PRIu64

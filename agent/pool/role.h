@@ -14,7 +14,8 @@
 
 #include "pool/epoch.h"
 
-#define ALARM_MAX 512
+#define ALARM_MAX        512
+#define FACTS_OTHERS_MAX 8
 
 enum role {
     ROLE_UNKNOWN, /* PostgreSQL was never seen and nothing is on disk */
@@ -26,20 +27,22 @@ enum role {
 
 const char *role_name(enum role role);
 
-/* What is known of one member's PostgreSQL. */
+/* What is known of one member and its PostgreSQL. */
 struct member_facts {
     const char *name;
-    bool seen;        /* in this life of the agent: what follows is as of the last time */
-    bool up;          /* it answers now */
-    bool in_recovery; /* false while it is not seen */
+    struct epoch claim; /* what it is said to be the primary of, against the pool; number 0: none */
+    bool seen;          /* in this life of the agent: what follows is as of the last time */
+    bool up;            /* it answers now */
+    bool in_recovery;   /* false while it is not seen */
     timeline_t timeline;
     uint64_t system_identifier; /* 0: unknown */
 };
 
 struct judge_facts {
     struct member_facts self;
-    struct epoch_origin rival; /* the other claimant of the pool's epoch number; number 0: none */
-    const char *spool;         /* its path */
+    struct member_facts other[FACTS_OTHERS_MAX]; /* what is heard of the rest of the pool */
+    size_t others;
+    const char *spool;                /* its path */
     uint64_t spool_system_identifier; /* 0: it belongs to no cluster yet */
     bool failover_runs;
 };

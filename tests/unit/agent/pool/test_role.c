@@ -114,9 +114,10 @@ test_role_alarms_name_what_is_wrong(void **state)
     assert_non_null(strstr(judged(&p, &primary).alarm, "is in recovery"));
     other.spool_system_identifier = 8;
     assert_non_null(strstr(judged(&p, &other).alarm, "another database cluster"));
-    rival.rival.epoch = (struct epoch){.number = 2, .member = "c"};
+    rival.others = 1;
+    rival.other[0] = (struct member_facts){.name = "c", .claim = {.number = 2, .member = "c"}};
     assert_non_null(strstr(judged(&p, &rival).alarm, "claimed by b and by c"));
-    rival.rival.epoch.number = 1; /* decided since */
+    rival.other[0].claim.number = 1; /* decided since */
     assert_string_equal(judged(&p, &rival).alarm, "");
     p.step = FAILOVER_SLOTS;
     primary.failover_runs = true;
