@@ -19,8 +19,6 @@
 
 #define ARGS_MAX 3
 
-#define JUDGE_UNKNOWN 3 /* exit code of a command that judges: nothing could be judged */
-
 enum option_flag {
     OPTION_PLACE = 1, /* --config and --member */
     OPTION_FROM = 2,
@@ -37,6 +35,11 @@ enum option_flag {
     OPTION_REASON = 4096,
     OPTION_DISCARD = 8192,
     OPTION_NO_TUNNEL = 16384,
+    OPTION_PRIMARY = 32768,
+    OPTION_EPOCH = 65536,
+    OPTION_FAILOVER = 131072, /* --dead, --cancel, --break-promise and --reclaim */
+    OPTION_OFFLINE = 262144,
+    OPTION_ALL = 524288,
 };
 
 enum option_value {
@@ -56,11 +59,19 @@ static const struct option {
     {"--from", OPTION_FROM, VALUE_TEXT, offsetof(struct options, from), 0},
     {"--no-tunnel", OPTION_NO_TUNNEL, VALUE_NONE, offsetof(struct options, no_tunnel), 0},
     {"--json", OPTION_JSON, VALUE_NONE, offsetof(struct options, json), 0},
+    {"--all", OPTION_ALL, VALUE_NONE, offsetof(struct options, all), 0},
     {"--watch", OPTION_WATCH, VALUE_SECONDS, offsetof(struct options, watch),
      offsetof(struct options, watch_s)},
     {"--yes", OPTION_YES, VALUE_NONE, offsetof(struct options, yes), 0},
     {"--dry-run", OPTION_DRY_RUN, VALUE_NONE, offsetof(struct options, dry_run), 0},
     {"--force", OPTION_FORCE, VALUE_NONE, offsetof(struct options, force), 0},
+    {"--primary", OPTION_PRIMARY, VALUE_TEXT, offsetof(struct options, primary), 0},
+    {"--epoch", OPTION_EPOCH, VALUE_TEXT, offsetof(struct options, epoch), 0},
+    {"--dead", OPTION_FAILOVER, VALUE_NONE, offsetof(struct options, dead), 0},
+    {"--cancel", OPTION_FAILOVER, VALUE_NONE, offsetof(struct options, cancel), 0},
+    {"--break-promise", OPTION_FAILOVER, VALUE_TEXT, offsetof(struct options, break_promise), 0},
+    {"--reclaim", OPTION_FAILOVER, VALUE_NONE, offsetof(struct options, reclaim), 0},
+    {"--offline", OPTION_OFFLINE, VALUE_NONE, offsetof(struct options, offline), 0},
     {"--reason", OPTION_REASON, VALUE_TEXT, offsetof(struct options, reason), 0},
     {"--applied", OPTION_APPLIED, VALUE_NONE, offsetof(struct options, applied), 0},
     {"--timeout", OPTION_TIMEOUT, VALUE_TEXT, offsetof(struct options, timeout), 0},
@@ -89,9 +100,13 @@ static int command_version(const struct config *config, const struct member *sel
 static const struct command commands[] = {
     {"agent", command_agent, OPTION_PLACE, 0, 0, "",
      "run the agent of this member, in the foreground"},
-    {"status", command_status, OPTION_PLACE | OPTION_JSON | OPTION_WATCH, 0, 0,
+    {"status", command_status, OPTION_PLACE | OPTION_JSON | OPTION_WATCH | OPTION_ALL, 0, 0,
      "[--json] [--watch[=SECONDS]]",
-     "show members, roles, positions and lag, as this host's agent knows them"},
+     "show members, roles, positions and lag, as this host's agent knows them\n"
+     "\n"
+     "  --json          for programs\n"
+     "  --watch         again every second, or so many\n"
+     "  --all           every pool of this host: each *.ini in /etc/walferry, or where --config is"},
     {"check", command_check, OPTION_PLACE, 0, 0, "",
      "monitoring plugin: one line, exit 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN"},
     {"events", command_events, OPTION_PLACE | OPTION_JSON, 0, 0, "[--json]",
@@ -99,25 +114,49 @@ static const struct command commands[] = {
     {"gaps", command_gaps, OPTION_PLACE | OPTION_JSON | OPTION_YES | OPTION_REASON, 0, -2,
      "[fill|give-up [MEMBER]] [--json] [--yes] [--reason=TEXT]",
      "show WAL that other members lack; get it with consent, or give it up"},
+    {"route", command_route, OPTION_PLACE | OPTION_JSON, 0, -2,
+     "[pin MEMBER | unpin [MEMBER]] [--json]",
+     "show who feeds whom, and why; say who shall be the head of its site"},
     {"validate", command_validate, OPTION_PLACE | OPTION_JSON | OPTION_POOL | OPTION_LOCAL, 0, -1,
      "[NAME | --pool | --local] [--json]",
      "is a member (this one) ready for a role change? exit 0 yes, 1 with warnings, 2 no, 3 unknown"},
-    {"failover", command_failover, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE, 0, 0,
-     "[--dry-run] [--yes] [--force]",
+    {"failover", command_failover,
+     OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE | OPTION_FAILOVER | OPTION_EPOCH, 0,
+     0, "[--dry-run] [--yes] ...",
      "make this host's standby the primary\n"
      "\n"
      "  --dry-run       say what would be lost and done, change nothing\n"
      "  --yes           do not ask\n"
-     "  --force         also while the primary answers"},
-    {"rejoin", command_rejoin, OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_SEED, 0, 0,
-     "[--dry-run] [--yes] [--replace]",
+     "  --dead          the primary's host is dead: do not wait for its agent to dial again\n"
+     "  --force         also while the primary answers, or without what its dead server left\n"
+     "  --cancel        end the failover that asks and prepares; nothing is changed\n"
+     "  --break-promise MEMBER  give up what this member has promised to a failover on that one,\n"
+     "                  which is gone for good\n"
+     "  --epoch N       the new epoch's number, where nobody can be asked for the present one\n"
+     "  --reclaim       a server that was deposed, promoted by hand, or parted from the pool: make it\n"
+     "                  the primary from where it stands, when the present one is gone for good"},
+    {"resolve", command_resolve, OPTION_PLACE | OPTION_YES | OPTION_PRIMARY, OPTION_PRIMARY, 0,
+     "--primary MEMBER [--yes]",
+     "two members call themselves the primary: say which one is right\n"
+     "\n"
+     "  --primary NAME  the one that is\n"
+     "  --yes           do not ask"},
+    {"rejoin", command_rejoin,
+     OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_SEED | OPTION_OFFLINE | OPTION_FROM, 0, 0,
+     "[--dry-run] [--yes] [--replace] [--offline]",
      "make a former primary a standby again; what it alone has is kept and listed\n"
      "\n"
      "  --dry-run       say where it parted and what would be done, change nothing\n"
      "  --yes           do not ask\n"
-     "  --replace       make a new copy (see seed) instead of rewinding; --rate and --map as there"},
-    {"lost", command_lost, OPTION_PLACE | OPTION_JSON, 0, 0, "[--json]",
-     "show what failovers have cost: at most, and after the rejoin exactly"},
+     "  --replace       make a new copy (see seed) instead of rewinding; --rate and --map as there\n"
+     "  --from MEMBER   who gives the pages; else the nearest that can\n"
+     "  --offline       the primary is gone: by what the spool here has of it, if nothing parted"},
+    {"lost", command_lost, OPTION_PLACE | OPTION_JSON | OPTION_DISCARD | OPTION_YES, 0, 0,
+     "[--json] [--discard [--yes]]",
+     "show what failovers have cost: at most, and after the rejoin exactly\n"
+     "\n"
+     "  --discard       give up the acknowledged WAL that is missing in this primary: WF020 ends\n"
+     "  --yes           do not ask"},
     {"config", command_config, OPTION_PLACE | OPTION_FORCE | OPTION_YES, 0, -2,
      "[show MEMBER | diff MEMBER | push [FILE] [--yes] [--force]]",
      "compare the pool's file between members, or send a new one to all"},
@@ -128,15 +167,17 @@ static const struct command commands[] = {
      "[MEMBER] [--applied] [--timeout 60s]",
      "wait until all that is committed now is durable on the other site"},
     {"seed", command_seed,
-     OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE | OPTION_SEED | OPTION_DISCARD, 0, 0,
-     "[--dry-run] [--replace] ...",
-     "copy the primary to this host, and start it as a standby\n"
+     OPTION_PLACE | OPTION_YES | OPTION_DRY_RUN | OPTION_FORCE | OPTION_SEED | OPTION_DISCARD |
+         OPTION_FROM,
+     0, 0, "[--dry-run] [--replace] ...",
+     "copy the database to this host, and start it as a standby\n"
      "\n"
      "  --dry-run       size, room, and the time, by a few seconds of a real copy\n"
      "  --replace       instead of the copy that is here, which stays until the new one follows\n"
      "  --yes           do not ask\n"
      "  --discard       also the commits that only the data here has; they are shown first\n"
      "  --force         also where pg_wal is a link, or instead of a copy that does not get on\n"
+     "  --from MEMBER   who gives the copy; else the nearest that can\n"
      "  --rate BYTES    per second, as in 20MB\n"
      "  --map OLD=NEW   where a tablespace goes; several with ',' between"},
     {"set", command_set, OPTION_PLACE, 0, 1, "KEY=VALUE",
@@ -188,8 +229,8 @@ print_help(FILE *out, const struct command *only)
                      "this machine\n");
     if (only == NULL)
         fprintf(out,
-                "\nExit: 0 done, 1 failed or refused, 2 usage or config; check and validate have "
-                "their own.\n");
+                "\nExit: 0 done, 1 failed or refused, 2 usage or config, 130 cancelled; check and "
+                "validate have their own.\n");
 }
 
 static int
@@ -286,6 +327,8 @@ parse_options(struct options *o, const struct command *command, int argc, char *
         return usage(command, "an argument is missing", "");
     if ((command->needs & OPTION_FROM) != 0 && o->from == NULL)
         return usage(command, "--from is missing", "");
+    if ((command->needs & OPTION_PRIMARY) != 0 && o->primary == NULL)
+        return usage(command, "--primary is missing", "");
     if ((command->needs & OPTION_PLACE) != 0 && o->member == NULL)
         return usage(command, "--member is missing", "");
     return 0;
@@ -306,7 +349,7 @@ run(const struct command *command, const struct options *options)
     const struct member *self = NULL;
     char file[sizeof config.file];
 
-    if ((command->options & OPTION_PLACE) == 0)
+    if ((command->options & OPTION_PLACE) == 0 || options->all) /* that finds them itself */
         return command->run(NULL, NULL, options);
     if (config_find(options->config_file, file, sizeof file) < 0) {
         fprintf(stderr, "walferry: %s\n", fail_message());

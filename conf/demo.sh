@@ -3,26 +3,43 @@
 # demo.sh: a stretched pool on this machine's loopback, to look at and to break.
 #
 #   demo.sh [up]             install what is missing, build, bring it up, load it, leave it running
-#   demo.sh status           what both agents know
-#   demo.sh agent 1|2        start the agent of dc1 or dc2, which was killed
+#           --members N      2 to 8 members (2): dc1-a, dc2-a, dc1-b, dc2-b, ... in the folders dc1, dc2, ...
+#   demo.sh status           what all agents know
+#   demo.sh agent N          start the agent of the Nth member, which was killed
 #   demo.sh cut [--reset]    the line between the sites forwards nothing any more (--reset: refuses)
+#           dc1 dc2 | MEMBER ... the same for two sites, or a host: nothing gets from or to it
 #   demo.sh heal             it forwards again
+#   demo.sh kill MEMBER      its host is gone: server, agent and sshd
+#   demo.sh revive MEMBER    it is back, with its server (--agent: without)
+#   demo.sh bytes            "FROM TO THERE BACK" for each two members of different sites: bytes over the line
 #   demo.sh wan RTT [MBIT]   a distance of RTT milliseconds, and a rate; wan 0 ends it
 #   demo.sh down             end everything and remove it
 #
 # It lives in $WALFERRY_DEMO (default: walferry-demo-UID in the temporary folder) and writes
 # $WALFERRY_DEMO/env for sh. Root drops to postgres for everything that runs. Tests also set
 # WALFERRY_BUILD (a folder with walferry and wanproxy), DEMO_LOAD_SECONDS (0: no load),
-# DEMO_SEGMENT_MB, DEMO_SYNCHRONOUS (on), DEMO_POOL_CONF (lines for [pool]), DEMO_MEMBER_CONF (lines for each
-# [member]) and DEMO_CONF (lines for both postgresql.conf).
+# DEMO_SEGMENT_MB, DEMO_SYNCHRONOUS (on, mirror, ...), DEMO_POOL_CONF (lines for [pool]), DEMO_MEMBER_CONF (lines for each
+# [member]) and DEMO_CONF (lines for each postgresql.conf). DEMO_NEWEST=1 installs the newest minor of
+# PostgreSQL also where there is one.
 set -u
 
 SOURCE=$(cd "$(dirname "$0")/.." && pwd)
 DEMO=${WALFERRY_DEMO:-${TMPDIR:-/tmp}/walferry-demo-$(id -u)}
 MARKER=$DEMO/.walferry-demo
+MEMBERS=$(grep -cs '^DC[1-8]_MEMBER=' "$DEMO/env") || MEMBERS=2
 LOAD=${DEMO_LOAD_SECONDS:-8}
 PACKAGES="cmake gcc make pkg-config libpq-dev libssh2-1-dev libinih-dev libzstd-dev libjansson-dev libmicrohttpd-dev
     postgresql openssh-server openssh-client"
+
+# The Nth member and its site: they take turns.
+site() { echo "dc$((2 - $1 % 2))"; }
+member() { local letters=abcd; echo "$(site "$1")-${letters:($1 - 1) / 2:1}"; }
+all() { seq "$MEMBERS"; }
+number() { # MEMBER
+    local n
+    for n in $(all); do [ "$(member "$n")" != "${1:-}" ] || { echo "$n"; return; }; done
+    die "members are: $(for n in $(all); do member "$n"; done | tr '\n' ' ')"
+}
 
 say() { printf '%s\n' "$*"; }
 die() { printf 'demo: %s\n' "$*" >&2; exit 1; }
@@ -60,9 +77,19 @@ missing_packages() {
     done
 }
 
+outdated_packages() { # PostgreSQL's, of which there is a newer minor
+    local all
+    [ "$(id -u)" = 0 ] || return 0
+    all=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'postgresql-*' 'libpq*' 2>/dev/null | awk '$1 == "ii" { print $2 }')
+    [ -n "$all" ] || return 0
+    DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null || say "which minor of PostgreSQL is the newest is unknown: apt-get update fails" >&2
+    apt-get -s install --only-upgrade --no-install-recommends $all 2>/dev/null | awk '$1 == "Inst" { printf "%s ", $2 }'
+}
+
 install_packages() {
     local missing policy=/usr/sbin/policy-rc.d made= cluster=/etc/postgresql-common/createcluster.conf none=
     missing=$(missing_packages)
+    [ -z "${DEMO_NEWEST:-}" ] || missing+=$(outdated_packages)
     [ -n "$missing" ] || return 0
     [ "$(id -u)" = 0 ] || die "packages are missing; as root: apt-get install --no-install-recommends $missing"
     say "installing $missing"
@@ -105,15 +132,20 @@ build() {
 
 port() { echo $((10000 + (RANDOM * 32768 + RANDOM) % 20000)); }
 
+run_sshd() { # N
+    local d=$DEMO/dc$1
+    run /usr/sbin/sshd -f "$d/ssh/sshd_config" -E "$d/sshd.log" >/dev/null 2>&1 && wait_for 5 test -s "$d/ssh/sshd.pid"
+}
+
 start_sshd() { # N: finds a port by binding it
     local n=$1 d=$DEMO/dc$1 try lenient=
     run ssh-keygen -q -t ed25519 -N '' -C "walferry demo host dc$n" -f "$d/ssh/host" || die "ssh-keygen failed"
     # since 9.8 sshd shuts out for a while who fails, and all of loopback is one address
     ! run /usr/sbin/sshd -t -h "$d/ssh/host" -f /dev/null -o PerSourcePenalties=no 2>/dev/null || lenient="PerSourcePenalties no"
     for try in 1 2 3 4 5 6 7 8 9 10; do
-        SSHD_PORT=$(port)
+        SSHD[n]=$(port)
         run sh -c 'cat >"$1"' sh "$d/ssh/sshd_config" <<END
-Port $SSHD_PORT
+Port ${SSHD[n]}
 ListenAddress 127.0.0.1
 HostKey $d/ssh/host
 PidFile $d/ssh/sshd.pid
@@ -125,19 +157,35 @@ KbdInteractiveAuthentication no
 PrintMotd no
 $lenient
 END
-        run /usr/sbin/sshd -f "$d/ssh/sshd_config" -E "$d/sshd.log" >/dev/null 2>&1 || continue
-        wait_for 5 test -s "$d/ssh/sshd.pid" && return 0
+        run_sshd "$n" && return 0
     done
     tail -3 "$d/sshd.log" >&2
     die "sshd of dc$n does not start"
 }
 
-start_proxy() { # SSHD1 SSHD2: PROXY1 and PROXY2 lead to them
-    local try
+# Who dials whom, "LINK FROM TO": with more than two members the line tells by the process who dials, and
+# links inside a site (near) have no distance.
+write_links() {
+    local from to
+    for to in $(all); do
+        for from in $(all); do
+            [ "$from" != "$to" ] || continue
+            [ "$MEMBERS" = 2 ] && printf '%s %s %s %s\n' "${PROXY[to]}" "$(member "$from")" "$(member "$to")" "${SSHD[to]}" ||
+                printf '%s:%s %s %s %s%s\n' "${PROXY[to]}" "$(member "$from")" "$(member "$from")" "$(member "$to")" \
+                    "${SSHD[to]}" "$([ "$(site "$from")" != "$(site "$to")" ] || echo ' near')"
+        done
+    done >"$DEMO/wan/links"
+}
+
+start_proxy() { # PROXY[n] leads to the sshd of each member
+    local try n
     for try in 1 2 3 4 5 6 7 8 9 10; do
-        PROXY1=$(port) PROXY2=$(port)
+        for n in $(all); do PROXY[n]=$(port); done
+        write_links
         rm -f "$DEMO/wan/socket"
-        daemon "$DEMO/wan/log" "$DEMO/bin/wanproxy" "$DEMO/wan/socket" "$PROXY1:$1" "$PROXY2:$2"
+        daemon "$DEMO/wan/log" "$DEMO/bin/wanproxy" "$DEMO/wan/socket" $(
+            awk '{ split($1, link, ":"); print link[1] ":" $4 (link[2] ? ":" link[2] : "") ($5 ? ":" $5 : "") }' "$DEMO/wan/links"
+        )
         wait_for 3 test -S "$DEMO/wan/socket" && return 0
     done
     die "the line between the sites does not come up: $(tail -1 "$DEMO/wan/log")"
@@ -154,18 +202,17 @@ free_port() { # one that nobody listens on just now
 
 write_config() {
     local n
-    HTTP1=$(free_port) HTTP2=$(free_port)
+    for n in $(all); do HTTP[n]=$(free_port); done
     {
         printf '[pool]\nname = demo\nhome = dc1\n'
-        [ "${DEMO_SYNCHRONOUS:-}" != on ] || echo 'synchronous = on'
+        [ -z "${DEMO_SYNCHRONOUS:-}" ] || echo "synchronous = $DEMO_SYNCHRONOUS"
         [ -z "${DEMO_POOL_CONF:-}" ] || printf '%s\n' "$DEMO_POOL_CONF"
-        for n in 1 2; do
-            eval "local proxy=\$PROXY$n http=\$HTTP$n"
+        for n in $(all); do
             cat <<END
 
-[member dc$n-a]
-site     = dc$n
-ssh      = $RUN_AS@127.0.0.1:$proxy
+[member $(member "$n")]
+site     = $(site "$n")
+ssh      = $RUN_AS@127.0.0.1:${PROXY[n]}
 host_key = $(ssh-keygen -lf "$DEMO/dc$n/ssh/host.pub" | cut -d' ' -f2)
 identity = $DEMO/dc$n/ssh/id_ed25519
 postgres = host=$DEMO/dc$n/sock port=5432 user=walferry
@@ -175,7 +222,7 @@ start    = $PGBIN/pg_ctl -D $DEMO/dc$n/etc -l $DEMO/dc$n/postgres.log start
 stop     = $PGBIN/pg_ctl -D $DEMO/dc$n/etc stop
 spool    = $DEMO/dc$n/spool
 run      = $DEMO/dc$n/run
-http     = 127.0.0.1:$http
+http     = 127.0.0.1:${HTTP[n]}
 ${DEMO_MEMBER_CONF:-}
 END
         done
@@ -200,7 +247,7 @@ wal_level = replica
 hot_standby_feedback = on
 log_line_prefix = '%m [%p] %a '
 primary_conninfo = 'host=$d/run port=5432 user=walferry'
-restore_command = '$DEMO/bin/walferry fetch --config $DEMO/pool.ini --member dc$n-a "%f" "%p" || exit 1'
+restore_command = '$DEMO/bin/walferry fetch --config $DEMO/pool.ini --member $(member "$n") "%f" "%p" || exit 1'
 recovery_target_timeline = 'latest'
 wal_retrieve_retry_interval = 500ms
 include_if_exists = '$d/spool/walferry.conf'
@@ -225,18 +272,20 @@ sql() { # N COMMAND
 }
 
 start_agent() { # N
-    daemon "$DEMO/dc$1/agent.log" "$DEMO/bin/walferry" agent --config "$DEMO/pool.ini" --member "dc$1-a"
-    wait_for 10 test -s "$DEMO/dc$1/run/agent.pid" || die "the agent of dc$1-a does not start: $(tail -1 "$DEMO/dc$1/agent.log")"
+    daemon "$DEMO/dc$1/agent.log" "$DEMO/bin/walferry" agent --config "$DEMO/pool.ini" --member "$(member "$1")"
+    wait_for 10 test -s "$DEMO/dc$1/run/agent.pid" || die "the agent of $(member "$1") does not start: $(tail -1 "$DEMO/dc$1/agent.log")"
 }
 
-slot_is_there() { # it keeps the WAL from here on for the copy
-    [ "$(sql 1 "select count(*) from pg_replication_slots where slot_name = 'walferry_dc2_a' and restart_lsn is not null")" = 1 ]
+slots_are_there() { # they keep the WAL from here on for the copies
+    [ "$(sql 1 "select count(*) from pg_replication_slots where slot_name like 'walferry_%' and restart_lsn is not null")" = $((MEMBERS - 1)) ]
 }
 
-level() {
-    [ "$(sql 2 "select status from pg_stat_wal_receiver")" = streaming ] &&
-        [ "$(sql 1 "select pg_current_wal_flush_lsn() <= flush_lsn and pg_current_wal_flush_lsn() <= replay_lsn
-             from pg_stat_replication where application_name = 'walferry_dc2_a'")" = t ]
+level() { # [N]: that one; without: all
+    local n
+    for n in ${1:-$(seq 2 "$MEMBERS")}; do
+        [ "$(sql "$n" "select status from pg_stat_wal_receiver")" = streaming ] &&
+            [ "$(sql "$n" "select pg_last_wal_replay_lsn() >= '$(sql 1 "select pg_current_wal_flush_lsn()")'::pg_lsn")" = t ] || return 1
+    done
 }
 
 write_env() {
@@ -244,11 +293,11 @@ write_env() {
     {
         printf 'WALFERRY=%s\nPGBIN=%s\nRUN_AS=%s\nCONFIG=%s\n' "$(quote "$DEMO/bin/walferry")" "$(quote "$PGBIN")" \
             "$(quote "$RUN_AS")" "$(quote "$DEMO/pool.ini")"
-        for n in 1 2; do
+        for n in $(all); do
             printf 'DC%s_MEMBER=%s\nDC%s_PG=%s\nDC%s_PGDATA=%s\nDC%s_SPOOL=%s\nDC%s_AGENT_PID=%s\nDC%s_SSHD_PID=%s\nDC%s_HTTP=%s\n' \
-                $n "'dc$n-a'" $n "$(quote "host=$DEMO/dc$n/sock port=5432 user=$RUN_AS")" $n "$(quote "$DEMO/dc$n/data")" \
+                $n "'$(member "$n")'" $n "$(quote "host=$DEMO/dc$n/sock port=5432 user=$RUN_AS")" $n "$(quote "$DEMO/dc$n/data")" \
                 $n "$(quote "$DEMO/dc$n/spool")" $n "$(quote "$DEMO/dc$n/run/agent.pid")" \
-                $n "$(quote "$DEMO/dc$n/ssh/sshd.pid")" $n "$(quote "127.0.0.1:$(eval "echo \$HTTP$n")")"
+                $n "$(quote "$DEMO/dc$n/ssh/sshd.pid")" $n "$(quote "127.0.0.1:${HTTP[n]}")"
         done
     } >"$DEMO/env"
     chmod 644 "$DEMO/env"
@@ -268,29 +317,27 @@ make_folders() {
     [ ! -e "$DEMO" ] || { say "removing the demo that was there"; down; }
     mkdir -p "$DEMO" && : >"$MARKER" && mkdir -p "$DEMO/wan" || die "cannot make $DEMO"
     chmod 755 "$DEMO"
-    for n in 1 2; do mkdir -p "$DEMO/dc$n"; done
+    for n in $(all); do mkdir -p "$DEMO/dc$n"; done
     [ "$(id -u)" != 0 ] || { mkdir -p /run/sshd; chown -R "$RUN_AS" "$DEMO"; }
-    for n in 1 2; do
+    for n in $(all); do
         run sh -c 'umask 077; cd "$1" && mkdir ssh etc sock run spool' sh "$DEMO/dc$n" || die "$RUN_AS cannot use $DEMO"
     done
 }
 
 up() {
-    local n other sshd1
+    local n from
     install_packages
     PGBIN=$(pg_bindir) || exit 1
     make_folders
     build
-    start_sshd 1
-    sshd1=$SSHD_PORT
-    start_sshd 2
-    start_proxy "$sshd1" "$SSHD_PORT"
-    for n in 1 2; do run ssh-keygen -q -t ed25519 -N '' -C "walferry demo dc$n-a" -f "$DEMO/dc$n/ssh/id_ed25519"; done
-    for n in 1 2; do
-        other=$((3 - n))
-        printf 'restrict,command="%s receive --config %s --member dc%s-a --from dc%s-a" %s\n' "$DEMO/bin/walferry" \
-            "$DEMO/pool.ini" $n $other "$(cat "$DEMO/dc$other/ssh/id_ed25519.pub")" |
-            run sh -c 'cat >"$1"' sh "$DEMO/dc$n/ssh/authorized_keys"
+    for n in $(all); do start_sshd "$n"; done
+    start_proxy
+    for n in $(all); do run ssh-keygen -q -t ed25519 -N '' -C "walferry demo $(member "$n")" -f "$DEMO/dc$n/ssh/id_ed25519"; done
+    for n in $(all); do
+        for from in $(all); do
+            [ "$from" = "$n" ] || printf 'restrict,command="%s receive --config %s --member %s --from %s" %s\n' "$DEMO/bin/walferry" \
+                "$DEMO/pool.ini" "$(member "$n")" "$(member "$from")" "$(cat "$DEMO/dc$from/ssh/id_ed25519.pub")"
+        done | run sh -c 'cat >"$1"' sh "$DEMO/dc$n/ssh/authorized_keys"
         write_settings $n
     done
     write_config
@@ -306,14 +353,16 @@ up() {
         grant execute on function pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean),
             pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) to walferry_tunnel" || die "no role"
     start_agent 1
-    wait_for 20 slot_is_there || die "the agent of dc1-a makes no slot: $(tail -1 "$DEMO/dc1/agent.log")"
-    say "site dc2: a copy by walferry seed"
-    start_agent 2
-    run "$DEMO/bin/walferry" seed --config "$DEMO/pool.ini" --member dc2-a >"$DEMO/seed.log" 2>&1 ||
-        die "walferry seed: $(tail -1 "$DEMO/seed.log")"
-    wait_for 30 level || die "the standby does not follow: $(tail -1 "$DEMO/dc2/agent.log")"
+    wait_for 20 slots_are_there || die "the agent of dc1-a makes no slot: $(tail -1 "$DEMO/dc1/agent.log")"
+    for n in $(seq 2 "$MEMBERS"); do
+        say "site $(site "$n"): a copy by walferry seed"
+        start_agent "$n"
+        run "$DEMO/bin/walferry" seed --config "$DEMO/pool.ini" --member "$(member "$n")" >"$DEMO/seed.log" 2>&1 ||
+            die "walferry seed: $(tail -1 "$DEMO/seed.log")"
+        wait_for 30 level "$n" || die "$(member "$n") does not follow: $(tail -1 "$DEMO/dc$n/agent.log")"
+    done
     load
-    wait_for 60 level || die "the standby is not level after the load: $(tail -1 "$DEMO/dc2/agent.log")"
+    wait_for 60 level || die "the standbys are not level after the load: $(tail -qn 1 "$DEMO"/dc[2-8]/agent.log)"
     [ "$LOAD" = 0 ] || hints
 }
 
@@ -335,7 +384,7 @@ hints() {
 
 The pool is up and level. Next:
   $w status --config $DEMO/pool.ini --member dc2-a
-  http://127.0.0.1:$HTTP1/            the page, seen from dc1; from dc2: http://127.0.0.1:$HTTP2/
+  http://127.0.0.1:${HTTP[1]}/            the page, seen from dc1; from dc2: http://127.0.0.1:${HTTP[2]}/
   $SOURCE/conf/demo.sh cut            the line is dead; see status again: exposure grows
   $SOURCE/conf/demo.sh heal
   $SOURCE/conf/demo.sh wan 40 100     40 ms and 100 Mbit/s between the sites
@@ -349,13 +398,54 @@ ours() { mine || die "there is no demo in $DEMO"; }
 
 gone() { ! grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1"/task/*/status; } # PID: ended, all its threads, reaped or not
 
-end_process() { # PIDFILE WORD: only a process whose command line has our folder in it
+process() { # PIDFILE: that one, if its command line has our folder in it
     local pid
-    pid=$(head -1 "$1" 2>/dev/null) || return 0
-    [ -n "$pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$DEMO" || return 0
+    pid=$(head -1 "$1" 2>/dev/null) && [ -n "$pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$DEMO" && echo "$pid"
+}
+
+end_process() { # PIDFILE
+    local pid
+    pid=$(process "$1") || return 0
     run kill "$pid" 2>/dev/null || return 0
     wait_for 5 gone "$pid" || run kill -9 "$pid" 2>/dev/null || :
 }
+
+children() { sed -n "s/^\([0-9]*\) (.*) [A-Za-z] $1 .*/\1/p" /proc/[0-9]*/stat 2>/dev/null; } # PID
+
+kill_tree() { # PID: stopped first, so that it starts none meanwhile
+    local child
+    run kill -STOP "$1" 2>/dev/null || return 0
+    for child in $(children "$1"); do kill_tree "$child"; done
+    run kill -9 "$1" 2>/dev/null
+    wait_for 5 gone "$1"
+}
+
+# As a host that is gone. A process may be dead and not reaped yet: its server would take it for alive.
+kill_host() { # N
+    local d=$DEMO/dc$1 file pid
+    for file in run/agent.pid data/postmaster.pid ssh/sshd.pid; do
+        ! pid=$(process "$d/$file") || kill_tree "$pid" || die "$d/$file: it does not end"
+    done
+    rm -f "$d/data/postmaster.pid" "$d/ssh/sshd.pid" "$d/run/agent.pid" "$d/sock/.s.PGSQL.5432.lock"
+}
+
+revive_host() { # N [--agent]
+    PGBIN=$(pg_bindir) || exit 1
+    run_sshd "$1" || die "sshd of $(member "$1") does not start: $(tail -1 "$DEMO/dc$1/sshd.log")"
+    start_agent "$1"
+    [ "${2:-}" = --agent ] || start_postgres "$1"
+}
+
+links() { # [SITE SITE | MEMBER]: those between the sites, those from and to the member
+    case $# in
+    0) return ;;
+    1) number "$1" >/dev/null && awk -v m="$1" '$2 == m || $3 == m { print $1 }' "$DEMO/wan/links" ;;
+    2) [ "$1 $2" = "dc1 dc2" ] || [ "$1 $2" = "dc2 dc1" ] || die "cut [--reset] [dc1 dc2 | MEMBER]"; return ;;
+    *) die "cut [--reset] [dc1 dc2 | MEMBER]" ;;
+    esac
+}
+
+wan() { run "$DEMO/bin/wanproxy" ctl "$DEMO/wan/socket" "$@"; }
 
 down() {
     local n pid
@@ -364,7 +454,8 @@ down() {
         return 0
     fi
     PGBIN=$(pg_bindir 2>/dev/null) || PGBIN=
-    for n in 1 2; do
+    for n in 1 2 3 4 5 6 7 8; do
+        [ -d "$DEMO/dc$n" ] || continue
         [ -z "$PGBIN" ] || [ ! -s "$DEMO/dc$n/data/postmaster.pid" ] || pg $n -m immediate stop || :
         end_process "$DEMO/dc$n/run/agent.pid"
         end_process "$DEMO/dc$n/ssh/sshd.pid"
@@ -378,27 +469,39 @@ down() {
 
 case ${1:-up} in
 install) shift; PACKAGES="$PACKAGES $*"; install_packages ;; # also what the tests need
-up) up ;;
+up)
+    case "${2:-} ${3:-}" in ' ') MEMBERS=2 ;; '--members '[2-8]) MEMBERS=$3 ;; *) die "up [--members 2..8]" ;; esac
+    up
+    ;;
 down) down ;;
 agent)
     ours
-    case ${2:-} in 1 | 2) start_agent "$2" ;; *) die "agent 1|2" ;; esac
+    case ${2:-} in [1-"$MEMBERS"]) start_agent "$2" ;; *) die "agent 1..$MEMBERS" ;; esac
     ;;
 status)
     ours
-    for n in 1 2; do run "$DEMO/bin/walferry" status --config "$DEMO/pool.ini" --member "dc$n-a" || :; echo; done
+    for n in $(all); do run "$DEMO/bin/walferry" status --config "$DEMO/pool.ini" --member "$(member "$n")" || :; echo; done
     ;;
 cut)
     ours
-    case ${2:-} in '') ;; --reset) set -- cut reset ;; *) die "cut [--reset]" ;; esac
-    run "$DEMO/bin/wanproxy" ctl "$DEMO/wan/socket" cut ${2:-}
+    shift
+    reset=
+    [ "${1:-}" != --reset ] || { reset=reset; shift; }
+    chosen=$(links "$@") || exit 1
+    wan cut $reset $chosen
     ;;
-heal) ours; run "$DEMO/bin/wanproxy" ctl "$DEMO/wan/socket" heal ;;
+heal) ours; wan heal ;;
+kill) ours; n=$(number "${2:-}") || exit 1; kill_host "$n" ;;
+revive) ours; n=$(number "${2:-}") || exit 1; revive_host "$n" "${3:-}" ;;
+bytes)
+    ours
+    wan stats | awk 'NR == FNR { there[$1] = $3; back[$1] = $5; next } $5 != "near" { print $2, $3, there[$1], back[$1] }' - "$DEMO/wan/links"
+    ;;
 wan)
     ours
     case ${2:-} in '' | *[!0-9.]*) die "wan RTT_MS [MBIT]" ;; esac
     case ${3:-1} in *[!0-9.]*) die "wan RTT_MS [MBIT]" ;; esac
-    run "$DEMO/bin/wanproxy" ctl "$DEMO/wan/socket" wan "$2" ${3:-}
+    wan wan "$2" ${3:-}
     ;;
 *)
     sed -n '3,/^set/s/^# \{0,1\}//p' "$SOURCE/conf/demo.sh"

@@ -1,30 +1,33 @@
 #!/bin/bash
 # SPDX-License-Identifier: PostgreSQL
 # run.sh: every test: tidy, unit, sim, replayed fuzz, scenarios. Installs what is missing, builds with
-# warnings as errors and sanitizers, prints "N passed, N failed" last. After all that the unit tests and
+# warnings as errors and sanitizers, prints "N passed, N failed, N skipped" last. After all that the unit tests and
 # some scenarios run again, with the thread sanitizer, and the lines that tests run are counted.
 #
-#   tests/run.sh [--long] [NAME ...]     --long: full counts; NAME: only these scenarios or ctest names, or tidy
+#   tests/run.sh [--long] [NAME ...]     --long: full counts; NAME: only these scenarios or ctest names, or
+#                                        tidy, or postgres-tap: PostgreSQL's own recovery tests
 #
 # WALFERRY_THREAD=1: with the thread sanitizer only, also the named ones.
 set -u
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 BUILD=${BUILD:-$ROOT/build/test}
-PACKAGES="libcmocka-dev mandoc pgbackrest barman jq procps e2fsprogs mount perl-base curl prometheus haproxy chromium chromium-driver
-    clang clang-format clang-tidy" # beside what the demo installs
+PACKAGES="libcmocka-dev mandoc pgbackrest barman libipc-run-perl jq procps e2fsprogs mount perl-base curl prometheus haproxy chromium chromium-driver
+    clang clang-format clang-tidy spin" # beside what the demo installs
 names=()
 for arg in "$@"; do
     case $arg in
-    --long) export WALFERRY_LONG=1 ;;
+    --long) export WALFERRY_LONG=1 SCENARIO_SECONDS=${SCENARIO_SECONDS:-3600} ;;
     -*) sed -n '3,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
     *) names+=("$arg") ;;
     esac
 done
+[[ " ${names[*]:-} " != *" postgres-tap "* ]] || export WALFERRY_TAP=all SCENARIO_SECONDS=${SCENARIO_SECONDS:-7200}
+[ -z "${WALFERRY_TAP:-}${WALFERRY_LONG:-}" ] || PACKAGES+=" postgresql-server-dev-all" # 027 of those
 
 run_scenario() { # FILE
     local log=$OUT/$(basename "$1").log since=$SECONDS
     $WRAP timeout ${SCENARIO_SECONDS:-600} bash "$1" >"$log" 2>&1 </dev/null || echo "failed with $?" >>"$log"
-    if grep -q '^ok ' "$log"; then grep '^ok ' "$log"; else cat "$log"; [ -s "$log" ] && grep -q '^not ok ' "$log" || echo "not ok $(basename "$1" .sh)"; fi
+    if grep -qE '^(ok|skipped) ' "$log"; then grep -E '^(ok|skipped) ' "$log"; else cat "$log"; [ -s "$log" ] && grep -q '^not ok ' "$log" || echo "not ok $(basename "$1" .sh)"; fi
     echo "$((SECONDS - since)) $(basename "$1" .sh)$AGAIN" >>"$OUT/times"
 }
 
@@ -35,11 +38,12 @@ build() { # FOLDER SANITIZER
     cmake --build "$1" -j "$(nproc)" >"$1/build.log" 2>&1 || { grep -E 'error|warning' "$1/build.log" | head -40; echo "the build failed, see $1/build.log"; exit 1; }
 }
 
-tally() { # FILE ...: what passed and failed by the words of ctest and of our scripts
-    local bad='^ *[0-9]+/[0-9]+ Test .*\*\*\*|^not ok '
+tally() { # FILE ...: what passed, failed and was skipped by the words of ctest and of our scripts
+    local bad='^ *[0-9]+/[0-9]+ Test .*\*\*\*([^S]|S[^k])|^not ok ' skip='^ *[0-9]+/[0-9]+ Test .*\*\*\*Skipped|^skipped '
     passed=$((passed + $(cat "$@" | grep -cE '^ *[0-9]+/[0-9]+ Test .* Passed|^ok ')))
     failed=$((failed + $(cat "$@" | grep -cE "$bad")))
-    grep -hE "$bad" "$@" >>"$OUT/failed"
+    skipped=$((skipped + $(cat "$@" | grep -cE "$skip")))
+    grep -hE "$bad|$skip" "$@" >>"$OUT/told"
     return 0
 }
 
@@ -55,7 +59,7 @@ run() { # FOLDER CTEST-OPTION ... -- SCENARIO ...
     : >"$OUT/scenarios"
     for name; do
         [ -e "tests/scenarios/$name.sh" ] || continue
-        while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+        while [ "$(jobs -rp | wc -l)" -ge 3 ]; do wait -n; done # they wait more than they work
         { run_scenario "$ROOT/tests/scenarios/$name.sh" >"$OUT/$name.result"; cat "$OUT/$name.result"; cat "$OUT/$name.result" >>"$OUT/scenarios"; } &
     done
     wait
@@ -72,7 +76,8 @@ cd "$ROOT" || exit 1
 OUT=$(mktemp -d /tmp/wf-run-XXXXXX)
 [ "$(id -u)" != 0 ] || mkdir -p /run/sshd
 pattern=$(IFS='|'; echo "${names[*]:-}")
-passed=0 failed=0 WRAP= AGAIN=
+passed=0 failed=0 skipped=0 WRAP= AGAIN=
+: >"$OUT/told"
 if [ "${WALFERRY_THREAD:-}" != 1 ]; then
     [ -z "$(chosen tidy)" ] || tests/tidy.sh "$BUILD" | tee "$OUT/tidy" # "ok NAME (SECONDS s)"
     [ ! -e "$OUT/tidy" ] || { tally "$OUT/tidy" && sed -n 's/^ok \(.*\) (\(.*\) s)$/\2 \1/p' "$OUT/tidy" >>"$OUT/times"; }
@@ -90,7 +95,7 @@ if [ "${WALFERRY_THREAD:-}" = 1 ] || [ ${#names[@]} = 0 ]; then
 fi
 [ ${#names[@]} != 0 ] || tests/coverage.sh "$BUILD"
 [ ! -s "$OUT/times" ] || { echo "the slowest, in seconds:"; sort -rn "$OUT/times" | head -10; }
-cut -c1-400 "$OUT/failed" # once more, beside the sum: the output before it is long
+cut -c1-400 "$OUT/told" # once more, beside the sum: the output before it is long
 rm -rf "$OUT"
-echo "$passed passed, $failed failed"
+echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

@@ -9,6 +9,7 @@
 #include "commands/command.h"
 #include "control/control.h"
 #include "control/show.h"
+#include "jobs/status.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
@@ -132,6 +133,10 @@ judge_stream(struct verdict *v, const json_t *stream, const char *direction, siz
 
     if (i > 0)
         snprintf(suffix, sizeof suffix, "_%.32s", name);
+    if (status_rests(stream)) { /* judged as a member */
+        judge_slot(v, suffix, json_object_get(stream, "slot"));
+        return;
+    }
     if (strcmp(state, "up") != 0)
         find(v, WARNING, "the link %s %s is %s: %s", direction, name, state,
              reason != NULL ? reason : "starting");
@@ -139,6 +144,8 @@ judge_stream(struct verdict *v, const json_t *stream, const char *direction, siz
         find(v, WARNING, "the link %s %s: %s", direction, name, reason);
     if (source != NULL)
         find(v, WARNING, "no WAL to ship to %s: %s", name, source);
+    if (json_is_true(json_object_get(stream, "restored")))
+        find(v, CRITICAL, "the primary was restored to an older state (WF021)");
     if (json_is_true(json_object_get(stream, "config_differs")))
         find(v, WARNING, "the pool's file of %s is another one", name);
     snprintf(label, sizeof label, "ship%s", suffix);
@@ -155,6 +162,22 @@ judge_stream(struct verdict *v, const json_t *stream, const char *direction, siz
     judge_slot(v, suffix, json_object_get(stream, "slot"));
 }
 
+/* What is known of another member; its lag is judged by its link, or on its own host. */
+static void
+judge_member(struct verdict *v, const json_t *member)
+{
+    static const enum severity severity[] = {OK, WARNING, CRITICAL};
+    json_int_t worst = json_integer_value(json_object_get(member, "severity"));
+    const char *name = show_word(member, "name", "?");
+    char age[32];
+
+    if (json_is_true(json_object_get(member, "silent")))
+        find(v, WARNING, "%s is not heard of by any way, for %s", name,
+             show_seconds(json_object_get(member, "silent_seconds"), age, sizeof age));
+    else if (worst > 0 && worst <= 2)
+        find(v, severity[worst], "%s: %s", name, show_word(member, "reason", "?"));
+}
+
 static void
 judge_guard(struct verdict *v, const char *step)
 {
@@ -168,7 +191,7 @@ static void
 judge(void *context, json_t *json)
 {
     struct verdict *v = context;
-    const json_t *link, *postgres = json_object_get(json, "postgres");
+    const json_t *link, *member, *postgres = json_object_get(json, "postgres");
     const char *role = show_word(json, "role", "unknown"), *alarm = show_word(json, "alarm", NULL);
     const char *spool = show_word(json_object_get(json, "spool"), "error", NULL);
     char exposure[32];
@@ -182,6 +205,8 @@ judge(void *context, json_t *json)
              json_is_number(json_object_get(json, "exposure_seconds")) ? exposure : "unknown");
     if (alarm != NULL)
         find(v, CRITICAL, "%s", alarm);
+    if (show_word(json, "missing", NULL) != NULL)
+        find(v, CRITICAL, "%s", show_word(json, "missing", ""));
     if (spool != NULL)
         find(v, CRITICAL, "the spool takes nothing: %s", spool);
     if (strcmp(show_word(postgres, "state", ""), "up") != 0)
@@ -189,14 +214,18 @@ judge(void *context, json_t *json)
              show_word(postgres, "reason", "no reason is known"));
     if (strcmp(role, "primary") != 0 && strcmp(role, "standby") != 0)
         find(v, WARNING, "this member is %s", role);
-    judge_age(v, "exposure", "exposure", json_object_get(json, "exposure_seconds"),
-              v->config->exposure_warning_us, v->config->exposure_critical_us);
+    if (!json_is_true(json_object_get(json, "mirror"))) /* that of the primary is judged */
+        judge_age(v, "exposure", "exposure", json_object_get(json, "exposure_seconds"),
+                  v->config->exposure_warning_us, v->config->exposure_critical_us);
     if (strcmp(role, "primary") == 0)
         json_array_foreach (json_object_get(json, "links"), i, link)
             judge_stream(v, link, "to", i);
     else
         judge_stream(v, json_object_get(json, "receiving"), "from", 0);
     judge_guard(v, show_word(json_object_get(json, "guard"), "step", ""));
+    json_array_foreach (json_object_get(json, "members"), i, member)
+        if (strcmp(show_word(member, "name", ""), show_word(json, "member", "")) != 0)
+            judge_member(v, member);
     judge_disk(v, "spool", json_object_get(json, "spool"));
     judge_disk(v, "pg_wal", json_object_get(json, "pg_wal"));
 }

@@ -11,11 +11,15 @@
 
 #include <stdbool.h>
 
+#define JUDGE_UNKNOWN 3 /* exit code of a command that judges: nothing could be judged */
+
 struct options {
     const char *config_file, *member, *from, *reason; /* NULL: not given */
     const char *timeout;                              /* as written: a duration */
+    const char *primary, *epoch, *break_promise;      /* NULL: not given */
     const char *rate, *map;                           /* of seed; NULL: not given */
-    bool json, yes, dry_run, force, watch, applied, replace, discard, pool, local, no_tunnel;
+    bool json, yes, dry_run, force, watch, applied, replace, discard, pool, local, no_tunnel, dead,
+        cancel, offline, reclaim, all;
     int watch_s; /* interval of --watch */
     const char *const *args;
     int arg_count;
@@ -26,7 +30,12 @@ struct rate_plan; /* rate.h */
 /* --rate, if it is given. 0, or 2 (said on standard error). */
 int command_rate(const struct options *options, const char *command, struct rate_plan *ret_plan);
 
-/* Each returns the exit code: 0 done, 1 failed or refused, 2 usage or config; check and validate
+/* --from: the member, or NULL if it is not given. 0, or 2 (said on standard error). */
+int command_from(const struct config *config, const struct member *self,
+                 const struct options *options, const char *command,
+                 const struct member **ret_member);
+
+/* Each returns the exit code (config and self are NULL for --all): 0 done, 1 failed or refused, 2 usage or config; check and validate
  * have their own. */
 int command_agent(const struct config *config, const struct member *self,
                   const struct options *options);
@@ -54,8 +63,12 @@ int command_validate(const struct config *config, const struct member *self,
                      const struct options *options);
 int command_gaps(const struct config *config, const struct member *self,
                  const struct options *options);
+int command_route(const struct config *config, const struct member *self,
+                  const struct options *options);
 int command_failover(const struct config *config, const struct member *self,
                      const struct options *options);
+int command_resolve(const struct config *config, const struct member *self,
+                    const struct options *options);
 int command_rejoin(const struct config *config, const struct member *self,
                    const struct options *options);
 int command_lost(const struct config *config, const struct member *self,

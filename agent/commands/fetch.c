@@ -28,7 +28,7 @@ command_fetch(const struct config *config, const struct member *self, const stru
         return 1;
     code = spool_fetch(self->spool, options->args[0], options->args[1]);
     if (code == ERR_AGAIN && options->from != NULL) {
-        code = primary_connect(config, self, "postgres", &primary);
+        code = primary_connect(config, self, NULL, "postgres", &primary);
         if (code == 0) {
             code = primary_fetch(primary, options->args[0], options->args[1]);
             PQfinish(primary);

@@ -6,6 +6,8 @@
  */
 #include "commands/command.h"
 #include "control/control.h"
+#include "control/show.h"
+#include "jobs/consent.h"
 #include "jobs/waldump.h"
 #include "pool/receipt.h"
 
@@ -86,13 +88,22 @@ put_together(const json_t *receipts)
     return all;
 }
 
+struct teller {
+    const char *member;
+    json_t *came;
+};
+
 static void
 take_far(void *context, json_t *line)
 {
-    const json_t *receipt = json_object_get(line, "receipt");
+    const struct teller *t = context;
+    json_t *receipt = json_object_get(line, "receipt");
 
-    if (json_is_object(receipt))
-        json_array_append(context, (json_t *)(uintptr_t)receipt);
+    if (!json_is_object(receipt))
+        return;
+    if (json_object_get(receipt, "list_file") != NULL)
+        json_object_set_new(receipt, "list_member", json_string(t->member));
+    json_array_append(t->came, receipt);
 }
 
 static const char *
@@ -127,6 +138,7 @@ print_receipt(const json_t *receipt)
     const json_t *listed = json_object_get(receipt, "listed"), *t;
     const char *why = json_string_value(json_object_get(receipt, "why_not_exact"));
     const char *escrow = json_string_value(json_object_get(receipt, "escrow"));
+    const json_t *missing = json_object_get(receipt, "missing");
     size_t i;
 
     if (json_is_string(json_object_get(receipt, "began")))
@@ -145,6 +157,11 @@ print_receipt(const json_t *receipt)
                string_of(receipt, "end"),
                escrow != NULL ? " is kept in " : ": nothing of it is kept",
                escrow != NULL ? escrow : " (walferry seed --discard)");
+    if (missing != NULL)
+        printf("  ACKNOWLEDGED AND MISSING: WAL of timeline %" JSON_INTEGER_FORMAT
+               " from %s to %s, kept in %s\n",
+               number_in(missing, "timeline"), string_of(missing, "from"), string_of(missing, "to"),
+               string_of(missing, "kept"));
     if (!json_is_true(json_object_get(receipt, "exact")))
         printf("  exactly: not known%s%s\n", why != NULL ? ", " : " yet; ",
                why != NULL ? why : "walferry rejoin on the former primary tells");
@@ -155,9 +172,31 @@ print_receipt(const json_t *receipt)
     receipt_print_tables(json_object_get(receipt, "tables"), "    ");
     json_array_foreach ((json_t *)(uintptr_t)listed, i, t)
         print_transaction(t);
-    if ((json_int_t)json_array_size(listed) < count + waiting)
+    if (json_object_get(receipt, "list_file") != NULL)
+        printf("  the list is on the host of %s: walferry lost there, or %s\n",
+               string_of(receipt, "list_member"), string_of(receipt, "list_file"));
+    else if ((json_int_t)json_array_size(listed) < count + waiting)
         printf("  ... and %" JSON_INTEGER_FORMAT " more\n",
                count + waiting - (json_int_t)json_array_size(listed));
+}
+
+/* The WAL that only our spool has. */
+static int
+discard(const struct config *config, const struct member *self, const struct options *options)
+{
+    int code =
+        consent("lost", self, options->yes,
+                "What was acknowledged here and is missing in PostgreSQL is removed from the "
+                "spool, for good.");
+
+    if (code != 0)
+        return code;
+    code = control_ask(self->run, json_pack("{s:s}", "command", "discard"), show_line, NULL);
+    if (code < 0)
+        fprintf(stderr,
+                "walferry lost: %s; is the agent of %s running? (systemctl start walferry@%s)\n",
+                fail_message(), self->name, config->name);
+    return code != 0;
 }
 
 int
@@ -166,16 +205,19 @@ command_lost(const struct config *config, const struct member *self, const struc
     json_t *came = NULL, *all, *receipt;
     size_t i;
 
+    if (options->discard)
+        return discard(config, self, options);
     if (receipt_load(self->spool, UINT64_MAX, &came) < 0) {
         fprintf(stderr, "walferry lost: %s\n", fail_message());
         return 1;
     }
     for (i = 0; i < config->members; i++) {
+        struct teller teller = {.member = config->member[i].name, .came = came};
         char run[256];
 
         snprintf(run, sizeof run, "%s/far/%s", self->run, config->member[i].name);
         if (&config->member[i] != self &&
-            control_ask(run, json_pack("{s:s}", "command", "lost"), take_far, came) < 0)
+            control_ask(run, json_pack("{s:s}", "command", "lost"), take_far, &teller) < 0)
             fprintf(stderr, "walferry lost: what %s knows is missing: %s\n", config->member[i].name,
                     fail_message());
     }

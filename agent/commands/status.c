@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * status: what the agent of this host knows, for a person or (--json) a program; once, or with
- * --watch again and again: a terminal is redrawn, anything else gets one line per interval.
+ * --watch again and again: a terminal is redrawn, anything else gets one line per interval. With
+ * --all what the agents of all pools of this host know: one that does not answer is shown so.
  */
 #include "commands/command.h"
 #include "commands/status_screen.h"
@@ -14,6 +15,7 @@
 
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -114,11 +116,26 @@ print_guard(const json_t *json)
                error != NULL ? "; it takes nothing: " : "", error != NULL ? error : "");
 }
 
+/* Its role by its own word, where that is fresh. */
+static void
+print_member(const json_t *member, const char *here)
+{
+    const char *says = show_word(member, "says", NULL), *role = show_word(member, "role", "?");
+    const char *name = show_word(member, "name", "?");
+
+    if (says != NULL && strcmp(says, "unknown") != 0 &&
+        !json_is_true(json_object_get(member, "silent")))
+        role = says;
+    printf("  %-16s site %-12s %-10s %s%s\n", name, show_word(member, "site", "?"), role,
+           show_word(member, "state", "unknown"), strcmp(name, here) == 0 ? "   <- here" : "");
+}
+
 static void
 print_status(const json_t *json)
 {
     const json_t *epoch = json_object_get(json, "epoch"),
-                 *postgres = json_object_get(json, "postgres");
+                 *postgres = json_object_get(json, "postgres"),
+                 *promised = json_object_get(json, "promised");
     const json_t *receiving = json_object_get(json, "receiving"), *member, *link, *gap, *guest;
     const json_t *tunnel = json_object_get(json, "tunnel");
     const char *reason = show_word(postgres, "reason", NULL);
@@ -130,15 +147,29 @@ print_status(const json_t *json)
            show_word(epoch, "member", "unknown"),
            (long long)json_integer_value(json_object_get(json, "timeline")));
     json_array_foreach (json_object_get(json, "members"), i, member)
-        printf("  %-16s site %-12s %s%s\n", show_word(member, "name", "?"),
-               show_word(member, "site", "?"), show_word(member, "role", "?"),
-               strcmp(show_word(member, "name", ""), show_word(json, "member", "-")) == 0
-                   ? "   <- here"
-                   : "");
-    printf("exposure: %s\n",
-           show_seconds(json_object_get(json, "exposure_seconds"), exposure, sizeof exposure));
+        print_member(member, show_word(json, "member", "-"));
+    printf("exposure: %s%s\n",
+           show_seconds(json_object_get(json, "exposure_seconds"), exposure, sizeof exposure),
+           json_is_true(json_object_get(json, "mirror"))
+               ? "; this is a mirror, what other sites have is known on the primary"
+               : "");
+    printf("  a failover now would lose: %s\n",
+           show_word(json_object_get(json, "loss"), "text", "unknown"));
+    if (show_word(epoch, "loss", NULL) != NULL)
+        printf("  the failover that began this epoch: %s; exactly: walferry lost\n",
+               show_word(epoch, "loss", ""));
+    if (json_is_false(json_object_get(postgres, "in_recovery")) &&
+        show_word(postgres, "synchronous_standby_names", "")[0] != '\0')
+        printf("commits wait for: %s\n", show_word(postgres, "synchronous_standby_names", ""));
     if (show_word(json, "alarm", NULL) != NULL)
         printf("ALARM: %s\n", show_word(json, "alarm", ""));
+    if (show_word(json, "missing", NULL) != NULL)
+        printf("ALARM: %s\n", show_word(json, "missing", ""));
+    if (json_is_object(promised))
+        printf("promised: epoch %lld to %s, where a failover runs; if that host is gone: walferry "
+               "failover --break-promise %s\n",
+               (long long)json_integer_value(json_object_get(promised, "number")),
+               show_word(promised, "member", "?"), show_word(promised, "member", "MEMBER"));
     if (json_integer_value(json_object_get(json, "site_files_differ")) > 0)
         printf("site files: %lld of the others differ from those here: walferry files\n",
                (long long)json_integer_value(json_object_get(json, "site_files_differ")));
@@ -158,6 +189,11 @@ print_status(const json_t *json)
     reason = show_word(json_object_get(json, "spool"), "error", NULL);
     if (reason != NULL)
         printf("spool: takes nothing: %s\n", reason);
+    reason = show_word(json_object_get(json, "spool"), "kept_aside", NULL);
+    if (reason != NULL)
+        printf("kept aside: %s, WAL behind a fork that the spool was cut at; it goes after "
+               "escrow_keep\n",
+               reason);
     print_guard(json);
     if (json_integer_value(json_object_get(tunnel, "streams")) > 0)
         printf("tunnel: %d streams are open, %s went through so far\n",
@@ -221,6 +257,102 @@ show_failure(const struct view *v, const struct config *config, const struct mem
         fprintf(stderr, "walferry status: %s\n", text);
 }
 
+/* ---- all pools of this host ---- */
+
+#define ANSWER_S 5
+
+/* Who is asked, of the pool in `file`. ERR_USAGE: `*ret_wrong`, to be freed, says why, or else
+ * fail_message(). */
+static int
+load_pool(const char *file, const char *member, struct config *config,
+          const struct member **ret_self, char **ret_wrong)
+{
+    size_t size;
+    FILE *errors = open_memstream(ret_wrong, &size);
+    int code;
+
+    config->name[0] = '\0';
+    if (errors == NULL)
+        return fail(ERR_USAGE, "out of memory");
+    code = config_load(config, file, errors);
+    fclose(errors);
+    return code == 0 ? config_self(config, member, ret_self) : code;
+}
+
+/* What the agent says, or an object with "error" instead. */
+static json_t *
+ask_pool(const char *file, const char *member, int *ret_code)
+{
+    static struct config config; /* large */
+    const struct member *self = NULL;
+    json_t *status = NULL, *error;
+    char *wrong = NULL;
+    int code = load_pool(file, member, &config, &self, &wrong);
+
+    *ret_code = code < 0 ? 2 : 1;
+    if (code == 0) {
+        code = control_ask_within(self->run, ANSWER_S, json_pack("{s:s}", "command", "status"),
+                                  control_keep, &status);
+        if (code != 0 || status == NULL)
+            code =
+                fail_in(ERR_PEER, "the agent of %s does not answer (systemctl start walferry@%s)",
+                        self->name, config.name);
+    }
+    if (code == 0) {
+        *ret_code = 0;
+    } else {
+        json_decref(status);
+        error = json_string(wrong != NULL && wrong[0] != '\0' ? wrong : fail_message());
+        status = json_pack("{s:s s:s* s:s* s:o}", "file", file, "pool",
+                           config.name[0] != '\0' ? config.name : NULL, "member",
+                           self != NULL ? self->name : NULL, "error", error);
+    }
+    free(wrong);
+    return status;
+}
+
+static void
+print_pool(const json_t *status)
+{
+    const char *error = show_word(status, "error", NULL), *pool = show_word(status, "pool", NULL);
+
+    if (error == NULL)
+        print_status(status);
+    else
+        printf("%s %s: unknown: %.*s\n", pool != NULL ? "pool" : "config",
+               pool != NULL ? pool : show_word(status, "file", "?"), (int)strcspn(error, "\n"),
+               error);
+}
+
+static int
+show_all(const struct options *options)
+{
+    json_t *all = json_array();
+    glob_t found;
+    int worst = 0, code;
+
+    if (options->watch || config_find_all(options->config_file, &found) < 0) {
+        fprintf(stderr, "walferry status: %s\n",
+                options->watch ? "--all is shown once, without --watch" : fail_message());
+        json_decref(all);
+        return 2;
+    }
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        json_array_append_new(all, ask_pool(found.gl_pathv[i], options->member, &code));
+        worst = code > worst ? code : worst;
+        if (options->json)
+            continue;
+        printf("%s", i > 0 ? "\n" : "");
+        print_pool(json_array_get(all, i));
+        fflush(stdout);
+    }
+    if (options->json)
+        json_dumpf(all, stdout, JSON_INDENT(2)), putchar('\n');
+    json_decref(all);
+    globfree(&found);
+    return worst;
+}
+
 int
 command_status(const struct config *config, const struct member *self,
                const struct options *options)
@@ -229,6 +361,8 @@ command_status(const struct config *config, const struct member *self,
     struct view view = {.options = options};
     int code;
 
+    if (options->all)
+        return show_all(options);
     if (options->watch && !options->json && isatty(STDOUT_FILENO)) {
         status_screen_init(&screen);
         view.screen = &screen;

@@ -148,8 +148,12 @@ put_head(const struct status_screen *s, FILE *out, const json_t *report)
     put(s, out, strcmp(state, "up") == 0 ? GOOD : BAD, "%s", state);
     put(s, out, FAINT, "   %s", text_time(when, sizeof when, clock_wall_us()));
     end_line(out);
-    if (show_word(report, "alarm", NULL) != NULL) {
-        put(s, out, BAD, "ALARM: %s", show_word(report, "alarm", ""));
+    for (size_t i = 0; i < 2; i++) {
+        const char *text = show_word(report, i == 0 ? "alarm" : "missing", NULL);
+
+        if (text == NULL)
+            continue;
+        put(s, out, BAD, "ALARM: %s", text);
         end_line(out);
     }
     end_line(out);

@@ -12,6 +12,7 @@
 #include "commands/command.h"
 #include "control/control.h"
 #include "control/show.h"
+#include "jobs/status.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
@@ -43,16 +44,47 @@ postgres_is(const json_t *report, const char *state)
     return strcmp(show_word(json_object_get(report, "postgres"), "state", ""), state) == 0;
 }
 
+/* Of a link that rests the news of the member itself tell its lag. */
+static const json_t *
+lag_of(const struct sync *s, const json_t *stream)
+{
+    const json_t *member;
+    char key[32];
+    size_t i;
+
+    if (!status_rests(stream))
+        return json_object_get(json_object_get(stream, s->what), "lag_seconds");
+    snprintf(key, sizeof key, "%s_lag_seconds", s->what);
+    json_array_foreach (json_object_get(s->report, "members"), i, member)
+        if (strcmp(show_word(member, "name", ""), show_word(stream, "to", "")) == 0)
+            return json_object_get(member, key);
+    return NULL;
+}
+
+/* Where the WAL of a server that is down ends: of a link that rests, by any that does not. */
+static const char *
+drained_of(const struct sync *s, const json_t *stream)
+{
+    const json_t *link;
+    size_t i;
+
+    if (status_rests(stream))
+        json_array_foreach (json_object_get(s->report, "links"), i, link)
+            if (show_word(link, "drained", NULL) != NULL)
+                return show_word(link, "drained", "");
+    return show_word(stream, "drained", "");
+}
+
 /* Is everything from before there? Of a server that is down: all that it left. */
 static bool
 is_level(const struct sync *s, const json_t *stream)
 {
     const json_t *position = json_object_get(stream, s->what);
-    const json_t *lag = json_object_get(position, "lag_seconds");
+    const json_t *lag = lag_of(s, stream);
     lsn_t end, here;
 
     if (s->draining)
-        return lsn_parse(show_word(stream, "drained", ""), &end) &&
+        return lsn_parse(drained_of(s, stream), &end) &&
                lsn_parse(show_word(position, "lsn", ""), &here) && here >= end;
     return json_is_number(lag) &&
            json_number_value(lag) * (double)SECOND_US < (double)(s->asked_us - s->began_us);
@@ -68,12 +100,47 @@ tell(const struct sync *s, const json_t *stream, const char *peer)
 
     printf("%s: %s behind, as of %s ago", peer,
            show_bytes(json_object_get(position, "behind_bytes"), behind, sizeof behind),
-           show_seconds(json_object_get(position, "lag_seconds"), lag, sizeof lag));
+           show_seconds(lag_of(s, stream), lag, sizeof lag));
     if (json_is_number(json_object_get(shipping, "level_in_seconds")))
         printf(", level in %s",
                show_seconds(json_object_get(shipping, "level_in_seconds"), level, sizeof level));
     printf("%s%s\n", why != NULL ? ": " : "", why != NULL ? why : "");
     fflush(stdout);
+}
+
+/* Is this link asked for? A mirror is not the other site: only by its name. */
+static bool
+is_meant(const struct sync *s, const json_t *link, const char *to)
+{
+    return s->only != NULL ? strcmp(s->only, to) == 0
+                           : !json_is_true(json_object_get(link, "mirror"));
+}
+
+/* A link that a DBA has to mend brings nothing, however long it is waited for. */
+static bool
+is_refused(const struct sync *s)
+{
+    const json_t *links = json_object_get(s->report, "links"), *link;
+    const json_t *receiving = json_object_get(s->report, "receiving");
+    int64_t waited_us = s->asked_us - s->began_us;
+    const char *self = show_word(s->report, "member", "here");
+    size_t i;
+
+    json_array_foreach (links, i, link) {
+        const char *to = show_word(link, "to", "");
+        const char *why = status_refused(link, waited_us);
+
+        if (why == NULL || !is_meant(s, link, to))
+            continue;
+        fprintf(stderr, "walferry sync: the link to %s is %s\n", to, why);
+        return true;
+    }
+    if (!json_is_object(receiving) || (s->only != NULL && strcmp(s->only, self) != 0) ||
+        status_refused(receiving, waited_us) == NULL)
+        return false;
+    fprintf(stderr, "walferry sync: the link to %s is refused: %s\n", self,
+            status_refused(receiving, waited_us));
+    return true;
 }
 
 /* Count of streams of this member that are not level yet; told: print each of them. */
@@ -89,7 +156,7 @@ count_late(const struct sync *s, bool told, int *ret_streams)
     json_array_foreach (links, i, link) {
         const char *to = show_word(link, "to", "");
 
-        if (s->only != NULL && strcmp(s->only, to) != 0)
+        if (!is_meant(s, link, to))
             continue;
         ++*ret_streams;
         late += !is_level(s, link);
@@ -151,6 +218,7 @@ command_sync(const struct config *config, const struct member *self, const struc
     int64_t timeout_us = TIMEOUT_US, told_us = s.began_us;
     char took[32];
     int code, late, streams = 0;
+    bool refused;
 
     if (options->timeout != NULL &&
         text_take_duration(options->timeout, TIMEOUT_MAX, &timeout_us) < 0) {
@@ -167,7 +235,8 @@ command_sync(const struct config *config, const struct member *self, const struc
 
         code = ask(&s, config, self);
         late = code == 0 ? count_late(&s, told, &streams) : 0;
-        if (code != 0 || late == 0 || clock_us() - s.began_us >= timeout_us)
+        refused = code == 0 && late > 0 && is_refused(&s);
+        if (code != 0 || late == 0 || refused || clock_us() - s.began_us >= timeout_us)
             break;
         told_us = told ? clock_us() : told_us;
         poll(NULL, 0, TURN_MS);
@@ -176,12 +245,12 @@ command_sync(const struct config *config, const struct member *self, const struc
     if (code == 0 && streams == 0)
         fprintf(stderr, "walferry sync: %s ships nothing to %s: see walferry status\n", self->name,
                 s.only != NULL ? s.only : "another member");
-    else if (code == 0 && late > 0) {
+    else if (code == 0 && late > 0 && !refused) {
         count_late(&s, true, &streams);
         fprintf(stderr,
                 "walferry sync: not everything of before is %s on the other site after %s\n",
                 options->applied ? "applied" : "durable", took);
-    } else if (code == 0)
+    } else if (code == 0 && late == 0)
         printf("everything of before is %s on the other site, after %s\n",
                options->applied ? "applied" : "durable", took);
     json_decref(s.report);

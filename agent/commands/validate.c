@@ -12,8 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define VALIDATE_UNKNOWN 3
-
 static void
 print_member(const json_t *member)
 {
@@ -58,7 +56,7 @@ command_validate(const struct config *config, const struct member *self,
                 options->local  ? "--local is this member alone"
                 : options->pool ? "a member or --pool, not both"
                                 : "no such member in the pool's file");
-        return VALIDATE_UNKNOWN;
+        return JUDGE_UNKNOWN;
     }
     members = validate_members(config, self, options->local);
     for (i = json_array_size(members); i > 0; i--) {

@@ -109,6 +109,28 @@ check_http(struct parse *p, size_t index)
     }
 }
 
+static bool
+begins_site(const struct config *c, size_t index)
+{
+    for (size_t i = 0; i < index; i++)
+        if (strcmp(c->member[i].site, c->member[index].site) == 0)
+            return false;
+    return c->member[index].site[0] != '\0';
+}
+
+static void
+check_site(struct parse *p, size_t index)
+{
+    size_t sites = 0;
+
+    for (size_t i = 0; i <= index; i++)
+        sites += begins_site(p->c, i);
+    if (begins_site(p->c, index) && sites > SITES_MAX)
+        complain(&p->to, p->member_key_line[index][MEMBER_SITE], "site",
+                 "'%s' is one site too many; allowed: %d sites", p->c->member[index].site,
+                 SITES_MAX);
+}
+
 static void
 check_member(struct parse *p, size_t index)
 {
@@ -119,6 +141,7 @@ check_member(struct parse *p, size_t index)
     check_missing(p, m->line, member_keys, MEMBER_KEYS, key_line);
     check_pin(p, m, key_line);
     check_run(p, m, key_line);
+    check_site(p, index);
     for (size_t i = 0; i <= index; i++)
         if (same_host(m, &p->c->member[i]))
             check_directories(p, index, i);
@@ -151,6 +174,28 @@ check_sites(struct parse *p)
                  "no member is at '%s'; allowed: the site of a member", c->home);
 }
 
+/* Every member may be the primary one day. */
+static void
+check_mirrors(struct parse *p)
+{
+    const struct config *c = p->c;
+
+    if (c->synchronous != SYNCHRONOUS_MIRROR || p->refused)
+        return;
+    for (size_t i = 0; i < c->members; i++) {
+        const char *site = c->member[i].site;
+        size_t there = 0;
+
+        for (size_t j = 0; j < c->members; j++)
+            there += strcmp(c->member[j].site, site) == 0;
+        if (there == 1 && site[0] != '\0')
+            complain(&p->to, p->pool_key_line[POOL_SYNCHRONOUS], "synchronous",
+                     "mirror, but %s is alone at %s: as the primary it would have no mirror; "
+                     "allowed: two members or more at each site, or site, any, all, off",
+                     c->member[i].name, site);
+    }
+}
+
 void
 check_whole(struct parse *p)
 {
@@ -160,6 +205,7 @@ check_whole(struct parse *p)
     else
         check_missing(p, p->pool_line, pool_keys, POOL_KEYS, p->pool_key_line);
     check_sites(p);
+    check_mirrors(p);
     for (size_t i = 0; i < p->c->members; i++)
         check_member(p, i);
 }

@@ -244,7 +244,8 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
         .to = {.file = name, .out = errors}, .c = c, .at = text + skip, .end = text + length};
     int line;
 
-    *c = (struct config){.shutdown_wait_us = 30 * SECOND_US,
+    *c = (struct config){.synchronous_wait_us = 5 * SECOND_US,
+                         .shutdown_wait_us = 30 * SECOND_US,
                          .shipping = {.compression = COMPRESSION_AUTO},
                          .exposure_warning_us = 10 * SECOND_US,
                          .exposure_critical_us = 60 * SECOND_US,
@@ -263,6 +264,7 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
                          .feedback_keep_us = 300 * SECOND_US,
                          .relay_guests = 8,
                          .tunnel_user = "walferry_tunnel",
+                         .slot_sync_database = "postgres",
                          .digest = config_digest(text, length)};
     snprintf(c->file, sizeof c->file, "%s", name);
     line = ini_parse_stream(read_line, &p, take_key, &p);
@@ -270,6 +272,8 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
         complain(&p.to, line > 0 ? line : 1, NULL,
                  "not understood; allowed: [section], key = value, ; comment");
     c->event_command_line = p.pool_key_line[POOL_EVENT_COMMAND];
+    if (p.pool_key_line[POOL_SLOT_SYNC_USER] == 0)
+        memcpy(c->slot_sync_user, c->tunnel_user, sizeof c->slot_sync_user);
     check_whole(&p);
     for (size_t i = 0; i < c->members; i++)
         if (p.member_key_line[i][MEMBER_OUTBOX] == 0)
@@ -333,6 +337,31 @@ config_load(struct config *c, const char *file, FILE *errors)
              (unsigned)st.st_mode & 07777, file);
     fprintf(errors, "%s\n", fail_message());
     return ERR_USAGE;
+}
+
+int
+config_find_all(const char *option, glob_t *ret_found)
+{
+    const char *named = option != NULL ? option : getenv("WALFERRY_CONFIG"), *end;
+    char pattern[sizeof((struct config *)0)->file];
+    struct stat st;
+    int length;
+
+    if (named == NULL)
+        named = "/etc/walferry";
+    end = strrchr(named, '/');
+    if (stat(named, &st) == 0 && S_ISDIR(st.st_mode))
+        length = snprintf(pattern, sizeof pattern, "%s/*.ini", named);
+    else if (end != NULL)
+        length = snprintf(pattern, sizeof pattern, "%.*s/*.ini", (int)(end - named), named);
+    else
+        length = snprintf(pattern, sizeof pattern, "*.ini");
+    if ((size_t)length >= sizeof pattern)
+        return fail(ERR_USAGE, "the name of the config is too long: %s", named);
+    if (glob(pattern, 0, NULL, ret_found) == 0)
+        return 0;
+    globfree(ret_found);
+    return fail(ERR_USAGE, "no config: there is no %s", pattern);
 }
 
 int

@@ -13,7 +13,7 @@
  * an indented line (inih would continue the value above), a line over CONFIG_LINE_MAX bytes, a
  * socket path over 107 bytes, two directories on one host that are the same or lie in a pgdata, a
  * file that group or others may write, fewer than 2 or more than MEMBERS_MAX members, members all
- * at one site.
+ * at one site or at more than SITES_MAX.
  */
 #ifndef AGENT_CONFIG_CONFIG_H
 #define AGENT_CONFIG_CONFIG_H
@@ -25,14 +25,26 @@
 #include "shipper/sender/link.h"
 
 #include <sched.h>
+#include <glob.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
 #define MEMBERS_MAX      8
+#define SITES_MAX        4
 #define CONFIG_BYTES_MAX (64u << 10) /* of the file */
 #define CONFIG_LINE_MAX  198         /* bytes: what every inih takes, with its newline */
+
+/* Whom commits wait for (pool/quorum.h). */
+enum synchronous {
+    SYNCHRONOUS_OFF,
+    SYNCHRONOUS_MIRROR, /* any mirror */
+    SYNCHRONOUS_SITE,   /* any member of another site */
+    SYNCHRONOUS_ANY,    /* either */
+    SYNCHRONOUS_ALL,
+};
+const char *synchronous_name(enum synchronous mode);
 
 struct http_place {
     char host[46]; /* numeric */
@@ -68,9 +80,11 @@ struct member {
 /* Defaults of optional keys are in config_parse. */
 struct config {
     char file[256];
-    char name[MEMBER_NAME_SIZE]; /* of the pool */
-    char home[MEMBER_NAME_SIZE]; /* site */
-    bool synchronous;            /* the agent owns synchronous_standby_names */
+    char name[MEMBER_NAME_SIZE];  /* of the pool */
+    char home[MEMBER_NAME_SIZE];  /* site */
+    enum synchronous synchronous; /* but off: the agent owns synchronous_standby_names */
+    bool synchronous_degrades;    /* commits go on when they have waited for synchronous_wait_us */
+    int64_t synchronous_wait_us;
     int64_t shutdown_wait_us;
     struct link_settings shipping;
     /* limits of check and of the events */
@@ -89,7 +103,10 @@ struct config {
     uint64_t fetch_limit_bytes; /* larger gaps are filled only with consent */
     unsigned relay_guests;      /* at most */
     char tunnel_user[64];       /* the database role that tunnels lead to */
-    uint64_t digest;            /* of the file's bytes: agents compare it */
+    /* as whom, and where, a standby's slot synchronization asks the primary; the file's, or that of
+     * tunnels */
+    char slot_sync_user[64], slot_sync_database[64];
+    uint64_t digest; /* of the file's bytes: agents compare it */
     struct member member[MEMBERS_MAX];
     size_t members;
 };
@@ -107,6 +124,10 @@ int config_set(struct link_settings *s, const char *key, const char *value);
 
 const struct member *config_member(const struct config *c, const char *name); /* NULL: unknown */
 
+/* All *.ini of the folder of `option` (a file in it, or the folder), else of WALFERRY_CONFIG's, else of
+ * /etc/walferry, in the order of their names; globfree is the caller's. ERR_USAGE: there is none. */
+int config_find_all(const char *option, glob_t *ret_found);
+
 /* Which file: option, else WALFERRY_CONFIG, else the only *.ini in /etc/walferry. ERR_USAGE. */
 int config_find(const char *option, char *out, size_t size);
 
@@ -118,10 +139,10 @@ int config_find(const char *option, char *out, size_t size);
 int config_self(struct config *c, const char *option, const struct member **ret_member);
 
 /*
- * What only this host can tell: pgdata is ours, PostgreSQL 13 to 17, the tools are there, the
- * identity is private, the processors of `cpus` exist, run and spool are ours (made 0700 if
- * missing), known_hosts of the others can be read. Errors as in config_load, with the line of the
- * section. 0 or ERR_USAGE.
+ * What only this host can tell: pgdata is ours, a PostgreSQL that works with us, the tools are
+ * there, the identity is private, the processors of `cpus` exist, run and spool are ours (made 0700
+ * if missing), known_hosts of the others can be read. Errors as in config_load, with the line of
+ * the section. 0 or ERR_USAGE.
  */
 int config_check_local(const struct config *c, const struct member *self, FILE *errors);
 

@@ -76,9 +76,10 @@ check_version(struct complaints *to, const struct member *m)
         return;
     if (text[0] == '\0')
         complain(to, m->line, "pgdata", "no PostgreSQL in it: cannot read %s", path);
-    else if (major < 13 || major > 17)
-        complain(to, m->line, "pgdata", "%s has PostgreSQL %s; allowed: 13 to 17", m->pgdata,
-                 text_escape(shown, sizeof shown, text, strlen(text)));
+    else if (major < POSTGRES_MAJOR_MIN || major > POSTGRES_MAJOR_MAX)
+        complain(to, m->line, "pgdata", "%s has PostgreSQL %s; allowed: %d to %d", m->pgdata,
+                 text_escape(shown, sizeof shown, text, strlen(text)), POSTGRES_MAJOR_MIN,
+                 POSTGRES_MAJOR_MAX);
 }
 
 /* False: another user has to run this; the other checks would fail only for this user. */

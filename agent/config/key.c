@@ -46,24 +46,62 @@ take_name(const char *value, void *out, size_t size)
     return 0;
 }
 
-/* Plain characters only: a role's name stands in queries and conninfos unquoted. */
+/* Plain characters only: the name stands in queries and conninfos unquoted. */
 static int
-take_role(const char *value, void *out, size_t size)
+take_identifier(const char *value, const char *what, void *out, size_t size)
 {
     if (!consists_of(value, strlen(value), LOWER DIGITS "_") || strlen(value) >= size)
-        return fail(ERR_USAGE, "'%s' is no role", value);
+        return fail(ERR_USAGE, "'%s' is no %s", value, what);
     snprintf(out, size, "%s", value);
     return 0;
 }
 
 static int
-take_switch(const char *value, void *out, size_t size)
+take_role(const char *value, void *out, size_t size)
 {
-    bool on = strcmp(value, "on") == 0;
+    return take_identifier(value, "role", out, size);
+}
 
-    if (!on && strcmp(value, "off") != 0)
-        return fail(ERR_USAGE, "'%s' is neither on nor off", value);
-    memcpy(out, &on, size);
+static int
+take_database(const char *value, void *out, size_t size)
+{
+    return take_identifier(value, "database with a plain name", out, size);
+}
+
+static const char *const synchronous_names[] = {[SYNCHRONOUS_OFF] = "off",
+                                                [SYNCHRONOUS_MIRROR] = "mirror",
+                                                [SYNCHRONOUS_SITE] = "site",
+                                                [SYNCHRONOUS_ANY] = "any",
+                                                [SYNCHRONOUS_ALL] = "all"};
+
+const char *
+synchronous_name(enum synchronous mode)
+{
+    return synchronous_names[mode];
+}
+
+static int
+take_synchronous(const char *value, void *out, size_t size)
+{
+    const char *name = strcmp(value, "on") == 0 ? "site" : value;
+    enum synchronous mode = SYNCHRONOUS_OFF;
+
+    assert(size == sizeof mode);
+    while (strcmp(name, synchronous_names[mode]) != 0)
+        if (mode++ == SYNCHRONOUS_ALL)
+            return fail(ERR_USAGE, "'%s' is nobody that commits can wait for", value);
+    memcpy(out, &mode, size);
+    return 0;
+}
+
+static int
+take_synchronous_loss(const char *value, void *out, size_t size)
+{
+    bool degrades = strcmp(value, "degrade") == 0;
+
+    if (!degrades && strcmp(value, "wait") != 0)
+        return fail(ERR_USAGE, "'%s' is neither degrade nor wait", value);
+    memcpy(out, &degrades, size);
     return 0;
 }
 
@@ -72,6 +110,21 @@ take_wait(const char *value, void *out, size_t size)
 {
     (void)size;
     return text_take_duration(value, 600 * SECOND_US, out);
+}
+
+/* What confirms is looked at once a second. */
+static int
+take_synchronous_wait(const char *value, void *out, size_t size)
+{
+    int64_t wait_us = 0;
+    int code = take_wait(value, &wait_us, sizeof wait_us);
+
+    assert(size == sizeof wait_us);
+    if (code == 0 && wait_us < 2 * SECOND_US)
+        return fail(ERR_USAGE, "'%s' is too short", value);
+    if (code == 0)
+        memcpy(out, &wait_us, size);
+    return code;
 }
 
 static int
@@ -479,7 +532,12 @@ take_cpus(const char *value, void *out, size_t size)
 const struct key pool_keys[POOL_KEYS] = {
     [POOL_NAME] = {"name", true, take_name, IN(config, name), NAME_ALLOWED},
     [POOL_HOME] = {"home", true, take_name, IN(config, home), "the site of a member"},
-    [POOL_SYNCHRONOUS] = {"synchronous", false, take_switch, IN(config, synchronous), "on, off"},
+    [POOL_SYNCHRONOUS] = {"synchronous", false, take_synchronous, IN(config, synchronous),
+                          "off, mirror, site (on is the same), any, all"},
+    [POOL_SYNCHRONOUS_LOSS] = {"synchronous_loss", false, take_synchronous_loss,
+                               IN(config, synchronous_degrades), "degrade, wait"},
+    [POOL_SYNCHRONOUS_WAIT] = {"synchronous_wait", false, take_synchronous_wait,
+                               IN(config, synchronous_wait_us), "2s to 10min, as in 5s"},
     [POOL_SHUTDOWN_WAIT] = {"shutdown_wait", false, take_wait, IN(config, shutdown_wait_us),
                             WAIT_ALLOWED},
     [POOL_LANES] = {"lanes", false, take_lanes, IN(config, shipping.lanes), "auto, or 1 to 8"},
@@ -525,6 +583,11 @@ const struct key pool_keys[POOL_KEYS] = {
     [POOL_RELAY_GUESTS] = {"relay_guests", false, take_guests, IN(config, relay_guests), "0 to 32"},
     [POOL_TUNNEL_USER] = {"tunnel_user", false, take_role, IN(config, tunnel_user),
                           "small letters, digits and '_', at most 63, as in walferry_tunnel"},
+    [POOL_SLOT_SYNC_USER] = {"slot_sync_user", false, take_role, IN(config, slot_sync_user),
+                             "small letters, digits and '_', at most 63, as in walferry_sync"},
+    [POOL_SLOT_SYNC_DATABASE] = {"slot_sync_database", false, take_database,
+                                 IN(config, slot_sync_database),
+                                 "small letters, digits and '_', at most 63, as in postgres"},
 };
 
 const struct key member_keys[MEMBER_KEYS] = {

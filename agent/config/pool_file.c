@@ -78,6 +78,8 @@ changed_here(const struct config *before, const struct config *after, const stru
         {"http_names", old->http_names, new->http_names},
         {"event_command", before->event_command, after->event_command},
         {"tunnel_user", before->tunnel_user, after->tunnel_user},
+        {"slot_sync_user", before->slot_sync_user, after->slot_sync_user},
+        {"slot_sync_database", before->slot_sync_database, after->slot_sync_database},
     };
 
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
@@ -153,6 +155,7 @@ list_weaker(const struct config *before, const struct config *after, const struc
         {"outbox_max", UNIT_BYTES, WEAKER_LESS, OF_POOL(outbox_max_bytes)},
         {"pg_wal_reserve", UNIT_PERCENT, WEAKER_BOTH, OF_POOL(pg_wal_reserve.percent)},
         {"pg_wal_reserve at most", UNIT_BYTES, WEAKER_BOTH, OF_POOL(pg_wal_reserve.bytes_max)},
+        {"synchronous_wait", UNIT_TIME, WEAKER_BOTH, OF_POOL(synchronous_wait_us)},
         {"exposure_warning", UNIT_TIME, WEAKER_MORE, OF_POOL(exposure_warning_us)},
         {"exposure_critical", UNIT_TIME, WEAKER_MORE, OF_POOL(exposure_critical_us)},
         {"apply_warning", UNIT_TIME, WEAKER_MORE, OF_POOL(apply_warning_us)},
@@ -169,6 +172,13 @@ list_weaker(const struct config *before, const struct config *after, const struc
     };
 #undef OF_POOL
 #undef OF_MEMBER
+    static const char *const wait_for[] = {
+        [SYNCHRONOUS_OFF] = "no other member any more",
+        [SYNCHRONOUS_MIRROR] = "a mirror, at the primary's own site",
+        [SYNCHRONOUS_SITE] = "a member of another site",
+        [SYNCHRONOUS_ANY] = "any other member",
+        [SYNCHRONOUS_ALL] = "all other members",
+    };
     char was[32], is[32];
 
     for (size_t i = 0; i < sizeof limit / sizeof *limit; i++) {
@@ -185,10 +195,15 @@ list_weaker(const struct config *before, const struct config *after, const struc
                 after->on_full_hold ? "hold instead of release: a full pg_wal stops the primary"
                                     : "release instead of hold: a slot is let go, a new copy due");
     if (before->synchronous != after->synchronous)
-        fprintf(out, "synchronous: %s\n",
-                after->synchronous
-                    ? "on instead of off: commits wait for the other site"
-                    : "off instead of on: commits no longer wait for the other site");
+        fprintf(out, "synchronous: %s instead of %s: commits wait for %s\n",
+                synchronous_name(after->synchronous), synchronous_name(before->synchronous),
+                wait_for[after->synchronous]);
+    if (before->synchronous_degrades != after->synchronous_degrades &&
+        after->synchronous != SYNCHRONOUS_OFF)
+        fprintf(out, "synchronous_loss: %s\n",
+                after->synchronous_degrades
+                    ? "degrade instead of wait: when nobody confirms, commits go on unprotected"
+                    : "wait instead of degrade: when nobody confirms, no commit returns");
 }
 
 int

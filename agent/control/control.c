@@ -106,6 +106,12 @@ client_of(const struct control *c, uint64_t id)
 }
 
 bool
+control_listens(const struct control *c, uint64_t id)
+{
+    return client_of(c, id) != NULL;
+}
+
+bool
 control_afar(const struct control *c, uint64_t id)
 {
     const struct control_client *k = client_of(c, id);
@@ -321,16 +327,9 @@ read_answer(FILE *stream, void (*each)(void *context, json_t *line), void *conte
     return code;
 }
 
-int
-control_ask(const char *run, json_t *request, void (*each)(void *context, json_t *line),
-            void *context)
-{
-    return control_ask_within(run, 0, request, each, context);
-}
-
-int
-control_ask_within(const char *run, int seconds, json_t *request,
-                   void (*each)(void *context, json_t *line), void *context)
+static int
+ask_agent(const char *run, int seconds, json_t *request, void (*each)(void *context, json_t *line),
+          int (*interrupted)(void *context), void *context)
 {
     const struct timeval limit = {.tv_sec = seconds};
     char path[UNIX_SOCKET_PATH_SIZE];
@@ -354,8 +353,31 @@ control_ask_within(const char *run, int seconds, json_t *request,
     code = read_answer(stream, each, context);
     if (ferror(stream) && errno == EAGAIN)
         code = fail(ERR_PEER, "the agent at %s did not answer within %d s", path, seconds);
+    else if (ferror(stream) && errno == EINTR && interrupted != NULL)
+        code = interrupted(context);
     fclose(stream);
     return code;
+}
+
+int
+control_ask(const char *run, json_t *request, void (*each)(void *context, json_t *line),
+            void *context)
+{
+    return ask_agent(run, 0, request, each, NULL, context);
+}
+
+int
+control_ask_within(const char *run, int seconds, json_t *request,
+                   void (*each)(void *context, json_t *line), void *context)
+{
+    return ask_agent(run, seconds, request, each, NULL, context);
+}
+
+int
+control_ask_or(const char *run, json_t *request, void (*each)(void *context, json_t *line),
+               int (*interrupted)(void *context), void *context)
+{
+    return ask_agent(run, 0, request, each, interrupted, context);
 }
 
 void

@@ -20,6 +20,10 @@
 
 #define CONTROL_CLIENTS_MAX 16
 
+/* Exit codes beside 0 done, 1 refused or failed, 2 usage. */
+#define EXIT_MISSING   3   /* promoted, but acknowledged WAL is missing */
+#define EXIT_CANCELLED 130 /* as of a command that Ctrl-C ends */
+
 struct control_client {
     int fd; /* -1: free */
     struct buf in, out;
@@ -48,6 +52,8 @@ bool control_adopt(struct control *c, int fd, bool only_asks, int64_t now_us);
 bool control_afar(const struct control *c, uint64_t id);
 bool control_only_asks(const struct control *c, uint64_t id); /* it may change nothing */
 
+bool control_listens(const struct control *c, uint64_t id); /* it has not ended yet */
+
 /* The next request, if any: its client's id and the object (owned by the caller). */
 bool control_request(struct control *c, uint64_t *ret_id, json_t **ret_request);
 
@@ -68,6 +74,11 @@ int control_ask(const char *run, json_t *request, void (*each)(void *context, js
 /* The same with an agent that may hang: ERR_PEER when it is silent for so long. */
 int control_ask_within(const char *run, int seconds, json_t *request,
                        void (*each)(void *context, json_t *line), void *context);
+
+/* The same; when a signal interrupts it, `interrupted` has the exit code, and is called while the
+ * agent still sees that somebody listens. */
+int control_ask_or(const char *run, json_t *request, void (*each)(void *context, json_t *line),
+                   int (*interrupted)(void *context), void *context);
 
 /* For `each`: keep the last line. context: a json_t *, NULL at first, the caller's to release. */
 void control_keep(void *context, json_t *line);

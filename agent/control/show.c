@@ -5,6 +5,7 @@
 #include "base/text.h"
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,14 @@ show_line(void *context, json_t *line)
     if (text != NULL)
         printf("%s\n", text);
     fflush(stdout);
+}
+
+void
+show_plan(void *already, json_t *line)
+{
+    if (json_is_true(json_object_get(line, "already")))
+        *(bool *)already = true;
+    show_line(NULL, line);
 }
 
 /* What diff prints, made safe for a terminal. */

@@ -19,6 +19,9 @@ const char *show_bytes(const json_t *value, char *out, size_t size);
 /* For control_ask: print the text of a line of progress. */
 void show_line(void *context, json_t *line);
 
+/* The same of a dry run before a question; context: bool, set when it is done already. */
+void show_plan(void *already, json_t *line);
+
 /* diff -u of a file here and a text (at most what a pipe takes, 64 kB) from elsewhere, made safe
  * for a terminal. 0 the same, 1 different, 2 it cannot be run. */
 int show_diff(const char *file, const char *label, const char *text, size_t length);

@@ -7,7 +7,8 @@
 
 #include "daemon/agent.h"
 #include "links/greeting.h"
-#include "postgres/control_file.h"
+#include "links/onward.h"
+#include "pool/receipt.h"
 
 #include "base/clock.h"
 #include "base/durable.h"
@@ -25,42 +26,9 @@
 #include <unistd.h>
 
 #define HOUSEKEEPING_US (1 * SECOND_US)
+#define SAVE_RETRY_US   (2 * SECOND_US)
 
 /* ---- roles: the judge decides (role.h), and here is the only writer of role and alarm ---- */
-
-/* The facts of another member; a name may be of nobody in our file. */
-static struct member_facts *
-facts_of(struct judge_facts *f, const char *name)
-{
-    for (size_t i = 0; i < f->others; i++)
-        if (strcmp(f->other[i].name, name) == 0)
-            return &f->other[i];
-    f->other[f->others].name = name;
-    return &f->other[f->others++];
-}
-
-static struct judge_facts
-gather_facts(const struct agent *a)
-{
-    const struct postgres_sample *s = postgres_sample(a->who.postgres);
-    struct judge_facts facts = {
-        .self = {.name = a->who.self->name,
-                 .seen = s != NULL,
-                 .up = postgres_state(a->who.postgres) == POSTGRES_UP,
-                 .in_recovery = s != NULL && s->in_recovery,
-                 .timeline = s != NULL ? s->timeline : 0,
-                 .system_identifier = postgres_identity(a->who.postgres)->system_identifier},
-        .spool = a->in.spool.path,
-        .spool_system_identifier = a->in.spool.identity.system_identifier,
-        .failover_runs = a->failover.phase != FAILOVER_IDLE};
-
-    for (size_t i = 0; i < a->who.config->members; i++)
-        if (&a->who.config->member[i] != a->who.self)
-            facts_of(&facts, a->who.config->member[i].name);
-    if (a->rival.epoch.number != 0)
-        facts_of(&facts, a->rival.epoch.member)->claim = a->rival.epoch;
-    return facts;
-}
 
 static void
 set_role(struct agent *a, enum role role)
@@ -85,71 +53,169 @@ set_alarm(struct agent *a, const char *alarm)
 }
 
 static void
+set_missing(struct agent *a, const char *missing)
+{
+    if (strcmp(a->who.missing, missing) == 0)
+        return;
+    if (missing[0] != '\0')
+        log_error("%s", missing);
+    /* for `walferry lost`, whoever made this member the primary */
+    if (missing[0] != '\0' &&
+        receipt_save_missing(a->who.self->spool, &a->who.pool, &a->who.replay) < 0)
+        log_warning("%s", fail_message());
+    snprintf(a->who.missing, sizeof a->who.missing, "%s", missing);
+}
+
+static int
+set_pool(struct agent *a, const struct pool *next)
+{
+    int code = who_set_pool(&a->who, &a->who.pool, next);
+
+    a->unsaved = code < 0;
+    return code;
+}
+
+static int
 set_timeline(struct agent *a, timeline_t timeline)
 {
+    static struct pool next; /* large */
+
     if (a->who.pool.timeline == timeline)
+        return 0;
+    next = a->who.pool;
+    next.timeline = timeline;
+    return set_pool(a, &next);
+}
+
+static int
+set_first(struct agent *a, int64_t wall_us)
+{
+    static struct pool next; /* large */
+    struct epoch_origin first;
+
+    if (!judge_first(&a->who.pool, &a->facts.self, &first))
+        return 0;
+    next = a->who.pool;
+    pool_adopt(&next, &first, wall_us);
+    return set_pool(a, &next);
+}
+
+/* Is a higher epoch known, and only not taken over because that cannot be saved? */
+static void
+judge_unsaved(const struct agent *a, struct judgement *j)
+{
+    for (size_t i = 0; a->unsaved && i < a->asks.count && j->alarm[0] == '\0'; i++) {
+        const struct told *told = &a->asks.ask[i].told;
+
+        if (judge_news(&a->who.pool, a->who.self->name, told) != NEWS_EPOCH)
+            continue;
+        snprintf(j->alarm, sizeof j->alarm,
+                 "%s says that another epoch has begun, and that cannot be saved here: nothing is "
+                 "shipped. Make %s writable, with room; the log has the reason",
+                 told->teller, a->who.self->spool);
+        j->ships = false;
+    }
+}
+
+/* What stands against this member counts at once: it is on disk at the first try, or later
+ * (upkeep.c). */
+static void
+set_left(struct agent *a, bool left)
+{
+    if (a->who.pool.left == left)
         return;
-    a->who.pool.timeline = timeline;
-    who_save_pool(&a->who);
+    a->who.pool.left = left;
+    a->left_unsaved = who_set_pool(&a->who, &a->who.pool, &a->who.pool) < 0;
 }
 
 static void
 judge(struct agent *a, int64_t wall_us)
 {
-    struct judge_facts facts = gather_facts(a);
+    int64_t now_us = clock_us();
     struct judgement judgement;
-    struct epoch_origin first;
+    int code = 0;
 
-    if (judge_first(&a->who.pool, &facts.self, &first)) {
-        pool_adopt(&a->who.pool, &first, wall_us);
-        if (who_save_pool(&a->who) < 0)
-            a->who.pool = (struct pool){0};
-    }
-    judge_step(&a->who.pool, &facts, &judgement);
+    a->facts = facts_gather(a, now_us);
+    if (now_us >= a->save_us)
+        code = set_first(a, wall_us);
+    if (judge_promoted(&a->who.pool, &a->facts.self) && failover_finish(&a->failover, now_us))
+        a->facts.failover_runs = true;
+    judge_step(&a->who.pool, &a->facts, &judgement);
+    judge_unsaved(a, &judgement);
     set_role(a, judgement.role);
-    set_timeline(a, judgement.timeline);
+    if (code == 0 && now_us >= a->save_us)
+        code = set_timeline(a, judgement.timeline);
+    if (code < 0)
+        a->save_us = now_us + SAVE_RETRY_US;
+    set_left(a, judgement.left);
     set_alarm(a, judgement.alarm);
+    a->who.ships = judgement.ships;
+    set_missing(a, judgement.missing);
 }
 
-/* What another member tells of an epoch. */
+/* What another member says itself; it is kept (ask.h) for the judge, who sees a conflict in it, and
+ * it is asked again while it differs from what could be saved. */
 static void
-learn_epoch(struct agent *a, const struct epoch_origin *told, const char *teller, int64_t wall_us)
+learn(struct agent *a, const struct told *told)
 {
-    switch (judge_news(&a->who.pool, told)) {
-    case NEWS_NONE:
+    static struct pool next; /* large */
+    enum news news = judge_news(&a->who.pool, a->who.self->name, told);
+    const struct epoch *epoch = &a->who.pool.epoch;
+
+    if (news != NEWS_CHAIN && news != NEWS_EPOCH)
         return;
-    case NEWS_RIVAL:
-        a->rival = *told;
+    if (a->failover.phase == FAILOVER_RUNNING && !a->failover.ended)
+        return; /* its journal would be gone under it: asked again when it is over */
+    next = a->who.pool;
+    pool_take(&next, told);
+    next.left |= judge_overruled(&next, a->who.self->name, &a->who.pool.epoch);
+    if (set_pool(a, &next) < 0 || news == NEWS_CHAIN)
         return;
-    case NEWS_UNBELIEVED:
-        log_warning("%s tells of epoch %" PRIu64
-                    " (primary %s) on timeline %u, which is not after ours (%u): not "
-                    "believed",
-                    teller, told->epoch.number, told->epoch.member, told->timeline,
-                    a->who.pool.timeline);
+    log_warning("epoch %" PRIu64 ": %s is the primary, told by %s%s", epoch->number, epoch->member,
+                told->teller,
+                a->who.role == ROLE_PRIMARY ? "; this member was, and stops shipping" : "");
+    incoming_over(&a->in);
+}
+
+static void
+hear(void *agent, struct told *told)
+{
+    learn(agent, told);
+    routes_hear(agent, &told->routes);
+}
+
+/* A POOL over the session of WAL. */
+static void
+received(void *agent, const struct frame *pool)
+{
+    struct agent *a = agent;
+
+    if (!incoming_proven(&a->in))
         return;
-    case NEWS_EPOCH:
-        break;
-    }
-    pool_adopt(&a->who.pool, told, wall_us);
-    if (who_save_pool(&a->who) == 0)
-        log_warning("epoch %" PRIu64 ": %s is the primary, told by %s%s", told->epoch.number,
-                    told->epoch.member, teller,
-                    a->who.role == ROLE_PRIMARY ? "; this member was, and stops shipping" : "");
+    news_received(a, pool);
+    routes_hear(a, &pool->pool.routes);
 }
 
 /* ---- links ---- */
 
-/* Clients of the relay go on with the WAL of our PostgreSQL once it is the primary. */
+/* Our PostgreSQL has left the timeline of the spool when it was promoted, and clients of the relay go
+ * on with its WAL once it is the primary. */
 static void
 relay_onward(struct agent *a)
 {
     const struct postgres_sample *s = postgres_sample(a->who.postgres);
     struct supply *supply = &a->in.relay.supply;
+    lsn_t fork;
 
     supply->timeline = 0;
-    if (a->who.role != ROLE_PRIMARY || s == NULL || s->in_recovery || spool_empty(&a->in.spool) ||
-        s->timeline != a->who.pool.timeline || outgoing_load_history(&a->out, s->timeline) < 0)
+    if ((a->who.role != ROLE_PRIMARY && a->who.role != ROLE_PROMOTING) || s == NULL ||
+        s->in_recovery || spool_empty(&a->in.spool) ||
+        outgoing_load_history(&a->out, s->timeline) < 0)
+        return;
+    if (history_switch_point(a->out.lineage.text, a->out.lineage.length, a->in.spool.timeline,
+                             &fork))
+        incoming_left(&a->in, fork);
+    if (a->who.role != ROLE_PRIMARY || s->timeline != a->who.pool.timeline)
         return;
     supply->timeline = s->timeline;
     supply->history = a->out.lineage.text;
@@ -161,38 +227,42 @@ static void
 greet(struct agent *a, struct session *session, const struct hello *hello, int64_t now_us,
       int64_t wall_us)
 {
-    struct epoch_origin told;
-    bool good = greeting_check(&a->in, session, hello, &told);
+    bool dialled = outgoing_dialled(&a->out, hello->from, hello->session), asks = false;
+    bool good = greeting_check(&a->in, session, hello, dialled, &asks);
 
-    if (told.epoch.number != 0)
-        learn_epoch(a, &told, hello->from, wall_us);
-    if (!good)
+    if (asks && hello->lane == HELLO_KNOCKS)
+        asks_hurry(&a->asks, hello->from);
+    else if (asks)
+        asks_claim(&a->asks, hello->from, &hello->epoch, now_us);
+    if (good && hello->timeline != pool_origin(&a->who.pool).timeline)
+        asks_want(&a->asks, hello->from); /* it was promoting when it was last asked */
+    if (!good || !greeting_answer(&a->in, session, hello, now_us, wall_us))
         return;
+    if (set_timeline(a, hello->timeline) < 0) {
+        inlet_end(&a->in.inlet, fail_message()); /* it dials again, and says so again */
+        return;
+    }
+    replay_look(a); /* before anything is told of what is applied: its history is here now */
     judge(a, wall_us);
-    if (greeting_answer(&a->in, session, hello, now_us, wall_us))
-        set_timeline(a, hello->timeline);
 }
 
 static void
 run_incoming(struct agent *a, int64_t now_us, int64_t wall_us)
 {
+    bool cutting = a->in.spool.cutting;
     struct session *session;
     const struct hello *hello;
 
     greeting_part(&a->in);
     incoming_run(&a->in, &a->loop, now_us, wall_us);
+    if (cutting && !a->in.spool.cutting) { /* what is missing is known now */
+        replay_look(a);
+        judge(a, wall_us);
+    }
     while (inlet_greeting(&a->in.inlet, now_us, &session, &hello))
         greet(a, session, hello, now_us, wall_us);
     relay_onward(a);
     incoming_serve(&a->in, &a->loop, now_us);
-}
-
-static void
-run_outgoing(struct agent *a, int64_t now_us, int64_t wall_us)
-{
-    outgoing_run(&a->out, &a->loop, now_us, wall_us);
-    for (size_t i = 0; i < a->out.tolds; i++)
-        learn_epoch(a, &a->out.told[i].origin, a->out.told[i].teller, wall_us);
 }
 
 static void
@@ -202,12 +272,15 @@ run_postgres(struct agent *a, int64_t now_us)
 
     if (postgres_run(a->who.postgres, &a->loop, now_us) == 0)
         return;
+    replay_look(a);
     state = postgres_state(a->who.postgres);
+    if (state != before)
+        outgoing_postgres(&a->out, now_us);
     if (state == POSTGRES_UP)
         outgoing_sampled(&a->out);
     if (state == before)
         return;
-    outgoing_postgres(&a->out, now_us);
+    upkeep_look(a);
     if (state == POSTGRES_UP) {
         log_info("PostgreSQL is there");
     } else {
@@ -284,7 +357,14 @@ join_links(struct agent *a)
                               a->backfill.store.box.conninfo);
         l->sender.file = site_files_take;
         l->sender.file_context = site_files_peer(&a->site, i, l->member);
+        l->sender.pool = ask_shipped;
+        l->sender.promise = ask_promise;
+        l->sender.pool_context = asks_of(&a->asks, l->member);
     }
+    a->in.receiver.promise = promise_answered;
+    a->in.receiver.promise_context = a;
+    a->in.receiver.pool = received;
+    a->in.receiver.pool_context = a;
     a->in.receiver.file = site_files_take;
     a->in.receiver.file_context =
         site_files_peer(&a->site, SITE_FILES_PEERS_MAX, a->in.receiver.from);
@@ -298,7 +378,7 @@ open_rooms(struct agent *a)
     int code = worker_init(&a->state_writer);
 
     if (code == 0)
-        code = incoming_open(&a->in, &a->who, &a->control, a->codec);
+        code = incoming_open(&a->in, &a->who, &a->control, &a->asks, a->codec);
     if (code == 0)
         code = control_open(&a->control, self->run);
     if (code == 0)
@@ -333,6 +413,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
     a->backfill.store.box.spool.dir = a->backfill.store.box.spool.lock =
         a->backfill.store.box.relay.fd = -1;
     a->view = (struct view){.who = &a->who,
+                            .asks = &a->asks,
                             .out = &a->out,
                             .in = &a->in,
                             .rates = &a->rates,
@@ -342,9 +423,14 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
                             .guard = &a->guard,
                             .tunnel = &a->tunnel,
                             .site = &a->site,
-                            .conditions = &a->conditions};
+                            .conditions = &a->conditions,
+                            .known = &a->known};
     http_init(&a->http, &a->view);
-    failover_init(&a->failover, &a->who, &a->who.pool, &a->out, &a->in, &a->control);
+    a->who.asking = &a->failover.own;
+    asks_open(&a->asks, &a->who, hear, promise_hear, a);
+    news_open(a);
+    failover_init(&a->failover, &a->who, &a->who.pool, &a->asks, &a->out, &a->in, &a->control,
+                  &a->loop);
     disk_guard_init(&a->guard, &a->who, &a->out, &a->outbox, &a->gaps, &a->rates);
     a->codec = calloc(1, sizeof *a->codec);
     a->who.postgres = postgres_new(self->postgres);
@@ -357,6 +443,7 @@ agent_open(struct agent *a, const struct config *config, const struct member *se
         code = write_pid(a);
     if (code < 0)
         return code;
+    upkeep_look(a);
     upkeep_open(a);
     a->running = true;
     return 0;
@@ -369,8 +456,11 @@ agent_close(struct agent *a)
 
     snprintf(path, sizeof path, "%s/agent.pid", a->who.self->run);
     inlet_end(&a->in.inlet, "the agent stops");
+    fetch_stop(&a->failover.fetch);
     tunnel_close(&a->tunnel);
+    quiets_close(&a->quiets);
     outgoing_close(&a->out);
+    asks_close(&a->asks);
     validate_service_release(&a->validate_service);
     control_close(&a->control);
     http_close(&a->http);
@@ -414,7 +504,7 @@ notify_ready(void)
 
 /* 32 for the rooms with a descriptor or two, and at most what the others have. */
 _Static_assert(32 + 2 * INLET_SESSIONS_MAX + 3 * RELAY_CLIENTS_MAX + CONTROL_CLIENTS_MAX +
-                       MEMBERS_MAX * (WINDOW_LANES + 2) + TUNNEL_DOORS_MAX +
+                       MEMBERS_MAX * (WINDOW_LANES + 3 + 4) + TUNNEL_DOORS_MAX +
                        3 * TUNNEL_STREAMS_MAX <=
                    LOOP_FDS_MAX,
                "every room of the loop has place for its descriptors");
@@ -435,8 +525,10 @@ watch(struct agent *a, int signals, int64_t now_us, int64_t house_us)
     control_watch(&a->control, &a->loop);
     http_watch(&a->http, &a->loop);
     outgoing_watch(&a->out, &a->loop);
+    quiets_watch(&a->quiets, &a->loop, now_us);
+    asks_watch(&a->asks, &a->loop);
     tunnel_watch(&a->tunnel, &a->loop);
-    loop_due(&a->loop, failover_due_us(&a->failover));
+    failover_watch(&a->failover, &a->loop);
     loop_due(&a->loop, house_us);
 }
 
@@ -463,7 +555,11 @@ agent_loop(struct agent *a, int signals)
         disk_guard_run(&a->guard, &a->loop, a->failover.phase == FAILOVER_IDLE, now_us);
         outbox_run(&a->outbox, &a->loop, now_us);
         backfill_run(&a->backfill, &a->loop, now_us);
-        run_outgoing(a, now_us, wall_us);
+        onward_run(&a->in, &a->out, now_us);
+        outgoing_run(&a->out, &a->loop, now_us, wall_us);
+        greeting_prove(&a->in, now_us);
+        quiets_run(&a->quiets, &a->loop, now_us);
+        asks_run(&a->asks, &a->loop, now_us);
         tunnel_run(&a->tunnel, &a->loop, now_us);
         control_run(&a->control, &a->loop, now_us);
         requests_run(a, now_us);

@@ -5,6 +5,8 @@
  */
 #include "daemon/agent.h"
 #include "jobs/escrow.h"
+#include "links/commits.h"
+#include "pool/receipt.h"
 #include "retention/slot.h"
 
 #include "base/clock.h"
@@ -59,7 +61,7 @@ save_lag(struct agent *a)
         record.flushed = a->out.link[0].sender.flushed.covered;
         record.applied = a->out.link[0].sender.applied.covered;
         snprintf(record.primary, sizeof record.primary, "%s", a->who.self->name);
-    } else if (a->who.role == ROLE_STANDBY) {
+    } else if (a->who.role == ROLE_STANDBY && !a->in.unproven) {
         receiver_record(&a->in.receiver, &record);
     }
     if (record.flushed.lsn == LSN_UNKNOWN)
@@ -69,6 +71,12 @@ save_lag(struct agent *a)
     snprintf(n->name, sizeof n->name, "%s", LAG_FILE);
     n->length = lag_record_save(&record, boot_id, n->text);
     worker_submit(&a->state_writer, job_note, n);
+}
+
+static int64_t
+epoch_began_us(const struct pool *p)
+{
+    return p->changes > 0 ? p->change[p->changes - 1].wall_us : 0;
 }
 
 static void
@@ -83,7 +91,9 @@ load_lag(struct agent *a)
         return;
     if (strcmp(record.primary, a->who.self->name) != 0) {
         receiver_remember(&a->in.receiver, &record, clock_us());
-    } else if (a->out.links > 0) {
+    } else if (a->out.links > 0 &&
+               record.flushed.wall_us >=
+                   epoch_began_us(&a->who.pool)) { /* else of an earlier epoch */
         a->out.link[0].sender.received.covered = a->out.link[0].sender.flushed.covered =
             record.flushed;
         a->out.link[0].sender.applied.covered = record.applied;
@@ -91,9 +101,18 @@ load_lag(struct agent *a)
 }
 
 void
+upkeep_look(struct agent *a)
+{
+    a->looked = postgres_state(a->who.postgres) != POSTGRES_UP &&
+                control_file_start(a->who.self->pgdata, &a->start) == 0;
+}
+
+void
 upkeep_open(struct agent *a)
 {
     a->escrow_due_us = BOOTED_US;
+    if (receipt_save_failover(a->who.self->spool, &a->who.pool) < 0)
+        log_warning("%s", fail_message());
     load_lag(a);
 }
 
@@ -101,7 +120,7 @@ upkeep_open(struct agent *a)
 static int
 file_to_receiver(void *link, const struct frame *f)
 {
-    return sender_file(&((struct link *)link)->sender, f);
+    return sender_tell(&((struct link *)link)->sender, f);
 }
 
 static int
@@ -134,19 +153,32 @@ forget_role(struct agent *a, enum role over)
     rates_forget_wal(&a->rates);
 }
 
+/* Something is wrong here, or nobody ships to this standby: does another member know more? */
+static bool
+is_in_doubt(const struct agent *a)
+{
+    return a->who.role == ROLE_FENCED || a->who.alarm[0] != '\0' ||
+           (a->who.role == ROLE_STANDBY && !receiver_live(&a->in.receiver));
+}
+
 void
 upkeep_run(struct agent *a, int64_t now_us, int64_t wall_us)
 {
     const struct identity *identity = postgres_identity(a->who.postgres);
     const char *error;
 
+    upkeep_look(a); /* standby.signal may come and go */
+    if (a->left_unsaved)
+        a->left_unsaved = who_set_pool(&a->who, &a->who.pool, &a->who.pool) < 0;
     if (a->who.role == ROLE_PRIMARY && identity->system_identifier != 0 &&
         a->who.alarm[0] == '\0' && spool_adopt(&a->in.spool, identity) < 0)
         log_warning("%s", fail_message());
     if (conditions_settle(&a->conditions, a->who.role, now_us))
         forget_role(a, a->conditions.role_before);
+    replay_look(a);
     rates_look(&a->rates, &a->out, &a->in, now_us);
     conditions_look(&a->conditions, &a->view, now_us, wall_us);
+    news_run(a);
     save_lag(a);
     incoming_prune(&a->in, wall_us);
     send_files(a);
@@ -155,7 +187,11 @@ upkeep_run(struct agent *a, int64_t now_us, int64_t wall_us)
         if (postgres_done(a->who.postgres, &error) && error != NULL)
             log_warning("PostgreSQL refused: %s", error);
         slot_keep(&a->out, &a->gaps, a->guard.release.slot);
-        outgoing_keep(&a->out);
+        commits_keep(&a->out);
     }
+    if (is_in_doubt(a))
+        asks_want_all(&a->asks);
+    routes_keep(a, now_us, wall_us);
+    asks_keep(&a->asks, now_us);
     backfill_keep(&a->backfill, now_us);
 }

@@ -2,7 +2,10 @@
 /* See base_backup.h. */
 #include "jobs/base_backup.h"
 
+#include "jobs/primary.h"
+
 #include "base/clock.h"
+#include "base/durable.h"
 #include "base/fail.h"
 
 #include <inttypes.h>
@@ -43,7 +46,7 @@ struct arguments {
     const char *argv[ARGS_MAX];
     size_t count;
     char mapping[TABLESPACES_MAX][640];
-    char rate[24], conninfo[256], role[ROLE_NAME_SIZE];
+    char rate[24], conninfo[400], role[ROLE_NAME_SIZE];
 };
 
 static void
@@ -57,13 +60,14 @@ static void
 fill_in(const struct base_backup *b, struct arguments *a)
 {
     const struct member *m = b->job->self;
+    char directory[256];
+    const char *port = primary_door(m, b->from, directory, sizeof directory);
     const char *const options[] = {
         "-X", b->brings_wal ? "fetch" : "none", "-c", "fast", "-P", "-l", "walferry seed"};
 
     snprintf(a->conninfo, sizeof a->conninfo,
-             "host=%s/tunnel port=5432 user=%s connect_timeout=10 "
-             "application_name=walferry_seed",
-             m->run, b->job->config->tunnel_user);
+             "host=%s port=%s user=%s connect_timeout=10 application_name=walferry_seed", directory,
+             port, b->job->config->tunnel_user);
     config_role(a->role, m);
     add(a, "-d");
     add(a, a->conninfo);
@@ -74,8 +78,8 @@ fill_in(const struct base_backup *b, struct arguments *a)
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         add(a, options[i]);
     for (size_t i = 0; i < b->d->tablespaces; i++) {
-        snprintf(a->mapping[i], sizeof a->mapping[i], "%s=%s/walferry-new",
-                 b->d->tablespace[i].from, b->d->tablespace[i].at);
+        snprintf(a->mapping[i], sizeof a->mapping[i], "%s=%s/walferry-new", b->there[i],
+                 b->d->tablespace[i].at);
         add(a, "-T");
         add(a, a->mapping[i]);
     }
@@ -86,6 +90,58 @@ fill_in(const struct base_backup *b, struct arguments *a)
         add(a, "-r");
         add(a, a->rate);
     }
+}
+
+int
+base_backup_prepare(struct base_backup *b, PGconn *server)
+{
+    char text[8];
+    int code =
+        primary_ask(server,
+                    "select (current_setting('archive_mode') = any (case when pg_is_in_recovery() "
+                    "then '{always}' else '{on,always}' end::text[]) and "
+                    "(last_failed_time > coalesce(last_archived_time, '-infinity') or "
+                    "current_setting('archive_command') = '' and "
+                    "coalesce(current_setting('archive_library', true), '') = ''))::text "
+                    "from pg_stat_archiver",
+                    text, sizeof text);
+
+    b->brings_wal = strcmp(text, "true") == 0;
+    for (size_t i = 0; i < b->d->tablespaces && code == 0; i++) {
+        char query[96];
+
+        snprintf(query, sizeof query, "select pg_tablespace_location(%s)", b->d->tablespace[i].oid);
+        code = primary_ask(server, query, b->there[i], sizeof b->there[i]);
+    }
+    return code;
+}
+
+/* WAL is here from the hold on: a copy that begins before it cannot be replayed. */
+static int
+check_begin(const struct base_backup *b)
+{
+    static const char word[] = "START WAL LOCATION: ";
+    char label[1024], text[LSN_TEXT_SIZE] = "", *found = NULL;
+    lsn_t begin = LSN_UNKNOWN;
+    int dir;
+
+    if (durable_dir(b->d->fresh, &dir) == 0) {
+        if (durable_load(dir, "backup_label", label, sizeof label) >= 0)
+            found = strstr(label, word);
+        durable_close(dir);
+    }
+    if (found != NULL) {
+        found += strlen(word);
+        snprintf(text, sizeof text, "%.*s", (int)strcspn(found, " \n"), found);
+    }
+    if (!lsn_parse(text, &begin))
+        return fail(ERR_PEER, "the backup_label of the copy does not tell where it begins");
+    if (begin < b->hold && !b->brings_wal)
+        return fail(ERR_PEER,
+                    "the copy begins at " LSN_FORMAT ", WAL is kept for it from " LSN_FORMAT
+                    " on only",
+                    LSN_ARGS(begin), LSN_ARGS(b->hold));
+    return 0;
 }
 
 int
@@ -108,6 +164,8 @@ base_backup_run(struct base_backup *b, bool probe)
     fill_in(b, a);
     b->first_us = 0;
     code = job_run(b->job, a->argv, take_progress, b);
+    if (code == 0 && !probe)
+        code = check_begin(b);
     if (code == 0) {
         b->last_us = clock_us();
         b->done_bytes = b->total_bytes;

@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "base/text.h"
 #include "shipper/wal/pgwal.h"
+#include "shipper/wal/records.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,7 +18,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SEGMENTS_MAX 100000 /* of one fork */
+#define SEGMENTS_MAX  100000 /* of one fork */
+#define COMPARE_BYTES (1u << 20)
 
 /* ---- what is here ---- */
 
@@ -28,8 +30,9 @@ divergence_control(struct divergence *p)
 }
 
 /* The file is in pg_wal as long as the data directory is on its timeline (pg_rewind removes it). */
-int
-divergence_own_history(struct divergence *p, timeline_t timeline, const char *escrow)
+static int
+load_history(const struct divergence *p, timeline_t timeline, const char *escrow,
+             char text[HISTORY_BYTES_MAX + 1], struct lineage *ret_lineage)
 {
     char path[512], name[HISTORY_NAME_SIZE];
     const struct member *self = p->job->self;
@@ -46,7 +49,7 @@ divergence_own_history(struct divergence *p, timeline_t timeline, const char *es
         snprintf(path, sizeof path, "%s%s", places[i], i == 0 ? "/pg_wal" : "");
         if (durable_dir(path, &dir) < 0)
             continue;
-        got = durable_load(dir, name, p->own, sizeof p->own);
+        got = durable_load(dir, name, text, HISTORY_BYTES_MAX + 1);
         durable_close(dir);
         if (got >= 0)
             break;
@@ -55,8 +58,14 @@ divergence_own_history(struct divergence *p, timeline_t timeline, const char *es
         return fail(ERR_LOCAL,
                     "%s is neither in %s/pg_wal nor in %s: where it parted cannot be told", name,
                     self->pgdata, self->spool);
-    p->our = (struct lineage){.timeline = timeline, .text = p->own, .length = (size_t)got};
+    *ret_lineage = (struct lineage){.timeline = timeline, .text = text, .length = (size_t)got};
     return 0;
+}
+
+int
+divergence_own_history(struct divergence *p, timeline_t timeline, const char *escrow)
+{
+    return load_history(p, timeline, escrow, p->own, &p->our);
 }
 
 /* ---- what is there ---- */
@@ -69,7 +78,7 @@ divergence_connect(struct divergence *p)
     if (p->connection != NULL && primary_ask(p->connection, "select 1", one, sizeof one) == 0)
         return 0;
     divergence_release(p); /* it ended during a question to the DBA, or a long step */
-    if (primary_connect(p->job->config, p->job->self, "postgres", &p->connection) == 0)
+    if (primary_connect(p->job->config, p->job->self, NULL, "postgres", &p->connection) == 0)
         return 0;
     return fail_in(ERR_PEER, "the PostgreSQL of %s is not reached through the tunnel", p->primary);
 }
@@ -113,6 +122,18 @@ read_primary(struct divergence *p)
     return code < 0 ? fail_in(code, "cannot read %s of %s", name, p->primary) : 0;
 }
 
+/* Both histories are known: 1, 0 or ERR_CORRUPT. */
+static int
+find_fork(struct divergence *p)
+{
+    if (!lineage_fork(&p->our, &p->their, &p->timeline, &p->fork))
+        return 0;
+    if (p->timeline == 0)
+        return fail(ERR_CORRUPT, "%s and %s have no timeline in common", p->job->self->name,
+                    p->primary);
+    return 1;
+}
+
 int
 divergence_look(struct divergence *p, const char *escrow)
 {
@@ -122,14 +143,19 @@ divergence_look(struct divergence *p, const char *escrow)
         code = read_primary(p);
     if (code == 0)
         code = divergence_own_history(p, p->control.timeline, escrow);
-    if (code < 0)
-        return code;
-    if (!lineage_fork(&p->our, &p->their, &p->timeline, &p->fork))
-        return 0;
-    if (p->timeline == 0)
-        return fail(ERR_CORRUPT, "%s and %s have no timeline in common", p->job->self->name,
-                    p->primary);
-    return 1;
+    return code < 0 ? code : find_fork(p);
+}
+
+int
+divergence_look_here(struct divergence *p, timeline_t timeline)
+{
+    int code = divergence_control(p);
+
+    if (code == 0)
+        code = load_history(p, timeline, NULL, p->theirs, &p->their);
+    if (code == 0)
+        code = divergence_own_history(p, p->control.timeline, NULL);
+    return code < 0 ? code : find_fork(p);
 }
 
 /* ---- the end of the WAL here ---- */
@@ -215,11 +241,86 @@ divergence_goes_on(const struct divergence *p)
     return p->end > p->fork || p->our.timeline != p->timeline;
 }
 
-int
-divergence_judge(struct divergence *p, bool beside)
+/* ---- the bytes before the fork ---- */
+
+/* A segment of a timeline may only be left as the copy with which the next one began. The count, or
+ * ERR_AGAIN. */
+static int
+read_bytes(struct divergence *p, bool here, lsn_t at, uint8_t *out, size_t n)
 {
-    int code = divergence_look(p, NULL);
-    bool one_timeline = code == 0;
+    const struct lineage *l = here ? &p->our : &p->their;
+    uint32_t bytes = p->control.segment_bytes;
+    char name[SEGMENT_NAME_SIZE];
+    timeline_t t = p->timeline;
+
+    for (;;) {
+        int got;
+
+        segment_name(name, t, at, bytes);
+        got = here ? pgwal_serve(p->job->self->pgdata, bytes, t, at, out, n)
+                   : primary_read(p->connection, name, at - segment_start(at, bytes), out, n);
+        if (got != ERR_AGAIN || t == l->timeline)
+            return got;
+        t = history_next(l->text, l->length, t, l->timeline);
+    }
+}
+
+enum compared { COMPARED_OTHER, COMPARED_ALIKE, COMPARED_NOTHING };
+
+/*
+ * The whole records of one segment here, up to `to`: a segment may have been made ahead, and what lies
+ * behind its last record, or behind a switch, is of no interest. *ret_whole: up to where they are alike;
+ * LSN_UNKNOWN: none is. Or an error.
+ */
+static int
+compare_segment(struct divergence *p, lsn_t start, lsn_t to, lsn_t *ret_whole)
+{
+    static uint8_t ours[COMPARE_BYTES], theirs[COMPARE_BYTES];
+    struct records all, alike;
+    bool right = true, same = true;
+
+    records_begin(&all, p->control.segment_bytes, p->our.timeline, 0, start);
+    alike = all;
+    for (lsn_t at = start; at < to && right && (same || all.whole <= alike.whole);
+         at += COMPARE_BYTES) {
+        size_t n = to - at < COMPARE_BYTES ? (size_t)(to - at) : COMPARE_BYTES, i = 0;
+        int code = read_bytes(p, true, at, ours, n);
+
+        if (code != (int)n)
+            return code < 0 ? code : ERR_AGAIN;
+        right = records_put(&all, ours, n) == 0;
+        if (all.last == LSN_UNKNOWN && !right)
+            break;
+        if (same && (code = read_bytes(p, false, at, theirs, n)) != (int)n)
+            return code < 0 ? code : ERR_AGAIN;
+        while (same && i < n && ours[i] == theirs[i])
+            i++;
+        if (same)
+            (void)!records_put(&alike, ours, i); /* where it is wrong, it ends */
+        same = same && i == n;
+    }
+    *ret_whole = alike.last != LSN_UNKNOWN ? alike.whole : LSN_UNKNOWN;
+    if (all.last == LSN_UNKNOWN)
+        return COMPARED_NOTHING;
+    return all.whole > alike.whole ? COMPARED_OTHER : COMPARED_ALIKE;
+}
+
+/* Where p->timeline began: what lies before is common by the histories. */
+static lsn_t
+begin_of(const struct divergence *p)
+{
+    timeline_t from = 0, next;
+
+    while ((next = history_next(p->own, p->our.length, from, p->our.timeline)) != p->timeline)
+        from = next;
+    return from == 0 ? 0 : lineage_end(&p->our, from);
+}
+
+/* Of one timeline: it is common up to where the primary is, as far as histories tell. */
+static int
+look_at_end(struct divergence *p, bool one_timeline, bool beside)
+{
+    int code = 0;
 
     if (one_timeline) {
         p->timeline = p->our.timeline;
@@ -229,6 +330,43 @@ divergence_judge(struct divergence *p, bool beside)
         code = divergence_end(p, beside);
     if (code == 0 && one_timeline && p->end > p->fork) /* both may have gone on meanwhile */
         code = primary_position(p->connection, p->primary, &p->fork);
+    return code;
+}
+
+int
+divergence_compare(struct divergence *p, bool one_timeline, bool beside)
+{
+    int code = look_at_end(p, one_timeline, beside);
+    lsn_t begin = begin_of(p), to = p->end < p->fork ? p->end : p->fork, whole = LSN_UNKNOWN;
+
+    p->unlike = false;
+    while (code >= 0 && to > begin && whole == LSN_UNKNOWN) {
+        lsn_t start = segment_start(to - 1, p->control.segment_bytes);
+
+        code = compare_segment(p, start, to, &whole);
+        if (code < 0 || (code == COMPARED_ALIKE && !p->unlike))
+            break;
+        to = start;
+        if (code == COMPARED_NOTHING)
+            continue;
+        p->unlike = true;
+        p->fork = whole != LSN_UNKNOWN && whole > begin ? whole : start > begin ? start : begin;
+    }
+    if (p->unlike)
+        return 1;
+    return code == COMPARED_ALIKE ? 0 : code < 0 ? code : ERR_AGAIN;
+}
+
+int
+divergence_judge(struct divergence *p, bool beside)
+{
+    int code = divergence_look(p, NULL);
+    bool one_timeline = code == 0;
+
+    if (code >= 0)
+        code = look_at_end(p, one_timeline, beside);
+    if (code == 0 && !divergence_goes_on(p))
+        (void)!divergence_compare(p, one_timeline, beside); /* not for what is gone */
     return code < 0 ? code : divergence_goes_on(p);
 }
 
@@ -258,12 +396,14 @@ divergence_receipt(struct divergence *p)
     json_t *receipt = begin_receipt(p), *list = NULL;
     int code = 0;
 
-    if (divergence_connect(p) == 0)
+    if (divergence_goes_on(p) && divergence_connect(p) == 0)
         l.connection = p->connection;
-    else
+    else if (divergence_goes_on(p))
         job_say(p->job, "tables are told by their files: %s", fail_message());
     if (divergence_goes_on(p))
         code = loss_list_make(&l, &list);
+    else if (p->unlike)
+        code = fail(ERR_LOCAL, "the WAL that would tell it was overwritten since");
     else
         list =
             json_pack("{s:i s:i s:[] s:[]}", "transactions", 0, "waiting", 0, "listed", "tables");

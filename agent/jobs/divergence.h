@@ -29,6 +29,7 @@ struct divergence {
     timeline_t timeline; /* the last timeline that both have ... */
     lsn_t fork;          /* ... and up to where its WAL is the same */
     lsn_t end;           /* of the WAL here; LSN_UNKNOWN: not looked for */
+    bool unlike;         /* histories tell a later fork, or none: the bytes before it differ */
 };
 
 int divergence_connect(struct divergence *p); /* also again, after a long step */
@@ -40,6 +41,9 @@ int divergence_own_history(struct divergence *p, timeline_t timeline, const char
 /* All but `end`. 1: their histories part; 0: it is one timeline, fork is not set. */
 int divergence_look(struct divergence *p, const char *escrow);
 
+/* The same with the history of `timeline` that the spool has, without the primary. */
+int divergence_look_here(struct divergence *p, timeline_t timeline);
+
 /* Where the WAL here ends, by its records: the control file tells it only after a clean stop.
  * `beside`: also while PostgreSQL runs, which may write on meanwhile; else a running one is
  * ERR_PEER. */
@@ -48,7 +52,15 @@ int divergence_end(struct divergence *p, bool beside);
 /* Does the WAL here go on behind the fork? When `end` is known. */
 bool divergence_goes_on(const struct divergence *p);
 
-/* divergence_look and divergence_end. 1: there is WAL here that the primary lacks, 0: none. */
+/*
+ * Are the last bytes that both have by their histories the same? They may not be: after two
+ * promotions at one position, or where a server was opened without one. 0: they are; 1: not, and
+ * `fork` is where the first record begins that differs; ERR_AGAIN: one has no such WAL any more.
+ * `one_timeline`: as divergence_look told.
+ */
+int divergence_compare(struct divergence *p, bool one_timeline, bool beside);
+
+/* All of these. 1: there is WAL here that the primary lacks, 0: none. */
 int divergence_judge(struct divergence *p, bool beside);
 
 /* What was committed here behind the fork, as a receipt (receipt.h) without epoch and escrow; a new

@@ -234,6 +234,28 @@ remove_flat(int parent, const char *name, int depth)
     unlinkat(parent, name, AT_REMOVEDIR);
 }
 
+/* What was cut off the spool. */
+static void
+prune_aside(const char *spool, int64_t keep_us, int64_t wall_us)
+{
+    DIR *dir = opendir(spool);
+    struct dirent *entry;
+    struct stat about;
+
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        const char *suffix = strrchr(entry->d_name, '.');
+
+        if (suffix == NULL || strcmp(suffix, SPOOL_ASIDE) != 0 ||
+            fstatat(dirfd(dir), entry->d_name, &about, 0) < 0 ||
+            wall_us - (int64_t)about.st_mtime * 1000000 < keep_us)
+            continue;
+        log_info("%s/%s is older than escrow_keep and is removed", spool, entry->d_name);
+        unlinkat(dirfd(dir), entry->d_name, 0);
+    }
+    if (dir != NULL)
+        closedir(dir);
+}
+
 void
 escrow_prune(const char *spool, int64_t keep_us, int64_t wall_us)
 {
@@ -242,6 +264,7 @@ escrow_prune(const char *spool, int64_t keep_us, int64_t wall_us)
     struct stat about;
     DIR *dir;
 
+    prune_aside(spool, keep_us, wall_us);
     snprintf(path, sizeof path, "%s/" FOLDER, spool);
     dir = opendir(path);
     while (dir != NULL && (entry = readdir(dir)) != NULL) {

@@ -38,7 +38,7 @@ int escrow_return(const char *escrow, const char *pgdata);
 int escrow_keep_settings(const char *escrow, const char *pgdata);
 int escrow_return_settings(const char *escrow, const char *pgdata);
 
-/* Remove each escrow that was last written longer than keep_us ago. */
+/* Remove each escrow that was last written longer than keep_us ago, and what was cut off the spool. */
 void escrow_prune(const char *spool, int64_t keep_us, int64_t wall_us);
 
 #endif

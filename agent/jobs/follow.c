@@ -229,11 +229,18 @@ int
 follow_look(struct follow *f, const json_t *status, int64_t now_us)
 {
     bool up = is_up(status), covered = is_covered(f, status, now_us);
+    const char *refused;
+    int code = status_cut_spool(f->job, status);
 
+    if (code != 0)
+        return code < 0 ? code : 0;
     if (job_server_runs(f->job) == 0)
         return start_again(f);
     if (covered && follow_streams(status))
         return 1;
+    refused = status_refused(status_at(status, "receiving", NULL), now_us - f->begun_us);
+    if (refused != NULL)
+        return fail(ERR_PEER, "the link of the primary is refused here: %s", refused);
     /* a standby that has applied all and still takes no connection never will */
     if (up ? server_moved(f, status) : startup_moved(f, now_us) && !covered)
         f->moved_us = now_us;

@@ -301,7 +301,7 @@ find_names(const struct loss_list *l, json_t *files)
                 primary_ask(l->connection, query, database, sizeof database) < 0 ||
                 database[0] == '\0')
                 snprintf(database, sizeof database, "database %u", in);
-            else if (primary_connect(l->job->config, l->job->self, database, &there) < 0)
+            else if (primary_connect(l->job->config, l->job->self, NULL, database, &there) < 0)
                 job_say(l->job, "the tables of database %s cannot be named: %s", database,
                         fail_message());
         }

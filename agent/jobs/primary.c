@@ -21,11 +21,24 @@
 #define SLOT_LOOK_MS 200
 
 const char *
-primary_conninfo(const struct config *config, const struct member *self, const char *database,
-                 char *out, size_t size)
+primary_door(const struct member *self, const struct member *other, char *out, size_t size)
 {
-    snprintf(out, size, "host=%s/tunnel port=5432 user=%s dbname=%s application_name=walferry",
-             self->run, config->tunnel_user, database);
+    if (other == NULL)
+        snprintf(out, size, "%s/tunnel", self->run);
+    else
+        snprintf(out, size, "%s/far/%s", self->run, other->name);
+    return other == NULL ? "5432" : "5433";
+}
+
+const char *
+primary_conninfo(const struct config *config, const struct member *self, const struct member *other,
+                 const char *database, char *out, size_t size)
+{
+    char directory[256];
+    const char *port = primary_door(self, other, directory, sizeof directory);
+
+    snprintf(out, size, "host=%s port=%s user=%s dbname=%s application_name=walferry", directory,
+             port, config->tunnel_user, database);
     return out;
 }
 
@@ -39,16 +52,16 @@ refuse(const PGconn *connection)
 }
 
 static int
-connect_as(const struct config *config, const struct member *self, const char *database,
-           bool replicates, PGconn **ret_connection)
+connect_as(const struct config *config, const struct member *self, const struct member *other,
+           const char *database, bool replicates, PGconn **ret_connection)
 {
-    char directory[128], role[ROLE_NAME_SIZE];
+    char directory[256], role[ROLE_NAME_SIZE];
     const char *const keys[] = {
         "host",        "port", "user", "dbname", "connect_timeout", "options", "application_name",
         "replication", NULL};
     const char *const values[] = {
         directory,
-        "5432",
+        primary_door(self, other, directory, sizeof directory),
         replicates ? role : config->tunnel_user,
         database,
         "15",
@@ -60,7 +73,6 @@ connect_as(const struct config *config, const struct member *self, const char *d
     int code;
 
     config_role(role, self);
-    snprintf(directory, sizeof directory, "%s/tunnel", self->run);
     connection = PQconnectdbParams(keys, values, 0);
     if (PQstatus(connection) == CONNECTION_OK) {
         *ret_connection = connection;
@@ -72,10 +84,10 @@ connect_as(const struct config *config, const struct member *self, const char *d
 }
 
 int
-primary_connect(const struct config *config, const struct member *self, const char *database,
-                PGconn **ret_connection)
+primary_connect(const struct config *config, const struct member *self, const struct member *other,
+                const char *database, PGconn **ret_connection)
 {
-    return connect_as(config, self, database, false, ret_connection);
+    return connect_as(config, self, other, database, false, ret_connection);
 }
 
 int
@@ -152,11 +164,12 @@ primary_slot(PGconn *connection, const char *primary, const char *slot, lsn_t *r
 }
 
 int
-primary_checkpoint(const struct config *config, const struct member *self)
+primary_checkpoint(const struct config *config, const struct member *self,
+                   const struct member *other)
 {
     PGconn *connection;
     PGresult *result;
-    int code = connect_as(config, self, "postgres", true, &connection);
+    int code = connect_as(config, self, other, "postgres", true, &connection);
 
     if (code < 0)
         return code;
@@ -171,27 +184,57 @@ primary_checkpoint(const struct config *config, const struct member *self)
     return code < 0 ? fail_in(code, "no checkpoint there") : 0;
 }
 
+/* 0: its value is the piece; ERR_AGAIN there is no such file. */
+static int
+ask_piece(PGconn *connection, const char *name, uint64_t at, size_t n, PGresult **ret_result)
+{
+    char query[200];
+    PGresult *result;
+    int code = 0;
+
+    snprintf(query, sizeof query, "select pg_read_binary_file('pg_wal/%s', %" PRIu64 ", %zu, true)",
+             name, at, n);
+    result = PQexecParams(connection, query, 0, NULL, NULL, NULL, NULL, 1);
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1)
+        code = refuse(connection);
+    else if (PQgetisnull(result, 0, 0))
+        code = ERR_AGAIN;
+    if (code == 0)
+        *ret_result = result;
+    else
+        PQclear(result);
+    return code;
+}
+
+int
+primary_read(PGconn *connection, const char *name, uint64_t at, void *out, size_t n)
+{
+    PGresult *result;
+    int code = ask_piece(connection, name, at, n, &result), length;
+
+    if (code < 0)
+        return code;
+    length = PQgetlength(result, 0, 0);
+    if ((size_t)length > n)
+        length = (int)n;
+    memcpy(out, PQgetvalue(result, 0, 0), (size_t)length);
+    PQclear(result);
+    return length;
+}
+
 /* 1 a piece was written, 0 the file ends here, ERR_AGAIN there is no such file. */
 static int
 fetch_piece(PGconn *connection, const char *name, uint64_t at, int fd)
 {
-    char query[200];
     PGresult *result;
-    int code, length;
+    int code = ask_piece(connection, name, at, FETCH_BYTES, &result), length;
 
-    snprintf(query, sizeof query, "select pg_read_binary_file('pg_wal/%s', %" PRIu64 ", %u, true)",
-             name, at, FETCH_BYTES);
-    result = PQexecParams(connection, query, 0, NULL, NULL, NULL, NULL, 1);
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
-        code = refuse(connection);
-    } else if (PQgetisnull(result, 0, 0)) {
-        code = ERR_AGAIN;
-    } else {
-        length = PQgetlength(result, 0, 0);
-        code = length > 0;
-        if (durable_write(fd, PQgetvalue(result, 0, 0), (size_t)length, at) < 0)
-            code = fail_sys(ERR_LOCAL, "cannot write what came of %s", name);
-    }
+    if (code < 0)
+        return code;
+    length = PQgetlength(result, 0, 0);
+    code = length > 0;
+    if (durable_write(fd, PQgetvalue(result, 0, 0), (size_t)length, at) < 0)
+        code = fail_sys(ERR_LOCAL, "cannot write what came of %s", name);
     PQclear(result);
     return code;
 }

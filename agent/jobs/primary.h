@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * primary: the present primary's PostgreSQL, reached through the tunnel by a command.
+ * primary: the present primary's PostgreSQL, reached through the tunnel by a command; or that of
+ * another member, `other`, where it is not NULL.
  *
  * Plain blocking libpq, for the process of a command. The role is tunnel_user.
  */
@@ -13,13 +14,18 @@
 
 #include <libpq-fe.h>
 
-/* "host=... port=5432 user=... dbname=..." for a tool. Returns out. */
+/* The directory of the socket that leads there (tunnel.h); returns its port. */
+const char *primary_door(const struct member *self, const struct member *other, char *out,
+                         size_t size);
+
+/* "host=... port=... user=... dbname=..." for a tool. Returns out. */
 const char *primary_conninfo(const struct config *config, const struct member *self,
-                             const char *database, char *out, size_t size);
+                             const struct member *other, const char *database, char *out,
+                             size_t size);
 
 /* ERR_PEER: the tunnel, or the server behind it, does not answer. */
-int primary_connect(const struct config *config, const struct member *self, const char *database,
-                    PGconn **ret_connection);
+int primary_connect(const struct config *config, const struct member *self,
+                    const struct member *other, const char *database, PGconn **ret_connection);
 
 /* The first column of the first row, "" if there is none; ERR_PEER with the server's words. */
 int primary_ask(PGconn *connection, const char *query, char *out, size_t size);
@@ -35,8 +41,12 @@ int primary_position(PGconn *connection, const char *primary, lsn_t *ret_lsn);
 int primary_slot(PGconn *connection, const char *primary, const char *slot, lsn_t *ret_restart);
 
 /* A checkpoint, now: by the beginning of a base backup, which is not taken (checkpoint.h says
- * why). */
-int primary_checkpoint(const struct config *config, const struct member *self);
+ * why). Of a standby a restartpoint. */
+int primary_checkpoint(const struct config *config, const struct member *self,
+                       const struct member *other);
+
+/* Up to n bytes at `at` of a segment in its pg_wal: the count, or ERR_AGAIN: it has no such file. */
+int primary_read(PGconn *connection, const char *name, uint64_t at, void *out, size_t n);
 
 /*
  * Copy a segment or history file out of its pg_wal to the path `target`, by a temporary file and a

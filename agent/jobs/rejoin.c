@@ -10,7 +10,8 @@
  *   keep     all WAL from the fork on, the histories and the settings go into escrow
  *   list     the transactions that are lost go into the receipt (walferry lost)
  *   recover  crash recovery in single-user mode, nobody can connect; its end is kept, too
- *   rewind   pg_rewind through the tunnel, right after a checkpoint of the present primary
+ *   rewind   pg_rewind through a tunnel to the nearest member that can give the pages (giver.h),
+ *            right after a checkpoint of the present primary
  *   follow   the settings come back, ours are added, standby.signal
  *   start    PostgreSQL starts and follows
  *
@@ -28,6 +29,7 @@
 #include "jobs/escrow.h"
 #include "jobs/follow.h"
 #include "jobs/job.h"
+#include "jobs/own_slots.h"
 #include "jobs/primary.h"
 #include "jobs/rewind.h"
 #include "jobs/seed.h"
@@ -38,6 +40,7 @@
 
 #include "base/clock.h"
 #include "base/fail.h"
+#include "base/kill_point.h"
 #include "base/text.h"
 #include "shipper/wal/hold.h"
 
@@ -47,7 +50,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOOK_MS 200
+#define LOOK_MS   200
+#define REFUSED_S 10
 
 enum step { STEP_STOP, STEP_KEEP, STEP_LIST, STEP_RECOVER, STEP_REWIND, STEP_FOLLOW, STEP_START };
 #define STEPS (STEP_START + 1)
@@ -58,10 +62,13 @@ struct rejoin {
     /* the journal's, beside p's primary and where this member parted */
     enum step step;
     json_int_t epoch;
+    timeline_t spool_timeline; /* the spool's, as the agent tells */
     char escrow[400];
+    bool left;   /* its PostgreSQL took writes beside the primary, as the agent tells */
     bool parted; /* our WAL goes on behind the fork */
     bool reseed; /* a new copy is made, nothing is rewound */
     const struct rejoin_request *request;
+    struct giver giver; /* of the pages */
 };
 
 /* ---- journal ---- */
@@ -80,6 +87,7 @@ save(struct rejoin *r)
                         (json_int_t)r->p.timeline, "our_timeline", (json_int_t)r->p.our.timeline,
                         "their_timeline", (json_int_t)r->p.their.timeline, "fork", fork, "end", end,
                         "escrow", r->escrow, "parted", r->parted, "reseed", r->reseed);
+    json_object_set_new(journal, "unlike", json_boolean(r->p.unlike));
     code = job_save(&r->job, journal);
     json_decref(journal);
     return code;
@@ -112,11 +120,56 @@ load(struct rejoin *r)
     r->p.their.timeline = (timeline_t)their_timeline;
     r->parted = parted != 0;
     r->reseed = reseed != 0;
+    r->p.unlike = json_is_true(json_object_get(journal, "unlike"));
     json_decref(journal);
     r->p.our.timeline = (timeline_t)our_timeline;
     return r->step > STEP_REWIND /* which removes our history */
                ? 0
                : divergence_own_history(&r->p, r->p.our.timeline, r->escrow);
+}
+
+/* ---- where it parted ---- */
+
+/* By the control file as it is now. 1: the histories part, 0: it is one timeline; *ret_compared as
+ * divergence_compare. */
+static int
+look_at_data(struct rejoin *r, bool beside, int *ret_compared)
+{
+    int code = r->request->offline ? divergence_look_here(&r->p, r->spool_timeline)
+                                   : divergence_look(&r->p, r->escrow);
+
+    *ret_compared = ERR_AGAIN;
+    if (code >= 0 && !r->request->offline)
+        *ret_compared = divergence_compare(&r->p, code == 0, beside);
+    return code;
+}
+
+static int
+choose_escrow(struct rejoin *r)
+{
+    return escrow_path(r->job.self->spool, r->p.control.system_identifier, r->p.timeline, r->p.fork,
+                       r->escrow, sizeof r->escrow);
+}
+
+/* While a standby runs its control file is that of its last restartpoint: its WAL may go on, on a
+ * later timeline, and have parted there. */
+static int
+look_again(struct rejoin *r)
+{
+    timeline_t before = r->p.our.timeline;
+    int code = divergence_control(&r->p), compared;
+    bool parts;
+
+    if (code < 0 || r->p.control.timeline == before)
+        return code;
+    code = look_at_data(r, false, &compared);
+    parts = code == 1;
+    if (code >= 0)
+        code = choose_escrow(r);
+    if (code == 0 && parts)
+        job_say(&r->job, "it had come to timeline %u, and parted on timeline %u at " LSN_FORMAT,
+                r->p.our.timeline, r->p.timeline, LSN_ARGS(r->p.fork));
+    return code;
 }
 
 /* ---- steps ---- */
@@ -129,11 +182,13 @@ step_stop(struct rejoin *r)
     if (job_server_runs(&r->job) > 0)
         job_say(&r->job, "stopping PostgreSQL here");
     code = job_server_stop(&r->job);
+    KILL_POINT("rejoin:2");
     if (code == 0)
         code = datadir_forbid_start(r->job.self->pgdata, true);
+    KILL_POINT("rejoin:3");
     if (code == 0 && job_server_runs(&r->job) != 0)
         code = fail(ERR_LOCAL, "PostgreSQL was started again in this moment: run this again");
-    return code;
+    return code == 0 ? look_again(r) : code;
 }
 
 /* All WAL is in pg_wal, but what the disk guard moved to the outbox: that is put back. */
@@ -163,7 +218,9 @@ step_keep(struct rejoin *r)
         return code;
     r->parted = divergence_goes_on(&r->p);
     snprintf(fork, sizeof fork, "timeline %u at " LSN_FORMAT, r->p.timeline, LSN_ARGS(r->p.fork));
-    if (!r->parted) {
+    if (!r->parted && r->p.unlike) {
+        job_say(&r->job, "nothing is kept: the WAL here is that of %s by now", r->p.primary);
+    } else if (!r->parted) {
         job_say(&r->job, "nothing parted: the WAL here ends at " LSN_FORMAT ", the pool left %s",
                 LSN_ARGS(r->p.end), fork);
     } else {
@@ -174,6 +231,7 @@ step_keep(struct rejoin *r)
                 segments == 1 ? "" : "s", fork, LSN_ARGS(r->p.end), r->escrow);
     }
     code = escrow_keep_settings(r->escrow, r->job.self->pgdata);
+    KILL_POINT("rejoin:4");
     return code;
 }
 
@@ -191,6 +249,7 @@ step_list(struct rejoin *r)
     json_object_set_new(receipt, "epoch", json_integer(r->epoch));
     json_object_set_new(receipt, "escrow", json_string(r->escrow));
     code = receipt_save(r->job.self->spool, receipt);
+    KILL_POINT("rejoin:5");
     json_decref(receipt);
     return code;
 }
@@ -208,7 +267,18 @@ step_rewind(struct rejoin *r)
 {
     int code = r->parted ? divergence_control(&r->p) : 0;
 
-    return code < 0 || !r->parted || r->reseed ? code : rewind_run(&r->p, r->escrow);
+    if (code < 0 || !r->parted || r->reseed)
+        return code;
+    if (r->giver.count == 0) /* it goes on */
+        code = giver_choose(&r->giver, r->p.primary, r->epoch);
+    while (code == 0) {
+        code = rewind_run(&r->p, r->escrow, &r->giver);
+        if (code != ERR_PEER || r->giver.member == NULL)
+            break;
+        code = giver_next(&r->giver); /* pg_rewind may be run again */
+    }
+    giver_release(&r->giver);
+    return code;
 }
 
 /* The spool may hold WAL from an earlier life. */
@@ -236,10 +306,19 @@ step_follow(struct rejoin *r)
 
     if (code < 0 || r->reseed) /* seed takes the settings from the data directory */
         return code;
-    code = ready_spool(r);
+    if (!r->request->offline)
+        code = status_settle_spool(&r->job);
+    if (code == 0 && !r->request->offline)
+        code = ready_spool(r);
     if (code == 0)
         code = standby_settings_write(&r->job, r->job.self->pgdata);
-    return code < 0 ? code : datadir_forbid_start(r->job.self->pgdata, false);
+    if (code == 0)
+        code = status_rejoined(&r->job);
+    KILL_POINT("rejoin:10");
+    if (code == 0)
+        code = datadir_forbid_start(r->job.self->pgdata, false);
+    KILL_POINT("rejoin:11");
+    return code;
 }
 
 static bool
@@ -268,7 +347,8 @@ make_copy(struct rejoin *r)
                                 .yes = true,
                                 .replace = true,
                                 .rate = r->request->rate,
-                                .map = r->request->map};
+                                .map = r->request->map,
+                                .from = r->request->from};
 
     /* closed: nobody has written there since the WAL went into escrow. Else no force: it would give
      * up a copy that seed has made */
@@ -279,21 +359,13 @@ make_copy(struct rejoin *r)
     return job_open(&r->job, "rejoin", r->job.config, r->job.self);
 }
 
-/* A standby that was not rewound has the slots of its time as primary, which would keep WAL. */
-static void
-drop_slots(struct rejoin *r)
+/* Was its link refused when the primary's agent dialled last? The next dial is not far. */
+static bool
+is_refused(const json_t *status)
 {
-    PGconn *here = PQconnectdb(r->job.self->postgres);
-    char text[64];
+    const json_t *ago = status_at(status, "receiving", "refused_seconds_ago");
 
-    if (PQstatus(here) != CONNECTION_OK ||
-        primary_ask(here,
-                    "select count(pg_drop_replication_slot(slot_name)) from pg_replication_slots "
-                    "where slot_name like 'walferry\\_%' and not active",
-                    text, sizeof text) < 0)
-        job_say(&r->job, "the slots of %s as a primary are not dropped: %s", r->job.self->name,
-                PQerrorMessage(here));
-    PQfinish(here);
+    return json_is_number(ago) && json_number_value(ago) < REFUSED_S;
 }
 
 static int
@@ -302,6 +374,7 @@ step_start(struct rejoin *r)
     struct follow f;
     int code = r->reseed && !copy_is_made(r) ? make_copy(r) : job_server_start(&r->job);
 
+    KILL_POINT("rejoin:12");
     follow_begin(&f, &r->job, clock_us());
     while (code == 0) {
         json_t *status = NULL;
@@ -309,7 +382,8 @@ step_start(struct rejoin *r)
         code = status_ask(&r->job, &status);
         if (code < 0)
             code = fail_in(ERR_PEER, "PostgreSQL was started, but the agent does not answer");
-        else if (follow_streams(status)) /* the rest of the WAL comes while it is in use */
+        else if (follow_streams(status) &&
+                 !is_refused(status)) /* the rest of the WAL comes while it is in use */
             code = 1;
         else
             code = follow_look(&f, status, clock_us());
@@ -319,7 +393,7 @@ step_start(struct rejoin *r)
     }
     if (code < 0)
         return code;
-    drop_slots(r);
+    own_slots_settle(&r->p);
     return 0;
 }
 
@@ -336,8 +410,30 @@ ask_epoch(struct rejoin *r)
         snprintf(r->p.primary, sizeof r->p.primary, "%s", status_text(status, "epoch", "member"));
         r->epoch = json_integer_value(status_at(status, "epoch", "number"));
     }
+    r->left = json_is_true(status_at(status, "left", NULL));
+    r->spool_timeline = (timeline_t)json_integer_value(status_at(status, "spool", "timeline"));
     json_decref(status);
     return code;
+}
+
+/*
+ * Its history is the primary's, and no byte tells otherwise. When it has left the pool that proves
+ * nothing: a server that was started as a standby since has its WAL overwritten. 0: go on, by a new
+ * copy.
+ */
+static int
+not_parted(struct rejoin *r)
+{
+    if (r->left && !r->request->offline) {
+        r->p.unlike = true;
+        return 0;
+    }
+    if (r->step == STEP_START && hold_end(r->job.dir) == 0) /* an earlier rejoin is done */
+        (void)!job_forget(&r->job);
+    return fail(ERR_USAGE,
+                "refused: %s is on the timeline %u of %s, it has not parted from it; if it does "
+                "not follow, see walferry status",
+                r->job.self->name, r->p.their.timeline, r->p.primary);
 }
 
 /* Who is the primary, where did this member part from it, can it come back: changes nothing. */
@@ -345,7 +441,7 @@ static int
 look(struct rejoin *r)
 {
     const struct member *self = r->job.self;
-    int code;
+    int code, compared;
 
     if (ask_epoch(r) < 0)
         return fail_in(ERR_PEER, "the agent of %s has to run (systemctl start walferry@%s)",
@@ -359,29 +455,42 @@ look(struct rejoin *r)
                     "; if another member was promoted, let their agents meet "
                     "(walferry status) and run this again",
                     self->name, r->epoch);
-    code = divergence_look(&r->p, r->escrow);
-    if (code < 0)
-        return code;
-    if (code == 0) {
-        if (r->step == STEP_START && hold_end(r->job.dir) == 0) /* an earlier rejoin is done */
-            (void)!job_forget(&r->job);
-        return fail(
-            ERR_USAGE,
-            "refused: %s is on the timeline %u of %s, it has not parted from it; if it does "
-            "not follow, see walferry status",
-            self->name, r->p.their.timeline, r->p.primary);
-    }
-    return escrow_path(self->spool, r->p.control.system_identifier, r->p.timeline, r->p.fork,
-                       r->escrow, sizeof r->escrow);
+    code = look_at_data(r, true, &compared);
+    if (code == 0 && compared != 1 && not_parted(r) < 0)
+        return ERR_USAGE;
+    return code < 0 ? code : choose_escrow(r);
+}
+
+/* Nobody can undo what was written here behind the fork: only the primary has the pages of before. */
+static int
+check_offline(struct rejoin *r)
+{
+    const char *self = r->job.self->name;
+    int code = job_server_runs(&r->job);
+
+    if (code > 0)
+        return fail(ERR_USAGE,
+                    "refused: the PostgreSQL of %s runs; --offline is for one that is down", self);
+    if (code == 0)
+        code = divergence_end(&r->p, false);
+    if (code == 0 && divergence_goes_on(&r->p))
+        code = fail(ERR_USAGE,
+                    "refused: the WAL of %s goes on behind the fork, to " LSN_FORMAT
+                    "; without %s nobody can undo that. Wait for it, or start PostgreSQL here and "
+                    "run: walferry failover --reclaim",
+                    self, LSN_ARGS(r->p.end), r->p.primary);
+    return code;
 }
 
 /* Before anything is touched: what would stop the rejoin later, when PostgreSQL is down. */
 static int
-check_place(const struct rejoin *r)
+check_place(struct rejoin *r)
 {
     struct datadir d;
     int code;
 
+    if (r->request->offline)
+        return check_offline(r);
     if (!r->reseed)
         return rewind_check_place(r->job.self->pgdata);
     code = datadir_init(&d, r->job.self->pgdata);
@@ -392,19 +501,21 @@ check_place(const struct rejoin *r)
 static int
 begin(struct rejoin *r)
 {
-    char question[512];
+    char question[512], where[64];
     int code;
 
-    job_say(&r->job,
-            "%s parted from %s, the primary of epoch %" JSON_INTEGER_FORMAT
-            ", on timeline %u at " LSN_FORMAT,
-            r->job.self->name, r->p.primary, r->epoch, r->p.timeline, LSN_ARGS(r->p.fork));
-    r->reseed = r->request->replace;
-    if (!r->reseed && rewind_check(&r->p) < 0) {
+    snprintf(where, sizeof where, "on timeline %u at " LSN_FORMAT, r->p.timeline,
+             LSN_ARGS(r->p.fork));
+    job_say(&r->job, "%s parted from %s, the primary of epoch %" JSON_INTEGER_FORMAT ", %s",
+            r->job.self->name, r->p.primary, r->epoch,
+            r->p.unlike && !divergence_goes_on(&r->p) ? "nobody can tell where" : where);
+    r->reseed = r->request->replace && !r->request->offline;
+    if (!r->reseed && !r->request->offline && rewind_check(&r->p) < 0) {
         job_say(&r->job, "%s; a new copy is made instead", fail_message());
         r->reseed = true;
     }
-    if (check_place(r) < 0)
+    if (check_place(r) < 0 ||
+        (!r->reseed && !r->request->offline && giver_choose(&r->giver, r->p.primary, r->epoch) < 0))
         return job_fail(&r->job);
     if (r->request->dry_run) {
         job_say(
@@ -423,9 +534,10 @@ begin(struct rejoin *r)
     if (code != 0)
         return code;
     r->step = STEP_STOP;
-    if (save(r) == 0)
-        return 0;
-    return job_fail(&r->job);
+    if (save(r) < 0)
+        return job_fail(&r->job);
+    KILL_POINT("rejoin:1");
+    return 0;
 }
 
 static int
@@ -463,6 +575,7 @@ go_on(struct rejoin *r)
     }
     if (code < 0)
         return code;
+    KILL_POINT("rejoin:13");
     job_say(&r->job, "done: %s follows %s; it took %s: %s", r->job.self->name, r->p.primary,
             text_duration(took, sizeof took, clock_us() - begun_us), parts);
     return hold_end(r->job.dir) < 0 ? ERR_LOCAL : job_forget(&r->job);
@@ -529,7 +642,8 @@ rejoin_run(const struct rejoin_request *request)
 
     setenv("TZ", "UTC", 1); /* pg_waldump prints local time */
     r.request = request;
-    r.p.job = &r.job;
+    r.p.job = r.giver.job = &r.job;
+    r.giver.named = request->from;
     code = job_open(&r.job, "rejoin", request->config, request->self);
     if (code == 0)
         code = load(&r);
@@ -543,6 +657,7 @@ rejoin_run(const struct rejoin_request *request)
     if (code == 0 && refused == 0 && !request->dry_run)
         code = go_on(&r);
     divergence_release(&r.p);
+    giver_release(&r.giver);
     job_close(&r.job);
     return code < 0 ? fell_short(&r) : refused > 0 ? refused : 0;
 }

@@ -17,9 +17,11 @@ struct rejoin_request {
     bool dry_run; /* say where it parted and what would be done */
     bool yes;     /* do not ask */
     bool replace; /* make a new copy instead of rewinding */
+    bool offline; /* the primary is gone: by what the spool has of it, if nothing parted */
     /* of a new copy, as in seed.h */
     const struct rate_plan *rate;
     const char *map;
+    const struct member *from; /* who gives the pages, or the copy; NULL: the nearest that can */
 };
 
 /* The exit code: 0 done; 1 failed, which is said on standard error, or refused; 2 nobody to ask. */

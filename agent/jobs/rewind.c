@@ -11,6 +11,7 @@
 
 #include "base/durable.h"
 #include "base/fail.h"
+#include "base/kill_point.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -95,6 +96,12 @@ rewind_check(struct divergence *p)
                     "%s and %s are on two timelines of one number, %u: it cannot be "
                     "rewound",
                     p->job->self->name, p->primary, p->their.timeline);
+    if (p->unlike)
+        return fail(
+            ERR_LOCAL,
+            "the WAL of %s and %s differs from before the point where their timelines part: "
+            "it cannot be rewound",
+            p->job->self->name, p->primary);
     if (!p->control.full_page_writes)
         return fail(ERR_LOCAL, "full_page_writes was off here: it cannot be rewound");
     code = primary_ask(p->connection, "show full_page_writes", text, sizeof text);
@@ -209,6 +216,7 @@ recover(struct divergence *p, const char *escrow)
     if (remove_file(pgdata, "standby.signal") < 0 || remove_file(pgdata, "recovery.signal") < 0 ||
         datadir_forbid_start(pgdata, false) < 0)
         return ERR_LOCAL;
+    KILL_POINT("rejoin:6");
     code = job_run(p->job, argv, NULL, NULL);
     if (datadir_forbid_start(pgdata, true) < 0)
         return ERR_LOCAL;
@@ -224,10 +232,13 @@ recover(struct divergence *p, const char *escrow)
 int
 rewind_recover(struct divergence *p, const char *escrow)
 {
-    int code = p->control.shut_down ? 0 : recover(p, escrow);
+    /* before PostgreSQL 16 pg_rewind takes the checkpoint's timeline for that of the data */
+    bool whole = p->control.shut_down && p->control.checkpoint_timeline == p->control.timeline;
+    int code = whole ? 0 : recover(p, escrow);
 
     if (code == 0)
         code = escrow_keep(escrow, p->job->self->pgdata, p->control.segment_bytes, p->fork, p->end);
+    KILL_POINT("rejoin:7");
     return code < 0 ? code : 0;
 }
 
@@ -250,7 +261,7 @@ take_rewind(void *context, const char *line)
 }
 
 static int
-run_rewind(struct divergence *p, const char *escrow)
+run_rewind(struct divergence *p, const char *escrow, const struct member *from)
 {
     char conninfo[400], source[512], config[512] = "", option[600];
     const char *const argv[] = {"pg_rewind",
@@ -266,21 +277,44 @@ run_rewind(struct divergence *p, const char *escrow)
     int code;
 
     snprintf(source, sizeof source, "--source-server=%s",
-             primary_conninfo(p->job->config, p->job->self, "postgres", conninfo, sizeof conninfo));
+             primary_conninfo(p->job->config, p->job->self, from, "postgres", conninfo,
+                              sizeof conninfo));
     code = write_overrides(p, escrow, config, sizeof config);
     snprintf(option, sizeof option, "--config-file=%s", config);
     if (code > 0 && code < 14)
         snprintf(option, sizeof option, "--progress");
+    KILL_POINT("rejoin:8");
     if (code > 0)
         code = job_run(p->job, argv, take_rewind, &w);
+    KILL_POINT("rejoin:9");
     if (code == 0 && w.not_required)
         code = fail(ERR_PEER, "pg_rewind says that no rewind is required, but the WAL here goes on "
                               "behind the fork");
     return code;
 }
 
+/* pg_rewind believes the control file of its source, which is behind after a promotion. */
+static int
+ready_giver(struct divergence *p, struct giver *giver)
+{
+    const struct job *j = p->job;
+    char timeline[16];
+    int code;
+
+    if (giver->member == NULL)
+        return primary_checkpoint(j->config, j->self, NULL);
+    code = giver_ready(giver, p->connection, p->primary);
+    if (code == 0)
+        code = primary_ask(giver->connection, "select timeline_id from pg_control_checkpoint()",
+                           timeline, sizeof timeline);
+    if (code == 0 && strtoul(timeline, NULL, 10) != p->their.timeline)
+        code = fail(ERR_PEER, "its last restartpoint is of timeline %s, not of %u", timeline,
+                    p->their.timeline);
+    return code;
+}
+
 int
-rewind_run(struct divergence *p, const char *escrow)
+rewind_run(struct divergence *p, const char *escrow, struct giver *giver)
 {
     const char *const sync[] = {"initdb", "--sync-only", "-D", p->job->self->pgdata, NULL};
     int code;
@@ -290,9 +324,9 @@ rewind_run(struct divergence *p, const char *escrow)
     code = divergence_connect(p);
     if (code == 0)
         code = escrow_return(escrow, p->job->self->pgdata);
-    if (code >= 0) /* pg_rewind believes its control file, which is behind after a promotion */
-        code = primary_checkpoint(p->job->config, p->job->self);
+    if (code >= 0)
+        code = ready_giver(p, giver);
     if (code == 0)
-        code = run_rewind(p, escrow);
+        code = run_rewind(p, escrow, giver->member);
     return code;
 }

@@ -2,12 +2,14 @@
 /*
  * seed: this host's first copy of the database, or a new one.
  *
- * pg_basebackup runs here, through the tunnel, without WAL. The spool receives the WAL from the
- * slot, which is made before the copy begins, and a hold keeps all of it until the new standby
- * follows. (Where the primary's archive takes nothing, the copy brings WAL: without, pg_basebackup
- * would wait for the archive.) The copy is made and verified beside the data directory. Then
- * PostgreSQL is stopped, the two directories change places, and PostgreSQL is started as a standby
- * of the local relay. The old directory stays beside the new one until the new standby follows.
+ * pg_basebackup runs here, through a tunnel to the nearest member that can give a copy (giver.h),
+ * without WAL; a standby that fails meanwhile is replaced by the next one. The spool receives the
+ * WAL from the slot, which is made before the copy begins, and a hold keeps all of it until the new
+ * standby follows. (Where the archive of that server takes nothing, the copy brings WAL: without,
+ * pg_basebackup would wait for the archive.) The copy is made and verified beside the data
+ * directory. Then PostgreSQL is stopped, the two directories change places, and PostgreSQL is
+ * started as a standby of the local relay. The old directory stays beside the new one until the new
+ * standby follows.
  *
  * The journal has the step that is being done. Killed while it copies, the same command begins
  * again; killed later, it goes on. A half made copy never lies where it could be started.
@@ -18,6 +20,7 @@
 #include "jobs/datadir.h"
 #include "jobs/divergence.h"
 #include "jobs/follow.h"
+#include "jobs/giver.h"
 #include "jobs/job.h"
 #include "jobs/primary.h"
 #include "jobs/server.h"
@@ -25,6 +28,7 @@
 #include "jobs/standby_settings.h"
 #include "jobs/status.h"
 #include "pool/receipt.h"
+#include "postgres/control_file.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
@@ -54,6 +58,7 @@ struct seed {
     struct base_backup backup;
     struct divergence p; /* ... of the data here, and the connection to the primary */
     char *from;          /* the primary's name, in p */
+    struct giver giver;  /* who gives the copy */
     json_int_t epoch;    /* the primary's */
     json_t *receipt;     /* of what --discard destroys; NULL: nothing */
     bool shown;          /* ... the DBA has seen it */
@@ -92,20 +97,73 @@ check_role(const struct seed *s, const json_t *status)
         return fail(ERR_USAGE,
                     "refused: %s is %s, its data is the pool's; a copy is made on another member",
                     m->name, strcmp(role, "primary") == 0 ? "the primary" : "becoming the primary");
+    if (json_is_true(status_at(status, "receiving", "restored")) &&
+        !(s->request->discard && s->request->dry_run))
+        return fail(ERR_USAGE,
+                    "refused: the primary was restored to an older state, and the spool here has "
+                    "WAL that it lacks; walferry failover here keeps it, with --discard it is "
+                    "destroyed");
     if (json_is_string(status_at(status, "spool", "error")))
         return fail(ERR_USAGE, "refused: the spool takes no WAL: %s",
                     status_text(status, "spool", "error"));
     return 0;
 }
 
+/* The pool may have changed since the copy began. 0; ERR_AGAIN: the copy is of no use. */
+static int
+check_copy(const struct seed *s)
+{
+    json_t *status = NULL;
+    int code = ask_agent(s, &status);
+
+    if (code < 0)
+        return code;
+    code = check_role(s, status);
+    if (code == 0 && (strcmp(status_text(status, "epoch", "member"), s->from) != 0 ||
+                      json_integer_value(status_at(status, "epoch", "number")) != s->epoch))
+        code = fail(ERR_AGAIN, "the copy is of %s, and %s became the primary since", s->from,
+                    status_text(status, "epoch", "member"));
+    json_decref(status);
+    return code;
+}
+
+/* --discard: WAL that a primary which was restored lacks goes before its copy is made, for the copy
+ * and that WAL do not belong together. */
+static int
+discard_spool(struct seed *s)
+{
+    json_t *status;
+    int code = ask_agent(s, &status);
+    bool restored;
+
+    if (code < 0)
+        return code;
+    restored = json_is_true(status_at(status, "receiving", "restored"));
+    if (restored && s->request->discard && !s->request->dry_run) {
+        job_say(&s->job,
+                "%s was restored to an older state; only here, and destroyed for good: its WAL up "
+                "to %s",
+                status_text(status, "receiving", "from"), status_text(status, "spool", "flushed"));
+        if (job_consent(&s->job, s->request->yes, "Destroy it?") != 0)
+            code = fail(ERR_LOCAL, "the spool stays as it is");
+        if (code == 0)
+            code = job_renew_hold(&s->job, 1); /* all, until it is known what the copy needs */
+        if (code == 0)
+            code = status_renew_spool(&s->job);
+    }
+    json_decref(status);
+    return code;
+}
+
 /* Wait until the agent receives: what the primary writes from now on has to get here. */
 static int
 wait_for_link(struct seed *s)
 {
-    int64_t until_us = clock_us() + REACH_US;
+    int64_t begun_us = clock_us();
     bool said = false;
 
     for (;;) {
+        const char *refused;
         json_t *status;
         int code = ask_agent(s, &status);
         bool up;
@@ -116,7 +174,13 @@ wait_for_link(struct seed *s)
         up = strcmp(status_text(status, "receiving", "state"), "up") == 0;
         snprintf(s->from, MEMBER_NAME_SIZE, "%s", status_text(status, "epoch", "member"));
         s->epoch = json_integer_value(status_at(status, "epoch", "number"));
-        if (code == 0 && !up && clock_us() >= until_us)
+        if (code == 0 && (s->request->discard || s->request->kept) && !s->request->dry_run)
+            code = status_cut_spool(&s->job, status);
+        refused = status_refused(status_at(status, "receiving", NULL), clock_us() - begun_us);
+        if (code == 0 && refused != NULL)
+            code = fail(ERR_PEER, "no WAL comes from the primary, its link is refused here: %s",
+                        refused);
+        if (code == 0 && !up && clock_us() >= begun_us + REACH_US)
             code = fail(ERR_PEER, "no WAL comes from the primary: %s",
                         json_is_string(status_at(status, "receiving", "reason"))
                             ? status_text(status, "receiving", "reason")
@@ -162,12 +226,7 @@ check_primary(struct seed *s)
     const char *const argv[] = {"pg_basebackup", "--version", NULL};
     PGresult *r = primary_query(s->p.connection,
                                 "select pg_catalog.pg_is_in_recovery()::text, "
-                                "pg_catalog.current_setting('server_version_num'), "
-                                "(pg_catalog.current_setting('archive_mode') <> 'off' and "
-                                "(last_failed_time > coalesce(last_archived_time, '-infinity') or "
-                                "pg_catalog.current_setting('archive_command') = '' and "
-                                "coalesce(pg_catalog.current_setting('archive_library', true), '') "
-                                "= ''))::text from pg_catalog.pg_stat_archiver",
+                                "pg_catalog.current_setting('server_version_num')",
                                 NULL);
     int ours = 0, theirs, code;
 
@@ -177,7 +236,6 @@ check_primary(struct seed *s)
     code = strcmp(PQgetvalue(r, 0, 0), "false") == 0
                ? 0
                : fail(ERR_PEER, "the PostgreSQL of %s is in recovery, it is no primary", s->from);
-    s->backup.brings_wal = strcmp(PQgetvalue(r, 0, 2), "true") == 0;
     PQclear(r);
     if (code == 0)
         code = job_run(&s->job, argv, read_version, &ours);
@@ -310,25 +368,73 @@ load_step(struct seed *s)
 
 /* ---- the copy ---- */
 
+/* Who gives it is known: its server is asked what the copy has to know. */
+static int
+prepare_copy(struct seed *s)
+{
+    bool primary = s->giver.member == NULL;
+
+    s->backup.from = s->giver.member;
+    return base_backup_prepare(&s->backup, primary ? s->p.connection : s->giver.connection);
+}
+
+static int
+copy_once(struct seed *s)
+{
+    int code = giver_ready(&s->giver, s->p.connection, s->from);
+
+    if (code == 0)
+        code = prepare_copy(s);
+    if (code == 0)
+        code = datadir_begin(&s->d);
+    if (code == 0 && s->backup.brings_wal)
+        job_say(&s->job, "the WAL archive of %s takes nothing: the copy brings WAL of its own",
+                s->backup.from == NULL ? s->from : s->backup.from->name);
+    s->backup.hold = s->hold;
+    return code == 0 ? base_backup_run(&s->backup, false) : code;
+}
+
+/* A standby that fails is replaced by the next one, if the pool is what it was. */
 static int
 step_copy(struct seed *s)
 {
-    int code = datadir_begin(&s->d);
+    char why[FAIL_MESSAGE_MAX];
+    int code;
 
-    s->backup.hold = s->hold;
-    if (code == 0 && s->backup.brings_wal)
-        job_say(&s->job, "the WAL archive of %s takes nothing: the copy brings WAL of its own",
-                s->from);
-    return code == 0 ? base_backup_run(&s->backup, false) : code;
+    while ((code = divergence_connect(&s->p)) == 0 && (code = copy_once(s)) == ERR_PEER &&
+           s->giver.member != NULL) {
+        snprintf(why, sizeof why, "%s", fail_message());
+        code = check_copy(s);
+        if (code == 0) {
+            fail(ERR_PEER, "%s", why);
+            code = giver_next(&s->giver);
+        }
+        if (code == 0)
+            code = datadir_discard(&s->d);
+        if (code < 0)
+            break;
+    }
+    divergence_release(&s->p);
+    giver_release(&s->giver);
+    return code;
 }
 
 static int
 step_verify(struct seed *s)
 {
     const char *const argv[] = {"pg_verifybackup", "-n", "-q", s->d.fresh, NULL};
+    struct control_file control;
+    int code;
 
     job_say(&s->job, "verifying the copy against its manifest");
-    return job_run(&s->job, argv, NULL, NULL);
+    code = job_run(&s->job, argv, NULL, NULL);
+    /* what the server read while it was written is sent so, and the manifest agrees */
+    if (code == 0)
+        code = control_file_read(s->job.self->bindir, s->d.fresh, &control);
+    if (code == 0 && control.torn)
+        code = fail(ERR_LOCAL, "pg_control of the copy is torn: %s sent it while it was written",
+                    s->from);
+    return code == 0 ? standby_settings_check(s->d.fresh) : code;
 }
 
 static int
@@ -423,24 +529,6 @@ discard_own(struct seed *s)
     return code;
 }
 
-/* The pool may have changed since the copy began. 0; ERR_AGAIN: the copy is of no use. */
-static int
-check_copy(const struct seed *s)
-{
-    json_t *status = NULL;
-    int code = ask_agent(s, &status);
-
-    if (code < 0)
-        return code;
-    code = check_role(s, status);
-    if (code == 0 && (strcmp(status_text(status, "epoch", "member"), s->from) != 0 ||
-                      json_integer_value(status_at(status, "epoch", "number")) != s->epoch))
-        code = fail(ERR_AGAIN, "the copy is of %s, and %s became the primary since", s->from,
-                    status_text(status, "epoch", "member"));
-    json_decref(status);
-    return code;
-}
-
 static int
 step_swap(struct seed *s)
 {
@@ -470,6 +558,13 @@ step_swap(struct seed *s)
 static int
 step_start(struct seed *s)
 {
+    int64_t until_us = clock_us() + REACH_US; /* the agent may be away: it is started again */
+    int code;
+
+    while ((code = status_rejoined(&s->job)) == ERR_PEER && clock_us() < until_us)
+        rest();
+    if (code < 0)
+        return code;
     job_say(&s->job, "starting PostgreSQL");
     return job_server_start(&s->job);
 }
@@ -509,8 +604,10 @@ step_clean(struct seed *s)
 static int
 prepare(struct seed *s)
 {
-    int code = wait_for_link(s);
+    int code = discard_spool(s);
 
+    if (code == 0)
+        code = wait_for_link(s);
     if (code == 0)
         code = datadir_init(&s->d, s->job.self->pgdata);
     if (code == 0 && datadir_occupied(&s->d) && !s->request->replace)
@@ -530,6 +627,8 @@ prepare(struct seed *s)
         code = check_primary(s);
     if (code == 0 && has_to_be_nothing(s))
         code = check_own(s, true);
+    if (code == 0)
+        code = giver_choose(&s->giver, s->from, s->epoch);
     if (code == 0)
         code = place_tablespaces(s);
     if (code == 0)
@@ -576,8 +675,11 @@ dry_run(struct seed *s)
     tell_plan(s);
     if (code < 0)
         return code;
-    (void)!base_backup_run(&s->backup, true); /* its end is of no interest */
-    code = datadir_discard(&s->d);
+    code = prepare_copy(s);
+    if (code == 0)
+        (void)!base_backup_run(&s->backup, true); /* its end is of no interest */
+    if (datadir_discard(&s->d) < 0 || code < 0)
+        return ERR_PEER;
     if (base_backup_rate(&s->backup) > 0)
         job_say(
             &s->job,
@@ -720,6 +822,8 @@ seed_run(const struct seed_request *request)
     s.request = request;
     s.p.job = &s.job;
     s.from = s.p.primary;
+    s.giver.job = &s.job;
+    s.giver.named = request->from;
     s.backup = (struct base_backup){.job = &s.job, .d = &s.d, .rate = request->rate};
     setenv("TZ", "UTC", 1); /* pg_waldump prints local time */
     code = job_open(&s.job, "seed", request->config, request->self);
@@ -728,6 +832,7 @@ seed_run(const struct seed_request *request)
     if (code < 0)
         code = job_fail(&s.job);
     divergence_release(&s.p);
+    giver_release(&s.giver);
     json_decref(s.receipt);
     job_close(&s.job);
     return code;

@@ -22,6 +22,7 @@ struct seed_request {
     bool force;                   /* give up an earlier copy; WAL goes into the data directory */
     const struct rate_plan *rate; /* NULL: no limit */
     const char *map;              /* of tablespaces, see datadir_place; NULL */
+    const struct member *from;    /* who gives the copy; NULL: the nearest that can */
 };
 
 /* The exit code: 0 done; 1 failed, which is said on standard error, or refused; 2 nobody to ask. */

@@ -18,7 +18,7 @@
 #define SETTINGS     "postgresql.auto.conf"
 
 static const char *const our_settings[] = {
-    "primary_conninfo", "restore_command", "recovery_target_timeline",
+    "primary_conninfo", "primary_slot_name", "restore_command", "recovery_target_timeline",
     "wal_retrieve_retry_interval",
     /* left by a restore long ago: a standby would stop at such a target */
     "recovery_target", "recovery_target_name", "recovery_target_time", "recovery_target_xid",
@@ -60,6 +60,30 @@ strip_ours(char *text)
 }
 
 int
+standby_settings_check(const char *pgdata)
+{
+    char *text = malloc(SETTINGS_MAX);
+    ssize_t bytes = 0;
+    int dir, code = 0;
+
+    if (text == NULL || durable_dir(pgdata, &dir) < 0) {
+        free(text);
+        return fail_sys(ERR_LOCAL, "cannot open %s", pgdata);
+    }
+    bytes = durable_load(dir, SETTINGS, text, SETTINGS_MAX);
+    if (bytes < 0 && errno != ENOENT)
+        code = fail_sys(ERR_LOCAL, "cannot read %s/" SETTINGS, pgdata);
+    else if (bytes > 0 && (text[bytes - 1] != '\n' || strlen(text) < (size_t)bytes))
+        code = fail(ERR_LOCAL,
+                    SETTINGS " of the copy is not whole: a server that is older than the minors of "
+                             "November 2026 sends it so while alter system writes it; if it is "
+                             "not whole on the primary, either, any alter system there mends it");
+    durable_close(dir);
+    free(text);
+    return code;
+}
+
+int
 standby_settings_program(char *out, size_t size)
 {
     ssize_t got = readlink("/proc/self/exe", out, size - 1);
@@ -77,7 +101,7 @@ int
 standby_settings_write(const struct job *j, const char *pgdata)
 {
     const struct member *m = j->self;
-    char program[256], file[PATH_MAX], *text = malloc(SETTINGS_MAX);
+    char program[256], file[PATH_MAX], slot[SLOT_NAME_SIZE], *text = malloc(SETTINGS_MAX);
     size_t used;
     int dir = -1, code = standby_settings_program(program, sizeof program);
     mode_t mode;
@@ -94,15 +118,18 @@ standby_settings_write(const struct job *j, const char *pgdata)
         goto out;
     }
     used = strip_ours(text);
+    config_slot_name(slot, m->name);
     used += (size_t)snprintf(
         text + used, SETTINGS_MAX - used,
-        "%sprimary_conninfo = 'host=%s port=5432 user=walferry'\n"
+        "%sprimary_conninfo = 'host=%s port=5432 user=%s dbname=%s'\n"
+        "primary_slot_name = '%s'\n"
         "restore_command = '\"%s\" fetch --config \"%s\" --member %s \"%%f\" \"%%p\" || exit 1'\n"
         "recovery_target_timeline = 'latest'\n"
         "wal_retrieve_retry_interval = '500ms'\n"
         "recovery_target = ''\nrecovery_target_name = ''\nrecovery_target_time = ''\n"
         "recovery_target_xid = ''\nrecovery_target_lsn = ''\n",
-        used > 0 && text[used - 1] != '\n' ? "\n" : "", m->run, program, file, m->name);
+        used > 0 && text[used - 1] != '\n' ? "\n" : "", m->run, j->config->slot_sync_user,
+        j->config->slot_sync_database, slot, program, file, m->name);
     mode = datadir_file_mode(pgdata);
     if (durable_replace_mode(dir, SETTINGS, text, used, mode) < 0 ||
         durable_replace_mode(dir, "standby.signal", "", 0, mode) < 0)

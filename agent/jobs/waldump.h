@@ -9,7 +9,7 @@
  * behind `from` and waits for its COMMIT PREPARED is given by waldump_waiting. Rows are those of
  * the table: TOAST tables are relations of their own, and entries of indexes are no rows.
  *
- * The lines are those of PostgreSQL 13 to 17 (src/backend/access/rmgrdesc: heapdesc.c, xactdesc.c,
+ * The lines are those of PostgreSQL 13 to 18 (src/backend/access/rmgrdesc: heapdesc.c, xactdesc.c,
  * standbydesc.c), printed with TZ=UTC. Other lines are passed over. Memory: that of the open
  * transactions, at most WALDUMP_OPEN_MAX; a further one is counted without its rows.
  */

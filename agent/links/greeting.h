@@ -8,14 +8,19 @@
 
 #include "links/incoming.h"
 
-/* False: it was refused. *ret_told is what it tells of an epoch, for the daemon to learn before
- * greeting_answer; number 0: nothing new. */
-bool greeting_check(struct incoming *in, struct session *s, const struct hello *h,
-                    struct epoch_origin *ret_told);
+/* False: it was refused. *ret_asks is set when it claims what only the member itself can say: that
+ * has to be asked. Of a knock, too: that it asks for a promise. `dialled`: the session that a knock asks
+ * about is one that this agent has dialled. */
+bool greeting_check(struct incoming *in, struct session *s, const struct hello *h, bool dialled,
+                    bool *ret_asks);
 
 /* True when it is the primary's and its WAL comes from now on. */
 bool greeting_answer(struct incoming *in, struct session *s, const struct hello *h, int64_t now_us,
                      int64_t wall_us);
+
+/* Whose is the session that lives? Its member is asked as soon as it is up, so that a failover knows. One
+ * that is not its own ends; what one has told that nobody knows to be its own is forgotten with it. */
+void greeting_prove(struct incoming *in, int64_t now_us);
 
 /* End the session of a former primary whose PostgreSQL was down when WAL began to come, and came
  * up again. */

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /* See conditions.h. */
 #include "monitor/conditions.h"
+
+#include "links/commits.h"
+#include "links/exposed.h"
+#include "pool/known.h"
+#include "pool/route.h"
 #include "retention/slot.h"
 
 #include "base/clock.h"
@@ -10,6 +15,7 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,15 +51,17 @@ void
 conditions_link(const struct view *v, size_t i, int64_t now_us, struct progress *ret_progress)
 {
     const struct link *l = &v->out->link[i];
+    const char *reason = outgoing_reason(l);
     struct progress_facts f = {.up = l->state == LINK_SHIPPING,
                                .started = l->sender.far_known ||
                                           l->sender.flushed.covered.lsn != LSN_UNKNOWN,
-                               .reason = l->reason[0] != '\0' ? l->reason : l->source_reason,
-                               .primary = incoming_primary(v->in, now_us),
+                               .reason = reason[0] != '\0' ? reason : l->source_reason,
                                .flushed = l->sender.far.flushed,
                                .produced = &v->rates->produced,
                                .shipped = &v->rates->shipped[i]};
 
+    if (l->sender.far_compared) /* else that is no position of our WAL */
+        f.primary = incoming_primary(v->in, now_us);
     f.lag_known = lag_age(&l->sender.flushed, now_us, &f.lag_us);
     progress_judge(&f, now_us, ret_progress);
 }
@@ -68,7 +76,7 @@ conditions_receiving(const struct view *v, int64_t now_us, struct progress *ret_
                                .started = r->flushed.covered.lsn != LSN_UNKNOWN,
                                .reason = incoming_reason(v->in),
                                .primary = incoming_primary(v->in, now_us),
-                               .flushed = v->in->spool.flushed,
+                               .flushed = incoming_durable(v->in),
                                .produced = &v->rates->produced,
                                .shipped = &v->rates->shipped[0]};
 
@@ -96,14 +104,17 @@ hold(struct event_condition *c, const char *format, ...)
     va_end(args);
 }
 
-/* An unknown age is that of this agent, or of its role. */
+/* The age of what a position covers at lag_us of the primary's clock (lag_known: that is known). An
+ * unknown one is at least that of this agent, or of its role, or of what was covered before. */
 static void
-judge_age(const struct view *v, struct event_condition *c, const char *what, bool known,
-          int64_t age_us, int64_t limit_us, int64_t now_us)
+judge_age(const struct view *v, struct event_condition *c, const char *what, const struct lag *lag,
+          bool lag_known, int64_t lag_us, int64_t limit_us, int64_t now_us)
 {
     char age[32], limit[32];
+    int64_t age_us = 0;
+    bool known = lag_known && lag_age(lag, lag_us, &age_us);
 
-    if (!known)
+    if (!known && !(lag_known && lag_least(lag, lag_us, &age_us)))
         age_us = now_us - (v->conditions->role_changed_us != 0 ? v->conditions->role_changed_us
                                                                : v->who->started_us);
     if (age_us < limit_us)
@@ -113,7 +124,7 @@ judge_age(const struct view *v, struct event_condition *c, const char *what, boo
     if (known)
         hold(c, "%s %s behind (limit %s)", what, age, limit);
     else
-        hold(c, "%s behind by an unknown time, since %s at least", what, age);
+        hold(c, "%s behind by an unknown time, %s at least", what, age);
 }
 
 static void
@@ -129,33 +140,78 @@ judge_offset(struct event_condition *c, const char *member, const struct clock_o
              o->wall_offset_us > 0 ? "ahead of" : "behind");
 }
 
+/* Else it has all that a dead primary had, however long ago that was. */
+static bool
+lacks_something(const struct loss_facts *f)
+{
+    struct loss loss;
+
+    loss_judge(f, &loss);
+    return loss.kind != LOSS_NONE;
+}
+
+/* A member that another one feeds: no link from here can be down. */
+static void
+judge_fed(const struct view *v, const char *member, struct event_condition *c, int64_t now_us)
+{
+    const struct route *route = routes_of(&v->who->pool.routes, member);
+    const struct known_member *m = known_of(v->known, member);
+    int64_t silent_us;
+    char age[32];
+
+    if (route->cut)
+        hold(c, "%s gets no WAL: %s, which has to feed it, does not reach it", member, route->from);
+    else if (m != NULL && known_silent(v->known, m, now_us, &silent_us))
+        hold(c, "%s, which %s feeds, is not heard of for %s", member, route->from,
+             text_duration(age, sizeof age, silent_us));
+}
+
 static void
 judge_link(const struct view *v, size_t i, struct event_condition c[EVENTS], int64_t now_us)
 {
     const struct link *l = &v->out->link[i];
     const struct config *limits = v->who->config;
+    const struct postgres_sample *s = postgres_sample(v->who->postgres);
+    const struct postgres_slot *slot = slot_of(s, v->out->slot_name[i]);
     char what[80], bytes[24], limit[24];
+    struct loss_facts facts;
     uint64_t retained;
-    int64_t age_us = 0;
-    bool lost, known = lag_age(&l->sender.flushed, now_us, &age_us);
+    bool lost, feeds = outgoing_feeds(v->out, l->member);
 
+    exposed_link(l, v->who->self->name, LSN_UNKNOWN, now_us, &facts);
     snprintf(what, sizeof what, "what %s has on disk is", l->member);
-    judge_age(v, &c[EVENT_SHIP_LATE], what, known, age_us, limits->ship_warning_us, now_us);
+    if (feeds && lacks_something(&facts))
+        judge_age(v, &c[EVENT_SHIP_LATE], what, &l->sender.flushed, true, now_us,
+                  limits->ship_warning_us, now_us);
     snprintf(what, sizeof what, "what PostgreSQL of %s shows is", l->member);
-    known = lag_age(&l->sender.applied, now_us, &age_us);
-    judge_age(v, &c[EVENT_APPLY_LATE], what, known, age_us, limits->apply_warning_us, now_us);
-    if (l->state != LINK_SHIPPING)
+    if (feeds)
+        judge_age(v, &c[EVENT_APPLY_LATE], what, &l->sender.applied, true, now_us,
+                  limits->apply_warning_us, now_us);
+    if (l->sender.older)
+        hold(&c[EVENT_RESTORED],
+             "PostgreSQL here was restored to an older state: %s has its WAL up to " LSN_FORMAT
+             " at least; failover there, or a new copy of it",
+             l->member, LSN_ARGS(l->sender.flushed.covered.lsn));
+    if (outgoing_rests(v->out, l))
+        judge_fed(v, l->member, &c[EVENT_LINK_DOWN], now_us);
+    if (l->state != LINK_SHIPPING && feeds)
         hold(&c[EVENT_LINK_DOWN], "the link to %s: %.190s", l->member,
              l->reason[0] != '\0' ? l->reason : "connecting");
-    else if (l->sender.far_digest != v->who->config->digest)
+    else if (l->state == LINK_SHIPPING && l->sender.far_digest != v->who->config->digest)
         hold(&c[EVENT_CONFIG_DIFFERS], "the pool's file of %s is another one", l->member);
     if (l->state == LINK_SHIPPING)
         judge_offset(&c[EVENT_CLOCKS_DIFFER], l->member, &l->sender.offset, now_us);
     if (!slot_retained(v->out, i, &retained, &lost))
         return;
     if (lost)
-        hold(&c[EVENT_SLOT_RETAINS], "slot %s has lost WAL that %s needs", v->out->slot_name[i],
-             l->member);
+        hold(&c[EVENT_SLOT_RETAINS], "slot %s has lost WAL that %s needs%s", v->out->slot_name[i],
+             l->member,
+             strcmp(slot->invalid, "idle_timeout") == 0 ? " (idle_replication_slot_timeout)" : "");
+    else if (slot_expires(s, slot) && !slot_spare(v->out, i, s))
+        hold(&c[EVENT_SLOT_RETAINS],
+             "slot %s is in no use: at %s PostgreSQL lets its WAL go "
+             "(idle_replication_slot_timeout)",
+             v->out->slot_name[i], text_duration(limit, sizeof limit, s->slot_timeout_us));
     else if (retained >= limits->slot_warning_bytes)
         hold(&c[EVENT_SLOT_RETAINS], "slot %s keeps %s of WAL (limit %s)", v->out->slot_name[i],
              text_bytes(bytes, sizeof bytes, retained),
@@ -167,15 +223,21 @@ judge_receiving(const struct view *v, struct event_condition c[EVENTS], int64_t 
 {
     const struct receiver *r = &v->in->receiver;
     const char *reason = incoming_reason(v->in);
-    int64_t primary_us, age_us = 0;
-    bool clock_known = receiver_primary_us(r, now_us, &primary_us), known;
+    int64_t primary_us;
+    bool clock_known = receiver_primary_us(r, now_us, &primary_us);
+    struct loss_facts facts;
 
-    known = clock_known && lag_age(&r->flushed, primary_us, &age_us);
-    judge_age(v, &c[EVENT_SHIP_LATE], "what is on disk here is", known, age_us,
-              v->who->config->ship_warning_us, now_us);
-    known = clock_known && lag_age(&r->applied, primary_us, &age_us);
-    judge_age(v, &c[EVENT_APPLY_LATE], "what PostgreSQL here shows is", known, age_us,
-              v->who->config->apply_warning_us, now_us);
+    exposed_receiving(v->in, now_us, &facts);
+    if (lacks_something(&facts))
+        judge_age(v, &c[EVENT_SHIP_LATE], "what is on disk here is", &r->flushed, clock_known,
+                  primary_us, v->who->config->ship_warning_us, now_us);
+    judge_age(v, &c[EVENT_APPLY_LATE], "what PostgreSQL here shows is", &r->applied, clock_known,
+              primary_us, v->who->config->apply_warning_us, now_us);
+    if (r->older)
+        hold(&c[EVENT_RESTORED],
+             "the PostgreSQL of %s was restored to an older state: its WAL up to " LSN_FORMAT
+             " at least is here; failover here, or a new copy",
+             r->from, LSN_ARGS(r->flushed.covered.lsn));
     if (!receiver_live(r))
         hold(&c[EVENT_LINK_DOWN], "the link from %s: %.150s",
              r->from[0] != '\0' ? r->from : "the primary",
@@ -206,17 +268,43 @@ static void
 judge_member(const struct view *v, struct event_condition c[EVENTS], int64_t now_us)
 {
     const struct conditions *f = v->conditions;
-    const struct postgres_sample *s = postgres_sample(v->who->postgres);
+    char lacks[200];
 
     if (postgres_state(v->who->postgres) != POSTGRES_UP && v->who->role != ROLE_FENCED)
         hold(&c[EVENT_POSTGRES_AWAY], "PostgreSQL here: %.180s", postgres_reason(v->who->postgres));
     if (v->who->alarm[0] != '\0')
         hold(&c[EVENT_ALARM], "%.230s", v->who->alarm);
+    if (v->who->missing[0] != '\0')
+        hold(&c[EVENT_MISSING], "%.230s", v->who->missing);
+    if (v->who->pool.promised.number != 0)
+        hold(&c[EVENT_PROMISED],
+             "epoch %" PRIu64
+             " is promised to %s: nothing of a lower one is taken or shipped here; "
+             "if no failover runs there any more: walferry failover --break-promise %s",
+             v->who->pool.promised.number, v->who->pool.promised.member,
+             v->who->pool.promised.member);
     if (v->in->inlet.rival_us != 0 && now_us - v->in->inlet.rival_us < RIVAL_NEWS_US)
         hold(&c[EVENT_RIVAL],
              "another agent with the key of %s wants the place of its living session; sshd's log "
              "tells from where",
              v->in->receiver.from);
+    for (size_t i = 0; i < v->asks->count; i++) {
+        const struct ask *q = &v->asks->ask[i];
+
+        if (q->refuted_us == 0 || now_us - q->refuted_us >= RIVAL_NEWS_US)
+            continue;
+        if (q->refuted.number == 0)
+            hold(
+                &c[EVENT_FALSE_CLAIM],
+                "somebody with the key of %s ships here as if it were %s, which itself knows nothing of "
+                "it; sshd's log tells from where",
+                q->to->name, q->to->name);
+        else
+            hold(&c[EVENT_FALSE_CLAIM],
+                 "somebody with the key of %s claims epoch %" PRIu64 " for it, and %s itself does "
+                 "not; sshd's log tells from where",
+                 q->to->name, q->refuted.number, q->to->name);
+    }
     if (v->in->error[0] != '\0')
         hold(&c[EVENT_SPOOL_REFUSES], "%.230s", v->in->error);
     judge_disk(v, &c[EVENT_SPOOL_FILLING], &v->rates->spool, "the spool's file system", now_us);
@@ -234,11 +322,9 @@ judge_member(const struct view *v, struct event_condition c[EVENTS], int64_t now
                  text_bytes(bytes, sizeof bytes, gap->end - gap->start),
                  gap_state_name(gap->state));
     }
-    if (v->who->config->synchronous && v->who->role == ROLE_PRIMARY &&
-        postgres_state(v->who->postgres) == POSTGRES_UP && s != NULL && !s->in_recovery &&
-        s->synchronous_standby_names[0] == '\0')
-        hold(&c[EVENT_NOT_SYNCHRONOUS],
-             "synchronous = on, but commits do not wait for the other site");
+    if (v->who->role == ROLE_PRIMARY && commits_lack(v->out, lacks, sizeof lacks))
+        hold(&c[EVENT_NOT_SYNCHRONOUS], "synchronous = %s, but %s",
+             synchronous_name(v->who->config->synchronous), lacks);
 }
 
 static void

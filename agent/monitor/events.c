@@ -33,6 +33,11 @@ static const struct event_kind kinds[EVENTS] = {
     [EVENT_HELD] = {"WF017", "pg_wal held", "critical", 0, SECONDS(5)},
     /* an agent that lost its line without a word may knock until its old session is over */
     [EVENT_RIVAL] = {"WF018", "session contested", "critical", SECONDS(10), SECONDS(5)},
+    [EVENT_FALSE_CLAIM] = {"WF019", "false claim", "critical", 0, SECONDS(5)},
+    [EVENT_MISSING] = {"WF020", "acknowledged WAL missing", "critical", SECONDS(1), SECONDS(5)},
+    [EVENT_RESTORED] = {"WF021", "primary restored", "critical", 0, SECONDS(5)},
+    /* a failover asks for it, and is over in seconds */
+    [EVENT_PROMISED] = {"WF022", "promise stands", "warning", SECONDS(60), 0},
 };
 
 const struct event_kind *

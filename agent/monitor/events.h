@@ -39,6 +39,10 @@ enum event_id { /* WF001 is the first; numbers are never used again */
                 EVENT_RELEASED,
                 EVENT_HELD,
                 EVENT_RIVAL,
+                EVENT_FALSE_CLAIM,
+                EVENT_MISSING,
+                EVENT_RESTORED,
+                EVENT_PROMISED,
                 EVENTS
 };
 

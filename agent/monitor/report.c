@@ -2,7 +2,11 @@
 /* See report.h. */
 #include "monitor/report.h"
 
+#include "links/exposed.h"
 #include "monitor/conditions.h"
+#include "monitor/members.h"
+#include "pool/route.h"
+#include "pool/route_json.h"
 #include "retention/slot.h"
 
 #include "base/clock.h"
@@ -11,23 +15,6 @@
 
 #include <stdio.h>
 #include <string.h>
-
-static json_t *
-lsn_json(lsn_t lsn)
-{
-    char text[LSN_TEXT_SIZE];
-
-    if (lsn == LSN_UNKNOWN)
-        return json_null();
-    snprintf(text, sizeof text, LSN_FORMAT, LSN_ARGS(lsn));
-    return json_string(text);
-}
-
-static json_t *
-seconds_json(bool known, int64_t us)
-{
-    return known ? json_real((double)us / (double)SECOND_US) : json_null();
-}
 
 static json_t *
 text_json(const char *text)
@@ -149,6 +136,23 @@ slot_json(const struct view *v, size_t i)
                      lost ? json_null() : json_integer((json_int_t)retained), "lost", lost);
 }
 
+/* Of one link. */
+static json_t *
+exposure_json(const struct loss_facts *f)
+{
+    struct loss loss;
+
+    loss_judge(f, &loss);
+    return seconds_json(loss_known(&loss), loss.age_us);
+}
+
+/* A position of the far side, if it is one of our WAL. */
+static lsn_t
+of_ours(const struct view *v, const struct link *l, lsn_t position)
+{
+    return l->sender.far_compared || outgoing_rests(v->out, l) ? position : LSN_UNKNOWN;
+}
+
 static json_t *
 link_json(const struct view *v, size_t i, int64_t now_us)
 {
@@ -158,25 +162,37 @@ link_json(const struct view *v, size_t i, int64_t now_us)
     bool fresh = sample != NULL && !sample->in_recovery && now_us - sample->mono_us < WHO_FRESH_US;
     lsn_t primary = fresh ? sample->flush : LSN_UNKNOWN;
     struct progress progress;
+    struct loss_facts facts;
     json_t *json = json_pack(
         "{s:s s:s s:o s:o s:o s:o s:o s:b}", "to", l->member, "state", report_link_state(l->state),
-        "since_seconds", seconds_json(true, now_us - l->since_us), "reason", text_json(l->reason),
-        "source_reason", text_json(l->source_reason), "round_trip_seconds",
-        round_trip_json(&s->offset, now_us), "clock_offset_seconds",
+        "since_seconds", seconds_json(true, now_us - l->since_us), "reason",
+        text_json(outgoing_reason(l)), "source_reason", text_json(l->source_reason),
+        "round_trip_seconds", round_trip_json(&s->offset, now_us), "clock_offset_seconds",
         clock_offset_json(&s->offset, now_us), "standby_connected", s->far.standby_connected);
 
+    exposed_link(l, v->who->self->name, primary, now_us, &facts);
+    json_object_set_new(json, "exposure_seconds", exposure_json(&facts));
     conditions_link(v, i, now_us, &progress);
     json_object_set_new(json, "shipping", progress_json(&progress));
+    json_object_set_new(json, "refused_seconds_ago",
+                        seconds_json(s->refused_us != 0, now_us - s->refused_us));
     json_object_set_new(json, "slot", slot_json(v, i));
     json_object_set_new(json, "heard_seconds_ago",
                         seconds_json(s->seen_us != 0, now_us - s->seen_us));
     json_object_set_new(json, "sent", lsn_json(l->state == LINK_SHIPPING ? s->sent : LSN_UNKNOWN));
-    json_object_set_new(json, "received",
-                        position_json(s->far.received, primary, &s->received, true, now_us));
-    json_object_set_new(json, "flushed",
-                        position_json(s->far.flushed, primary, &s->flushed, true, now_us));
-    json_object_set_new(json, "applied",
-                        position_json(s->far.applied, primary, &s->applied, true, now_us));
+    json_object_set_new(
+        json, "received",
+        position_json(of_ours(v, l, s->far.received), primary, &s->received, true, now_us));
+    json_object_set_new(
+        json, "flushed",
+        position_json(of_ours(v, l, s->far.flushed), primary, &s->flushed, true, now_us));
+    json_object_set_new(
+        json, "applied",
+        position_json(of_ours(v, l, s->far.applied), primary, &s->applied, true, now_us));
+    json_object_set_new(json, "mirror", json_boolean(i >= v->out->far));
+    json_object_set_new(json, "feeds", json_boolean(outgoing_feeds(v->out, l->member)));
+    json_object_set_new(json, "commits_wait", json_boolean(s->commits_wait));
+    json_object_set_new(json, "restored", json_boolean(s->older));
     json_object_set_new(json, "drained", lsn_json(l->drain.done));
     json_object_set_new(json, "wal_bytes", json_integer((json_int_t)s->wal_bytes));
     json_object_set_new(json, "wire_bytes", json_integer((json_int_t)s->wire_bytes));
@@ -213,27 +229,35 @@ receiving_json(const struct view *v, int64_t now_us)
     lsn_t primary = incoming_primary(v->in, now_us);
     struct relay_standby standby;
     struct progress progress;
+    struct loss_facts facts;
     json_t *json;
 
+    exposed_receiving(v->in, now_us, &facts);
     relay_standby(&v->in->relay, &standby);
     json =
         json_pack("{s:o s:s s:o s:o s:o s:b}", "from", text_json(r->from), "state",
                   live ? "up" : "down", "reason", text_json(incoming_reason(v->in)),
                   "round_trip_seconds", round_trip_json(&r->offset, now_us), "clock_offset_seconds",
                   clock_offset_json(&r->offset, now_us), "standby_connected", standby.connected);
+    json_object_set_new(json, "exposure_seconds", exposure_json(&facts));
     conditions_receiving(v, now_us, &progress);
     json_object_set_new(json, "shipping", progress_json(&progress));
+    json_object_set_new(
+        json, "refused_seconds_ago",
+        seconds_json(v->in->inlet.refused_us != 0, now_us - v->in->inlet.refused_us));
+    json_object_set_new(json, "forked_at", lsn_json(v->in->forked));
     json_object_set_new(json, "since_seconds",
                         seconds_json(v->in->inlet.since_us != 0, now_us - v->in->inlet.since_us));
     json_object_set_new(json, "heard_seconds_ago",
                         seconds_json(r->heard_us != 0, now_us - r->heard_us));
+    json_object_set_new(json, "restored", json_boolean(r->older));
     json_object_set_new(json, "primary", lsn_json(r->stamped.lsn));
     json_object_set_new(
         json, "received",
         position_json(v->in->spool.written, primary, &r->received, clock_known, primary_us));
     json_object_set_new(
         json, "flushed",
-        position_json(v->in->spool.flushed, primary, &r->flushed, clock_known, primary_us));
+        position_json(incoming_durable(v->in), primary, &r->flushed, clock_known, primary_us));
     json_object_set_new(
         json, "applied",
         position_json(incoming_applied(v->in), primary, &r->applied, clock_known, primary_us));
@@ -284,7 +308,10 @@ spool_json(const struct view *v, int64_t now_us)
                              lsn_json(s->written), "flushed", lsn_json(s->flushed), "available",
                              lsn_json(s->available), "error", text_json(v->in->error));
     json_t *disk = disk_json(&v->rates->spool, who_identity(v->who)->segment_bytes, now_us);
+    char aside[300] = "";
 
+    spool_kept_aside(s, aside, sizeof aside);
+    json_object_set_new(json, "kept_aside", text_json(aside));
     json_object_update(json, disk);
     json_decref(disk);
     return json;
@@ -319,27 +346,19 @@ outbox_json(const struct view *v)
                      "error", text_json(o->error));
 }
 
-/* What a disaster now could cost: the smallest of the links' lags on the primary, ours on a
- * standby. */
+/* What a disaster now could cost. */
 static json_t *
-exposure_json(const struct view *v, int64_t now_us)
+loss_json(const struct loss *l)
 {
-    int64_t best_us = 0, age_us, primary_us;
-    bool known = false;
+    char text[POOL_LOSS_SIZE], when[40];
 
-    if (v->who->role == ROLE_PRIMARY) {
-        for (size_t i = 0; i < v->out->links; i++) {
-            if (!lag_age(&v->out->link[i].sender.flushed, now_us, &age_us) ||
-                (known && age_us >= best_us))
-                continue;
-            best_us = age_us;
-            known = true;
-        }
-    } else if (v->who->role == ROLE_STANDBY &&
-               receiver_primary_us(&v->in->receiver, now_us, &primary_us)) {
-        known = lag_age(&v->in->receiver.flushed, primary_us, &best_us);
-    }
-    return seconds_json(known, best_us);
+    return json_pack("{s:s s:o s:o s:o s:s}", "kind", loss_kind_name(l->kind), "seconds",
+                     seconds_json(loss_known(l), l->age_us), "since",
+                     l->kind == LOSS_AT_MOST
+                         ? json_string(text_time(when, sizeof when, l->since_us))
+                         : json_null(),
+                     "bytes", l->bytes_known ? json_integer((json_int_t)l->bytes) : json_null(),
+                     "text", loss_text(l, text));
 }
 
 /* Has its PostgreSQL told over this link what it has applied? Then it is a standby, whatever it
@@ -352,14 +371,35 @@ follows_us(const struct view *v, const struct member *m)
 
         if (strcmp(l->member, m->name) == 0)
             return l->state == LINK_SHIPPING && (l->sender.far.standby_connected ||
-                                                 l->sender.applied.covered.mono_us >= l->since_us);
+                                                 l->sender.applied.covered.mono_us >= l->since_us ||
+                                                 l->sender.applied.before.mono_us >= l->since_us);
     }
     return false;
 }
 
+/* What a member has said itself when it was last asked. */
+static json_t *
+said_json(const struct view *v, const struct member *m, int64_t now_us)
+{
+    for (size_t i = 0; i < v->asks->count; i++) {
+        const struct ask *q = &v->asks->ask[i];
+        const struct told *t = &q->told;
+        const struct epoch *epoch;
+
+        if (q->to != m || t->changes == 0)
+            continue;
+        epoch = &t->change[t->changes - 1].origin.epoch;
+        return json_pack("{s:I s:s s:I s:o s:o s:o}", "epoch", (json_int_t)epoch->number, "primary",
+                         epoch->member, "timeline", (json_int_t)t->timeline, "flushed",
+                         lsn_json(t->own.flushed), "applied", lsn_json(t->own.applied),
+                         "seconds_ago", seconds_json(true, now_us - q->told_us + t->own.age_us));
+    }
+    return json_null();
+}
+
 /* What this agent can say of a member: its own role, and who is the primary. */
 static json_t *
-members_json(const struct view *v)
+members_json(const struct view *v, int64_t now_us)
 {
     json_t *members = json_array();
 
@@ -372,10 +412,49 @@ members_json(const struct view *v)
                                ? "former primary"
                                : "standby";
 
-        json_array_append_new(
-            members, json_pack("{s:s s:s s:s}", "name", m->name, "site", m->site, "role", role));
+        json_array_append_new(members,
+                              json_pack("{s:s s:s s:s s:o}", "name", m->name, "site", m->site,
+                                        "role", role, "said", said_json(v, m, now_us)));
+        members_tell(json_array_get(members, i), v, m->name, now_us);
     }
     return members;
+}
+
+/* The table of routes, with what a person reads. */
+static json_t *
+report_routes(const struct view *v)
+{
+    const struct routes *r = &v->who->pool.routes;
+    json_t *json, *members;
+
+    if (r->count == 0)
+        return json_null();
+    json = routes_to_json(r);
+    members = json_object_get(json, "members");
+    for (size_t i = 0; i < r->count; i++) {
+        const struct member *m = config_member(v->who->config, r->route[i].member);
+        json_t *route = json_array_get(members, i);
+        char text[ROUTE_TEXT_SIZE], when[40];
+
+        json_object_set_new(route, "from", text_json(r->route[i].from));
+        json_object_del(route, "since_us");
+        json_object_set_new(route, "since",
+                            json_string(text_time(when, sizeof when, r->route[i].since_us)));
+        json_object_set_new(route, "site", m != NULL ? json_string(m->site) : json_null());
+        json_object_set_new(
+            route, "text",
+            json_string(route_text(r, &r->route[i], m != NULL ? m->site : "its site", text)));
+    }
+    return json;
+}
+
+static json_t *
+promised_json(const struct epoch *promised)
+{
+    if (promised->number == 0)
+        return json_null();
+    return json_pack("{s:I s:s}", "number", (json_int_t)promised->number, "member",
+                     promised->member);
 }
 
 json_t *
@@ -384,8 +463,10 @@ report_json(const struct view *v, int64_t now_us)
     const struct epoch_origin origin = pool_origin(&v->who->pool);
     char system_identifier[24];
     json_t *links = json_array();
+    struct loss loss;
     json_t *json;
 
+    exposed_now(v->who, v->in, v->out, now_us, &loss);
     snprintf(system_identifier, sizeof system_identifier, "%llu",
              (unsigned long long)who_identity(v->who)->system_identifier);
     for (size_t i = 0; i < v->out->links; i++)
@@ -395,14 +476,23 @@ report_json(const struct view *v, int64_t now_us)
                      v->who->config->name, "member", v->who->self->name, "site", v->who->self->site,
                      "role", role_name(v->who->role), "system_identifier", system_identifier,
                      "timeline", (int)v->who->pool.timeline, "alarm", text_json(v->who->alarm));
-    json_object_set_new(json, "epoch",
-                        json_pack("{s:I s:o s:i s:o}", "number",
-                                  (json_int_t)v->who->pool.epoch.number, "member",
-                                  text_json(v->who->pool.epoch.member), "timeline",
-                                  (int)origin.timeline, "fork", lsn_json(origin.fork)));
+    json_object_set_new(json, "missing", text_json(v->who->missing));
+    json_object_set_new(
+        json, "epoch",
+        json_pack("{s:I s:o s:i s:o s:o}", "number", (json_int_t)v->who->pool.epoch.number,
+                  "member", text_json(v->who->pool.epoch.member), "timeline", (int)origin.timeline,
+                  "fork", lsn_json(origin.fork), "loss",
+                  text_json(v->who->missing[0] != '\0' ? v->who->missing : v->who->pool.loss)));
+    json_object_set_new(json, "promised", promised_json(&v->who->pool.promised));
+    json_object_set_new(json, "left", json_boolean(v->who->pool.left));
     json_object_set_new(json, "failover_step", json_integer(v->who->pool.step));
-    json_object_set_new(json, "members", members_json(v));
-    json_object_set_new(json, "exposure_seconds", exposure_json(v, now_us));
+    json_object_set_new(json, "members", members_json(v, now_us));
+    json_object_set_new(json, "routes", report_routes(v));
+    json_object_set_new(json, "mirror", json_boolean(who_is_mirror(v->who)));
+    /* a mirror does not know what other sites have, and is lost with the primary */
+    json_object_set_new(json, "exposure_seconds",
+                        seconds_json(loss_known(&loss) && !who_is_mirror(v->who), loss.age_us));
+    json_object_set_new(json, "loss", loss_json(&loss));
     json_object_set_new(
         json, "limits",
         json_pack("{s:o s:o s:o s:o}", "exposure_warning_seconds",
@@ -424,7 +514,8 @@ report_json(const struct view *v, int64_t now_us)
     json_object_set_new(json, "gaps", backfill_report(v->backfill));
     json_object_set_new(json, "receiving",
                         v->who->role == ROLE_PRIMARY ||
-                                (v->who->role == ROLE_FENCED && !receiver_live(&v->in->receiver))
+                                (v->who->role == ROLE_FENCED && !receiver_live(&v->in->receiver) &&
+                                 v->in->forked == LSN_UNKNOWN)
                             ? json_null()
                             : receiving_json(v, now_us));
     json_object_set_new(json, "spool", spool_json(v, now_us));

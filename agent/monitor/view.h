@@ -7,6 +7,7 @@
 #define AGENT_MONITOR_VIEW_H
 
 #include "files/site_files.h"
+#include "links/ask.h"
 #include "links/incoming.h"
 #include "links/outgoing.h"
 #include "retention/backfill.h"
@@ -14,9 +15,11 @@
 #include "tunnel/tunnel.h"
 
 struct conditions; /* conditions.h */
+struct known;      /* pool/known.h */
 
 struct view {
     const struct who *who;
+    const struct asks *asks;
     const struct outgoing *out;
     const struct incoming *in;
     const struct rates *rates;
@@ -27,6 +30,7 @@ struct view {
     const struct tunnel *tunnel;
     const struct site_files *site;
     const struct conditions *conditions;
+    const struct known *known;
 };
 
 #endif

@@ -17,8 +17,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FOLDER "lost"
-#define LISTED "listed"
+#define FOLDER    "lost"
+#define LISTED    "listed"
+#define LIST_FILE "list_file"
 
 #define NAME_SIZE 120
 
@@ -155,8 +156,12 @@ load_one(const char *spool, const char *name, uint64_t *list_bytes)
     snprintf(path, sizeof path, "%s/" FOLDER "/%s.json", spool, name);
     one = json_load_file(path, 0, NULL);
     snprintf(path, sizeof path, "%s/" FOLDER "/%s.list", spool, name);
-    if (!json_is_object(one) || stat(path, &about) < 0 || (uint64_t)about.st_size > *list_bytes)
+    if (!json_is_object(one) || stat(path, &about) < 0)
         return one;
+    if ((uint64_t)about.st_size > *list_bytes) {
+        json_object_set_new(one, LIST_FILE, json_string(path));
+        return one;
+    }
     *list_bytes -= (uint64_t)about.st_size;
     listed = json_load_file(path, 0, NULL);
     if (listed != NULL)
@@ -187,6 +192,65 @@ receipt_load(const char *spool, uint64_t list_bytes, json_t **ret_receipts)
     }
     *ret_receipts = all;
     return 0;
+}
+
+int
+receipt_save_once(const char *spool, const json_t *receipt, const char *key)
+{
+    json_t *all, *held;
+    size_t i;
+    int code = receipt_load(spool, 0, &all);
+
+    if (code < 0)
+        return code;
+    json_array_foreach (all, i, held)
+        if (json_equal(json_object_get(held, "epoch"), json_object_get(receipt, "epoch")) &&
+            json_equal(json_object_get(held, key), json_object_get(receipt, key)))
+            break;
+    if (i == json_array_size(all))
+        code = receipt_save(spool, receipt);
+    json_decref(all);
+    return code;
+}
+
+int
+receipt_save_missing(const char *spool, const struct pool *p, const struct replay_word *w)
+{
+    const char *former = p->changes > 1 ? p->change[p->changes - 2].origin.epoch.member : NULL;
+    char from[LSN_TEXT_SIZE], to[LSN_TEXT_SIZE], when[40];
+    json_t *receipt;
+    int code;
+
+    snprintf(from, sizeof from, LSN_FORMAT, LSN_ARGS(w->fork.lsn));
+    snprintf(to, sizeof to, LSN_FORMAT, LSN_ARGS(w->at.lsn));
+    receipt =
+        json_pack("{s:I s:s s:s? s:s s:{s:I s:s s:s s:s}}", "epoch", (json_int_t)p->epoch.number,
+                  "primary", p->epoch.member, "former", former, "listed_at",
+                  text_time(when, sizeof when, clock_wall_us()), "missing", "timeline",
+                  (json_int_t)w->at.timeline, "from", from, "to", to, "kept", spool);
+    code = receipt_save_once(spool, receipt, "missing");
+    json_decref(receipt);
+    return code;
+}
+
+int
+receipt_save_failover(const char *spool, const struct pool *p)
+{
+    const char *former = p->changes > 1 ? p->change[p->changes - 2].origin.epoch.member : NULL;
+    char began[40];
+    json_t *receipt;
+    int code;
+
+    if (p->changes == 0 || p->loss[0] == '\0')
+        return 0;
+    text_time(began, sizeof began, p->change[p->changes - 1].wall_us);
+    receipt = json_pack(
+        "{s:I s:s s:s? s:s s:s s:o s:b}", "epoch", (json_int_t)p->epoch.number, "primary",
+        p->epoch.member, "former", former, "began", began, "at_most", p->loss, "at_most_since_us",
+        p->loss_since_us != 0 ? json_integer(p->loss_since_us) : json_null(), "exact", 0);
+    code = receipt_save_once(spool, receipt, "began");
+    json_decref(receipt);
+    return code;
 }
 
 void

@@ -9,6 +9,23 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define KNOWN_FROM               1300 /* pg_control_version */
+#define KNOWN_TO                 1899
+#define VERSION_AT               8
+#define STATE_AT                 16
+#define CHECKPOINT_AT            32
+#define TIMELINE_AT              48
+#define RECOVERY_END_AT          136
+#define RECOVERY_END_TIMELINE_AT 144
+#define CONTROL_BYTES            148
+
+/* Of enum DBState: the server that wrote this took writes. */
+#define DB_SHUTDOWNED        1
+#define DB_SHUTDOWNING       3
+#define DB_IN_CRASH_RECOVERY 4
+#define DB_IN_PRODUCTION     6
 
 static bool
 says(const char *line, const char *key, const char **ret_value)
@@ -40,7 +57,7 @@ take_control(void *context, const char *line)
     else if (says(line, "Minimum recovery ending location", &value))
         lsn_parse(value, &c->recovery_end);
     else if (says(line, "Latest checkpoint's TimeLineID", &value))
-        c->timeline = (timeline_t)strtoul(value, NULL, 10);
+        c->checkpoint_timeline = (timeline_t)strtoul(value, NULL, 10);
     else if (says(line, "Min recovery ending loc's timeline", &value))
         c->recovery_timeline = (timeline_t)strtoul(value, NULL, 10);
     else if (says(line, "Latest checkpoint's NextXID", &value))
@@ -51,6 +68,8 @@ take_control(void *context, const char *line)
         c->hints = strncmp(value, "on", 2) == 0;
     else if (says(line, "Data page checksum version", &value))
         c->checksums = value[0] != '0';
+    else if (strstr(line, "alculated CRC checksum does not match") != NULL) /* a warning */
+        c->torn = true;
 }
 
 int
@@ -62,8 +81,8 @@ control_file_read(const char *bindir, const char *pgdata, struct control_file *r
 
     if (code < 0)
         return code;
-    if (c.recovery_timeline > c.timeline)
-        c.timeline = c.recovery_timeline;
+    c.timeline =
+        c.recovery_timeline > c.checkpoint_timeline ? c.recovery_timeline : c.checkpoint_timeline;
     if (c.system_identifier == 0 || c.timeline == 0 || !segment_bytes_valid(c.segment_bytes))
         return fail(ERR_LOCAL, "pg_controldata of %s says nothing that is understood", pgdata);
     *ret = c;
@@ -74,6 +93,61 @@ lsn_t
 control_file_reached(const struct control_file *c)
 {
     return c->recovery_end > c->checkpoint ? c->recovery_end : c->checkpoint;
+}
+
+static uint32_t
+u32_at(const uint8_t *bytes, size_t at)
+{
+    uint32_t value; /* in this machine's byte order */
+
+    memcpy(&value, bytes + at, sizeof value);
+    return value;
+}
+
+static struct position
+position_at(const uint8_t *bytes, size_t lsn_at, size_t timeline_at)
+{
+    struct position p = {.timeline = u32_at(bytes, timeline_at)};
+
+    memcpy(&p.lsn, bytes + lsn_at, sizeof p.lsn);
+    return p;
+}
+
+int
+control_file_start(const char *pgdata, struct control_start *ret_start)
+{
+    uint8_t control[CONTROL_BYTES];
+    uint32_t version, state;
+    int dir, fd = -1, code = 0;
+
+    if (durable_dir(pgdata, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open the data directory %s", pgdata);
+    if (durable_open(dir, "global/pg_control", DURABLE_READ, &fd) < 0 ||
+        durable_read(fd, control, sizeof control, 0) != (ssize_t)sizeof control) {
+        code = fail(ERR_LOCAL, "cannot read %s/global/pg_control", pgdata);
+        goto out;
+    }
+    version = u32_at(control, VERSION_AT);
+    state = u32_at(control, STATE_AT);
+    if (version < KNOWN_FROM || version > KNOWN_TO) {
+        code = fail(ERR_LOCAL, "%s/global/pg_control has version %u, which is not known", pgdata,
+                    version);
+        goto out;
+    }
+    *ret_start = (struct control_start){
+        .opens_writable = faccessat(dir, "standby.signal", F_OK, 0) < 0,
+        .ran_writable = (state == DB_SHUTDOWNED || state == DB_SHUTDOWNING ||
+                         state == DB_IN_CRASH_RECOVERY || state == DB_IN_PRODUCTION) &&
+                        faccessat(dir, "backup_label", F_OK, 0) < 0,
+        .timeline = u32_at(control, TIMELINE_AT),
+        .checkpoint = position_at(control, CHECKPOINT_AT, TIMELINE_AT),
+        .recovery_end = position_at(control, RECOVERY_END_AT, RECOVERY_END_TIMELINE_AT)};
+    if (ret_start->recovery_end.timeline > ret_start->timeline)
+        ret_start->timeline = ret_start->recovery_end.timeline;
+out:
+    durable_close(fd);
+    durable_close(dir);
+    return code;
 }
 
 int

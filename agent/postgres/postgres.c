@@ -14,6 +14,7 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +51,7 @@ struct postgres {
 #define OURS                                                                                       \
     "slot_type = 'physical' and pg_catalog.starts_with(slot_name::pg_catalog.text, 'walferry_')"
 
-/* Everything a sample needs in one row. */
+/* Everything a sample needs in one row. Columns that older servers lack are asked for by JSON. */
 static const char sample_query[] =
     "select pg_catalog.pg_is_in_recovery(),"
     " case when pg_catalog.pg_is_in_recovery() then null else pg_catalog.pg_current_wal_insert_lsn() end,"
@@ -65,15 +66,24 @@ static const char sample_query[] =
     "  else pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) end,"
     " (select pg_catalog.string_agg(slot_name || ' ' || active || ' ' || coalesce(wal_status, '-') || ' ' ||"
     "   coalesce(restart_lsn::pg_catalog.text, '0/0') || ' ' ||"
-    "   (xmin is not null or catalog_xmin is not null), ',')"
-    "  from pg_catalog.pg_replication_slots where " OURS "),"
+    "   (xmin is not null or catalog_xmin is not null) || ' ' ||"
+    "   coalesce(json ->> 'invalidation_reason', '-') || ' ' ||"
+    "   coalesce(extract(epoch from pg_catalog.clock_timestamp()"
+    "    - (json ->> 'inactive_since')::pg_catalog.timestamptz)::pg_catalog.int8, -1), ',')"
+    "  from pg_catalog.pg_replication_slots s, pg_catalog.to_jsonb(s) json where " OURS "),"
     " (select redo_lsn from pg_catalog.pg_control_checkpoint()),"
     " (select slot_name || ' ' || restart_lsn::pg_catalog.text"
     "  from pg_catalog.pg_replication_slots"
     "  where not (" OURS ") and wal_status in ('reserved', 'extended')"
     "  order by restart_lsn limit 1)," /* any other has lost its WAL, or will at a checkpoint */
     " pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_keep_size')),"
-    " pg_catalog.current_setting('archive_mode') <> 'off'";
+    " pg_catalog.current_setting('archive_mode') <> 'off',"
+    /* each of one row: the file may be written between two calls */
+    " (select checkpoint_lsn::pg_catalog.text || ' ' || timeline_id from pg_catalog.pg_control_checkpoint()),"
+    " (select min_recovery_end_lsn::pg_catalog.text || ' ' || min_recovery_end_timeline"
+    "  from pg_catalog.pg_control_recovery()),"
+    " extract(epoch from pg_catalog.current_setting('idle_replication_slot_timeout', true)"
+    "  ::pg_catalog.interval)::pg_catalog.int8";
 
 /* The greatest power of the role itself and of every role that it is in, directly or not; the role
  * itself first. */
@@ -84,6 +94,13 @@ static const char role_query[] =
     " then '2' || g.rolname when g.rolcreaterole then '1' || g.rolname else '0' end)"
     " from pg_catalog.pg_roles r join pg_catalog.pg_roles g"
     " on pg_catalog.pg_has_role(r.oid, g.oid, 'member') where r.rolname = %s)";
+static const char ready_query[] =
+    "select concat(has_function_privilege('pg_promote(boolean,integer)', 'execute'),"
+    " has_function_privilege('pg_wal_replay_resume()', 'execute'),"
+    " has_function_privilege('pg_reload_conf()', 'execute'),"
+    " (select rolsuper or rolreplication from pg_roles where rolname = current_user), ' ',"
+    " current_setting('max_replication_slots')::int4 - (select count(*) from pg_replication_slots), ' ',"
+    " current_setting('max_wal_senders')::int4 - (select count(*) from pg_stat_replication))";
 static const char force_flush_query[] = "begin; select pg_catalog.pg_current_xact_id(); rollback";
 
 /* The first query sets search_path to pg_catalog: it has no operator, for one of another schema
@@ -219,16 +236,34 @@ take_lsn(const PGresult *r, int field, lsn_t *ret_lsn)
     return PQgetisnull(r, 0, field) || lsn_parse(PQgetvalue(r, 0, field), ret_lsn);
 }
 
+/* "0/3000060 1"; 0/0 is none. */
+static bool
+take_position(const PGresult *r, int field, struct position *ret_position)
+{
+    char lsn[LSN_TEXT_SIZE];
+    struct position p;
+
+    if (sscanf(PQgetvalue(r, 0, field), "%17s %" SCNu32, lsn, &p.timeline) != 2 ||
+        !lsn_parse(lsn, &p.lsn))
+        return false;
+    *ret_position = p;
+    return true;
+}
+
 static void
 take_slots(struct postgres_sample *s, const char *text)
 {
     while (*text != '\0' && s->slots < POSTGRES_SLOTS_MAX) {
         struct postgres_slot *slot = &s->slot[s->slots];
         char active[8], status[16], lsn[24], feedback[8];
+        long long unused_s;
 
-        if (sscanf(text, "%63s %7s %15s %23[0-9A-F/] %7[a-z]", slot->name, active, status, lsn,
-                   feedback) != 5)
+        if (sscanf(text, "%63s %7s %15s %23[0-9A-F/] %7[a-z] %31s %lld", slot->name, active, status,
+                   lsn, feedback, slot->invalid, &unused_s) != 7)
             return;
+        if (strcmp(slot->invalid, "-") == 0)
+            slot->invalid[0] = '\0';
+        slot->unused_us = unused_s < 0 || unused_s > INT32_MAX ? -1 : unused_s * SECOND_US;
         slot->active = strcmp(active, "true") == 0;
         slot->feedback = strcmp(feedback, "true") == 0;
         slot->lost = strcmp(status, "lost") == 0;
@@ -246,7 +281,7 @@ take_sample(struct postgres *p, const PGresult *r)
     struct postgres_sample *s = &p->coming;
     char lsn[24];
 
-    if (PQntuples(r) != 1 || PQnfields(r) != 12)
+    if (PQntuples(r) != 1 || PQnfields(r) != 15)
         return false;
     s->in_recovery = PQgetvalue(r, 0, 0)[0] == 't';
     if (!take_lsn(r, 1, &s->insert) || !take_lsn(r, 2, &s->flush) || !take_lsn(r, 3, &s->replay) ||
@@ -265,6 +300,12 @@ take_sample(struct postgres *p, const PGresult *r)
         s->other_slot[0] = '\0';
     s->wal_keep_bytes = strtoull(PQgetvalue(r, 0, 10), NULL, 10);
     s->archiving = PQgetvalue(r, 0, 11)[0] == 't';
+    s->slot_timeout_us =
+        strtoll(PQgetvalue(r, 0, 14), NULL, 10) * SECOND_US; /* an int of seconds */
+    if (!take_position(r, 12, &s->checkpoint) || !take_position(r, 13, &s->recovery_end))
+        return false;
+    if (s->in_recovery && s->recovery_end.timeline > s->timeline)
+        s->timeline = s->recovery_end.timeline;
     p->sample = *s;
     p->sampled = true;
     return true;
@@ -294,6 +335,7 @@ missing_right(const struct postgres *p, enum work work, const char *sqlstate, ch
         [POSTGRES_ADVANCE_SLOT] = "ALTER ROLE",
         [POSTGRES_DROP_SLOT] = "ALTER ROLE",
         [POSTGRES_ROLE] = "GRANT SELECT ON pg_roles TO",
+        [POSTGRES_READY] = "GRANT SELECT ON pg_roles TO",
     };
     const char *grant = work == WORK_COMMAND ? grants[p->command] : "GRANT pg_monitor TO";
     const char *behind = strcmp(grant, "ALTER ROLE") == 0 ? " REPLICATION" : "";
@@ -546,6 +588,9 @@ postgres_ask(struct postgres *p, enum postgres_command command, const char *argu
         quoted = PQescapeLiteral(p->conn, argument, strlen(argument));
         snprintf(p->query, sizeof p->query, role_query, quoted != NULL ? quoted : "''");
         PQfreemem(quoted);
+        break;
+    case POSTGRES_READY:
+        snprintf(p->query, sizeof p->query, "%s", ready_query);
         break;
     }
     p->command = command;

@@ -16,6 +16,7 @@
 
 #include "base/loop.h"
 #include "base/identity.h"
+#include "shipper/wal/timeline.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,22 +36,29 @@ struct postgres_slot {
     char name[64];
     bool active, lost; /* lost: wal_status is 'lost' or 'unreserved' past saving */
     bool feedback;     /* it holds back vacuum: xmin or catalog_xmin is set */
+    char invalid[32];  /* PostgreSQL's word why it is lost, as "idle_timeout"; "": unknown */
+    int64_t unused_us; /* since nobody uses it; -1: in use, or not known (before 17) */
     lsn_t restart_lsn;
 };
 
 struct postgres_sample {
     int64_t wall_us, mono_us; /* read before the query: a beacon's time */
     bool in_recovery;
-    timeline_t timeline; /* pg_control_checkpoint's on a standby is old: the WAL file's on a
-                            primary, the replay's else */
+    timeline_t timeline; /* primary: the WAL file's; else the latest that replay is known to have
+                            reached, for no function tells it: its control file's, or what its
+                            walreceiver asks for */
     lsn_t insert;        /* primary: pg_current_wal_insert_lsn; else 0 */
     lsn_t flush;         /* primary: pg_current_wal_flush_lsn; else pg_last_wal_receive_lsn */
     lsn_t redo;          /* of the last checkpoint: PostgreSQL itself keeps the WAL from there */
-    lsn_t replay;        /* standby: pg_last_wal_replay_lsn; else 0 */
+    /* of its control file: where the last checkpoint begins, and, in recovery, how far it has to
+     * replay at least to be consistent */
+    struct position checkpoint, recovery_end;
+    lsn_t replay; /* standby: pg_last_wal_replay_lsn; else 0 */
     bool replay_paused;
-    char synchronous_standby_names[256];           /* as SHOW gives it, cut */
+    char synchronous_standby_names[320];           /* as SHOW gives it, cut */
     struct postgres_slot slot[POSTGRES_SLOTS_MAX]; /* primary: physical slots named walferry_% */
     size_t slots;
+    int64_t slot_timeout_us; /* idle_replication_slot_timeout; 0: none (before 18) */
     /* what else keeps WAL: of the slots that are not ours the one furthest behind ("": none keeps
      * any), wal_keep_size, and archive_mode */
     char other_slot[64];
@@ -92,6 +100,9 @@ enum postgres_command {
      * the role, or a role that it is in, may replicate, else '0'; enum role_power as a digit; the
      * name of the role that has this power. */
     POSTGRES_ROLE,
+    /* What a promotion needs: postgres_answer is "PRLS N M": t or f, whether the role may promote,
+     * resume replay, reload, make slots; how many slots and walsenders are free */
+    POSTGRES_READY,
 };
 enum role_power {
     POWER_NONE,

@@ -119,9 +119,9 @@ static void
 prune_store(struct backfill *d)
 {
     const struct link *l = &d->out->link[d->link];
-    lsn_t needed = l->sender.far.flushed;
+    lsn_t needed = outgoing_flushed(d->out, l);
 
-    if (!l->sender.far_known || !l->sender.far_compared || spool_empty(&d->store.box.spool))
+    if (needed == LSN_UNKNOWN || spool_empty(&d->store.box.spool))
         return;
     if (d->busy && needed >= store_end(d)) /* the link waits at the store's end: that byte stays */
         needed = store_end(d) - 1;
@@ -461,23 +461,25 @@ backfill_run(struct backfill *d, const struct loop *l, int64_t now_us)
 
 /* ---- once a second ---- */
 
-/* Close the gaps of which the far side has all on disk, by what was shipped in this session. */
+/* Close the gaps of which the far side has all on disk: by what was shipped in this session, or by the
+ * word of who feeds it. */
 static void
 reach(struct backfill *d, size_t i)
 {
-    const struct sender *s = &d->out->link[i].sender;
-    lsn_t upto = s->far.flushed < s->sent ? s->far.flushed : s->sent;
+    const struct link *l = &d->out->link[i];
+    lsn_t upto = outgoing_flushed(d->out, l);
     bool changed = false;
     size_t closed;
 
-    if (!s->far_known || !s->far_compared)
+    if (!outgoing_rests(d->out, l) && l->sender.sent < upto)
+        upto = l->sender.sent;
+    if (upto == LSN_UNKNOWN)
         return;
-    closed = gaps_reach(d->gaps, d->out->link[i].member, upto, &changed);
+    closed = gaps_reach(d->gaps, l->member, upto, &changed);
     if (closed == 0)
         return;
     gaps_keep(d->gaps);
-    log_info("gap of %s is closed: it is durable up to " LSN_FORMAT, d->out->link[i].member,
-             LSN_ARGS(upto));
+    log_info("gap of %s is closed: it is durable up to " LSN_FORMAT, l->member, LSN_ARGS(upto));
     d->search[i] = (struct search){0};
 }
 
@@ -507,7 +509,7 @@ look_at_hole(struct backfill *d, size_t i, int64_t now_us)
     lsn_t oldest;
 
     if (!spool_empty(store) && l->hole.start >= store->start && l->hole.start < store->available) {
-        l->hole.known = false;
+        l->hole = (struct hole){0};
         return;
     }
     if (pgwal_oldest(d->who->self->pgdata, segment_bytes, l->hole.start, &oldest) < 0)
@@ -516,9 +518,9 @@ look_at_hole(struct backfill *d, size_t i, int64_t now_us)
     gap = gap_behind(d->gaps, l->member, l->hole.start);
     if (oldest <= l->hole.start) {
         answer(d, i, FROM_PG_WAL, "has it");
-        l->hole.known = false;
         if (gap != NULL && gap->start <= l->hole.start)
             gap_turn(d->gaps, gap, GAP_IN_FLIGHT, "pg_wal has it, it is streamed from there");
+        l->hole = (struct hole){0};
         return;
     }
     answer(d, i, FROM_PG_WAL, "begins at " LSN_FORMAT, LSN_ARGS(oldest));

@@ -26,6 +26,7 @@
 #define ARCHIVE_US      (5 * SECOND_US)  /* between two looks at what waits for archive_command */
 #define ADVANCE_US      SECOND_US        /* PostgreSQL takes one command at a time */
 #define FOLLOW_SEGMENTS 4
+#define REPORTED_S      3 /* so old may be what another member tells of whom it feeds */
 
 /* ---- the step ---- */
 
@@ -258,18 +259,22 @@ look_besides(struct disk_guard *g, const struct postgres_sample *s, int64_t now_
 static bool
 synchronous(const struct disk_guard *g, const struct postgres_sample *s)
 {
-    return g->who->config->synchronous || strstr(s->synchronous_standby_names, "walferry_") != NULL;
+    return g->who->config->synchronous != SYNCHRONOUS_OFF ||
+           strstr(s->synchronous_standby_names, "walferry_") != NULL;
 }
 
-/* Is the link of this slot on the way to be level? One that is up for a moment may be. */
+/* Is the far side of this slot on the way to be level? A link that is up for a moment may be. */
 static bool
-link_gains(const struct disk_guard *g, const char *slot, int64_t now_us)
+slot_gains(const struct disk_guard *g, const struct postgres_slot *slot, int64_t now_us)
 {
-    for (size_t i = 0; i < g->out->links; i++)
-        if (strcmp(g->out->slot_name[i], slot) == 0)
-            return (g->out->link[i].state == LINK_SHIPPING &&
-                    now_us - g->out->link[i].since_us < YOUNG_US) ||
-                   trend_outruns(&g->rates->shipped[i], &g->rates->produced, now_us);
+    for (size_t i = 0; i < g->out->links; i++) {
+        const struct link *l = &g->out->link[i];
+
+        if (strcmp(g->out->slot_name[i], slot->name) == 0)
+            return (slot->active || outgoing_rests(g->out, l)) &&
+                   ((l->state == LINK_SHIPPING && now_us - l->since_us < YOUNG_US) ||
+                    trend_outruns(&g->rates->shipped[i], &g->rates->produced, now_us));
+    }
     return false;
 }
 
@@ -318,7 +323,7 @@ look(struct disk_guard *g, const struct postgres_sample *s, int64_t now_us)
     worst = worst_slot(s, f->segment_bytes);
     if (worst != NULL) {
         f->freed = freed_by(worst, s, f->segment_bytes);
-        f->gains = worst->active && link_gains(g, worst->name, now_us);
+        f->gains = slot_gains(g, worst, now_us);
     }
     snprintf(path, sizeof path, "%s/pg_wal", g->who->self->pgdata);
     f->disk_known =
@@ -354,26 +359,32 @@ squeeze(struct disk_guard *g, bool on)
         link_set(&g->out->link[i], &settings);
 }
 
-/* All far sides follow by no more than what is on its way on a fast, long line. */
-static bool
-links_follow(const struct disk_guard *g, const struct postgres_sample *s)
+bool
+disk_guard_follows(const struct disk_guard *g, const struct postgres_sample *s)
 {
     uint64_t way = FOLLOW_SEGMENTS * (uint64_t)g->facts.segment_bytes;
+    double produced = 0;
 
-    for (size_t i = 0; i < g->out->links; i++)
-        if (g->out->link[i].state != LINK_SHIPPING ||
-            g->out->link[i].sender.far.flushed + way < s->flush)
+    (void)trend_rate(&g->rates->produced, TREND_RATE_US, s->mono_us, &produced);
+    for (size_t i = 0; i < g->out->links; i++) {
+        const struct link *l = &g->out->link[i];
+        bool rests = outgoing_rests(g->out, l);
+        uint64_t late = rests ? (uint64_t)(produced * REPORTED_S) : 0;
+
+        if ((l->state != LINK_SHIPPING && !rests) || l->sender.far.flushed + way + late < s->flush)
             return false;
+    }
     return true;
 }
 
-/* All links are past the outbox's end: it would only follow them. */
-static bool
-links_ahead(const struct disk_guard *g)
+bool
+disk_guard_ahead(const struct disk_guard *g)
 {
     for (size_t i = 0; i < g->out->links; i++) {
         const struct link *l = &g->out->link[i];
 
+        if (outgoing_rests(g->out, l) && l->sender.far.flushed >= g->outbox->spool.available)
+            continue;
         if (l->state != LINK_SHIPPING || l->source != l->from_server ||
             !source_streaming(l->source) || source_next_lsn(l->source) < g->outbox->spool.available)
             return false;
@@ -381,15 +392,13 @@ links_ahead(const struct disk_guard *g)
     return true;
 }
 
-/* What every link's far side has on disk. */
-static lsn_t
-shipped(const struct disk_guard *g)
+lsn_t
+disk_guard_shipped(const struct disk_guard *g)
 {
     lsn_t least = g->out->links > 0 ? UINT64_MAX : 0;
 
     for (size_t i = 0; i < g->out->links; i++) {
-        const struct sender *s = &g->out->link[i].sender;
-        lsn_t flushed = s->far_known && s->far_compared ? s->far.flushed : 0;
+        lsn_t flushed = outgoing_flushed(g->out, &g->out->link[i]);
 
         if (flushed < least)
             least = flushed;
@@ -420,12 +429,12 @@ run_outbox(struct disk_guard *g, const struct postgres_sample *s)
 
     o->bytes_max = g->who->config->outbox_max_bytes;
     o->reserve = g->who->config->pg_wal_reserve;
-    if (o->filling && (links_follow(g, s) || !f->outbox_possible))
+    if (o->filling && (disk_guard_follows(g, s) || !f->outbox_possible))
         outbox_stop(o);
     else if (!o->filling && g->step >= DISK_GUARD_OUTBOX && g->calm_us == 0 && f->outbox_possible &&
-             !links_follow(g, s) && (spool_empty(&o->spool) || !links_ahead(g)))
+             !disk_guard_follows(g, s) && (spool_empty(&o->spool) || !disk_guard_ahead(g)))
         begin_outbox(g, oldest);
-    outbox_prune(o, shipped(g));
+    outbox_prune(o, disk_guard_shipped(g));
 }
 
 /* A slot that is not in use goes to where the outbox has it: a segment's start, whose file

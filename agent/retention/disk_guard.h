@@ -49,7 +49,7 @@ struct disk_guard_facts {
     uint64_t retained; /* by the slot that keeps most */
     uint64_t freed;    /* what pg_wal could be without, were it not for a slot */
     bool kept;         /* something else keeps it, too: to let the slot go is no help */
-    bool gains;        /* that slot is read, and moves on faster than WAL is made */
+    bool gains;        /* who has that slot gets WAL, and moves on faster than it is made */
     bool disk_known;
     uint64_t disk_bytes, free_bytes;
     bool rates_known;     /* bytes per second, of the last seconds or the last minute: */
@@ -87,6 +87,12 @@ struct disk_guard {
 /* True when the step is another one now. Pure. */
 bool disk_guard_step(struct disk_guard *g, const struct disk_guard_facts *f,
                      const struct disk_guard_limits *l, int64_t now_us);
+/* Pure, too. Do all far sides follow, by no more than what is on its way on a fast, long line? */
+bool disk_guard_follows(const struct disk_guard *g, const struct postgres_sample *s);
+/* Are all of them past the outbox's end? It would only follow them. */
+bool disk_guard_ahead(const struct disk_guard *g);
+/* What each of them has on disk; 0: of one that is not known. */
+lsn_t disk_guard_shipped(const struct disk_guard *g);
 bool disk_guard_releases(
     const struct disk_guard *g); /* a slot may be let go: not when room is there again */
 const char *disk_guard_name(enum disk_guard_step step);

@@ -58,11 +58,16 @@ feedback_run(struct feedback *f, const struct loop *l, const struct postgres_sam
 {
     static const struct source_position nothing;
     const struct postgres_slot *slot = slot_of(s, f->visited);
+    struct source_item item; /* histories before the stream begins: nobody here needs them */
+    int got;
 
     if (f->visitor == NULL)
         return;
-    if (source_run(f->visitor, l, now_us) < 0 || source_report(f->visitor, &nothing, now_us) < 0 ||
-        slot == NULL || !slot->feedback || now_us - f->visit_us >= VISIT_US)
+    got = source_run(f->visitor, l, now_us);
+    while (got >= 0 && (got = source_next(f->visitor, &item)) == 1)
+        ;
+    if (got < 0 || source_report(f->visitor, &nothing, now_us) < 0 || slot == NULL ||
+        !slot->feedback || now_us - f->visit_us >= VISIT_US)
         feedback_rest(f);
 }
 
@@ -79,7 +84,7 @@ feedback_look(struct feedback *f, const struct postgres_sample *s, int64_t now_u
             snprintf(f->slot[k].name, sizeof f->slot[k].name, "%s", slot->name);
             f->slot[k].fed_us = now_us;
         }
-        if (now_us - f->slot[k].fed_us < f->who->config->feedback_keep_us)
+        if (now_us - f->slot[k].fed_us <= f->who->config->feedback_keep_us)
             continue;
         if (serves)
             source_withdraw(l->source);

@@ -4,6 +4,7 @@
 
 #include "base/durable.h"
 #include "base/fail.h"
+#include "shipper/wal/pgwal.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -32,11 +33,14 @@ gap_store_switches(const struct gap_store *g, const struct gap *gap, lsn_t lsn,
 static int
 switch_timeline(struct gap_store *g, timeline_t timeline)
 {
-    int code;
+    static char text[HISTORY_BYTES_MAX + 1];
+    int code = pgwal_history(g->who->self->pgdata, timeline, text, sizeof text);
 
-    if (timeline != g->out->lineage.timeline)
-        return fail(ERR_PEER, "the history of timeline %u is not at hand", timeline);
-    code = spool_put_history(&g->box.spool, timeline, g->out->lineage.text, g->out->lineage.length);
+    if (code == ERR_AGAIN)
+        code = fail(ERR_PEER, "the history of timeline %u is not in %s/pg_wal", timeline,
+                    g->who->self->pgdata);
+    if (code >= 0)
+        code = spool_put_history(&g->box.spool, timeline, text, (size_t)code);
     if (code == 0) {
         g->switched = true;
         g->given_bytes = 0;

@@ -169,8 +169,11 @@ static int
 take(struct outbox *o, int64_t now_us)
 {
     const struct source_item *item = &o->item;
+    timeline_t ours = spool_empty(&o->spool) ? o->from_timeline : o->spool.timeline;
     int code = 0;
 
+    if (item->kind == SOURCE_HISTORY && item->timeline <= ours)
+        return 0; /* the far side has it from the server */
     if (item->kind == SOURCE_HISTORY)
         return spool_put_history(&o->spool, item->timeline, item->bytes, item->length);
     if (spool_empty(&o->spool))

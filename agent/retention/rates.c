@@ -38,9 +38,12 @@ rates_look(struct rates *r, const struct outgoing *out, const struct incoming *i
     if (primary != LSN_UNKNOWN)
         trend_add(&r->produced, now_us, primary);
     if (in->who->role == ROLE_PRIMARY) {
-        for (size_t i = 0; i < out->links; i++)
-            if (out->link[i].state == LINK_SHIPPING && out->link[i].sender.far_known)
-                trend_add(&r->shipped[i], now_us, out->link[i].sender.far.flushed);
+        for (size_t i = 0; i < out->links; i++) {
+            const struct link *l = &out->link[i];
+
+            if ((l->state == LINK_SHIPPING || outgoing_rests(out, l)) && l->sender.far_known)
+                trend_add(&r->shipped[i], now_us, l->sender.far.flushed);
+        }
     } else if (receiver_live(&in->receiver) && !spool_empty(&in->spool)) {
         trend_add(&r->shipped[0], now_us, in->spool.flushed);
     }

@@ -37,10 +37,24 @@ slot_retained(const struct outgoing *out, size_t i, uint64_t *ret_retained, bool
     return slot->lost || slot->restart_lsn != LSN_UNKNOWN;
 }
 
-/* The slot of link i was gone. What the far side has not got yet is in pg_wal; nothing holds it up
+bool
+slot_expires(const struct postgres_sample *s, const struct postgres_slot *slot)
+{
+    return s->slot_timeout_us > 0 && !slot->lost && slot->unused_us >= s->slot_timeout_us / 2;
+}
+
+bool
+slot_spare(const struct outgoing *out, size_t i, const struct postgres_sample *s)
+{
+    lsn_t flushed = outgoing_flushed(out, &out->link[i]);
+
+    return outgoing_rests(out, &out->link[i]) && flushed != LSN_UNKNOWN && flushed >= s->redo;
+}
+
+/* The slot of link i is gone, or keeps nothing. What the far side has not got yet is in pg_wal; nothing holds it up
  * to the last checkpoint, where the new slot begins. */
 static void
-note_gone(const struct outgoing *out, size_t i, struct gaps *gaps)
+note_gone(const struct outgoing *out, size_t i, struct gaps *gaps, const char *why)
 {
     const struct who *who = out->who;
     const struct sender *far = &out->link[i].sender;
@@ -52,10 +66,40 @@ note_gone(const struct outgoing *out, size_t i, struct gaps *gaps)
         return;
     gap = gap_note(gaps, out->link[i].member, who->pool.timeline,
                    segment_start(far->far.flushed, segment_bytes),
-                   segment_start(s->redo, segment_bytes),
-                   "its slot was gone, until it was made anew nothing held this WAL");
+                   segment_start(s->redo, segment_bytes), why);
     if (gap != NULL)
         snprintf(gap->doing, sizeof gap->doing, "shipped from pg_wal, as far as that still has it");
+}
+
+/* The slot keeps the segment of the far side's last byte, which is compared again; logical subscribers
+ * wait for the exact position (synchronized_standby_slots). */
+static lsn_t
+needed_from(const struct outgoing *out, size_t i)
+{
+    lsn_t flushed = out->link[i].sender.far.flushed;
+    bool border = flushed == segment_start(flushed, who_identity(out->who)->segment_bytes);
+
+    return flushed != LSN_UNKNOWN && border ? flushed - 1 : flushed;
+}
+
+/* Does its member get the WAL from another one, and has got past what the slot keeps? */
+static bool
+follows(const struct outgoing *out, size_t i, const struct postgres_slot *slot)
+{
+    const struct link *l = &out->link[i];
+
+    return outgoing_rests(out, l) && !slot->active && slot_keeps_wal(slot) &&
+           needed_from(out, i) > slot->restart_lsn;
+}
+
+static bool
+advance(const struct outgoing *out, size_t i)
+{
+    char where[SLOT_NAME_SIZE + 40];
+
+    snprintf(where, sizeof where, "'%s', '" LSN_FORMAT "'", out->slot_name[i],
+             LSN_ARGS(needed_from(out, i)));
+    return postgres_ask(out->who->postgres, POSTGRES_ADVANCE_SLOT, where);
 }
 
 void
@@ -75,14 +119,21 @@ slot_keep(const struct outgoing *out, struct gaps *gaps, const char *released)
             postgres_ask(postgres, POSTGRES_MAKE_SLOT, name)) {
             log_info("slot %s is made for the link to %s", name, out->link[i].member);
             if (strcmp(released, name) != 0)
-                note_gone(out, i, gaps);
+                note_gone(out, i, gaps,
+                          "its slot was gone, until it was made anew nothing held this WAL");
             return; /* one command at a time */
         }
+        if (slot != NULL && follows(out, i, slot) && advance(out, i))
+            return;
         if (slot != NULL && slot->lost && !slot->active &&
             postgres_ask(postgres, POSTGRES_DROP_SLOT, name)) {
             log_warning(
                 "slot %s was invalidated and keeps nothing any more: dropped, to be made anew",
                 name);
+            if (strcmp(slot->invalid, "idle_timeout") == 0)
+                note_gone(out, i, gaps,
+                          "its slot was invalidated by idle_replication_slot_timeout while the "
+                          "link was down");
             return;
         }
     }

@@ -2,6 +2,8 @@
 /* See admission.h. */
 #include "tunnel/admission.h"
 
+#include "tunnel/slot_sync.h"
+
 #include "base/fail.h"
 #include "base/text.h"
 
@@ -54,7 +56,8 @@ check_startup(const struct who *w, const struct startup *s)
         return fail(ERR_PEER,
                     "the tunnel leads to replication for the role %s only, not for %s: user=%s",
                     role, shown, role);
-    if (!s->replication && strcmp(s->user, w->config->tunnel_user) != 0)
+    if (!s->replication && strcmp(s->user, w->config->tunnel_user) != 0 &&
+        !slot_sync_is(w->config, s))
         return fail(ERR_PEER,
                     "the tunnel leads to PostgreSQL for the role %s only, not for %s: user=%s",
                     w->config->tunnel_user, shown, w->config->tunnel_user);

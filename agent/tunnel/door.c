@@ -24,7 +24,8 @@ add_door(struct doors *all, const char *directory, enum tunnel_service service,
 {
     static const char *const name[] = {[TUNNEL_POSTGRES] = ".s.PGSQL.5432",
                                        [TUNNEL_CONTROL] = "control",
-                                       [TUNNEL_RELAY] = ".s.PGSQL.5432"};
+                                       [TUNNEL_RELAY] = ".s.PGSQL.5432",
+                                       [TUNNEL_SERVER] = ".s.PGSQL.5433"};
     struct door *d = &all->door[all->count];
     char path[256];
     int code = make_directory(directory);
@@ -61,6 +62,8 @@ doors_open(struct doors *d, const struct config *config, const struct member *se
         code = add_door(d, directory, TUNNEL_CONTROL, m);
         if (code == 0)
             code = add_door(d, directory, TUNNEL_RELAY, m);
+        if (code == 0)
+            code = add_door(d, directory, TUNNEL_SERVER, m);
     }
     return code;
 }

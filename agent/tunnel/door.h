@@ -10,7 +10,7 @@
 #include "base/unix_socket.h"
 #include "shipper/wire/frame.h"
 
-#define TUNNEL_DOORS_MAX (1 + 2 * (MEMBERS_MAX - 1))
+#define TUNNEL_DOORS_MAX (1 + 3 * (MEMBERS_MAX - 1))
 
 struct door {
     int fd;

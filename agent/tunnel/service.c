@@ -16,7 +16,8 @@ service_name(enum tunnel_service service)
 {
     static const char *const name[] = {[TUNNEL_POSTGRES] = "PostgreSQL",
                                        [TUNNEL_CONTROL] = "the agent",
-                                       [TUNNEL_RELAY] = "the relay"};
+                                       [TUNNEL_RELAY] = "the relay",
+                                       [TUNNEL_SERVER] = "its own PostgreSQL"};
 
     return name[service];
 }

@@ -9,6 +9,7 @@
 
 #include "tunnel/call.h"
 #include "tunnel/service.h"
+#include "tunnel/slot_sync.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
@@ -47,6 +48,8 @@ struct passage {
     struct gate gate;  /* of PostgreSQL, here */
     unsigned declined; /* requests for encryption */
     bool only_asks;    /* its key is bound with --no-tunnel */
+    bool syncs;        /* ours: it came to the relay, to synchronize slots */
+    struct buf first;  /* ... and with these bytes */
 };
 
 int
@@ -71,6 +74,7 @@ free_passage(struct tunnel *t, struct passage *p)
     t->bytes += p->stream.up.bytes + p->stream.down.bytes;
     stream_release(&p->stream);
     gate_release(&p->gate);
+    buf_release(&p->first);
     if (p->client >= 0)
         close(p->client);
     free(p);
@@ -190,6 +194,15 @@ call_onward(const struct tunnel *t, const struct passage *p, int *ret_fd)
     return local_call(t->doors.door[0].path, ret_fd);
 }
 
+/* The start-up packet tells who asks. */
+static int
+guard(struct passage *p)
+{
+    p->stream.gate = &p->gate;
+    p->state = PASSAGE_GUARDED;
+    return gate_init(&p->gate);
+}
+
 static void
 serve(struct tunnel *t, struct passage *p, int64_t now_us)
 {
@@ -199,13 +212,10 @@ serve(struct tunnel *t, struct passage *p, int64_t now_us)
     p->state = PASSAGE_OPEN;
     switch (p->service) {
     case TUNNEL_POSTGRES:
-        if (t->who->role == ROLE_PRIMARY) {
-            code = gate_init(&p->gate);
-            p->stream.gate = &p->gate;
-            p->state = PASSAGE_GUARDED;
-            break;
-        }
-        code = call_onward(t, p, &fd);
+        code = t->who->role == ROLE_PRIMARY ? guard(p) : call_onward(t, p, &fd);
+        break;
+    case TUNNEL_SERVER:
+        code = guard(p);
         break;
     case TUNNEL_CONTROL:
     case TUNNEL_RELAY:
@@ -366,6 +376,8 @@ connected(struct tunnel *t, struct passage *p, int64_t now_us)
     p->due_us = NEVER_US;
     stream_connect(&p->stream, p->client);
     p->client = -1;
+    stream_say(&p->stream, buf_data(&p->first), buf_used(&p->first)); /* into an empty stream */
+    buf_release(&p->first);
 }
 
 static struct passage *
@@ -387,11 +399,12 @@ check_key(const struct tunnel *t, const struct handed *h, enum tunnel_service se
 {
     if (!h->no_tunnel || service == TUNNEL_CONTROL)
         return 0;
-    return fail(ERR_PEER,
-                "the key of %s is bound with --no-tunnel on the host of %s, and leads to WAL only: "
-                "seed, rejoin and tunnels need a tunnel_identity of %s, its public key in "
-                "authorized_keys there without --no-tunnel",
-                h->from, t->who->self->name, h->from);
+    return fail(
+        ERR_PEER,
+        "the key of %s is bound with --no-tunnel on the host of %s, and leads to WAL only: "
+        "seed, rejoin, tunnels and what a failover takes from there need a tunnel_identity of "
+        "%s, its public key in authorized_keys there without --no-tunnel",
+        h->from, t->who->self->name, h->from);
 }
 
 /* A connection that began with TUNNEL: the far side wants a service, or brings what we asked for.
@@ -485,6 +498,41 @@ accept_clients(struct tunnel *t, const struct door *d, int64_t now_us)
         p->client = fd;
         p->to = d->member;
     }
+}
+
+/* For a session that is led to `far`; "" : wherever it would be led. */
+static struct slot_sync
+slot_sync_now(const struct tunnel *t, const char *far)
+{
+    struct slot_sync now = {.role = t->who->role,
+                            .linked = receiver_live(&t->in->receiver) &&
+                                      (far[0] == '\0' || strcmp(t->in->receiver.from, far) == 0)};
+
+    for (size_t i = 0; i < TUNNEL_STREAMS_MAX; i++)
+        now.open += t->passage[i] != NULL && t->passage[i]->syncs;
+    return now;
+}
+
+static void
+take_sql(struct tunnel *t, struct relay_sql *sql, int64_t now_us)
+{
+    struct slot_sync now = slot_sync_now(t, "");
+    const char *sqlstate;
+    struct passage *p = NULL;
+
+    if (slot_sync_judge(t->who->config, &now, &sql->startup, &sqlstate) == 0) {
+        p = new_passage(t, TUNNEL_POSTGRES, true, now_us);
+        sqlstate = "53300";
+    }
+    if (p == NULL) {
+        service_tell(sql->fd, TUNNEL_POSTGRES, sqlstate, fail_message());
+        close(sql->fd);
+        buf_release(&sql->in);
+        return;
+    }
+    p->client = sql->fd;
+    p->first = sql->in;
+    p->syncs = true;
 }
 
 static bool
@@ -636,6 +684,16 @@ run_passage(struct tunnel *t, const struct loop *l, struct passage *p, int64_t n
         end_passage(t, p); /* its client is gone */
         return;
     }
+    if (p->syncs) {
+        struct slot_sync now = slot_sync_now(t, p->far);
+
+        if (!slot_sync_stays(&now)) {
+            log_info("tunnel: the session that synchronizes slots is ended: %s",
+                     now.linked ? role_name(now.role) : "the link is down");
+            end_passage(t, p);
+            return;
+        }
+    }
     if (p->state == PASSAGE_ASKED &&
         !(receiver_live(&t->in->receiver) && strcmp(t->in->receiver.from, p->far) == 0)) {
         p->state = PASSAGE_WAITING; /* the link ended: dial */
@@ -675,6 +733,7 @@ tunnel_run(struct tunnel *t, const struct loop *l, int64_t now_us)
 {
     struct tunnel_request request;
     struct handed handed;
+    struct relay_sql sql;
 
     if (loop_ready(l, workers_fd(&t->workers)) != 0)
         workers_clear(&t->workers);
@@ -683,6 +742,8 @@ tunnel_run(struct tunnel *t, const struct loop *l, int64_t now_us)
     for (size_t i = 0; i < t->out->links; i++)
         take_asked(t, &t->out->link[i], now_us);
     take_refused(t);
+    while (relay_take_sql(&t->in->relay, &sql))
+        take_sql(t, &sql, now_us);
     for (size_t i = 0; i < TUNNEL_STREAMS_MAX; i++)
         if (t->passage[i] != NULL)
             run_passage(t, l, t->passage[i], now_us);

@@ -7,6 +7,10 @@
  *                                      tunnel_user, replication for the agents' role
  *   <run>/far/<member>/control         that member's agent, for the commands it answers from afar
  *   <run>/far/<member>/.s.PGSQL.5432   that member's relay: its spool
+ *   <run>/far/<member>/.s.PGSQL.5433   that member's own PostgreSQL, for the same two roles
+ *
+ *   <run>/.s.PGSQL.5432                the relay: it hands over what is no replication, and as in
+ *                                      slot_sync.h that is led to the primary's PostgreSQL
  *
  * All 0600, peer uid ours or root. A client is bound to its stream within TUNNEL_WAIT_US or told
  * why not, in the words of the service (ErrorResponse, or a line of JSON). Where this member
@@ -15,10 +19,10 @@
  * one is dialled at a time, for PostgreSQL and relays with the member's tunnel_identity. A stream
  * whose key is bound with --no-tunnel leads to the agent only, and may change nothing there.
  *
- * The far end of `postgres` has a gate (gate.h): encryption is declined twice (SSH does that),
- * cancel requests are dropped, and only those two roles pass, if PostgreSQL says that they can
+ * The far end at a PostgreSQL has a gate (gate.h): encryption is declined twice (SSH does that),
+ * cancel requests are dropped, and only those roles (and slot_sync_user) pass, if PostgreSQL says that they can
  * become nothing worse: no superuser, nor a member of one; with SQL no role that replicates, for
- * that could make slots. A standby passes the stream on through its own tunnel.
+ * that could make slots. A standby passes a stream to the primary's on through its own tunnel.
  */
 #ifndef AGENT_TUNNEL_TUNNEL_H
 #define AGENT_TUNNEL_TUNNEL_H
@@ -34,8 +38,8 @@
 
 #include <stdbool.h>
 
-#define TUNNEL_STREAMS_MAX 16
-#define TUNNEL_FAR_MAX     (TUNNEL_STREAMS_MAX / 2)
+#define TUNNEL_STREAMS_MAX 24
+#define TUNNEL_FAR_MAX     (8 + MEMBERS_MAX) /* each other member may synchronize its slots */
 #define TUNNEL_WAIT_US     (10 * SECOND_US)
 
 struct passage; /* tunnel.c */

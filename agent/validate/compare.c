@@ -5,6 +5,7 @@
  * that a member did not tell (its PostgreSQL is down, it could not be asked) are not compared, and
  * a line says so.
  */
+#include "validate/fault.h"
 #include "validate/subject.h"
 
 #include <stdarg.h>
@@ -94,6 +95,28 @@ compare_installation(const struct pair *p)
             theirs, p->other);
 }
 
+static void
+compare_faults(const struct pair *p)
+{
+    const char *mine = text(json_object_get(p->facts, "settings"), "server_version"),
+               *theirs = text(json_object_get(p->others, "settings"), "server_version");
+    long version = mine != NULL ? fault_version(mine) : 0,
+         other = theirs != NULL ? fault_version(theirs) : 0;
+    const struct fault *f;
+    char remedy[160];
+    size_t n = 0;
+    int mended;
+
+    if (version == 0 || other == 0)
+        return;
+    while ((f = fault_next(&n, version, other, &mended)) != NULL) {
+        snprintf(remedy, sizeof remedy, "install the newest minor on %s; release notes of %ld.%d",
+                 p->name, version / 10000, mended);
+        say(p, "same version", p->other_is_primary ? f->result : READY_WARN, remedy,
+            "PostgreSQL %s as a standby of %s (%s) %s", mine, p->other, theirs, f->what);
+    }
+}
+
 /* A standby stops when one of these settings is lower than the primary's. */
 static void
 compare_capacity(const struct pair *p)
@@ -131,6 +154,11 @@ compare_settings(const struct pair *p)
     if (setting_differs(p, "shared_preload_libraries", &mine, &theirs))
         say(p, "libraries", READY_WARN, "the same shared_preload_libraries on all members",
             "shared_preload_libraries is '%s' here, '%s' on %s", mine, theirs, p->other);
+    if (setting_differs(p, "output_plugin_libraries", &mine, &theirs))
+        say(p, "libraries", READY_WARN, "the same output_plugin_libraries on all members",
+            "output_plugin_libraries is '%s' here, '%s' on %s: logical slots that work on one are "
+            "refused on the other after a role change",
+            mine, theirs, p->other);
 }
 
 static void
@@ -169,6 +197,30 @@ compare_extensions(const struct pair *p)
     }
 }
 
+/* A slot that the primary's has, and the standby has not (or not whole yet), ends with a failover. */
+static void
+compare_slots(const struct pair *p)
+{
+    json_t *synced = json_object_get(p->facts, "synced_slots"), *slot, *mine;
+    size_t i, j;
+
+    if (synced == NULL || !p->other_is_primary)
+        return;
+    json_array_foreach (json_object_get(p->others, "failover_slots"), i, slot) {
+        bool here = false;
+
+        json_array_foreach (synced, j, mine)
+            here |= json_equal(slot, mine);
+        if (!here)
+            say(p, "logical slots", READY_WARN,
+                "sync_replication_slots = on; else the log of PostgreSQL here says what it waits "
+                "for",
+                "logical slot %s of %s is not synchronized here: with a failover to this member "
+                "its subscriber would lose what it has not got",
+                json_string_value(slot), p->other);
+    }
+}
+
 static void
 compare_pair(const struct pair *p)
 {
@@ -183,9 +235,11 @@ compare_pair(const struct pair *p)
         return;
     }
     compare_installation(p);
+    compare_faults(p);
     compare_capacity(p);
     compare_settings(p);
     compare_tablespaces(p);
+    compare_slots(p);
     if (json_array_size(p->checks) == before)
         say(p, "compared", READY_OK, NULL, "nothing that matters differs from %s", p->other);
 }

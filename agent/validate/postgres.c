@@ -4,6 +4,9 @@
  * with the agent's conninfo. A server that is down is asked with its programs for the settings that
  * it would start with: it may be down for one of them.
  */
+#include "control/show.h"
+#include "pool/role.h"
+#include "validate/fault.h"
 #include "validate/query.h"
 #include "validate/subject.h"
 
@@ -16,21 +19,44 @@
 const char *
 validate_version(long number)
 {
-    if (number < 130005 || (number >= 140000 && number < 140001))
-        return "its standbys fail at records that a crash left unfinished";
-    return number < 180000 ? NULL : "13 to 17 are";
+    if (number < POSTGRES_MAJOR_MIN * 10000L)
+        return "it is too old";
+    return number >= (POSTGRES_MAJOR_MAX + 1) * 10000L ? "walferry was not tried with it" : NULL;
+}
+
+static bool
+check_faults(struct validation *v, long number)
+{
+    const struct fault *f;
+    size_t n = 0;
+    int mended;
+    bool found = false;
+
+    for (; (f = fault_next(&n, number, 0, &mended)) != NULL; found = true) {
+        validate_say(v, f->result, "PostgreSQL %s: %s", validate_setting(v, "server_version"),
+                     f->what);
+        if (mended == FAULT_NEVER)
+            validate_remedy(v, "move to one of 15 to %d", POSTGRES_MAJOR_MAX);
+        else
+            validate_remedy(v, "install the newest minor; release notes of %ld.%d", number / 10000,
+                            mended);
+    }
+    return found;
 }
 
 static void
 check_version(struct validation *v)
 {
-    const char *wrong = validate_version(atol(validate_setting(v, "server_version_num")));
+    long number = atol(validate_setting(v, "server_version_num"));
+    const char *wrong = validate_version(number);
 
+    if (wrong == NULL && check_faults(v, number))
+        return;
     validate_say(v, wrong != NULL ? READY_FAIL : READY_OK, "PostgreSQL %s%s%s",
                  validate_setting(v, "server_version"), wrong != NULL ? " is not supported: " : "",
                  wrong != NULL ? wrong : "");
     if (wrong != NULL)
-        validate_remedy(v, "install the newest minor version of 13 to 17");
+        validate_remedy(v, "install the newest minor version of 15 to %d", POSTGRES_MAJOR_MAX);
 }
 
 /* As in the gate of the tunnel, which refuses a role that is powerful or in a powerful role. */
@@ -81,6 +107,26 @@ check_rights(struct validation *v)
     PQclear(rows);
 }
 
+/* Others seed and rejoin from here, also while this is a standby. */
+static bool
+lets_in(struct validation *v, const char *role)
+{
+    const char *const names[] = {"host", "port", "user", "dbname", "connect_timeout", NULL};
+    const char *const values[] = {PQhost(v->conn), PQport(v->conn), role, "postgres", "5", NULL};
+    PGconn *conn = PQconnectdbParams(names, values, 0);
+    bool in = PQstatus(conn) == CONNECTION_OK;
+
+    if (!in) {
+        validate_say(v, READY_WARN,
+                     "the PostgreSQL here does not let %s in, no other member could seed or rejoin "
+                     "from it: %s",
+                     role, PQerrorMessage(conn));
+        validate_remedy(v, "here, in pg_hba.conf: local all %s peer map=walferry", role);
+    }
+    PQfinish(conn);
+    return in;
+}
+
 /* How seed and rejoin get to the primary: the role, and on a standby also a connection. */
 static void
 check_tunnel(struct validation *v)
@@ -123,7 +169,7 @@ check_tunnel(struct validation *v)
                         "the link must be up; on the primary, in pg_hba.conf: local all "
                         "%s peer map=walferry",
                         role[0]);
-    } else if (right) {
+    } else if (right && lets_in(v, role[0])) {
         validate_say(v, READY_OK, "the role %s has its rights%s", role[0],
                      conn != NULL ? ", and gets to the primary" : "");
     }
@@ -292,6 +338,32 @@ check_recovery(struct validation *v)
         validate_say(v, READY_OK, "a standby here follows the latest timeline, to its end");
 }
 
+/* A failover waits until all that the spool holds is flushed, and resumes replay. */
+static void
+check_standby(struct validation *v)
+{
+    PGresult *rows = v->primary
+                         ? NULL
+                         : validate_ask(v, v->conn,
+                                        "select pg_is_wal_replay_paused(), exists (select "
+                                        "from pg_stat_wal_receiver where status = 'streaming')");
+
+    if (rows == NULL)
+        return;
+    if (PQgetvalue(rows, 0, 1)[0] != 't') {
+        validate_say(v, READY_WARN,
+                     "it does not stream: a failover is refused while the spool has what it lacks");
+        validate_remedy(v, "look at the log of PostgreSQL, and whether the agent here runs");
+    } else if (PQgetvalue(rows, 0, 0)[0] == 't') {
+        validate_say(v, READY_WARN,
+                     "its replay is paused: a failover has to replay the rest first");
+        validate_remedy(v, "select pg_wal_replay_resume()");
+    } else {
+        validate_say(v, READY_OK, "it streams and replays");
+    }
+    PQclear(rows);
+}
+
 /* The host of a conninfo, as libpq reads it; "": none. */
 static void
 conninfo_host(const char *conninfo, char *out, size_t size)
@@ -323,8 +395,9 @@ check_sources(struct validation *v)
         validate_say(v, READY_FAIL, "primary_conninfo names %s, not the agent beside it",
                      host[0] != '\0' ? host : "no host");
         validate_remedy(
-            v, "primary_conninfo = 'host=%s port=5432 user=%s', and select pg_reload_conf()",
-            v->self->run, PQuser(v->conn));
+            v,
+            "primary_conninfo = 'host=%s port=5432 user=%s dbname=%s', and select pg_reload_conf()",
+            v->self->run, v->config->slot_sync_user, v->config->slot_sync_database);
     }
     if (strstr(restore, "walferry") == NULL || strstr(restore, " fetch ") == NULL ||
         (strstr(restore, "--member") != NULL && strstr(restore, member) == NULL)) {
@@ -360,7 +433,7 @@ check_synchronous(struct validation *v)
                      "synchronous_standby_names is set in %s: after a failover commits would wait "
                      "for ever, for the agent can only empty its own file",
                      file[0] != '\0' ? file : "a place that is not the agent's");
-        validate_remedy(v, "remove it there; synchronous = on in %s does it", v->config->file);
+        validate_remedy(v, "remove it there; synchronous in %s does it", v->config->file);
     } else {
         validate_say(v, READY_OK, "synchronous_standby_names is %s",
                      names[0] != '\0' ? "the agent's" : "empty");
@@ -397,6 +470,19 @@ check_archive(struct validation *v)
     PQclear(rows);
 }
 
+/* From 19 on. Set for a connection, or a role, it is somebody's own; here it is everybody's. */
+static void
+check_shutdown(struct validation *v)
+{
+    validate_rows(
+        v,
+        "select setting || ' ms' from pg_settings"
+        " where name = 'wal_sender_shutdown_timeout' and setting::int8 >= 0",
+        READY_WARN, "a clean stop waits until its WAL is shipped",
+        "wal_sender_shutdown_timeout is set for all: a clean stop leaves WAL unshipped after ",
+        "alter system reset wal_sender_shutdown_timeout, and select pg_reload_conf()");
+}
+
 static void
 check_restart(struct validation *v)
 {
@@ -410,7 +496,8 @@ check_restart(struct validation *v)
 static const char *const told[] = {"max_connections",           "max_worker_processes",
                                    "max_wal_senders",           "max_prepared_transactions",
                                    "max_locks_per_transaction", "archive_mode",
-                                   "shared_preload_libraries",  "server_version"};
+                                   "shared_preload_libraries",  "server_version",
+                                   "output_plugin_libraries"}; /* which older minors lack */
 #define TOLD (sizeof told / sizeof *told)
 
 static void
@@ -419,7 +506,7 @@ tell_settings(struct validation *v)
     json_t *settings = json_object();
 
     for (size_t i = 0; i < TOLD; i++)
-        json_object_set_new(settings, told[i], json_string(validate_setting(v, told[i])));
+        json_object_set(settings, told[i], json_object_get(v->settings, told[i]));
     json_object_set_new(v->facts, "settings", settings);
 }
 
@@ -497,8 +584,11 @@ reach(struct validation *v)
     }
     validate_say(v, READY_FAIL, "PostgreSQL does not answer, what it would say is unknown: %s",
                  PQerrorMessage(v->conn));
-    validate_remedy(v, "%s; or correct postgres of [member %s], pg_hba.conf, pg_ident.conf",
-                    v->self->start[0] != '\0' ? v->self->start : "pg_ctl start", v->self->name);
+    if (strcmp(show_word(v->status, "role", ""), role_name(ROLE_FENCED)) == 0)
+        validate_remedy(v, "leave it down: see the alarm of the agent");
+    else
+        validate_remedy(v, "%s; or correct postgres of [member %s], pg_hba.conf, pg_ident.conf",
+                        v->self->start[0] != '\0' ? v->self->start : "pg_ctl start", v->self->name);
     PQfinish(v->conn);
     v->conn = NULL;
     return false;
@@ -514,13 +604,16 @@ validate_postgres(struct validation *v)
         {"tunnel", check_tunnel},
         {"wal_level", check_wal_level},
         {"slots", check_slots},
+        {"slot settings", validate_slot_settings},
         {"walsenders", check_walsenders},
         {"rewind", check_rewind},
         {"fsync", check_fsync},
         {"recovery", check_recovery},
         {"sources of WAL", check_sources},
+        {"standby", check_standby},
         {"synchronous", check_synchronous},
         {"archive", check_archive},
+        {"shutdown", check_shutdown},
         {"restart", check_restart},
     };
 

@@ -9,6 +9,8 @@
  */
 #include "validate/subject.h"
 
+#include "links/ask.h"
+
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/text.h"
@@ -34,16 +36,7 @@ ask(struct knock *k, const struct validation *v, int64_t now_us)
 {
     struct frame f = {.type = FRAME_HELLO};
 
-    /* fields that only a session uses get values that pass the checks */
-    f.hello = (struct hello){.protocol = FRAME_PROTOCOL,
-                             .identity = {.system_identifier = 1, .segment_bytes = 16u << 20},
-                             .epoch = {.number = 1},
-                             .lane = HELLO_KNOCKS,
-                             .timeline = 1,
-                             .config_digest = v->config->digest};
-    snprintf(f.hello.pool, sizeof f.hello.pool, "%s", v->config->name);
-    snprintf(f.hello.from, sizeof f.hello.from, "%s", v->self->name);
-    snprintf(f.hello.to, sizeof f.hello.to, "%s", k->to->name);
+    ask_hello(v->config, v->self, k->to, &f.hello);
     k->asked = true;
     k->due_us = now_us + ANSWER_US;
     return frame_put(&k->lane.out, &f);
@@ -148,6 +141,10 @@ run(struct validation *v, struct knock *k, const struct loop *l, int64_t now_us)
     if (code == 0 && k->lane.state == LANE_UP && !k->asked)
         code = ask(k, v, now_us);
     got = frame_next(&k->lane.in, &f);
+    while (got == 1 && (f.type == FRAME_POOL || f.type == FRAME_PROMISE)) { /* not asked here */
+        buf_consume(&k->lane.in, f.bytes);
+        got = frame_next(&k->lane.in, &f);
+    }
     if (got == 1)
         take_answer(v, k, &f);
     else if (got < 0)

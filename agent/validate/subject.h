@@ -20,6 +20,10 @@ void validate_compare(json_t *members);
 /* Why this server_version_num is not supported, or NULL. */
 const char *validate_version(long number);
 
+/* Settings that let a slot go, or make logical slots wait. Of v->conn it asks only for what the
+ * settings do not tell. */
+void validate_slot_settings(struct validation *v);
+
 /* Check an authorized_keys file: which of the other members may come in by it. */
 void validate_keys(struct validation *v, const char *file);
 

@@ -4,6 +4,8 @@
  *
  *   validate.c   asks every member for its report, and adds what shows in comparison
  *   postgres.c   what PostgreSQL says of itself
+ *   slot_settings.c   ... of its settings that are about slots
+ *   fault.c      minor releases that do harm
  *   data.c       what is in its databases
  *   host.c       what the host says: files, commands, disks, keys, the agent
  *   ssh.c        whether this member gets in at the others

@@ -26,7 +26,7 @@ peer_heard_us(const struct view *v, const char **ret_name, bool *ret_live)
     *ret_live = receiving && receiver_live(&v->in->receiver);
     if (receiving)
         return best_us;
-    for (size_t i = 0; i < v->out->links; i++) {
+    for (size_t i = 0; i < v->out->far; i++) { /* a mirror was dark with this host */
         const struct link *l = &v->out->link[i];
 
         if (l->sender.seen_us <= best_us)
@@ -115,6 +115,9 @@ concierge_standby(const struct request *q, struct reply *r)
     else if (v->who->role != ROLE_STANDBY)
         reply_text(r, MHD_HTTP_SERVICE_UNAVAILABLE, "%s is no standby (%s)\n", v->who->self->name,
                    role_name(v->who->role));
+    else if (v->who->replay.replay == REPLAY_FORKED)
+        reply_text(r, MHD_HTTP_SERVICE_UNAVAILABLE, "%s has forked: %s\n", v->who->self->name,
+                   v->who->alarm);
     else if (!postgres_answers(q) || !postgres_sample(v->who->postgres)->in_recovery)
         reply_text(r, MHD_HTTP_SERVICE_UNAVAILABLE,
                    "%s: PostgreSQL here does not answer as a standby\n", v->who->self->name);

@@ -79,6 +79,10 @@ static const struct family of_link[] = {
      "Wall clock of the far host minus ours."},
     {"standby_connected", "walferry_link_standby_connected", "gauge",
      "1 while the standby's PostgreSQL is connected to its agent."},
+    {"feeds", "walferry_link_feeds", "gauge",
+     "1 while this member ships to the other by the table of routes."},
+    {"commits_wait", "walferry_link_commits_wait", "gauge",
+     "1 while PostgreSQL's commits wait for this member, or for it among others."},
     {"heard_seconds_ago", "walferry_link_heard_age_seconds", "gauge",
      "Time since the last frame of the primary."},
     {"config_differs", "walferry_link_config_differs", "gauge",
@@ -103,6 +107,21 @@ static const struct family of_position[] = {
      "WAL between it and the primary's flush position."},
     {"lag_seconds", "walferry_lag_seconds", "gauge",
      "Age of the newest moment up to which every commit is there."},
+};
+
+/* Of each member of the pool, told apart by labels `member` and `site`. */
+static const struct family of_known[] = {
+    {"heard_seconds_ago", "walferry_member_heard_age_seconds", "gauge",
+     "Age of what is known of the member, by any way."},
+    {"severity", "walferry_member_severity", "gauge",
+     "Of the member's worst alarm or event: 0 none, 1 warning, 2 critical."},
+};
+
+/* ... and by `position`. */
+static const struct family of_known_position[] = {
+    {"", "walferry_member_lsn_bytes", "gauge", "Where the member stands, as it was heard."},
+    {"_lag_seconds", "walferry_member_lag_seconds", "gauge",
+     "Age of the newest moment up to which every commit is there, as far as it is known here."},
 };
 
 struct output {
@@ -209,29 +228,110 @@ put_position(const struct output *o, const struct family *f)
         }
 }
 
+static void
+put_label(const struct output *o, const char *name, const json_t *member)
+{
+    fprintf(o->out, "%s{member=\"%s\",site=\"%s\"", name,
+            json_string_value(json_object_get(member, "name")),
+            json_string_value(json_object_get(member, "site")));
+}
+
+static bool
+is_heard(const json_t *member)
+{
+    return json_is_number(json_object_get(member, "heard_seconds_ago")) &&
+           !json_is_true(json_object_get(member, "silent"));
+}
+
+/* Yes or no of each member; of one that is not heard of only whether it is. */
+static void
+put_known_words(const struct output *o, const json_t *members)
+{
+    const json_t *member;
+    size_t i;
+
+    head(o, "walferry_member_heard", "gauge", "1 while the member is heard of, by any way.");
+    json_array_foreach (members, i, member) {
+        put_label(o, "walferry_member_heard", member);
+        fprintf(o->out, "} %d\n", is_heard(member));
+    }
+    head(o, "walferry_member_role", "gauge", "1 for the role that the member says it has.");
+    json_array_foreach (members, i, member)
+        for (enum role r = 0; r <= ROLE_FENCED && is_heard(member); r++) {
+            const char *says = json_string_value(json_object_get(member, "says"));
+
+            put_label(o, "walferry_member_role", member);
+            fprintf(o->out, ",role=\"%s\"} %d\n", role_name(r),
+                    says != NULL && strcmp(says, role_name(r)) == 0);
+        }
+    head(o, "walferry_member_postgres_up", "gauge", "1 while the member's PostgreSQL answers it.");
+    json_array_foreach (members, i, member) {
+        if (!is_heard(member))
+            continue;
+        put_label(o, "walferry_member_postgres_up", member);
+        fprintf(o->out, "} %d\n",
+                strcmp(json_string_value(json_object_get(member, "postgres")), "up") == 0);
+    }
+}
+
+static void
+put_known(const struct output *o)
+{
+    static const char *const position[] = {"received", "flushed", "applied"};
+    const json_t *member, *members = json_object_get(o->report, "members");
+    double value;
+    size_t i;
+
+    put_known_words(o, members);
+    for (size_t f = 0; f < sizeof of_known / sizeof of_known[0]; f++) {
+        head(o, of_known[f].name, of_known[f].type, of_known[f].help);
+        json_array_foreach (members, i, member) {
+            if (!figure(json_object_get(member, of_known[f].path), &value) ||
+                (f > 0 && !is_heard(member)))
+                continue;
+            put_label(o, of_known[f].name, member);
+            fputs("}", o->out);
+            put_value(o, value);
+        }
+    }
+    for (size_t f = 0; f < sizeof of_known_position / sizeof of_known_position[0]; f++) {
+        head(o, of_known_position[f].name, of_known_position[f].type, of_known_position[f].help);
+        json_array_foreach (members, i, member)
+            for (size_t k = 0; k < 3; k++) {
+                char path[64];
+
+                snprintf(path, sizeof path, "%s%s", position[k], of_known_position[f].path);
+                if (!is_heard(member) || !figure(json_object_get(member, path), &value))
+                    continue;
+                put_label(o, of_known_position[f].name, member);
+                fprintf(o->out, ",position=\"%s\"}", position[k]);
+                put_value(o, value);
+            }
+    }
+}
+
 /* The pool's figure first, without a label, then each link's. */
 static void
 put_pool_and_links(const struct output *o, const char *name, const char *help, const json_t *pool,
                    const char *path)
 {
-    double value, least = 0;
-    bool known = figure(pool, &least);
+    double value;
+    bool headed = figure(pool, &value);
 
-    for (size_t i = 0; pool == NULL && i < o->links; i++)
-        if (figure(look_up(o->link[i], path), &value) && (!known || value < least)) {
-            least = value;
-            known = true;
-        }
-    if (!known)
-        return;
-    head(o, name, "gauge", help);
-    fputs(name, o->out);
-    put_value(o, least);
-    for (size_t i = 0; i < o->links; i++)
-        if (figure(look_up(o->link[i], path), &value)) {
-            fprintf(o->out, "%s{link=\"%s\"}", name, o->name[i]);
-            put_value(o, value);
-        }
+    if (headed) {
+        head(o, name, "gauge", help);
+        fputs(name, o->out);
+        put_value(o, value);
+    }
+    for (size_t i = 0; i < o->links; i++) {
+        if (!figure(look_up(o->link[i], path), &value))
+            continue;
+        if (!headed)
+            head(o, name, "gauge", help);
+        headed = true;
+        fprintf(o->out, "%s{link=\"%s\"}", name, o->name[i]);
+        put_value(o, value);
+    }
 }
 
 /* One sample for each value that a word can have, 1 for the one it has. */
@@ -334,7 +434,7 @@ put_counters(const struct output *o)
     }
     if (out > 0) {
         head(o, "walferry_commit_wait_seconds", "histogram",
-             "From a piece of WAL's arrival at this agent until the other site has it on stable "
+             "From a piece of WAL's arrival at this agent until the other member has it on stable "
              "storage: what a synchronous commit waits for this link.");
         for (size_t i = 0; i < out; i++)
             put_histogram(o, "walferry_commit_wait_seconds", o->name[i],
@@ -481,12 +581,13 @@ metrics_text(const struct view *v, const struct lag_history *history, int64_t no
         &o, "walferry_exposure_seconds",
         "Age of the newest moment up to which every commit is on stable storage at "
         "the other site: what a disaster now could cost. Without a link: the pool's.",
-        json_object_get(report, "exposure_seconds"), "flushed.lag_seconds");
+        json_object_get(report, "exposure_seconds"), "exposure_seconds");
     put_pool_and_links(&o, "walferry_unshipped_bytes",
-                       "WAL of the primary that is not on stable storage at the other site.", NULL,
-                       "flushed.behind_bytes");
+                       "WAL of the primary that is not on stable storage at the other site.",
+                       look_up(report, "loss.bytes"), "flushed.behind_bytes");
     put_info(&o);
     put_states(&o);
+    put_known(&o);
     for (size_t i = 0; i < sizeof of_member / sizeof of_member[0]; i++)
         put_member(&o, &of_member[i]);
     for (size_t i = 0; i < sizeof of_link / sizeof of_link[0]; i++)

@@ -71,9 +71,14 @@ function refresh(parent, nodes) {
 
 // ---- the pool ----
 
+// The primary ships nothing to a member that another one feeds: that is no link.
+function ships(s, l) {
+  return s.role !== "primary" || l.feeds !== false || l.state !== "stopped";
+}
+
 // The links as both sides know them: from, to and what is told of each.
 function linksOf(s) {
-  const links = (s.links || []).map((l) => ({ ...l, from: s.member }));
+  const links = (s.links || []).filter((l) => ships(s, l)).map((l) => ({ ...l, from: s.member }));
   if (s.receiving && s.receiving.from) links.push({ ...s.receiving, to: s.member });
   return links;
 }
@@ -101,13 +106,14 @@ function verdictOf(s, links) {
   const limits = s.limits || {}, e = s.exposure_seconds;
   const warning = limits.exposure_warning_seconds ?? 10, critical = limits.exposure_critical_seconds ?? 60;
   const bad = links.find((l) => moodOf(l) === "down"), quiet = links.find((l) => moodOf(l) === "quiet");
-  const last = known(e) ? "The other site has everything up to " + duration(e) + " ago." : "How much the other site has is unknown.";
+  const loss = s.loss || {}, last = "A failover now would lose: " + (loss.text || "unknown") + ".";
   if (s.alarm) return ["bad", "In alarm", last];
   if (s.spool && s.spool.error) return ["bad", "The spool is stuck", s.spool.error];
   if (s.role === "promoting") return ["warn", "Failover under way", "Step " + s.failover_step + " on " + s.member + "."];
   if (links.length === 0) return ["none", "Unknown", "No link has been seen by " + s.member + " yet."];
   if (bad) return [known(e) && e < warning ? "warn" : "bad", "Not shipping", last];
   if (!known(e)) return ["none", "Unknown", last];
+  if (loss.kind === "none") return ["warn", "The primary is down", last];
   if (quiet) return [e >= critical ? "bad" : "warn", "Silence on the line", last];
   if (e >= critical) return ["bad", "Exposed", last];
   if (e >= warning) return ["warn", "Late", last];
@@ -156,6 +162,13 @@ function showPositions(links) {
   refresh($("positions"), rows);
 }
 
+function showMembers(s) {
+  refresh($("members"), s.members.map((m) => make("tr", "", make("td", "", m.name), make("td", "", m.site),
+    make("td", "", m.says && m.says !== "unknown" && !m.silent ? m.says : m.role),
+    make("td", "number", m.silent ? "unknown" : duration(m.flushed_lag_seconds)), make("td", "number", m.silent ? "unknown" : duration(m.applied_lag_seconds)),
+    make("td", "", or(m.state, "unknown")), make("td", "number", m.name === s.member ? "here" : known(m.heard_seconds_ago) ? duration(m.heard_seconds_ago) + " ago" : "never"))));
+}
+
 function showFacts(s) {
   const p = s.postgres || {}, spool = s.spool || {}, epoch = s.epoch || {};
   const facts = [
@@ -165,6 +178,7 @@ function showFacts(s) {
     p.in_recovery ? ["primary last heard", s.receiving ? duration(s.receiving.heard_seconds_ago) + " ago" : "unknown"]
       : ["commits wait for", or(p.synchronous_standby_names, "this site only")],
     ["spool holds", spool.start ? spool.start + " to " + spool.flushed : "nothing"], ["room in the spool", bytes(spool.free_bytes)],
+    ...(s.routes && s.members.length > 2 ? s.routes.members.map((r) => ["route of " + r.member, r.text]) : []),
     ...(s.relay && s.relay.guest_count ? [["guests of the relay", s.relay.guests.map((g) => g.application || "?").join(", ")]] : []),
     ["system identifier", or(s.system_identifier, "unknown")], ["walferry", or(s.version, "unknown")],
   ];
@@ -190,10 +204,11 @@ function show(s) {
   set($("verdict"), verdict);
   set($("explain"), explain);
   set($("exposure"), duration(s.exposure_seconds));
-  $("alarm").hidden = !s.alarm;
-  set($("alarm"), s.alarm || "");
+  $("alarm").hidden = !s.alarm && !s.missing;
+  set($("alarm"), s.alarm || s.missing || "");
   showMap(s, links);
   showPositions(links);
+  showMembers(s);
   showFacts(s);
   showEvents(s);
   const lags = links.map((l) => l.applied && l.applied.lag_seconds).filter(known);

@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LOOP_FDS_MAX 512
+#define LOOP_FDS_MAX 768
 
 struct loop {
     struct pollfd fds[LOOP_FDS_MAX];

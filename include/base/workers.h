@@ -17,12 +17,13 @@
 struct workers_job {
     struct workers_job *next;
     void (*run)(struct workers_job *job);
-    bool done; /* private: workers_done */
+    unsigned worker; /* which thread runs it, from 0 on: for what a thread keeps for itself */
+    bool done;       /* private: workers_done */
 };
 
 struct workers {
     pthread_t thread[WORKERS_MAX];
-    unsigned threads;
+    unsigned threads, began;
     pthread_mutex_t mutex;
     pthread_cond_t wake, over;
     struct workers_job *first, *last;

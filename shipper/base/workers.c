@@ -15,8 +15,10 @@ static void *
 work(void *context)
 {
     struct workers *c = context;
+    unsigned self;
 
     pthread_mutex_lock(&c->mutex);
+    self = c->began++;
     for (;;) {
         struct workers_job *job;
         uint64_t one = 1;
@@ -28,6 +30,7 @@ work(void *context)
             break;
         c->first = job->next;
         pthread_mutex_unlock(&c->mutex);
+        job->worker = self;
         job->run(job);
         pthread_mutex_lock(&c->mutex);
         job->done = true;

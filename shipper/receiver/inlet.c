@@ -28,8 +28,8 @@
 #define REST_US         (2 * SECOND_US)
 #define PIPE_BYTES      (1 << 20)
 #define FRAMES_PER_TURN 64
-#define DIALS_MAX       4096 /* of one start of an agent, between two that came here */
 #define RIVAL_TOLD_US   (60 * SECOND_US)
+#define ARRIVES_US      (5 * SECOND_US) /* a rival dials again */
 
 enum session_state {
     SESSION_CONNECTED,
@@ -49,7 +49,6 @@ struct session {
     struct buf input, output;
     struct hello hello; /* points into input while GREETED */
     size_t hello_bytes;
-    uint64_t incarnation;
     int64_t due_us;
     bool stalled; /* the spool waits for a flush: read no further */
     bool ended;   /* its SSH has ended; the bytes that came are still taken */
@@ -310,6 +309,23 @@ run_lane(struct inlet *i, struct session *s, const struct loop *l, int64_t now_u
     return code;
 }
 
+static void
+leave(struct session *s)
+{
+    s->state = SESSION_LEAVING;
+    s->due_us = clock_us() + LEAVING_US;
+    write_output(s); /* the rest goes in later turns, until due_us */
+}
+
+/* What came is no HELLO that we understand. An older agent reads our REFUSE, too. */
+static void
+refuse_strange(struct session *s)
+{
+    log_warning("link from %s refused: %s", s->from, fail_message());
+    frame_put_refuse(&s->output, REFUSE_OPERATOR, &no_origin, fail_message());
+    leave(s);
+}
+
 /* Go on: read, take, write. 0, or what went wrong. */
 static int
 run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t now_us,
@@ -324,8 +340,8 @@ run_session(struct inlet *i, struct session *s, const struct loop *l, int64_t no
         break;
     case SESSION_HANDED:
         code = read_input(s);
-        if (code == 0)
-            code = take_hello(s, now_us);
+        if (code == 0 && take_hello(s, now_us) < 0)
+            refuse_strange(s);
         break;
     case SESSION_GREETED:
     case SESSION_STREAM:
@@ -386,8 +402,9 @@ static void
 tell_up(struct inlet *i)
 {
     i->refuted = false;
+    i->refused_us = 0;
     log_info("link from %s: up, %s", i->live->from,
-             spool_empty(i->receiver->spool) ? "the spool is fresh" : "going on");
+             spool_empty(i->receiver->into) ? "the spool is fresh" : "going on");
 }
 
 int
@@ -416,6 +433,8 @@ inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us
                 result = code;
                 snprintf(why, sizeof why, "%s", fail_message());
             }
+            if (code == ERR_CORRUPT)
+                i->refused_us = now_us;
             i->refuted |= code == ERR_CORRUPT;
             inlet_end(i, fail_message());
             break;
@@ -426,17 +445,9 @@ inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wall_us
             break;
         }
     }
-    if (i->refuted && i->live != NULL && i->receiver->compared >= i->receiver->spool->flushed)
+    if (i->refuted && i->live != NULL && i->receiver->compared >= i->receiver->into->flushed)
         tell_up(i);
     return result < 0 ? fail(result, "%s", why) : 0; /* other lanes have ended since */
-}
-
-static void
-leave(struct session *s)
-{
-    s->state = SESSION_LEAVING;
-    s->due_us = clock_us() + LEAVING_US;
-    write_output(s); /* the rest goes in later turns, until due_us */
 }
 
 /* Is the SSH connection of any lane still open? */
@@ -482,7 +493,7 @@ static enum greeting
 weigh_greeting(const struct inlet *i, const struct session *s, int64_t now_us)
 {
     bool same = i->live != NULL && strcmp(i->live->from, s->from) == 0;
-    uint64_t ours = same ? i->live->incarnation : 0, theirs = s->hello.incarnation;
+    uint64_t ours = same ? i->incarnation : 0, theirs = s->hello.incarnation;
 
     if (s->hello.lane != 0 && s->hello.lane != HELLO_KNOCKS)
         return same && theirs == ours ? GREETING_JOINS : GREETING_LATE;
@@ -490,7 +501,7 @@ weigh_greeting(const struct inlet *i, const struct session *s, int64_t now_us)
         return GREETING_WAITS;
     if (strcmp(s->hello.from, s->from) != 0)
         return GREETING_MISNAMED;
-    if (same && s->hello.lane == 0 && theirs - ours - 1 >= DIALS_MAX && is_connected(i))
+    if (same && s->hello.lane == 0 && !session_follows(theirs, ours) && is_connected(i))
         return GREETING_RIVAL;
     return GREETING_ASKS;
 }
@@ -500,7 +511,6 @@ join(struct session *s)
 {
     struct frame accepted = {.type = FRAME_ACCEPT};
 
-    s->incarnation = s->hello.incarnation;
     buf_consume(&s->input, s->hello_bytes);
     s->state = SESSION_LIVE;
     s->due_us = NEVER_US;
@@ -575,6 +585,40 @@ inlet_greeting(struct inlet *i, int64_t now_us, struct session **ret_session,
     return false;
 }
 
+static void
+hand_out(struct inlet *i, struct session *s, size_t taken, struct handed *ret_handed)
+{
+    buf_consume(&s->input, taken);
+    *ret_handed = (struct handed){.fd = s->fd,
+                                  .in = s->in,
+                                  .out = s->out,
+                                  .no_tunnel = s->no_tunnel,
+                                  .input = s->input,
+                                  .output = s->output};
+    memcpy(ret_handed->from, s->from, sizeof s->from);
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        if (i->session[n] == s)
+            i->session[n] = NULL;
+    free(s);
+}
+
+void
+inlet_hand_out(struct inlet *i, struct session *s, struct handed *ret_handed)
+{
+    assert(s->state == SESSION_GREETED);
+    hand_out(i, s, s->hello_bytes, ret_handed);
+}
+
+void
+handed_close(struct handed *h)
+{
+    close_fd(&h->fd);
+    close_fd(&h->in);
+    close_fd(&h->out);
+    buf_release(&h->input);
+    buf_release(&h->output);
+}
+
 bool
 inlet_stream(struct inlet *i, struct handed *ret_handed, struct tunnel_request *ret_request)
 {
@@ -586,16 +630,7 @@ inlet_stream(struct inlet *i, struct handed *ret_handed, struct tunnel_request *
             continue;
         *ret_request = f.tunnel;
         ret_request->reason = "";
-        buf_consume(&s->input, f.bytes);
-        *ret_handed = (struct handed){.fd = s->fd,
-                                      .in = s->in,
-                                      .out = s->out,
-                                      .no_tunnel = s->no_tunnel,
-                                      .input = s->input,
-                                      .output = s->output};
-        memcpy(ret_handed->from, s->from, sizeof s->from);
-        i->session[n] = NULL;
-        free(s);
+        hand_out(i, s, f.bytes, ret_handed);
         return true;
     }
     return false;
@@ -608,6 +643,12 @@ inlet_no_tunnel(const struct session *s)
 }
 
 void
+inlet_tell(struct session *s, const struct frame *f)
+{
+    frame_put(&s->output, f);
+}
+
+void
 inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind,
              const struct epoch_origin *origin, const char *reason)
 {
@@ -615,6 +656,7 @@ inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind,
         if (strcmp(i->reason, reason) != 0)
             log_warning("link from %s refused: %s", s->from, reason);
         snprintf(i->reason, sizeof i->reason, "%s", reason);
+        i->refused_us = kind != REFUSE_RETRY ? clock_us() : 0;
     }
     frame_put_refuse(&s->output, kind, origin, reason);
     leave(s);
@@ -633,11 +675,11 @@ inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn
                            config_digest, now_us);
     if (code < 0)
         return code;
-    s->incarnation = s->hello.incarnation;
     buf_consume(&s->input, s->hello_bytes);
     s->state = SESSION_LIVE;
     s->due_us = NEVER_US;
     i->live = s;
+    i->incarnation = s->hello.incarnation;
     i->since_us = now_us;
     i->rival_us = 0;
     i->reason[0] = i->goodbye[0] = '\0';
@@ -656,12 +698,31 @@ inlet_end(struct inlet *i, const char *reason)
     snprintf(i->reason, sizeof i->reason, "%s", reason);
     frame_put_goodbye(&s->output, reason);
     i->live = NULL;
+    i->incarnation = 0;
     i->since_us = clock_us();
     i->ended++;
     receiver_close(i->receiver);
     leave(s);
     while ((s = sibling(i, NULL)) != NULL)
         leave(s);
+}
+
+void
+inlet_shut(struct inlet *i, bool shut)
+{
+    if (!shut && i->receiver->dropped)
+        inlet_end(i, "WAL is taken again here: it comes again from where it was not");
+    i->receiver->dropped = false;
+    receiver_shut(i->receiver, shut);
+}
+
+bool
+inlet_arrives(const struct inlet *i, int64_t now_us)
+{
+    for (size_t n = 0; n < INLET_SESSIONS_MAX; n++)
+        if (i->session[n] != NULL && i->session[n]->state <= SESSION_GREETED)
+            return true;
+    return i->live != NULL && i->rival_us != 0 && now_us - i->rival_us < ARRIVES_US;
 }
 
 unsigned

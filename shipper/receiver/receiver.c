@@ -19,7 +19,7 @@
 void
 receiver_init(struct receiver *r, struct spool *spool, struct codec *codec, uint8_t *scratch)
 {
-    *r = (struct receiver){.spool = spool, .codec = codec, .scratch = scratch};
+    *r = (struct receiver){.spool = spool, .into = spool, .codec = codec, .scratch = scratch};
 }
 
 int
@@ -60,23 +60,49 @@ has_wal(const struct hello *hello, timeline_t timeline, lsn_t lsn)
             lsn <= fork);
 }
 
+bool
+receiver_compared(const struct receiver *r)
+{
+    return r->compared >= r->into->flushed;
+}
+
+/* Also where the local standby asks for it. */
+static int
+put_history(struct receiver *r, timeline_t timeline, const char *text, size_t length)
+{
+    int code = spool_put_history(r->spool, timeline, text, length);
+
+    return code == 0 && r->into != r->spool ? spool_put_history(r->into, timeline, text, length)
+                                            : code;
+}
+
+/* Beacons of a server whose WAL was not compared: the one that is next may be another one. */
+static void
+forget_unproven(struct receiver *r)
+{
+    lag_forget(&r->received, r->proven_us);
+    lag_forget(&r->flushed, r->proven_us);
+    lag_forget(&r->applied, r->proven_us);
+}
+
 int
 receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
                 timeline_t wanted_timeline, lsn_t wanted, uint64_t config_digest, int64_t now_us)
 {
     struct frame f = {.type = FRAME_ACCEPT, .accept = {.config_digest = config_digest}};
-    int code = spool_adopt(r->spool, &hello->identity);
+    int code = spool_adopt(r->into, &hello->identity);
 
     if (code == 0 && hello->timeline > 1)
-        code = spool_put_history(r->spool, hello->timeline, hello->history, hello->history_bytes);
+        code = put_history(r, hello->timeline, hello->history, hello->history_bytes);
     if (code < 0)
         return code;
-    if (!spool_empty(r->spool)) {
-        spool_resume(r->spool, &f.accept.timeline, &f.accept.lsn);
-    } else if (wanted != LSN_UNKNOWN && has_wal(hello, wanted_timeline, wanted)) {
+    if (!spool_empty(r->into)) {
+        spool_resume(r->into, &f.accept.timeline, &f.accept.lsn);
+    } else if (wanted != LSN_UNKNOWN && has_wal(hello, wanted_timeline, wanted) &&
+               (r->stamped.lsn == LSN_UNKNOWN || wanted <= r->stamped.lsn)) {
         f.accept.timeline = wanted_timeline;
         f.accept.lsn = segment_start(wanted, hello->identity.segment_bytes);
-        code = spool_begin(r->spool, wanted_timeline, f.accept.lsn);
+        code = spool_begin(r->into, wanted_timeline, f.accept.lsn);
         if (code < 0)
             return code;
     }
@@ -87,18 +113,27 @@ receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
     reorder_clear(&r->reorder);
     r->held_us = 0;
     r->said_any = false;
+    if (receiver_compared(r))
+        r->proven_us = r->stamped.mono_us;
+    else
+        forget_unproven(r);
     r->compared = f.accept.lsn;
+    /* a server that was put back has other WAL at the same positions: none covers its beacons yet */
+    r->received.position = r->flushed.position = r->applied.position = LSN_UNKNOWN;
     r->waits[0] = '\0';
-    r->drained = false;
+    r->drained = r->dropped = false;
     r->commits_wait = true; /* until a BEACON says otherwise */
     r->postgres = PONG_POSTGRES_UNKNOWN;
+    r->postgres_us = 0;
     r->primary_timeline = hello->timeline;
     r->far_digest = hello->config_digest;
-    if (strcmp(r->from, hello->from) != 0) { /* the clock is another one */
-        receiver_forget(r);
+    if (strcmp(r->from, hello->from) != 0 || strcmp(r->origin, hello->epoch.member) != 0) {
+        receiver_forget(r); /* the clock is another one, or the server is */
         snprintf(r->from, sizeof r->from, "%s", hello->from);
+        snprintf(r->origin, sizeof r->origin, "%s", hello->epoch.member);
     }
     offset_restart(&r->offset);
+    r->echo = (struct echo){0};
     r->heard_us = r->opened_us = now_us;
     receiver_ping(r, now_us);
     return 0;
@@ -111,8 +146,15 @@ receiver_forget(struct receiver *r)
     lag_restart(&r->flushed);
     lag_restart(&r->applied);
     r->stamped = (struct beacon){0};
+    r->older = false;
     r->offset = (struct clock_offset){0};
-    r->from[0] = '\0';
+    r->from[0] = r->origin[0] = '\0';
+}
+
+void
+receiver_forget_applied(struct receiver *r)
+{
+    r->applied = (struct lag){0};
 }
 
 void
@@ -120,6 +162,12 @@ receiver_close(struct receiver *r)
 {
     r->out = NULL;
     reorder_clear(&r->reorder);
+}
+
+void
+receiver_shut(struct receiver *r, bool shut)
+{
+    r->shut = shut;
 }
 
 void
@@ -135,6 +183,12 @@ receiver_live(const struct receiver *r)
     return r->out != NULL;
 }
 
+bool
+receiver_relayed(const struct receiver *r)
+{
+    return receiver_live(r) && strcmp(r->from, r->origin) != 0;
+}
+
 static int
 take_wal(struct receiver *r, const struct frame *f, int64_t now_us)
 {
@@ -148,12 +202,12 @@ take_wal(struct receiver *r, const struct frame *f, int64_t now_us)
             return code;
         bytes = r->scratch;
     }
-    if (spool_empty(r->spool)) {
-        code = spool_begin(r->spool, f->wal.timeline, f->wal.lsn);
+    if (spool_empty(r->into)) {
+        code = spool_begin(r->into, f->wal.timeline, f->wal.lsn);
         if (code < 0)
             return code;
     }
-    code = spool_append(r->spool, f->wal.timeline, f->wal.lsn, bytes, f->wal.decoded_bytes, now_us);
+    code = spool_append(r->into, f->wal.timeline, f->wal.lsn, bytes, f->wal.decoded_bytes, now_us);
     if (code < 0)
         return code;
     r->compared = f->wal.lsn + f->wal.decoded_bytes;
@@ -167,6 +221,7 @@ static void
 take_beacon(struct receiver *r, const struct beacon *b)
 {
     r->stamped = *b;
+    r->older |= lag_is_older(&r->flushed, b);
     lag_beacon(&r->received, b);
     lag_beacon(&r->flushed, b);
     lag_beacon(&r->applied, b);
@@ -181,6 +236,7 @@ take_ping(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wal
                                     .wall_us = wall_us,
                                     .postgres = PONG_POSTGRES_UNKNOWN}};
 
+    r->echo = (struct echo){.sent_us = f->ping.sent_us, .heard_us = now_us};
     frame_put(r->out, &answer);
     return 0;
 }
@@ -196,10 +252,22 @@ take_pong(struct receiver *r, const struct frame *f, int64_t now_us, int64_t wal
         lag_rebase(&r->flushed, f->pong.mono_us, f->pong.wall_us);
         lag_rebase(&r->applied, f->pong.mono_us, f->pong.wall_us);
         r->stamped = (struct beacon){0};
+        r->proven_us = 0;
     }
     r->postgres = f->pong.postgres;
     r->postgres_us = f->pong.sent_us;
     return 0;
+}
+
+/* Did the primary's timeline, that of HELLO, grow out of `timeline`? */
+static bool
+is_ancestor(const struct receiver *r, timeline_t timeline)
+{
+    static char text[HISTORY_BYTES_MAX + 1];
+    int length = spool_history(r->spool, r->primary_timeline, text, sizeof text);
+    lsn_t end;
+
+    return length > 0 && history_switch_point(text, (size_t)length, timeline, &end);
 }
 
 /*
@@ -216,10 +284,15 @@ take_history(struct receiver *r, const struct frame *f)
         return fail(ERR_PEER, "the history of timeline %u that came is no history file", timeline);
     if (timeline > r->spool->timeline) {
         code = spool_check_history(r->spool, timeline, f->history.text, f->history.length);
+        if (code == ERR_AGAIN) /* the next session is judged after the look */
+            return fail(ERR_PEER, "%s", fail_message());
         if (code < 0)
             return code == ERR_CORRUPT && timeline < r->primary_timeline ? 0 : code;
     }
-    return spool_put_history(r->spool, timeline, f->history.text, f->history.length);
+    code = put_history(r, timeline, f->history.text, f->history.length);
+    if (code == ERR_CORRUPT && timeline < r->primary_timeline && !is_ancestor(r, timeline))
+        return 0; /* two branches that died had the same number */
+    return code;
 }
 
 static void
@@ -255,7 +328,7 @@ receiver_go_on(struct receiver *r, int64_t now_us)
     struct frame f;
     int code = 0;
 
-    while (code == 0 && reorder_next(&r->reorder, &held)) {
+    while (code == 0 && !r->shut && reorder_next(&r->reorder, &held)) {
         code = frame_next(&held, &f);
         if (code > 0)
             code = take_numbered(r, &f, now_us);
@@ -274,6 +347,10 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
     r->heard_us = now_us;
     if (frame_numbered(f->type) && f->number < r->reorder.next)
         return 0; /* it came before, over a lane that died after the delivery */
+    if (frame_numbered(f->type) && r->shut) {
+        r->dropped = true;
+        return 0;
+    }
     if (frame_numbered(f->type) && f->number > r->reorder.next)
         return reorder_hold(&r->reorder, f->number, f->raw, f->bytes);
     switch (f->type) {
@@ -307,6 +384,16 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
         return fail(
             ERR_PEER, "%s ends the link: %s", r->from,
             text_escape(reason, sizeof reason, f->goodbye.reason, strlen(f->goodbye.reason)));
+    case FRAME_POOL:
+        if (r->pool != NULL)
+            r->pool(r->pool_context, f);
+        return 0;
+    case FRAME_PROMISE:
+        if (f->promise.word != PROMISE_GIVE && f->promise.word != PROMISE_REFUSE)
+            return fail(ERR_PEER, "%s asks for a promise over a link that it dialled", r->from);
+        if (r->promise != NULL)
+            r->promise(r->promise_context, f);
+        return 0;
     case FRAME_WAITS:
         text_escape(r->waits, sizeof r->waits, f->waits.reason, strlen(f->waits.reason));
         return 0;
@@ -314,7 +401,6 @@ receiver_frame(struct receiver *r, const struct frame *f, int64_t now_us, int64_
     case FRAME_ACCEPT:
     case FRAME_REFUSE:
     case FRAME_ACK:
-    case FRAME_POOL:
     case FRAME_DRAIN:
     case FRAME_DATA:
         break;
@@ -347,28 +433,47 @@ hold_us(const struct receiver *r)
     return little && !r->commits_wait ? HOLD_LONG_US : HOLD_US;
 }
 
+/* Is what is on disk of use here? */
+static bool
+counts(const struct receiver *r)
+{
+    return r->into != r->spool || !r->detached;
+}
+
+static void
+reach(struct receiver *r, lsn_t applied)
+{
+    bool holds = counts(r) && receiver_compared(r) && !r->fenced;
+    void (*move)(struct lag *, lsn_t) = holds ? lag_reach : lag_hold;
+
+    move(&r->received, r->into->available);
+    move(&r->flushed, r->into->flushed);
+    move(&r->applied, applied);
+    if (spool_empty(r->spool) ||
+        (receiver_live(r) && receiver_compared(r) && r->stamped.lsn >= r->flushed.covered.lsn))
+        r->older = false;
+}
+
 void
 receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catalog_xmin,
                 bool standby_connected, int64_t now_us)
 {
+    const struct spool *s = r->into;
     struct frame f = {.type = FRAME_ACK};
     bool equal, busy_news;
 
-    if (r->compared >= r->spool->flushed) { /* else the positions may be of other WAL */
-        lag_reach(&r->received, r->spool->available);
-        lag_reach(&r->flushed, r->spool->flushed);
-        lag_reach(&r->applied, applied);
-    }
-    f.ack = (struct ack){.timeline = r->spool->timeline,
-                         .received = r->spool->available, /* a torn tail is not received */
-                         .flushed = r->spool->flushed,
+    reach(r, applied);
+    f.ack = (struct ack){.timeline = s->timeline,
+                         .received = s->available, /* a torn tail is not received */
+                         .flushed = counts(r) ? s->flushed : LSN_UNKNOWN,
                          .applied = applied,
                          .compared = r->compared,
                          .next = r->reorder.next,
                          .xmin = xmin,
                          .catalog_xmin = catalog_xmin,
                          .standby_connected = standby_connected,
-                         .busy = r->busy};
+                         .busy = r->busy,
+                         .fenced = r->fenced};
     if (r->offset.count > 0) { /* before the first PONG the clock may be another one */
         f.ack.received_beacon = r->received.covered;
         f.ack.flushed_beacon = r->flushed.covered;
@@ -381,8 +486,7 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
         r->held_us = 0;
     if (r->out == NULL || (equal && !busy_news))
         return;
-    if (r->said_any && !busy_news && r->spool->flushed < r->spool->available &&
-        may_wait(r, &f.ack)) {
+    if (r->said_any && !busy_news && s->flushed < s->available && may_wait(r, &f.ack)) {
         if (r->held_us == 0)
             r->held_us = now_us;
         if (now_us - r->held_us < hold_us(r))
@@ -394,6 +498,14 @@ receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catal
     r->said = f.ack;
     r->said_bytes = r->wal_bytes;
     r->said_any = true;
+}
+
+void
+receiver_detach(struct receiver *r, bool detached)
+{
+    if (detached && !r->detached) /* also the positions that they have come to */
+        r->received = r->flushed = r->applied = (struct lag){0};
+    r->detached = detached;
 }
 
 void
@@ -462,13 +574,11 @@ receiver_ask_stream(struct receiver *r, const struct tunnel_request *request)
 }
 
 int
-receiver_tell_pool(struct receiver *r, const struct epoch_origin *origin)
+receiver_tell(struct receiver *r, const struct frame *f)
 {
-    struct frame f = {.type = FRAME_POOL, .pool = *origin};
-
     if (r->out == NULL)
         return fail(ERR_PEER, "there is no link to tell it on");
-    return frame_put(r->out, &f);
+    return frame_put(r->out, f);
 }
 
 bool
@@ -484,6 +594,7 @@ receiver_remember(struct receiver *r, const struct lag_record *record, int64_t n
     r->offset =
         (struct clock_offset){.known = true, .offset_us = record->offset_us, .at_us = now_us};
     snprintf(r->from, sizeof r->from, "%s", record->primary);
+    snprintf(r->origin, sizeof r->origin, "%s", record->primary); /* or it is told anew */
     r->flushed.covered = record->flushed;
     r->applied.covered = record->applied;
     r->received.covered = record->flushed;
@@ -492,8 +603,11 @@ receiver_remember(struct receiver *r, const struct lag_record *record, int64_t n
 void
 receiver_record(const struct receiver *r, struct lag_record *ret_record)
 {
+    bool known =
+        r->applied.covered.lsn != LSN_UNKNOWN; /* else it counts once it is reached again */
+
     *ret_record = (struct lag_record){.flushed = r->flushed.covered,
-                                      .applied = r->applied.covered,
+                                      .applied = known ? r->applied.covered : r->applied.before,
                                       .offset_us = r->offset.offset_us};
     snprintf(ret_record->primary, sizeof ret_record->primary, "%s", r->from);
 }

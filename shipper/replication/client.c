@@ -124,7 +124,8 @@ client_drop(struct relay *r, size_t index)
     if (k->from != LSN_UNKNOWN)
         log_info("relay: %s is gone", client_describe(k, who));
     client_keep_word(r, k);
-    close(k->fd);
+    if (k->fd >= 0)
+        close(k->fd);
     buf_release(&k->in);
     buf_release(&k->out);
     free(k);

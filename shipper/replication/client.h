@@ -5,7 +5,7 @@
  *
  * A client's life: STARTUP -> READY (commands) -> STREAMING -> ENDING (its timeline is over: our
  * CopyDone is out, the client's is awaited) -> READY ... and CLOSING, when only our last words are
- * left to be written. Every client is served from the spool's files at its own LSN; one that reads
+ * left to be written; or STARTUP -> SQL, whoever takes it. Every client is served from the spool's files at its own LSN; one that reads
  * slowly slows nobody but itself: while its answers do not fit, its commands are not read.
  */
 #ifndef REPLICATION_CLIENT_H
@@ -21,7 +21,14 @@
 
 #define CLIENT_TEXT_SIZE 120
 
-enum client_state { CLIENT_STARTUP, CLIENT_READY, CLIENT_STREAMING, CLIENT_ENDING, CLIENT_CLOSING };
+enum client_state {
+    CLIENT_STARTUP,
+    CLIENT_SQL, /* its start-up packet is still in `in` */
+    CLIENT_READY,
+    CLIENT_STREAMING,
+    CLIENT_ENDING,
+    CLIENT_CLOSING,
+};
 
 enum client_kind {
     CLIENT_STANDBY, /* a process of our PostgreSQL */

@@ -116,6 +116,13 @@ sayable(const struct source *s, bool proven, lsn_t p, lsn_t said)
     return later(p < most ? p : most, said);
 }
 
+/* The slot goes where flush is, also back: to WAL of before the start, which need not be there. */
+static lsn_t
+sayable_flush(const struct source *s, bool proven, lsn_t p)
+{
+    return p < s->start ? s->said.flush : sayable(s, proven, p, s->said.flush);
+}
+
 static int
 put(struct source *s, struct buf *b)
 {
@@ -132,7 +139,7 @@ source_report(struct source *s, const struct source_position *p, int64_t now_us)
     struct buf b = {.bytes = bytes, .size = sizeof bytes};
     bool proven = s->heard || now_us - s->streams_us >= PROVEN_US;
     struct source_position next = {.write = sayable(s, proven, p->write, s->said.write),
-                                   .flush = sayable(s, proven, p->flush, s->said.flush),
+                                   .flush = sayable_flush(s, proven, p->flush),
                                    .apply = sayable(s, proven, p->apply, s->said.apply),
                                    .xmin = p->xmin,
                                    .catalog_xmin = p->catalog_xmin};

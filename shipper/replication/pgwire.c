@@ -78,6 +78,9 @@ startup_parameters(struct reader *r, struct startup *s)
             s->database |= strcmp(value, "database") == 0;
         } else if (strcmp(name, "user") == 0) /* as for PostgreSQL the last one counts */
             snprintf(s->user, sizeof s->user, "%s", strlen(value) < sizeof s->user ? value : "");
+        else if (strcmp(name, "database") == 0)
+            snprintf(s->dbname, sizeof s->dbname, "%s",
+                     strlen(value) < sizeof s->dbname ? value : "");
         else if (strcmp(name, "options") == 0)
             s->renames |= may_rename(value);
         else if (strcasecmp(name, "application_name") == 0) /* as all settings, in any case */

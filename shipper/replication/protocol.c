@@ -167,6 +167,16 @@ put_streamed(struct relay *r, struct relay_client *k, timeline_t timeline)
     return 0;
 }
 
+/* The local standby needs WAL from there on, which is not here. */
+static void
+want(struct relay *r, const struct relay_client *k, timeline_t timeline, lsn_t lsn)
+{
+    if (k->kind != CLIENT_STANDBY)
+        return;
+    r->wanted_timeline = timeline;
+    r->wanted = lsn;
+}
+
 static int
 start_replication(struct relay *r, struct relay_client *k, const struct pgwire_command *c,
                   int64_t now_us)
@@ -177,10 +187,7 @@ start_replication(struct relay *r, struct relay_client *k, const struct pgwire_c
     timeline_t next;
 
     if (supply_empty(s)) {
-        if (k->kind == CLIENT_STANDBY) {
-            r->wanted_timeline = timeline;
-            r->wanted = c->lsn;
-        }
+        want(r, k, timeline, c->lsn);
         return put_error(k, "58P01",
                          "requested WAL from " LSN_FORMAT " is not here yet: the spool is empty",
                          LSN_ARGS(c->lsn));
@@ -208,6 +215,7 @@ start_replication(struct relay *r, struct relay_client *k, const struct pgwire_c
     if (!supply_holds(s, timeline, c->lsn)) {
         char name[SEGMENT_NAME_SIZE];
 
+        want(r, k, timeline, c->lsn);
         segment_name(name, timeline, c->lsn, s->spool->identity.segment_bytes);
         return put_error(k, "58P01", "requested WAL segment %s is not in the spool", name);
     }
@@ -217,6 +225,7 @@ start_replication(struct relay *r, struct relay_client *k, const struct pgwire_c
     k->from = k->lsn = c->lsn;
     k->said_us = k->asked_us = now_us;
     client_set_state(k, CLIENT_STREAMING);
+    want(r, k, 0, LSN_UNKNOWN);
     return 0;
 }
 
@@ -331,6 +340,9 @@ take_startup(struct relay *r, struct relay_client *k, int64_t now_us)
         if (++k->refused > ENCRYPTIONS)
             return fail(ERR_PEER, "asks for encryption again and again");
         buf_put_u8(&k->out, 'N');
+    } else if (!s.replication && r->passes_sql && k->kind != CLIENT_AFAR) {
+        client_set_state(k, CLIENT_SQL);
+        return 0;
     } else {
         k->heard_us = now_us;
         code = begin_session(r, k, &s);
@@ -355,6 +367,7 @@ take_status(struct relay *r, struct relay_client *k, const struct pgwire_message
     k->standby.write = s.write;
     k->standby.flush = s.flush;
     k->standby.apply = s.apply;
+    k->standby.timeline = k->timeline;
     k->standby.reported_us = now_us;
     k->standby.connected = s.apply != LSN_UNKNOWN && k->kind == CLIENT_STANDBY;
     k->say_now |= s.reply_wanted;
@@ -415,7 +428,7 @@ protocol_take(struct relay *r, struct relay_client *k, int64_t now_us)
     k->held = false;
     while (code > 0 && k->state == CLIENT_STARTUP)
         code = take_startup(r, k, now_us);
-    while (code >= 0 && k->state != CLIENT_STARTUP && k->state != CLIENT_CLOSING) {
+    while (code >= 0 && k->state > CLIENT_SQL && k->state != CLIENT_CLOSING) {
         int more = pgwire_message(&k->in, &m);
 
         if (more <= 0)

@@ -80,6 +80,23 @@ relay_push(struct relay *r, int64_t now_us)
     run_clients(r, NULL, now_us);
 }
 
+bool
+relay_take_sql(struct relay *r, struct relay_sql *ret_sql)
+{
+    for (size_t i = 0; i < RELAY_CLIENTS_MAX; i++) {
+        struct relay_client *k = r->client[i];
+
+        if (k == NULL || k->state != CLIENT_SQL || buf_used(&k->out) > 0)
+            continue; /* first the answer to its request for encryption */
+        *ret_sql = (struct relay_sql){.fd = k->fd, .in = k->in};
+        k->fd = -1;
+        k->in = (struct buf){0};
+        client_drop(r, i);
+        return pgwire_startup(&ret_sql->in, &ret_sql->startup) == 0; /* it was read before */
+    }
+    return false;
+}
+
 void
 relay_watch(const struct relay *r, struct loop *l, int64_t now_us)
 {
@@ -113,6 +130,22 @@ relay_standby(const struct relay *r, struct relay_standby *ret_standby)
     }
 }
 
+/* WAL that a client may hold back. */
+static uint64_t
+holds_bytes(const struct relay_client *k)
+{
+    switch (k->kind) {
+    case CLIENT_STANDBY:
+        break;
+    case CLIENT_OURSELVES:
+        return RELAY_ONWARD_BYTES;
+    case CLIENT_GUEST:
+    case CLIENT_AFAR:
+        return RELAY_GUEST_BYTES;
+    }
+    return UINT64_MAX;
+}
+
 lsn_t
 relay_needs(const struct relay *r)
 {
@@ -127,7 +160,7 @@ relay_needs(const struct relay *r)
             continue;
         from = k->standby.flush != LSN_UNKNOWN && k->standby.flush < k->lsn ? k->standby.flush
                                                                             : k->lsn;
-        if (client_is_guest(k) && from + RELAY_GUEST_BYTES < spool->available)
+        if (from < spool->available && spool->available - from > holds_bytes(k))
             continue;
         from = segment_start(from, spool->identity.segment_bytes);
         if (from < needs)

@@ -140,6 +140,8 @@ serving_due_us(const struct relay_client *k)
     switch (k->state) {
     case CLIENT_STARTUP:
         return k->heard_us + STARTUP_US;
+    case CLIENT_SQL:
+        return 0;
     case CLIENT_READY:
         if (buf_used(&k->out) > 0)
             return silent_us;

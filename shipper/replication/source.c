@@ -86,6 +86,12 @@ source_streaming(const struct source *s)
     return s->state == SOURCE_STREAMING;
 }
 
+bool
+source_connected(const struct source *s)
+{
+    return s->state == SOURCE_STREAMING && !s->broken;
+}
+
 lsn_t
 source_next_lsn(const struct source *s)
 {
@@ -154,8 +160,10 @@ source_start(struct source *s, const struct identity *expected, timeline_t timel
 {
     source_stop(s);
     s->expected = *expected;
-    s->timeline = s->known_upto = timeline;
+    s->timeline = timeline;
+    s->known_upto = 1; /* which has no history */
     s->lsn = lsn;
+    s->start = LSN_UNKNOWN;
     s->fresh = lsn == LSN_UNKNOWN;
     s->sqlstate[0] = '\0';
     s->gone_to = LSN_UNKNOWN;
@@ -200,12 +208,19 @@ explain(struct source *s, const char *text)
     bool lacks = describe_gone(s, gone, sizeof gone);
 
     snprintf(where, sizeof where, LSN_FORMAT, LSN_ARGS(s->lsn));
+    if (s->slot[0] != '\0' && s->timeline == s->server_timeline && s->lsn > s->server_lsn)
+        return fail(ERR_PEER,
+                    "PostgreSQL was restored to an older state: it ends at " LSN_FORMAT
+                    ", the far side has WAL beyond %s of timeline %u: %s",
+                    LSN_ARGS(s->server_lsn), where, s->timeline, text);
     if (strcmp(s->sqlstate, "58P01") == 0 && lacks)
         return fail(ERR_PEER, "%s (timeline %u): %s", gone, s->timeline, text);
     if (strcmp(s->sqlstate, "55000") == 0 && s->slot[0] != '\0')
-        return fail(ERR_PEER,
-                    "the slot %s cannot be used, max_slot_wal_keep_size is the usual cause: %s; %s",
-                    s->slot, text, lacks ? gone : "no WAL is missing yet");
+        return fail(ERR_PEER, "the slot %s cannot be used, %s: %s; %s", s->slot,
+                    strstr(text, "idle_timeout") != NULL
+                        ? "idle_replication_slot_timeout has struck while the link was down"
+                        : "max_slot_wal_keep_size is the usual cause",
+                    text, lacks ? gone : "no WAL is missing yet");
     if (s->state == SOURCE_TIMELINE_END)
         return fail(ERR_PEER, "PostgreSQL ended the stream at %s on timeline %u: %s", where,
                     s->timeline, text);
@@ -250,7 +265,7 @@ take_identity(struct source *s, const PGresult *result)
     if (!lsn_parse(PQgetvalue(result, 0, 2), &s->server_lsn) || s->server_timeline == 0)
         return fail(ERR_PEER, "PostgreSQL's answer to IDENTIFY_SYSTEM cannot be read");
     if (s->timeline == 0)
-        s->timeline = s->known_upto = s->server_timeline;
+        s->timeline = s->server_timeline;
     if (s->timeline > s->server_timeline)
         return fail(
             ERR_PEER,
@@ -271,7 +286,8 @@ send_start(struct source *s)
     return send_query(s, SOURCE_START, query);
 }
 
-/* Histories before WAL: the far side must know where a timeline comes from. */
+/* Histories before WAL, all of them: the far side must know where a timeline comes from, and its
+ * standby asks for those of earlier timelines, too. */
 int
 source_history_or_start(struct source *s)
 {
@@ -288,7 +304,7 @@ static void
 start_at_server(struct source *s)
 {
     s->lsn = segment_start(s->server_lsn, s->expected.segment_bytes);
-    s->timeline = s->known_upto = s->server_timeline;
+    s->timeline = s->server_timeline;
 }
 
 static bool
@@ -344,7 +360,7 @@ take_slot(struct source *s, const PGresult *result)
 
         s->lsn = segment_start(lsn, s->expected.segment_bytes);
         if (timeline != 0 && timeline < s->server_timeline)
-            s->timeline = s->known_upto = timeline;
+            s->timeline = timeline;
     }
     return source_history_or_start(s);
 }
@@ -471,6 +487,7 @@ source_take_results(struct source *s)
         } else if (PQresultStatus(result) == PGRES_COPY_BOTH) {
             PQclear(result);
             s->state = SOURCE_STREAMING;
+            s->start = s->start == LSN_UNKNOWN ? s->lsn : s->start;
             s->said_us = 0;
             s->streams_us = clock_us();
         } else if (PQresultStatus(result) == PGRES_FATAL_ERROR) {

@@ -37,6 +37,7 @@ struct source {
     timeline_t server_timeline; /* the newest that the server knows */
     timeline_t timeline;        /* being streamed, or to be */
     timeline_t known_upto;      /* histories up to this timeline were given away */
+    lsn_t start;                /* of the first stream: below it the server need not have WAL */
     lsn_t lsn;                  /* the start, then the next byte expected */
     lsn_t server_lsn;           /* the end of the server's WAL, as of IDENTIFY_SYSTEM */
     bool fresh;                 /* started without a position: the slot's is taken */

@@ -26,8 +26,10 @@ static void
 run(struct workers_job *job)
 {
     struct compress_job *j = (struct compress_job *)(void *)job;
+    struct codec *codec = &j->codecs[job->worker];
 
-    j->code = frame_put_wal(&j->frame, &j->codec, j->timeline, j->lsn, j->wal, j->n);
+    codec->level = j->level;
+    j->code = frame_put_wal(&j->frame, codec, j->timeline, j->lsn, j->wal, j->n);
     if (j->code < 0)
         snprintf(j->why, sizeof j->why, "%s", fail_message());
 }
@@ -41,6 +43,8 @@ frame_cache_release(struct frame_cache *s)
         free(s->place[i].wal);
         buf_release(&s->place[i].frame);
     }
+    for (unsigned i = 0; i <= WORKERS_MAX; i++)
+        codec_release(&s->codec[i]);
     *s = (struct frame_cache){0};
 }
 
@@ -121,6 +125,7 @@ compressor_init(struct compressor *c, struct workers *workers, struct frame_cach
     adapt_init(&c->adapt);
     for (unsigned i = 0; i < COMPRESSOR_JOBS; i++) {
         c->job[i].job.run = run;
+        c->job[i].codecs = frame_cache->codec;
         c->job[i].wal = malloc(FRAME_WAL_MAX);
         if (c->job[i].wal == NULL || buf_init(&c->job[i].frame, FRAME_BYTES_MAX) < 0)
             return fail(ERR_LOCAL, "out of memory for a link's buffers");
@@ -141,7 +146,6 @@ compressor_release(struct compressor *c)
     for (unsigned i = 0; i < COMPRESSOR_JOBS; i++) {
         free(c->job[i].wal);
         buf_release(&c->job[i].frame);
-        codec_release(&c->job[i].codec);
     }
     *c = (struct compressor){0};
 }
@@ -193,7 +197,7 @@ prepare(struct compressor *c, struct compress_job *j)
 {
     buf_clear(&j->frame);
     assert(c->count < COMPRESSOR_JOBS - 1); /* compressor_wants leaves room for one item */
-    j->codec.level = compressor_level(c);
+    j->level = compressor_level(c);
     c->count++;
 }
 
@@ -266,6 +270,7 @@ compressor_rest(struct compressor *c, bool busy)
         return;
     }
     prepare(c, j);
+    j->job.worker = WORKERS_MAX;
     run(&j->job);
     j->job.done = true; /* the workers never saw it */
     gathering(c)->n = 0;

@@ -10,6 +10,7 @@
 #include "base/worker.h"
 #include "shipper/sender/sender.h"
 #include "shipper/wal/pgwal.h"
+#include "shipper/wal/timeline.h"
 
 #define DRAIN_FRAMES 1 /* DRAINED: its place in the window is kept during a drain */
 
@@ -21,9 +22,12 @@ struct drain {
     enum drain_state state;
     struct worker worker;
     struct pgwal wal;
-    timeline_t timeline;
+    const struct lineage *lineage; /* of the server, borrowed from the link */
+    timeline_t timeline;           /* its present one, which has the end ... */
+    timeline_t ships;              /* ... and the one that is being sent */
     lsn_t from, end;
-    int code; /* of the look-up */
+    bool border; /* from is where the last byte that was sent ends */
+    int code;    /* of the look-up */
     char reason[256];
     lsn_t done; /* in this session the log is sent up to here; LSN_UNKNOWN: not drained */
 };
@@ -31,7 +35,8 @@ struct drain {
 int drain_init(struct drain *d, const char *member, const char *pgdata, struct sender *sender);
 void drain_release(struct drain *d);
 
-int drain_begin(struct drain *d); /* behind the last byte that the sender took */
+/* Behind the last byte that the sender took, along the timelines of the server. */
+int drain_begin(struct drain *d, const struct lineage *server);
 int drain_run(struct drain *d);
 void drain_stop(struct drain *d); /* the session is over */
 

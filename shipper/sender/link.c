@@ -12,14 +12,14 @@
 #include <string.h>
 
 #define BACKOFF_MIN_US  (100 * MILLISECOND_US)
-#define BACKOFF_MAX_US  (3 * SECOND_US)
-#define FUTILE_US       (10 * SECOND_US)
+#define FUTILE_US       (6 * SECOND_US)  /* with a dial, less than the silence that ends a route */
 #define SILENT_US       (15 * SECOND_US) /* whatever is taken: a proxy takes for a dead host */
 #define DEAD_US         (5 * SECOND_US)
 #define SOURCE_RETRY_US SECOND_US
 #define BEHIND_SEGMENTS 4
 #define BACKLOG_BYTES   (4u << 20) /* more than our own buffers hold */
 #define ITEMS_PER_TURN  32         /* 4 MB: other rooms of the loop have their turn, too */
+#define AWAY            "PostgreSQL was away: its WAL is compared anew"
 
 int
 link_init(struct link *l, const char *member, const struct lane_target *target,
@@ -63,6 +63,14 @@ link_store(struct link *l, enum link_store_kind kind, const struct spool *spool,
     return 0;
 }
 
+int
+link_relay(struct link *l, const struct spool *spool, const char *conninfo)
+{
+    l->spool = spool;
+    l->from_relay = source_new(conninfo, "walferry_onward", "", NULL);
+    return l->from_relay == NULL ? fail(ERR_LOCAL, "out of memory for a link") : 0;
+}
+
 void
 link_drain(struct link *l)
 {
@@ -82,6 +90,13 @@ link_set(struct link *l, const struct link_settings *settings)
 }
 
 void
+link_answers(struct link *l)
+{
+    if (!l->relaying && !source_connected(l->from_server))
+        sender_doubt(&l->sender);
+}
+
+void
 link_rest(struct link *l, int64_t until_us)
 {
     source_stop(l->from_server);
@@ -95,6 +110,7 @@ link_release(struct link *l)
     compressor_release(&l->compressor);
     lanes_release(&l->lanes);
     source_free(l->from_server);
+    source_free(l->from_relay);
     for (int i = 0; i < LINK_STORES; i++)
         source_free(l->store[i].source);
     drain_release(&l->drain);
@@ -139,7 +155,7 @@ link_set_state(struct link *l, enum link_state state, const char *reason, int64_
         compressor_reset(&l->compressor);
         drain_stop(&l->drain);
         l->more = false;
-        l->hole.known = false;
+        l->hole = (struct hole){0};
         l->told[0] = '\0';
         l->streamed = false;
     }
@@ -163,10 +179,10 @@ drop(struct link *l, int64_t now_us)
 {
     int64_t jitter_us = random() % (l->backoff_us / 2 + 1);
 
-    l->due_us = now_us + l->backoff_us - l->backoff_us / 4 + jitter_us;
-    l->backoff_us = l->backoff_us * 2 < BACKOFF_MAX_US ? l->backoff_us * 2 : BACKOFF_MAX_US;
+    l->due_us = now_us + l->backoff_us - jitter_us; /* a failover waits REDIAL_US for us */
+    l->backoff_us = l->backoff_us * 2 < REDIAL_US ? l->backoff_us * 2 : REDIAL_US;
     if (l->sender.refused && l->sender.refusal != REFUSE_RETRY)
-        l->due_us = now_us + BACKOFF_MAX_US; /* a human has to do something: no hurry */
+        l->due_us = now_us + REDIAL_US; /* a human has to do something: no hurry */
     if (l->futile && is_futile(l))
         l->due_us = now_us + FUTILE_US; /* the same segment would be sent for nothing again */
     link_set_state(l, LINK_WAITING, fail_message(), now_us);
@@ -250,6 +266,16 @@ watch_piece(struct link *l, int64_t now_us)
 static void
 set_source_reason(struct link *l, const char *reason)
 {
+    char older[LINK_REASON_MAX];
+
+    if (l->sender.older) {
+        snprintf(older, sizeof older,
+                 "PostgreSQL was restored to an older state: %s has its WAL up to " LSN_FORMAT
+                 " at least. To have that back run walferry failover on the host of %s; to go on "
+                 "without it make a new copy there: walferry seed --replace --discard",
+                 l->member, LSN_ARGS(l->sender.flushed.covered.lsn), l->member);
+        reason = older;
+    }
     if (strcmp(l->source_reason, reason) == 0)
         return;
     snprintf(l->source_reason, sizeof l->source_reason, "%s", reason);
@@ -259,23 +285,33 @@ set_source_reason(struct link *l, const char *reason)
         log_info("link to %s: WAL flows again", l->member);
 }
 
+/* What the server has no longer is known when the far side has said what it has: it may lack nothing of
+ * it but what would be compared. WAL that came is compared, also while it is being compressed. */
+static void
+judge_hole(struct link *l, int64_t now_us)
+{
+    const struct sender *s = &l->sender;
+
+    if (!l->hole.seen || l->hole.known ||
+        (s->far_has == LSN_UNKNOWN && s->resume_lsn != LSN_UNKNOWN))
+        return;
+    l->hole.known = l->streamed || !sender_skip_comparison(&l->sender, l->member);
+    l->hole.seen = l->hole.known;
+    if (!l->hole.known)
+        l->source_due_us = now_us;
+}
+
 /* A source that fails does not end the session: the far side hears that we live. */
 static void
 source_failed(struct link *l, int64_t now_us)
 {
-    struct hole hole = {0};
-
-    /* not before the far side has said what it has */
-    hole.known = (l->sender.far_has != LSN_UNKNOWN || l->sender.resume_lsn == LSN_UNKNOWN) &&
-                 source_gone(l->source, &hole.timeline, &hole.start, &hole.end);
+    l->hole = (struct hole){0};
+    l->hole.seen = source_gone(l->source, &l->hole.timeline, &l->hole.start, &l->hole.end);
     source_stop(l->source);
     l->source_due_us = now_us + SOURCE_RETRY_US;
-    if (hole.known && sender_skip_comparison(&l->sender, l->member)) {
-        l->source_due_us = now_us;
-        return;
-    }
-    set_source_reason(l, fail_message());
-    l->hole = hole;
+    judge_hole(l, now_us);
+    if (l->source_due_us > now_us)
+        set_source_reason(l, fail_message());
 }
 
 static int
@@ -316,9 +352,11 @@ take_wal(struct link *l, int64_t now_us)
 static struct source *
 source_of(const struct link *l, lsn_t lsn, uint64_t behind_bytes)
 {
-    struct source *store =
-        store_with(l->store, LINK_STORES, l->sender.sent_timeline, lsn, behind_bytes);
+    struct source *store;
 
+    if (l->relaying)
+        return l->from_relay;
+    store = store_with(l->store, LINK_STORES, l->sender.sent_timeline, lsn, behind_bytes);
     return store != NULL ? store : l->from_server;
 }
 
@@ -368,6 +406,15 @@ slot_needs(const struct link *l, lsn_t flushed)
     return border && flushed != LSN_UNKNOWN && !l->exact ? flushed - 1 : flushed;
 }
 
+/* Let go of a server that waits for it; a relay is read on for who asks for the rest. */
+static bool
+may_read(const struct link *l)
+{
+    if (l->drain.state != DRAIN_NONE)
+        return false;
+    return l->source_allowed || (l->relaying ? l->sender.drain_asked : l->source != l->from_server);
+}
+
 static int
 run_source(struct link *l, const struct loop *loop, int64_t now_us)
 {
@@ -378,23 +425,26 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
     l->more = false; /* a source that is not read has no more */
     /* a server that was put back to an older state writes other WAL at the same positions: its
      * commits must not be confirmed by the WAL that was shipped before */
-    if (l->sender.far_compared) {
+    if (l->sender.far_compared && !(far->fenced && l->sender.commits_wait)) {
         position.write = far->received;
         position.flush = slot_needs(l, far->flushed);
         position.apply = far->applied;
     }
-    if (store_beyond(l->store, LINK_STORES, far->flushed))
+    if (!l->relaying && store_beyond(l->store, LINK_STORES, far->flushed))
         position.flush = LSN_UNKNOWN; /* the slot may be past it, and must not go back */
-    if ((!l->source_allowed && l->source == l->from_server) || l->drain.state != DRAIN_NONE) {
+    if (!may_read(l)) {
         source_stop(l->source);
         return 0;
     }
     if (!source_active(l->source)) {
+        judge_hole(l, now_us);
         if (now_us < l->source_due_us || l->hole.known)
             return 0;
         /* a server that comes back may have been put back: only a new session compares its WAL */
+        if (l->streamed && l->relaying)
+            return fail(ERR_PEER, "%s: its WAL is compared anew", l->source_reason);
         if (l->streamed && l->sender.postgres == PONG_POSTGRES_ANSWERS)
-            return fail(ERR_PEER, "PostgreSQL was away: its WAL is compared anew");
+            return fail(ERR_PEER, AWAY);
         if (l->streamed) {
             l->source_due_us = now_us + SOURCE_RETRY_US / 10;
             return 0;
@@ -415,6 +465,22 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
     return take_wal(l, now_us);
 }
 
+/* The spool's end is all there is. */
+static int
+drain_relay(struct link *l)
+{
+    struct sender *s = &l->sender;
+    int code;
+
+    if (l->state != LINK_SHIPPING || !s->drain_asked || l->more || !source_streaming(l->source) ||
+        source_next_lsn(l->source) < l->spool->available ||
+        !window_fits(&s->window, compressor_frames(&l->compressor) + DRAIN_FRAMES))
+        return 0;
+    s->drain_asked = false;
+    code = compressor_flush(&l->compressor, s);
+    return code < 0 ? code : sender_drained(s, true, s->sent_timeline, s->sent, "");
+}
+
 /* WAL of a store goes first: pg_wal may have it no longer. */
 static int
 run_drain(struct link *l)
@@ -423,12 +489,15 @@ run_drain(struct link *l)
     bool ships_store = l->source != l->from_server && source_active(l->source);
     int code;
 
+    if (l->relaying)
+        return drain_relay(l);
     if (l->state != LINK_SHIPPING || !s->drain_asked || l->drain.state != DRAIN_NONE ||
         ships_store || !window_fits(&s->window, compressor_frames(&l->compressor) + DRAIN_FRAMES))
         return drain_run(&l->drain);
     s->drain_asked = false;
+    l->streamed = true;
     code = compressor_flush(&l->compressor, s);
-    return code < 0 ? code : drain_begin(&l->drain);
+    return code < 0 ? code : drain_begin(&l->drain, &l->lineage);
 }
 
 static int
@@ -481,12 +550,21 @@ write_out(struct link *l, const struct loop *loop, int64_t now_us)
 {
     sender_hand_out(&l->sender);
     /* SSH adds about 60 bytes to each packet of at most 32 KB */
-    rate_used(&l->rate, (l->sender.handed - l->handed) * 1002 / 1000);
+    if (l->sender.allowance != INT64_MAX)
+        rate_used(&l->rate, (l->sender.handed - l->handed) * 1002 / 1000);
     l->handed = l->sender.handed;
     l->rate_limits = l->sender.allowance <= 0 && l->sender.window.ready > 0;
     for (unsigned i = 0; i < WINDOW_LANES; i++)
         if (l->lanes.slot[i].use == LANE_IN_SESSION && buf_used(&l->lanes.lane[i].out) > 0)
             lane_run(&l->lanes.lane[i], loop, now_us); /* an error shows up again in run_lanes */
+}
+
+/* The rest of a dead server's WAL, which a failover waits for. */
+static bool
+ships_rest(const struct link *l)
+{
+    return l->sender.postgres == PONG_POSTGRES_DEAD &&
+           (l->sender.drain_asked || l->drain.state != DRAIN_NONE || l->drain.done != LSN_UNKNOWN);
 }
 
 /* Let adapt see what limits the link now; not while lanes join, which changes the limit. */
@@ -532,7 +610,10 @@ ship(struct link *l, const struct loop *loop, int64_t now_us, int64_t wall_us)
 {
     int code;
 
-    l->sender.allowance = rate_allowance(&l->rate, now_us, wall_us);
+    if (l->sender.doubted && l->streamed)
+        return fail(ERR_PEER, AWAY);
+    l->sender.doubted = false; /* nothing was compared yet */
+    l->sender.allowance = ships_rest(l) ? INT64_MAX : rate_allowance(&l->rate, now_us, wall_us);
     code = run_lanes(l, loop, now_us, wall_us);
     if (code == 0 && l->state == LINK_SHIPPING)
         lanes_run(&l->lanes, &l->sender, loop, now_us);
@@ -545,6 +626,8 @@ ship(struct link *l, const struct loop *loop, int64_t now_us, int64_t wall_us)
     if (code == 0 && l->state == LINK_SHIPPING)
         code = run_compressor(l, now_us);
     watch_piece(l, now_us);
+    if (l->sender.older)
+        set_source_reason(l, "");
     if (l->futile && l->state == LINK_SHIPPING && l->sender.far_compared)
         tell_up(l);
     if (code == 0)
@@ -564,6 +647,10 @@ link_run(struct link *l, const struct loop *loop, const struct hello *hello,
 
     if (l->state < LINK_GREETING)
         drain_run(&l->drain); /* a look-up may have outlived its session */
+    if (l->state != LINK_STOPPED && l->relays != l->relaying) {
+        hello = NULL;
+        stop_reason = "it ships from another place: the link begins anew";
+    }
     if (hello == NULL) {
         if (l->state == LINK_SHIPPING && frame_put_goodbye(l->sender.out, stop_reason) == 0)
             write_out(l, loop, now_us); /* best effort: the far side also notices by itself */
@@ -571,9 +658,12 @@ link_run(struct link *l, const struct loop *loop, const struct hello *hello,
             link_set_state(l, LINK_STOPPED, stop_reason, now_us);
         return;
     }
+    l->lineage = (struct lineage){
+        .timeline = hello->timeline, .text = hello->history, .length = hello->history_bytes};
     switch (l->state) {
     case LINK_STOPPED:
         l->due_us = now_us;
+        l->relaying = l->relays;
         link_set_state(l, LINK_WAITING, "starting", now_us);
         break;
     case LINK_WAITING:
@@ -621,7 +711,7 @@ link_watch(const struct link *l, struct loop *loop)
     if (source_active(l->source)) {
         source_watch(l->source, loop, compressor_takes(&l->compressor, &l->sender));
         loop_due(loop, clock_us() + SOURCE_REPORT_US);
-    } else if (l->source_allowed && !l->hole.known && l->drain.state == DRAIN_NONE) {
+    } else if (may_read(l) && !l->hole.known) {
         loop_due(loop, l->source_due_us);
     }
     if ((l->more || l->drain.state == DRAIN_SHIPPING) &&

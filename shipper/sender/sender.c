@@ -6,6 +6,7 @@
 #include "base/fail.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "shipper/wal/timeline.h"
 
 #include <string.h>
 
@@ -24,8 +25,26 @@ put_beacon(struct sender *s, const struct beacon *b)
     struct frame f = {.type = FRAME_BEACON,
                       .beacon = {.stamp = *b, .commits_wait = s->commits_wait}};
 
-    if (s->state == SENDER_ACCEPTED)
+    if (s->state == SENDER_ACCEPTED && !s->doubted)
         frame_put(s->out, &f); /* no room: the next beacon covers this one, too */
+}
+
+/* What the far side had in another epoch, or of a lineage that this primary is not on, says nothing
+ * of the WAL that is shipped now. */
+static void
+forget_other(struct sender *s, const struct hello *hello)
+{
+    const struct lineage ours = {
+        .timeline = hello->timeline, .text = hello->history, .length = hello->history_bytes};
+    const struct position far = {.timeline = s->far.timeline, .lsn = s->far.flushed};
+    bool same =
+        s->epoch.number == hello->epoch.number && strcmp(s->epoch.member, hello->epoch.member) == 0;
+
+    if ((s->epoch.number != 0 && !same) ||
+        (far.lsn != LSN_UNKNOWN &&
+         (!lineage_has(&ours, far.timeline) || far.lsn > lineage_end(&ours, far.timeline))))
+        sender_forget(s);
+    s->epoch = hello->epoch;
 }
 
 int
@@ -36,13 +55,15 @@ sender_open(struct sender *s, struct buf *out, const struct hello *hello, int64_
 
     if (code < 0)
         return code;
+    forget_other(s, hello);
     window_clear(&s->window);
     window_lane(&s->window, 0, out);
     s->out = out;
     s->state = SENDER_GREETING;
     s->round_trip_us = 0;
     s->refused = false;
-    s->drain_asked = s->far_compared = false;
+    s->drain_asked = s->far_compared = s->doubted = false;
+    s->echo = (struct echo){0};
     s->far_has = LSN_UNKNOWN;
     s->segment_bytes = hello->identity.segment_bytes;
     s->greeted_us = s->heard_us = s->pinged_us = now_us;
@@ -56,7 +77,7 @@ sender_close(struct sender *s)
     s->state = SENDER_IDLE;
     s->out = NULL;
     window_clear(&s->window);
-    s->far.standby_connected = false;
+    s->far.standby_connected = s->far.fenced = false;
     s->streams_asked = 0;
 }
 
@@ -80,9 +101,11 @@ static void
 forget_far(struct sender *s)
 {
     s->far = (struct ack){0};
-    s->far_known = false;
+    s->far_known = s->older = false;
     s->far_changed = true;
-    s->received.covered = s->flushed.covered = s->applied.covered = (struct beacon){0};
+    s->flushed.covered = (struct beacon){0};
+    lag_restart(&s->received);
+    lag_restart(&s->applied);
 }
 
 void
@@ -90,22 +113,67 @@ sender_forget(struct sender *s)
 {
     forget_far(s);
     s->flushed.count = 0;
+    s->epoch.number = 0;
+}
+
+void
+sender_relayed(struct sender *s, const struct epoch *epoch, const struct member_position *at)
+{
+    if (s->state != SENDER_IDLE || at->flushed == LSN_UNKNOWN)
+        return;
+    if (s->epoch.number != epoch->number || strcmp(s->epoch.member, epoch->member) != 0)
+        sender_forget(s);
+    s->epoch = *epoch;
+    s->far.timeline = at->timeline;
+    s->far.received = s->far.flushed = at->flushed;
+    s->far.applied = at->applied;
+    s->far.xmin = s->far.catalog_xmin = 0; /* who feeds it tells them with its own */
+    s->far_known = s->far_changed = s->far_compared = true;
+    lag_restart(&s->received);
+    lag_restart(&s->applied);
+    s->flushed.covered = s->flushed.before = (struct beacon){0};
+}
+
+void
+sender_doubt(struct sender *s)
+{
+    s->far_compared = false;
+    s->doubted = true;
+    s->flushed.count = 0;
+}
+
+static lsn_t
+far_had(const struct sender *s)
+{
+    return later(s->far.flushed, s->flushed.covered.lsn);
+}
+
+static void
+forget_lost(struct sender *s, lsn_t from)
+{
+    log_warning("the far side had " LSN_FORMAT " on disk and goes on from " LSN_FORMAT
+                ": it has lost what lies between",
+                LSN_ARGS(far_had(s)), LSN_ARGS(from));
+    forget_far(s);
 }
 
 /* A far spool that goes on from before the segment of its flushed position, or from before the one
  * in front, which it compares, has lost WAL: its positions and beacons are forgotten. */
-static void
-forget_lost(struct sender *s, lsn_t resume_lsn)
+static bool
+resumes_below(const struct sender *s, lsn_t resume_lsn)
 {
-    lsn_t had = later(s->far.flushed, s->flushed.covered.lsn);
+    return s->segment_bytes != 0 &&
+           resume_lsn + s->segment_bytes < segment_start(far_had(s), s->segment_bytes);
+}
 
-    if (s->segment_bytes == 0 ||
-        resume_lsn + s->segment_bytes >= segment_start(had, s->segment_bytes))
-        return;
-    log_warning("the far side had " LSN_FORMAT " on disk and goes on from " LSN_FORMAT
-                ": it has lost what lies between",
-                LSN_ARGS(had), LSN_ARGS(resume_lsn));
-    forget_far(s);
+/* So has one that ends, compared to its end, below what it had of a server that is older now: it
+ * began anew with a copy of the older state. */
+static bool
+begins_anew(const struct sender *s, const struct ack *a)
+{
+    lsn_t had = far_had(s);
+
+    return s->older && s->stamped.lsn < had && a->received < had && a->compared >= a->received;
 }
 
 static int
@@ -115,8 +183,10 @@ take_accept(struct sender *s, const struct frame *f, int64_t now_us)
 
     if (s->state != SENDER_GREETING)
         return fail(ERR_PEER, "the far side accepts what was not asked");
-    forget_lost(s, f->accept.lsn);
+    if (resumes_below(s, f->accept.lsn))
+        forget_lost(s, f->accept.lsn);
     s->state = SENDER_ACCEPTED;
+    s->refused_us = 0;
     s->resume_timeline = s->sent_timeline = f->accept.timeline;
     s->resume_lsn = s->sent = s->furthest = f->accept.lsn;
     s->far_digest = f->accept.config_digest;
@@ -128,13 +198,13 @@ take_accept(struct sender *s, const struct frame *f, int64_t now_us)
 }
 
 static int
-take_refuse(struct sender *s, const struct frame *f)
+take_refuse(struct sender *s, const struct frame *f, int64_t now_us)
 {
     char reason[FRAME_REASON_MAX];
 
     s->refused = true;
     s->refusal = f->refuse.kind;
-    s->refusal_origin = f->refuse.origin;
+    s->refused_us = f->refuse.kind != REFUSE_RETRY ? now_us : 0;
     return fail(ERR_PEER, "refused: %s",
                 text_escape(reason, sizeof reason, f->refuse.reason, strlen(f->refuse.reason)));
 }
@@ -171,7 +241,7 @@ check_positions(const struct sender *s, const struct ack *a)
 static int
 take_ack(struct sender *s, const struct ack *a)
 {
-    struct ack before = s->far;
+    struct ack before;
 
     if (s->state != SENDER_ACCEPTED)
         return fail(ERR_PEER, "an ACK came before ACCEPT");
@@ -179,19 +249,26 @@ take_ack(struct sender *s, const struct ack *a)
         return ERR_PEER;
     if (window_acknowledge(&s->window, a->next) < 0)
         return ERR_PEER;
+    if (a->flushed == LSN_UNKNOWN && s->far.flushed != LSN_UNKNOWN) /* of no use there any more */
+        forget_far(s);
+    if (begins_anew(s, a))
+        forget_lost(s, a->received);
+    before = s->far;
     s->far = *a;
     s->far_has = a->received;
-    s->far.received =
-        later(before.received, a->received); /* a new timeline's segment comes again */
     s->far.flushed = later(before.flushed, a->flushed);
-    s->far.applied = later(before.applied, a->applied);
-    s->far_compared = a->compared >= s->far.flushed;
+    s->far.received = later(s->far.flushed, a->received);
+    s->far_compared = a->compared >= s->far.flushed && !s->doubted;
+    if (s->far_compared && s->stamped.lsn >= s->flushed.covered.lsn)
+        s->older = false;
     if (!s->far_known || !ack_equal(&before, &s->far))
         s->far_changed = true;
     s->far_known = true;
     s->acks++;
+    lag_reach(&s->received, s->far.received); /* a host that crashed has less than it had */
     take_covered(s, &s->received, &a->received_beacon);
     take_covered(s, &s->flushed, &a->flushed_beacon);
+    lag_reach(&s->applied, a->applied); /* and so has a PostgreSQL */
     take_covered(s, &s->applied, &a->applied_beacon);
     return 0;
 }
@@ -205,6 +282,7 @@ take_ping(struct sender *s, const struct frame *f, int64_t now_us, int64_t wall_
                                     .wall_us = wall_us,
                                     .postgres = s->postgres}};
 
+    s->echo = (struct echo){.sent_us = f->ping.sent_us, .heard_us = now_us};
     frame_put(s->out, &answer); /* no room: then there is progress anyway */
     return 0;
 }
@@ -232,7 +310,7 @@ sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wa
     case FRAME_ACCEPT:
         return take_accept(s, f, now_us);
     case FRAME_REFUSE:
-        return take_refuse(s, f);
+        return take_refuse(s, f, now_us);
     case FRAME_ACK:
         return take_ack(s, &f->ack);
     case FRAME_PING:
@@ -240,8 +318,14 @@ sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wa
     case FRAME_PONG:
         return take_pong(s, f, now_us, wall_us);
     case FRAME_POOL:
-        s->pool = f->pool;
-        s->pool_news = true;
+        if (s->pool != NULL)
+            s->pool(s->pool_context, f);
+        return 0;
+    case FRAME_PROMISE:
+        if (f->promise.word != PROMISE_ASK && f->promise.word != PROMISE_RETURN)
+            return fail(ERR_PEER, "a promise came that nobody here has asked for");
+        if (s->promise != NULL)
+            s->promise(s->pool_context, f);
         return 0;
     case FRAME_DRAIN:
         s->drain_asked = true;
@@ -273,7 +357,7 @@ sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wa
 }
 
 int
-sender_file(struct sender *s, const struct frame *f)
+sender_tell(struct sender *s, const struct frame *f)
 {
     if (s->state != SENDER_ACCEPTED)
         return fail(ERR_PEER, "there is no session");
@@ -383,6 +467,7 @@ void
 sender_beacon(struct sender *s, const struct beacon *b)
 {
     s->stamped = *b;
+    s->older |= lag_is_older(&s->flushed, b);
     lag_beacon(&s->flushed,
                b); /* kept until it is acknowledged as flushed, which covers the others */
     put_beacon(s, b);

@@ -260,6 +260,8 @@ step_handshake(struct lane *l)
 
     if (rc == LIBSSH2_ERROR_EAGAIN)
         return ERR_AGAIN;
+    if (rc != 0 && fault_turned_away(l) < 0)
+        return ERR_PEER;
     if (rc == LIBSSH2_ERROR_KEX_FAILURE && s->host_keys.refusal[0] != '\0')
         return fail(ERR_PEER, "%s", s->host_keys.refusal);
     if (rc == LIBSSH2_ERROR_KEX_FAILURE) {
@@ -361,8 +363,10 @@ dial_run(struct lane *l)
             break;
         }
     }
-    if (code == 0)
+    if (code == 0) {
         l->session->host_keys.refusal[0] = '\0';
+        l->session->key_refused = l->session->turned_away = false;
+    }
     return code;
 }
 

@@ -104,21 +104,55 @@ fault_connect(const char *place, int error)
     return fail_sys(ERR_PEER, "cannot connect to %s", place);
 }
 
+/*
+ * Up to OpenSSH 9.7 a line of its own names MaxStartups. Since 9.8 there is one line for that and
+ * for PerSourcePenalties, which follow at once on a refused key: then the key stays the reason.
+ */
 int
-fault_key_refused(const struct lane *l)
+fault_turned_away(struct lane *l)
+{
+    struct lane_session *s = l->session;
+    const char *line = libssh2_session_banner_get(s->ssh);
+
+    if (line == NULL)
+        return 0;
+    if (strncmp(line, "Exceeded MaxStartups", 20) == 0)
+        return fail(ERR_PEER,
+                    "%s turns us away: more connections log in to its sshd at once than its "
+                    "MaxStartups allows",
+                    s->place);
+    if (strncmp(line, "Not allowed at this time", 24) != 0)
+        return 0;
+    s->turned_away = true;
+    if (s->key_refused)
+        return fault_key_refused(l);
+    return fail(
+        ERR_PEER,
+        "%s turns us away for a while: failed logins from here (PerSourcePenalties), or too "
+        "many at once (MaxStartups); the log of its sshd says which",
+        s->place);
+}
+
+int
+fault_key_refused(struct lane *l)
 {
     const struct lane_target *t = l->target;
+    const char *penalty = l->session->turned_away
+                              ? "; for a while after each try its sshd turns us away unheard "
+                                "(PerSourcePenalties)"
+                              : "";
 
+    l->session->key_refused = true;
     if (l->session->key.rsa && !method_rsa_sha2())
         return fail(
             ERR_PEER,
             "the server at %s does not accept the RSA key %s for user %s: libssh2 %s here signs RSA keys with "
             "SHA-1 only, which OpenSSH 8.8 and later refuse: use an ed25519 or ecdsa key "
-            "(ssh-keygen -t ed25519 -N ''), or libssh2 1.11",
-            l->session->place, t->identity, t->user, libssh2_version(0));
+            "(ssh-keygen -t ed25519 -N ''), or libssh2 1.11%s",
+            l->session->place, t->identity, t->user, libssh2_version(0), penalty);
     return fail(
         ERR_PEER,
         "the server at %s does not accept key %s for user %s: put its public half into that user's "
-        "authorized_keys",
-        l->session->place, t->identity, t->user);
+        "authorized_keys%s",
+        l->session->place, t->identity, t->user, penalty);
 }

@@ -49,6 +49,7 @@ struct lane_session {
     LIBSSH2_CHANNEL *channel;
     struct host_keys host_keys;
     struct key key;
+    bool key_refused, turned_away; /* by that sshd, since the lane was up last */
 
     enum pump_state pump;
     bool more;          /* libssh2 may hold input that poll does not see */

@@ -55,8 +55,8 @@ spool_begin(struct spool *s, timeline_t timeline, lsn_t lsn)
     return 0;
 }
 
-static int
-open_for_read(struct spool *s, timeline_t timeline, lsn_t start)
+int
+spool_open_segment(struct spool *s, timeline_t timeline, lsn_t start)
 {
     char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], damaged[FILE_NAME_SIZE];
     /* a worker may rename the file meanwhile: so the first name is tried again */
@@ -86,7 +86,7 @@ compare(struct spool *s, lsn_t lsn, const uint8_t *bytes, size_t n)
 {
     static uint8_t there[COMPARE_BYTES];
     lsn_t start = segment_start(lsn, s->identity.segment_bytes);
-    int code = open_for_read(s, s->timeline, start);
+    int code = spool_open_segment(s, s->timeline, start);
 
     if (code == ERR_AGAIN)
         return fail(ERR_PEER,
@@ -167,20 +167,17 @@ append(struct spool *s, const uint8_t *bytes, size_t n)
     return 0;
 }
 
-/*
- * A partial file with the first bytes of `from` (-1: there are none), under its name only when they
- * are flushed: at least `needed` of them, up to `most` as far as they can be read.
- */
-static int
-copy_partial(const struct spool *s, timeline_t timeline, lsn_t start, int from, uint64_t needed,
-             uint64_t most, int *ret_fd, uint64_t *ret_copied)
+int
+spool_copy_segment(const struct spool *s, timeline_t timeline, lsn_t start, const char *suffix,
+                   int from, uint64_t needed, uint64_t most, int *ret_fd, uint64_t *ret_copied)
 {
     static _Thread_local uint8_t chunk[COMPARE_BYTES];
-    char name[SEGMENT_NAME_SIZE], partial[FILE_NAME_SIZE], fresh[FILE_NAME_SIZE];
+    char name[SEGMENT_NAME_SIZE], target[FILE_NAME_SIZE], fresh[FILE_NAME_SIZE];
     uint64_t at = 0;
     int fd, code = 0;
 
-    spool_name_of(s, timeline, start, name, partial);
+    segment_name(name, timeline, start, s->identity.segment_bytes);
+    snprintf(target, sizeof target, "%s%s", name, suffix);
     snprintf(fresh, sizeof fresh, "%s" FRESH, name);
     if (durable_remove(s->dir, fresh) < 0 || durable_open(s->dir, fresh, DURABLE_CREATE, &fd) < 0)
         return fail_sys(ERR_LOCAL, "cannot make %s/%s", s->path, fresh);
@@ -198,7 +195,7 @@ copy_partial(const struct spool *s, timeline_t timeline, lsn_t start, int from, 
         code = fail(ERR_LOCAL,
                     "cannot copy %s/%s: only %" PRIu64 " of %" PRIu64 " flushed bytes can be read",
                     s->path, name, at, needed);
-    if (code == 0 && (durable_data(fd) < 0 || durable_rename(s->dir, fresh, partial) < 0))
+    if (code == 0 && (durable_data(fd) < 0 || durable_rename(s->dir, fresh, target) < 0))
         code = fail_sys(ERR_LOCAL, "cannot flush %s/%s", s->path, fresh);
     if (code < 0) {
         durable_close(fd);
@@ -221,6 +218,8 @@ check_switch(const struct spool *s, timeline_t timeline, lsn_t lsn, lsn_t *ret_f
     if (length < 0 && length != ERR_AGAIN)
         return length;
     code = spool_check_history(s, timeline, text, length < 0 ? 0 : (size_t)length);
+    if (code == ERR_AGAIN) /* a session begins after the look */
+        return fail(ERR_PEER, "%s", fail_message());
     if (code < 0)
         return code;
     history_switch_point(text, (size_t)length, s->timeline, ret_fork); /* checked just now */
@@ -283,7 +282,7 @@ spool_append(struct spool *s, timeline_t timeline, lsn_t lsn, const void *bytes,
     if (s->damaged)
         return fail(ERR_LOCAL, "the spool %s could not be flushed and is not repaired yet",
                     s->path);
-    if (s->clearing || (s->next_timeline != 0 && timeline == s->timeline))
+    if (s->clearing || s->cutting || (s->next_timeline != 0 && timeline == s->timeline))
         return ERR_AGAIN;
     if (timeline != s->timeline) {
         int code = switch_timeline(s, timeline, lsn, at, n);
@@ -372,7 +371,7 @@ spool_flush_begin(struct spool *s, struct flush *f, int64_t now_us)
 bool
 spool_recover_begin(struct spool *s, struct flush *f)
 {
-    if (!s->damaged || s->flushing || s->clearing)
+    if (!s->damaged || s->lost || s->flushing || s->clearing)
         return false;
     begin_job(s, f, FLUSH_RECOVER, s->flushed);
     return true;
@@ -403,14 +402,14 @@ make_switched(struct flush *f)
 {
     struct spool *s = &f->as;
     lsn_t start = segment_start(f->upto, s->identity.segment_bytes);
-    int code = f->upto > start ? open_for_read(s, s->timeline, start) : 0;
+    int code = f->upto > start ? spool_open_segment(s, s->timeline, start) : 0;
 
     if (code == ERR_AGAIN)
         code = fail(ERR_CORRUPT, "the segment of " LSN_FORMAT " is missing in %s", LSN_ARGS(start),
                     s->path);
     if (code == 0)
-        code = copy_partial(s, s->next_timeline, start, s->read_fd, f->upto - start,
-                            f->upto - start, &f->made_fd, &f->made_bytes);
+        code = spool_copy_segment(s, s->next_timeline, start, PARTIAL, s->read_fd, f->upto - start,
+                                  f->upto - start, &f->made_fd, &f->made_bytes);
     durable_close(s->read_fd);
     return code;
 }
@@ -437,8 +436,8 @@ make_recovered(struct flush *f)
         durable_open(s->dir, partial, DURABLE_READ, &old) < 0 &&
         durable_open(s->dir, name, DURABLE_READ, &old) < 0)
         old = -1;
-    code = copy_partial(s, s->timeline, start, old, f->upto - start, s->identity.segment_bytes,
-                        &f->made_fd, &f->made_bytes);
+    code = spool_copy_segment(s, s->timeline, start, PARTIAL, old, f->upto - start,
+                              s->identity.segment_bytes, &f->made_fd, &f->made_bytes);
     durable_close(old);
     if (code == 0 && durable_remove(s->dir, damaged) < 0)
         code = fail_sys(ERR_LOCAL, "cannot remove %s/%s", s->path, damaged);
@@ -477,6 +476,7 @@ take_made(struct spool *s, const struct flush *f)
     s->growing = (struct segment){.fd = f->made_fd, .start = start};
     s->written = start + f->made_bytes;
     s->available = s->flushed = f->upto;
+    s->whole_upto = LSN_UNKNOWN;
 }
 
 static int
@@ -559,6 +559,21 @@ spool_trust_tail(struct spool *s)
     return 0;
 }
 
+/* The file with the bytes of `timeline` at lsn: its own, or a newer timeline's, when all that lies
+ * between the two ends in that segment. A walsender reads the latter (WalSndSegmentOpen). */
+static int
+open_segment_of(struct spool *s, timeline_t timeline, lsn_t lsn)
+{
+    lsn_t start = segment_start(lsn, s->identity.segment_bytes), end;
+    int code;
+
+    while ((code = spool_open_segment(s, timeline, start)) == ERR_AGAIN &&
+           spool_switch_point(s, timeline, &end, &timeline) &&
+           segment_start(end, s->identity.segment_bytes) == start)
+        ;
+    return code;
+}
+
 int
 spool_read(struct spool *s, timeline_t timeline, lsn_t lsn, void *out, size_t n)
 {
@@ -569,6 +584,8 @@ spool_read(struct spool *s, timeline_t timeline, lsn_t lsn, void *out, size_t n)
 
     if (timeline != s->timeline && !spool_switch_point(s, timeline, &end, &next))
         return ERR_AGAIN;
+    if (end > s->available) /* a spool that began with a newer timeline's file, before the fork */
+        end = s->available;
     if (lsn >= end)
         return 0;
     start = segment_start(lsn, s->identity.segment_bytes);
@@ -576,7 +593,7 @@ spool_read(struct spool *s, timeline_t timeline, lsn_t lsn, void *out, size_t n)
         end = start + s->identity.segment_bytes;
     if (n > end - lsn)
         n = (size_t)(end - lsn);
-    code = open_for_read(s, timeline, start);
+    code = open_segment_of(s, timeline, lsn);
     if (code < 0)
         return code;
     got = durable_read(s->read_fd, out, n, lsn - start);

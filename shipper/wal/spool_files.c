@@ -59,6 +59,9 @@ visit(void *context, const struct durable_entry *entry)
     if (!spool_parse_file(scan->s, entry->name, &timeline, &start, &partial)) {
         if (strlen(entry->name) == 24 + strlen(FRESH) && strcmp(entry->name + 24, FRESH) == 0)
             snprintf(scan->stale, sizeof scan->stale, "%s", entry->name);
+        if (strlen(entry->name) == 24 + strlen(ASIDE) && strcmp(entry->name + 24, ASIDE) == 0 &&
+            strcmp(entry->name, scan->aside) > 0)
+            snprintf(scan->aside, sizeof scan->aside, "%s", entry->name);
         return 0;
     }
     if (entry->bytes > scan->s->identity.segment_bytes ||
@@ -139,39 +142,4 @@ spool_distrust(struct spool *s)
         return fail_sys(ERR_LOCAL, "cannot write %s/position", s->path);
     s->recorded = s->flushed;
     return 0;
-}
-
-struct first {
-    const struct spool *s;
-    timeline_t timeline;
-    bool found;
-    lsn_t start;
-};
-
-static int
-visit_first(void *context, const struct durable_entry *entry)
-{
-    struct first *first = context;
-    timeline_t timeline;
-    lsn_t start;
-    bool partial;
-
-    if (!spool_parse_file(first->s, entry->name, &timeline, &start, &partial) ||
-        timeline != first->timeline)
-        return 0;
-    if (!first->found || start < first->start)
-        first->start = start;
-    first->found = true;
-    return 0;
-}
-
-bool
-spool_first(const struct spool *s, timeline_t timeline, lsn_t *ret_first)
-{
-    struct first first = {.s = s, .timeline = timeline};
-
-    if (spool_empty(s) || durable_list(s->dir, visit_first, &first) < 0 || !first.found)
-        return false;
-    *ret_first = first.start;
-    return true;
 }

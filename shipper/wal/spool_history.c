@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* The timeline histories that the spool holds, and whether a server's history continues them. */
+/* The timeline histories that the spool holds, whether a server's history continues them, and where
+ * a timeline's WAL begins and ends. */
 #include "spool_private.h"
 
 #include "base/durable.h"
@@ -80,12 +81,72 @@ same_ancestors(const char *ours, size_t our_length, const char *theirs, size_t t
     return true;
 }
 
+/* Where a higher timeline left ours, by its history; ERR_CORRUPT: it does not descend from it. */
+static int
+find_fork(const struct spool *s, timeline_t timeline, const char *text, size_t length,
+          lsn_t *ret_fork)
+{
+    static char ours[HISTORY_BYTES_MAX + 1];
+    int our_length = spool_history(s, s->timeline, ours, sizeof ours);
+
+    if (our_length < 0 && our_length != ERR_AGAIN)
+        return our_length;
+    if (!history_switch_point(text, length, s->timeline, ret_fork) ||
+        (our_length > 0 && !same_ancestors(ours, (size_t)our_length, text, length, s->timeline)))
+        return fail(ERR_CORRUPT,
+                    "timeline %u does not descend from timeline %u, which this spool holds",
+                    timeline, s->timeline);
+    return 0;
+}
+
+bool
+spool_whole(const struct spool *s, lsn_t *ret_end)
+{
+    if (s->whole_upto != s->flushed)
+        return false;
+    *ret_end =
+        s->whole < s->flushed ? s->whole : s->flushed; /* ahead of it behind a switch record */
+    return true;
+}
+
+/* More was acknowledged than the server has: are there whole records in it? */
+static int
+check_behind(const struct spool *s, timeline_t timeline, lsn_t fork)
+{
+    lsn_t whole;
+    bool known = spool_whole(s, &whole);
+
+    if (known && whole == fork && !s->whole_damaged)
+        return 0;
+    return fail(known ? ERR_CORRUPT : ERR_AGAIN,
+                "timeline %u forked from timeline %u at " LSN_FORMAT ", before " LSN_FORMAT
+                ", up to which this spool has acknowledged WAL%s",
+                timeline, s->timeline, LSN_ARGS(fork), LSN_ARGS(s->flushed),
+                !known ? "; whether whole records lie between is not known yet" : "");
+}
+
+static int
+check_same_timeline(const struct spool *s, timeline_t timeline, const char *text, size_t length)
+{
+    static char ours[HISTORY_BYTES_MAX + 1];
+    int our_length = spool_history(s, s->timeline, ours, sizeof ours);
+
+    if (our_length < 0)
+        return our_length == ERR_AGAIN ? 0 : our_length;
+    if (our_length > 0 && ((size_t)our_length != length || memcmp(ours, text, length) != 0))
+        return fail(
+            ERR_CORRUPT,
+            "the history of timeline %u differs from the one in the spool %s: two servers made a timeline "
+            "of that number",
+            timeline, s->path);
+    return 0;
+}
+
 int
 spool_check_history(const struct spool *s, timeline_t timeline, const char *text, size_t length)
 {
-    static char ours[HISTORY_BYTES_MAX + 1];
-    int our_length;
     lsn_t fork;
+    int code;
 
     if (spool_empty(s))
         return 0;
@@ -95,35 +156,24 @@ spool_check_history(const struct spool *s, timeline_t timeline, const char *text
             "the server is on timeline %u, this spool holds timeline %u already: a former primary, or restored "
             "from an older state",
             timeline, s->timeline);
-    our_length = spool_history(s, s->timeline, ours, sizeof ours);
-    if (our_length < 0 && our_length != ERR_AGAIN)
-        return our_length;
-    if (timeline == s->timeline) {
-        if (our_length > 0 && ((size_t)our_length != length || memcmp(ours, text, length) != 0))
-            return fail(
-                ERR_CORRUPT,
-                "the history of timeline %u differs from the one in the spool %s: two servers made a timeline "
-                "of that number",
-                timeline, s->path);
-        return 0;
-    }
-    if (!history_switch_point(text, length, s->timeline, &fork) ||
-        (our_length > 0 && !same_ancestors(ours, (size_t)our_length, text, length, s->timeline)))
-        return fail(ERR_CORRUPT,
-                    "timeline %u does not descend from timeline %u, which this spool holds",
-                    timeline, s->timeline);
-    if (fork < s->flushed)
-        return fail(ERR_CORRUPT,
-                    "timeline %u forked from timeline %u at " LSN_FORMAT ", before " LSN_FORMAT
-                    ", up to which this spool has acknowledged WAL",
-                    timeline, s->timeline, LSN_ARGS(fork), LSN_ARGS(s->flushed));
-    return 0;
+    if (timeline == s->timeline)
+        return check_same_timeline(s, timeline, text, length);
+    code = find_fork(s, timeline, text, length, &fork);
+    return code == 0 && fork < s->flushed ? check_behind(s, timeline, fork) : code;
+}
+
+bool
+spool_goes_on_behind(const struct spool *s, timeline_t timeline, const char *text, size_t length,
+                     lsn_t *ret_fork)
+{
+    return !spool_empty(s) && timeline > s->timeline &&
+           find_fork(s, timeline, text, length, ret_fork) == 0 && *ret_fork < s->flushed;
 }
 
 bool
 spool_switch_point(const struct spool *s, timeline_t timeline, lsn_t *ret_end, timeline_t *ret_next)
 {
-    static char text[HISTORY_BYTES_MAX + 1];
+    static _Thread_local char text[HISTORY_BYTES_MAX + 1];
     int length;
 
     if (timeline >= s->timeline)
@@ -132,5 +182,49 @@ spool_switch_point(const struct spool *s, timeline_t timeline, lsn_t *ret_end, t
     if (length < 0 || !history_switch_point(text, (size_t)length, timeline, ret_end))
         return false;
     *ret_next = history_next(text, (size_t)length, timeline, s->timeline);
+    return true;
+}
+
+struct first {
+    const struct spool *s;
+    timeline_t timeline;
+    bool found;
+    lsn_t start;
+};
+
+static int
+visit_first(void *context, const struct durable_entry *entry)
+{
+    struct first *first = context;
+    timeline_t timeline;
+    lsn_t start;
+    bool partial;
+
+    if (!spool_parse_file(first->s, entry->name, &timeline, &start, &partial) ||
+        timeline != first->timeline)
+        return 0;
+    if (!first->found || start < first->start)
+        first->start = start;
+    first->found = true;
+    return 0;
+}
+
+bool
+spool_first(const struct spool *s, timeline_t timeline, lsn_t *ret_first)
+{
+    struct first first = {.s = s, .timeline = timeline};
+    lsn_t end, start, newer;
+
+    if (spool_empty(s) || durable_list(s->dir, visit_first, &first) < 0)
+        return false;
+    if (!first.found) { /* its last bytes may be in a newer timeline's file */
+        if (!spool_switch_point(s, timeline, &end, &timeline))
+            return false;
+        start = segment_start(end, s->identity.segment_bytes);
+        if (end == start || !spool_first(s, timeline, &newer) || newer > start)
+            return false;
+        first.start = start;
+    }
+    *ret_first = first.start;
     return true;
 }

@@ -211,16 +211,19 @@ open_tails(struct spool *s, lsn_t recorded, bool same_boot)
     return code == ERR_AGAIN ? 0 : code;
 }
 
-static int
-find_positions(struct spool *s)
+int
+spool_find_positions(struct spool *s)
 {
     struct scan scan;
     lsn_t recorded;
     bool same_boot;
     int code = spool_look(s, 0, 0, &scan);
 
-    if (code < 0 || scan.highest == 0)
+    if (code < 0)
         return code;
+    snprintf(s->aside, sizeof s->aside, "%s", scan.aside);
+    if (scan.highest == 0)
+        return 0;
     s->timeline = scan.highest;
     code = spool_look(s, s->timeline, 0, &scan);
     if (code < 0)
@@ -271,7 +274,7 @@ spool_open(struct spool *s, const char *path)
     }
     code = load_identity(s);
     if (code == 0 && s->identity.system_identifier != 0)
-        code = find_positions(s);
+        code = spool_find_positions(s);
     if (code < 0)
         spool_close(s);
     return code;

@@ -13,6 +13,7 @@
 #define PARTIAL        ".partial"
 #define FRESH          ".new" /* a copy that is not finished */
 #define DAMAGED        ".damaged"
+#define ASIDE          SPOOL_ASIDE
 
 /* spool_files.c */
 
@@ -37,6 +38,7 @@ struct scan {
     lsn_t last_complete;        /* start of the highest complete one */
     lsn_t growing;              /* where a partial file belongs */
     char stale[FILE_NAME_SIZE]; /* one that is left over, "" when there is none */
+    char aside[FILE_NAME_SIZE]; /* the newest one that was kept aside */
 };
 
 /* 0, ERR_LOCAL, or ERR_CORRUPT: a file has a size that it cannot have. */
@@ -54,6 +56,24 @@ void spool_close_segments(struct spool *s);
 
 /* Say on disk that what lies above `flushed` is not known good, whatever boot this is. */
 int spool_distrust(struct spool *s);
+
+/* spool_open.c */
+
+/* All positions, from the files: as they are when no file is open for writing. */
+int spool_find_positions(struct spool *s);
+
+/* spool.c */
+
+/* The file of a segment as read_fd. ERR_AGAIN: there is none. */
+int spool_open_segment(struct spool *s, timeline_t timeline, lsn_t start);
+
+/*
+ * A file with the first bytes of `from` (-1: there are none), under the segment's name with that
+ * suffix only when they are flushed: at least `needed` of them, up to `most` as far as they can be
+ * read.
+ */
+int spool_copy_segment(const struct spool *s, timeline_t timeline, lsn_t start, const char *suffix,
+                       int from, uint64_t needed, uint64_t most, int *ret_fd, uint64_t *ret_copied);
 
 /* spool_history.c */
 

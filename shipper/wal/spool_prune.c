@@ -59,8 +59,8 @@ spool_prune_begin(struct spool *s, struct prune *p, lsn_t needed_from, int64_t k
 {
     if (needed_from > s->flushed)
         needed_from = s->flushed;
-    if (spool_empty(s) || s->pruning || s->start + s->identity.segment_bytes >= needed_from ||
-        s->oldest_us > wall_us - keep_us)
+    if (spool_empty(s) || s->pruning || s->cutting ||
+        s->start + s->identity.segment_bytes >= needed_from || s->oldest_us > wall_us - keep_us)
         return false;
     begin_prune(s, p);
     p->needed_from = needed_from;
@@ -133,8 +133,9 @@ begin_anew(struct spool *s)
 {
     spool_close_segments(s);
     s->timeline = s->next_timeline = 0;
+    s->whole_upto = LSN_UNKNOWN;
     s->start = s->written = s->flushed = s->available = LSN_UNKNOWN;
-    s->damaged = false;
+    s->damaged = s->lost = false;
 }
 
 int

@@ -22,6 +22,21 @@ thin(struct lag *l)
     l->count = kept;
 }
 
+static void
+cover(struct lag *l)
+{
+    size_t covered = 0;
+
+    while (covered < l->count && l->pending[covered].lsn <= l->position)
+        covered++;
+    if (covered == 0)
+        return;
+    if (l->covered.lsn == LSN_UNKNOWN || l->pending[covered - 1].mono_us > l->covered.mono_us)
+        l->covered = l->pending[covered - 1]; /* else it was told again */
+    l->count -= covered;
+    memmove(l->pending, l->pending + covered, l->count * sizeof *l->pending);
+}
+
 void
 lag_beacon(struct lag *l, const struct beacon *b)
 {
@@ -39,23 +54,27 @@ lag_beacon(struct lag *l, const struct beacon *b)
     if (l->count == BEACONS_MAX)
         thin(l);
     l->pending[l->count++] = *b;
-    lag_reach(l, l->position);
+    cover(l);
+}
+
+void
+lag_hold(struct lag *l, lsn_t position)
+{
+    l->position = LSN_UNKNOWN;
+    if (position < l->covered.lsn) {
+        l->before = l->covered;
+        l->covered = (struct beacon){0};
+    } else if (l->covered.lsn == LSN_UNKNOWN && position >= l->before.lsn) {
+        l->covered = l->before;
+    }
 }
 
 void
 lag_reach(struct lag *l, lsn_t position)
 {
-    size_t covered = 0;
-
-    if (position > l->position)
-        l->position = position;
-    while (covered < l->count && l->pending[covered].lsn <= l->position)
-        covered++;
-    if (covered == 0)
-        return;
-    l->covered = l->pending[covered - 1];
-    l->count -= covered;
-    memmove(l->pending, l->pending + covered, l->count * sizeof *l->pending);
+    lag_hold(l, position);
+    l->position = position;
+    cover(l);
 }
 
 void
@@ -74,10 +93,17 @@ lag_take(struct lag *l, const struct beacon *covered)
 }
 
 void
+lag_forget(struct lag *l, int64_t since_us)
+{
+    while (l->count > 0 && l->pending[l->count - 1].mono_us > since_us)
+        l->count--;
+}
+
+void
 lag_restart(struct lag *l)
 {
     l->count = 0;
-    l->covered = (struct beacon){0};
+    l->covered = l->before = (struct beacon){0};
 }
 
 /* After another boot: the beacon's monotonic time that gives its wall clock's age from now on. */
@@ -91,17 +117,36 @@ void
 lag_rebase(struct lag *l, int64_t now_us, int64_t wall_us)
 {
     rebase(&l->covered, now_us, wall_us);
+    rebase(&l->before, now_us, wall_us);
     for (size_t i = 0; i < l->count; i++)
         rebase(&l->pending[i], now_us, wall_us);
+}
+
+static bool
+age(const struct beacon *b, int64_t now_us, int64_t *ret_age_us)
+{
+    if (b->lsn == LSN_UNKNOWN)
+        return false;
+    *ret_age_us = now_us > b->mono_us ? now_us - b->mono_us : 0;
+    return true;
 }
 
 bool
 lag_age(const struct lag *l, int64_t now_us, int64_t *ret_age_us)
 {
-    if (l->covered.lsn == 0)
-        return false;
-    *ret_age_us = now_us > l->covered.mono_us ? now_us - l->covered.mono_us : 0;
-    return true;
+    return age(&l->covered, now_us, ret_age_us);
+}
+
+bool
+lag_least(const struct lag *l, int64_t now_us, int64_t *ret_age_us)
+{
+    return age(&l->before, now_us, ret_age_us);
+}
+
+bool
+lag_is_older(const struct lag *l, const struct beacon *b)
+{
+    return b->lsn < l->covered.lsn && b->mono_us > l->covered.mono_us;
 }
 
 void
@@ -110,13 +155,18 @@ offset_restart(struct clock_offset *o)
     o->count = 0;
 }
 
+int64_t
+offset_error_us(const struct clock_offset *o, int64_t now_us)
+{
+    return o->error_us + (now_us - o->at_us) / DRIFT;
+}
+
 bool
 offset_sample(struct clock_offset *o, int64_t sent_us, int64_t far_us, int64_t far_wall_us,
               int64_t now_us, int64_t wall_us)
 {
     int64_t round_trip_us = now_us - sent_us, offset_us = far_us - (sent_us + round_trip_us / 2);
-    int64_t error_us = o->error_us + (now_us - o->at_us) / DRIFT,
-            apart_us = offset_us - o->offset_us;
+    int64_t error_us = offset_error_us(o, now_us), apart_us = offset_us - o->offset_us;
     bool other;
 
     if (round_trip_us < 0)

@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "shipper/wire/codec.h"
+#include "wire/parts.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 
 #define HELLO_MAGIC      0x57465259u /* "WFRY" */
 #define WAL_HEADER_BYTES (4 + 1 + 8 + 4 + 8 + 1 + 4)
+#define DIALS_MAX        4096 /* of one start of an agent, between two that came here */
 
 static bool
 beacon_equal(const struct beacon *a, const struct beacon *b)
@@ -27,16 +29,23 @@ ack_equal(const struct ack *a, const struct ack *b)
     return a->timeline == b->timeline && a->received == b->received && a->flushed == b->flushed &&
            a->applied == b->applied && a->compared == b->compared && a->next == b->next &&
            a->xmin == b->xmin && a->catalog_xmin == b->catalog_xmin &&
-           a->standby_connected == b->standby_connected &&
+           a->standby_connected == b->standby_connected && a->fenced == b->fenced &&
            beacon_equal(&a->received_beacon, &b->received_beacon) &&
            beacon_equal(&a->flushed_beacon, &b->flushed_beacon) &&
            beacon_equal(&a->applied_beacon, &b->applied_beacon);
+}
+
+bool
+session_follows(uint64_t incarnation, uint64_t before)
+{
+    return incarnation - before - 1 < DIALS_MAX;
 }
 
 static void
 put_hello(struct buf *out, const struct hello *h)
 {
     buf_put_u32(out, HELLO_MAGIC);
+    buf_put_u16(out, FRAME_PROTOCOL);
     buf_put_u16(out, h->protocol);
     buf_put_string(out, h->pool);
     buf_put_u64(out, h->identity.system_identifier);
@@ -44,31 +53,74 @@ put_hello(struct buf *out, const struct hello *h)
     buf_put_u16(out, h->identity.postgres_major);
     buf_put_string(out, h->from);
     buf_put_string(out, h->to);
-    buf_put_u64(out, h->epoch.number);
-    buf_put_string(out, h->epoch.member);
+    part_put_epoch(out, &h->epoch);
     buf_put_u64(out, h->incarnation);
     buf_put_u8(out, h->lane);
     buf_put_u32(out, h->timeline);
     buf_put_u64(out, h->config_digest);
+    buf_put_u8(out, (uint8_t)h->hops);
+    for (size_t i = 0; i < h->hops; i++)
+        buf_put_string(out, h->path[i]);
+    buf_put_u32(out, (uint32_t)h->history_bytes);
     buf_put_bytes(out, h->history, h->history_bytes);
+    if (h->session != 0) {
+        part_put_field(out, FIELD_SESSION, sizeof h->session);
+        buf_put_u64(out, h->session);
+    }
+    if (h->stays != 0) {
+        part_put_field(out, FIELD_STAYS, sizeof h->stays);
+        buf_put_u64(out, h->stays);
+    }
+    if (h->table != 0) {
+        part_put_field(out, FIELD_TABLE, sizeof h->table);
+        buf_put_u64(out, h->table);
+    }
 }
 
 static int
 other_protocol(unsigned theirs)
 {
     return fail(ERR_PEER,
-                "protocol %u is spoken there, %u here: install the same version of walferry",
+                "protocol %u is spoken there, %u here: install the same version of walferry on "
+                "both; until then no WAL is shipped between them",
                 theirs, FRAME_PROTOCOL);
+}
+
+/* Protocol 4 has the name of the pool where the highest protocol stands now. */
+static int
+get_protocol(struct reader *r, uint16_t *ret_protocol)
+{
+    uint16_t lowest = reader_u16(r), highest = reader_u16(r);
+
+    if (!r->failed && lowest < FRAME_PROTOCOL)
+        return other_protocol(highest >= FRAME_PROTOCOL && lowest > 4 ? highest : lowest);
+    if (!r->failed && (lowest > FRAME_PROTOCOL || highest < FRAME_PROTOCOL))
+        return other_protocol(lowest);
+    *ret_protocol = FRAME_PROTOCOL;
+    return 0;
+}
+
+static void
+get_path(struct reader *r, struct hello *h)
+{
+    h->hops = reader_u8(r);
+    if (h->hops == 0 || h->hops > FRAME_MEMBERS_MAX) {
+        h->hops = 0;
+        r->failed = true;
+    }
+    for (size_t i = 0; i < h->hops && !r->failed; i++)
+        part_get_member(r, h->path[i]);
 }
 
 static int
 get_hello(struct reader *r, struct hello *h)
 {
+    struct reader field, fields;
+
     if (reader_u32(r) != HELLO_MAGIC)
         return fail(ERR_PEER, "the far side does not speak walferry's protocol");
-    h->protocol = reader_u16(r);
-    if (!r->failed && h->protocol != FRAME_PROTOCOL)
-        return other_protocol(h->protocol);
+    if (get_protocol(r, &h->protocol) < 0)
+        return ERR_PEER;
     reader_copy_string(r, h->pool, sizeof h->pool);
     h->identity.system_identifier = reader_u64(r);
     h->identity.segment_bytes = reader_u32(r);
@@ -76,17 +128,31 @@ get_hello(struct reader *r, struct hello *h)
     reader_copy_string(r, h->from, sizeof h->from);
     reader_copy_string(r, h->to, sizeof h->to);
     h->epoch.number = reader_u64(r);
-    reader_copy_string(r, h->epoch.member, sizeof h->epoch.member);
+    part_get_member(r, h->epoch.member);
     h->incarnation = reader_u64(r);
     h->lane = reader_u8(r);
     h->timeline = reader_u32(r);
     h->config_digest = reader_u64(r);
-    h->history_bytes = r->failed ? 0 : r->left;
+    get_path(r, h);
+    h->history_bytes = reader_u32(r);
+    if (h->history_bytes > HISTORY_BYTES_MAX)
+        r->failed = true;
     h->history = (const char *)reader_bytes(r, h->history_bytes);
+    fields = *r;
+    if (part_get_field(&fields, FIELD_STAYS, sizeof h->stays, &field))
+        h->stays = reader_u64(&field);
+    r->failed |= fields.failed;
+    fields = *r;
+    if (part_get_field(&fields, FIELD_TABLE, sizeof h->table, &field))
+        h->table = reader_u64(&field);
+    if (part_get_field(r, FIELD_SESSION, sizeof h->session, &field))
+        h->session = reader_u64(&field);
+    r->failed |= fields.failed;
     if (r->failed)
         return fail(ERR_PEER, "HELLO is cut short");
     if (!segment_bytes_valid(h->identity.segment_bytes) || h->identity.system_identifier == 0 ||
-        h->timeline == 0 || h->epoch.number == 0 || h->history_bytes > HISTORY_BYTES_MAX)
+        h->timeline == 0 || h->epoch.number == 0 || h->epoch.number > EPOCH_NUMBER_MAX ||
+        (h->incarnation == 0 && h->lane != HELLO_KNOCKS))
         return fail(ERR_PEER, "HELLO has a field out of range");
     return 0;
 }
@@ -94,8 +160,7 @@ get_hello(struct reader *r, struct hello *h)
 static void
 put_origin(struct buf *out, const struct epoch_origin *o)
 {
-    buf_put_u64(out, o->epoch.number);
-    buf_put_string(out, o->epoch.member);
+    part_put_epoch(out, &o->epoch);
     buf_put_u32(out, o->timeline);
     buf_put_u64(out, o->fork);
 }
@@ -103,8 +168,7 @@ put_origin(struct buf *out, const struct epoch_origin *o)
 static void
 get_origin(struct reader *r, struct epoch_origin *o)
 {
-    o->epoch.number = reader_u64(r);
-    reader_copy_string(r, o->epoch.member, sizeof o->epoch.member);
+    part_get_epoch_or_none(r, &o->epoch);
     o->timeline = reader_u32(r);
     o->fork = reader_u64(r);
 }
@@ -129,6 +193,7 @@ get_refuse(struct reader *r, struct frame *f)
     f->refuse.kind = (enum refuse_kind)kind;
     get_origin(r, &f->refuse.origin);
     f->refuse.reason = get_reason(r);
+    part_skip_fields(r);
     return 0;
 }
 
@@ -151,17 +216,6 @@ get_wal(struct reader *r, struct frame *f)
     return 0;
 }
 
-/* Bounded, so that sums and differences of a few times do not overflow. */
-static int64_t
-get_time(struct reader *r)
-{
-    int64_t us = (int64_t)reader_u64(r);
-
-    if (us > FRAME_TIME_MAX_US || us < -FRAME_TIME_MAX_US)
-        r->failed = true;
-    return us;
-}
-
 static void
 put_beacon(struct buf *out, const struct beacon *b)
 {
@@ -174,8 +228,8 @@ static void
 get_beacon(struct reader *r, struct beacon *b)
 {
     b->lsn = reader_u64(r);
-    b->wall_us = get_time(r);
-    b->mono_us = get_time(r);
+    b->wall_us = part_get_time(r);
+    b->mono_us = part_get_time(r);
 }
 
 static void
@@ -189,7 +243,7 @@ put_ack(struct buf *out, const struct ack *a)
     buf_put_u64(out, a->next);
     buf_put_u64(out, a->xmin);
     buf_put_u64(out, a->catalog_xmin);
-    buf_put_u8(out, (uint8_t)(a->standby_connected | a->busy << 1));
+    buf_put_u8(out, (uint8_t)(a->standby_connected | a->busy << 1 | a->fenced << 2));
     put_beacon(out, &a->received_beacon);
     put_beacon(out, &a->flushed_beacon);
     put_beacon(out, &a->applied_beacon);
@@ -211,9 +265,11 @@ get_ack(struct reader *r, struct ack *a)
     flags = reader_u8(r);
     a->standby_connected = (flags & 1) != 0;
     a->busy = (flags & 2) != 0;
+    a->fenced = (flags & 4) != 0;
     get_beacon(r, &a->received_beacon);
     get_beacon(r, &a->flushed_beacon);
     get_beacon(r, &a->applied_beacon);
+    part_skip_fields(r);
 }
 
 static int
@@ -221,11 +277,11 @@ get_pong(struct reader *r, struct frame *f)
 {
     uint8_t state;
 
-    f->pong.sent_us = get_time(r);
-    f->pong.mono_us = get_time(r);
-    f->pong.wall_us = get_time(r);
+    f->pong.sent_us = part_get_time(r);
+    f->pong.mono_us = part_get_time(r);
+    f->pong.wall_us = part_get_time(r);
     state = reader_u8(r);
-    if (state > PONG_POSTGRES_DEAD)
+    if (state > PONG_POSTGRES_STOPPING)
         return fail(ERR_PEER, "PONG with an unknown state %u", state);
     f->pong.postgres = (enum pong_postgres)state;
     return 0;
@@ -266,7 +322,7 @@ get_tunnel(struct reader *r, struct tunnel_request *t)
     t->number = reader_u64(r);
     service = reader_u8(r);
     t->reason = get_reason(r);
-    if (!r->failed && (service < TUNNEL_POSTGRES || service > TUNNEL_RELAY))
+    if (!r->failed && (service < TUNNEL_POSTGRES || service > TUNNEL_SERVER))
         return fail(ERR_PEER, "TUNNEL to an unknown service %u", service);
     t->service = (enum tunnel_service)service;
     return 0;
@@ -288,7 +344,7 @@ static int
 get_file(struct reader *r, struct frame *f)
 {
     f->file.path = reader_string(r);
-    f->file.modified_us = get_time(r);
+    f->file.modified_us = part_get_time(r);
     f->file.mode = reader_u32(r);
     f->file.length = r->left;
     f->file.bytes = reader_bytes(r, f->file.length);
@@ -296,6 +352,177 @@ get_file(struct reader *r, struct frame *f)
         f->file.length > FRAME_FILE_MAX)
         return fail(ERR_PEER, "a file of %zu bytes came, at most %u are allowed", f->file.length,
                     FRAME_FILE_MAX);
+    return 0;
+}
+
+#define HELD_BYTES 32 /* without its history */
+
+static void
+put_held(struct buf *out, const struct held_wal *h)
+{
+    part_put_field(out, FIELD_HELD, (uint32_t)(HELD_BYTES + h->history_bytes));
+    buf_put_u64(out, h->start);
+    buf_put_u64(out, h->covered);
+    buf_put_u64(out, (uint64_t)h->wall_us);
+    buf_put_u64(out, (uint64_t)h->age_us);
+    buf_put_bytes(out, h->history, h->history_bytes);
+}
+
+static void
+get_held(struct reader *r, struct held_wal *h)
+{
+    struct reader field;
+
+    if (!part_get_field(r, FIELD_HELD, FIELD_ANY, &field))
+        return;
+    h->told = true;
+    h->start = reader_u64(&field);
+    h->covered = reader_u64(&field);
+    h->wall_us = part_get_time(&field);
+    h->age_us = part_get_time(&field);
+    h->history_bytes = field.left;
+    h->history = (const char *)reader_bytes(&field, field.left);
+    r->failed |= field.failed || h->history_bytes > FRAME_HELD_MAX;
+}
+
+static void
+put_news(struct buf *out, const struct frame *f)
+{
+    size_t begin;
+
+    part_put_field(out, FIELD_NEWS, 0);
+    begin = buf_used(out);
+    buf_put_u64(out, (uint64_t)f->pool.echo_us);
+    buf_put_u64(out, (uint64_t)f->pool.echo_ago_us);
+    part_put_news(out, f->pool.member, f->pool.members);
+    buf_set_u32(out, begin - 4, (uint32_t)(buf_used(out) - begin));
+}
+
+static void
+put_routes(struct buf *out, const struct routes *routes)
+{
+    size_t begin;
+
+    part_put_field(out, FIELD_ROUTES, 0);
+    begin = buf_used(out);
+    part_put_routes(out, routes);
+    buf_set_u32(out, begin - 4, (uint32_t)(buf_used(out) - begin));
+}
+
+static void
+put_pool(struct buf *out, const struct frame *f)
+{
+    buf_put_u32(out, f->pool.timeline);
+    part_put_chain(out, f->pool.change, f->pool.changes);
+    part_put_positions(out, f->pool.position, f->pool.positions);
+    if (f->pool.session != SESSION_UNKNOWN) {
+        part_put_field(out, FIELD_SESSION, 1);
+        buf_put_u8(out, (uint8_t)f->pool.session);
+    }
+    if (f->pool.has_news)
+        put_news(out, f);
+    if (f->pool.held.told)
+        put_held(out, &f->pool.held);
+    if (f->pool.routes.count > 0)
+        put_routes(out, &f->pool.routes);
+}
+
+static void
+get_session(struct reader *r, enum session_word *ret_word)
+{
+    struct reader field;
+    uint8_t word;
+
+    if (!part_get_field(r, FIELD_SESSION, 1, &field))
+        return;
+    word = reader_u8(&field);
+    r->failed |= word != SESSION_OWN && word != SESSION_FOREIGN;
+    *ret_word = (enum session_word)word;
+}
+
+static void
+get_news(struct reader *r, struct frame *f)
+{
+    struct reader field;
+
+    f->pool.has_news = part_get_field(r, FIELD_NEWS, FIELD_ANY, &field);
+    if (!f->pool.has_news)
+        return;
+    f->pool.echo_us = part_get_time(&field);
+    f->pool.echo_ago_us = part_get_time(&field);
+    f->pool.news = field.at;
+    f->pool.news_bytes = field.left;
+    f->pool.members = part_get_news(&field, NULL);
+    r->failed |= !reader_done(&field) || f->pool.echo_us < 0 || f->pool.echo_ago_us < 0;
+}
+
+static void
+get_routes(struct reader *r, struct routes *ret_routes)
+{
+    struct reader field;
+
+    if (!part_get_field(r, FIELD_ROUTES, FIELD_ANY, &field))
+        return;
+    part_get_routes(&field, ret_routes);
+    r->failed |= !reader_done(&field);
+}
+
+static int
+get_pool(struct reader *r, struct frame *f)
+{
+    struct reader fields;
+
+    f->pool.timeline = reader_u32(r);
+    f->pool.chain = r->at;
+    f->pool.changes = part_get_chain(r, NULL);
+    f->pool.chain_bytes = r->failed ? 0 : (size_t)(r->at - f->pool.chain);
+    f->pool.positions = part_get_positions(r, f->pool.position);
+    fields = *r; /* each is looked for from the first one on */
+    get_news(&fields, f);
+    r->failed |= fields.failed;
+    fields = *r;
+    get_session(&fields, &f->pool.session);
+    r->failed |= fields.failed;
+    fields = *r;
+    get_routes(&fields, &f->pool.routes);
+    r->failed |= fields.failed;
+    get_held(r, &f->pool.held);
+    part_skip_fields(r);
+    return r->failed ? fail(ERR_PEER, "POOL is cut short, or has a field out of range") : 0;
+}
+
+void
+frame_chain(const struct frame *pool, struct pool_change out[FRAME_CHANGES_MAX])
+{
+    struct reader r;
+
+    reader_init(&r, pool->pool.chain, pool->pool.chain_bytes);
+    assert(part_get_chain(&r, out) == pool->pool.changes && reader_done(&r));
+}
+
+void
+frame_news(const struct frame *pool, struct member_news out[FRAME_MEMBERS_MAX])
+{
+    struct reader r;
+
+    reader_init(&r, pool->pool.news, pool->pool.news_bytes);
+    assert(part_get_news(&r, out) == pool->pool.members && reader_done(&r));
+}
+
+static int
+get_promise(struct reader *r, struct promise *p)
+{
+    uint8_t word = reader_u8(r);
+
+    p->number = reader_u64(r);
+    part_get_member(r, p->asker);
+    p->nonce = reader_u64(r);
+    p->reason = get_reason(r);
+    part_skip_fields(r);
+    if (r->failed || word < PROMISE_ASK || word > PROMISE_RETURN || p->number == 0 ||
+        p->number > EPOCH_NUMBER_MAX)
+        return fail(ERR_PEER, "PROMISE is cut short, or has a field out of range");
+    p->word = (enum promise_word)word;
     return 0;
 }
 
@@ -309,6 +536,7 @@ get_body(struct reader *r, struct frame *f)
         f->accept.timeline = reader_u32(r);
         f->accept.lsn = reader_u64(r);
         f->accept.config_digest = reader_u64(r);
+        part_skip_fields(r);
         return 0;
     case FRAME_REFUSE:
         return get_refuse(r, f);
@@ -322,7 +550,7 @@ get_body(struct reader *r, struct frame *f)
         f->beacon.commits_wait = (reader_u8(r) & 1) != 0;
         return 0;
     case FRAME_PING:
-        f->ping.sent_us = get_time(r);
+        f->ping.sent_us = part_get_time(r);
         return 0;
     case FRAME_PONG:
         return get_pong(r, f);
@@ -334,8 +562,7 @@ get_body(struct reader *r, struct frame *f)
             return fail(ERR_PEER, "a history file of %zu bytes is too long", f->history.length);
         return 0;
     case FRAME_POOL:
-        get_origin(r, &f->pool);
-        return 0;
+        return get_pool(r, f);
     case FRAME_DRAIN:
         return 0;
     case FRAME_DRAINED:
@@ -356,6 +583,8 @@ get_body(struct reader *r, struct frame *f)
         return get_data(r, f);
     case FRAME_FILE:
         return get_file(r, f);
+    case FRAME_PROMISE:
+        return get_promise(r, &f->promise);
     }
     return fail(ERR_PEER, "a frame of unknown type %d came", (int)f->type);
 }
@@ -398,8 +627,14 @@ frame_next(const struct buf *in, struct frame *ret_frame)
     return 1;
 }
 
-/* More than any body but WAL, HISTORY and HELLO's history can take. */
-#define BODY_ROOM (FRAME_REASON_MAX + 512)
+/* More than any body but WAL, HISTORY, HELLO's history and POOL's chain can take. */
+#define BODY_ROOM (FRAME_REASON_MAX + 768)
+
+_Static_assert(sizeof(struct pool_change) * FRAME_CHANGES_MAX +
+                       sizeof(struct member_news) * FRAME_MEMBERS_MAX +
+                       sizeof(struct route) * FRAME_MEMBERS_MAX + FRAME_HELD_MAX + BODY_ROOM <
+                   FRAME_BYTES_MAX,
+               "no field is longer on the wire than here: any chain fits into a frame");
 
 static size_t
 text_room(const struct frame *f)
@@ -411,6 +646,10 @@ text_room(const struct frame *f)
         return f->history.length;
     case FRAME_FILE:
         return f->file.length;
+    case FRAME_POOL:
+        return f->pool.changes * sizeof(struct pool_change) +
+               f->pool.members * sizeof(struct member_news) + f->pool.held.history_bytes +
+               f->pool.routes.count * sizeof(struct route);
     case FRAME_ACCEPT:
     case FRAME_REFUSE:
     case FRAME_WAL:
@@ -418,11 +657,11 @@ text_room(const struct frame *f)
     case FRAME_BEACON:
     case FRAME_PING:
     case FRAME_PONG:
-    case FRAME_POOL:
     case FRAME_DRAIN:
     case FRAME_DRAINED:
     case FRAME_GOODBYE:
     case FRAME_WAITS:
+    case FRAME_PROMISE:
         return 0;
     case FRAME_TUNNEL:
         return 0;
@@ -472,7 +711,7 @@ put_body(struct buf *out, const struct frame *f)
         buf_put_bytes(out, f->history.text, f->history.length);
         return;
     case FRAME_POOL:
-        put_origin(out, &f->pool);
+        put_pool(out, f);
         return;
     case FRAME_DRAIN:
         return;
@@ -500,6 +739,13 @@ put_body(struct buf *out, const struct frame *f)
         buf_put_u64(out, (uint64_t)f->file.modified_us);
         buf_put_u32(out, f->file.mode);
         buf_put_bytes(out, f->file.bytes, f->file.length);
+        return;
+    case FRAME_PROMISE:
+        buf_put_u8(out, (uint8_t)f->promise.word);
+        buf_put_u64(out, f->promise.number);
+        buf_put_string(out, f->promise.asker);
+        buf_put_u64(out, f->promise.nonce);
+        put_reason(out, f->promise.reason);
         return;
     }
 }

@@ -15,13 +15,30 @@ place(uint64_t number)
     return number % WINDOW_FRAMES;
 }
 
+static void
+spend(struct window *w, size_t bytes)
+{
+    w->bytes += bytes;
+    if (w->shared != NULL)
+        *w->shared += bytes;
+}
+
+static void
+give_back(struct window *w, size_t bytes)
+{
+    w->bytes -= bytes;
+    if (w->shared != NULL)
+        *w->shared -= bytes;
+}
+
 void
 window_clear(struct window *w)
 {
     for (uint64_t n = w->first; n < w->next; n++)
         free(w->frame[place(n)].bytes);
     w->first = w->next = w->hand = 0;
-    w->bytes = w->ready = 0;
+    give_back(w, w->bytes);
+    w->ready = 0;
     memset(w->out, 0, sizeof w->out);
 }
 
@@ -34,7 +51,10 @@ fits(const struct window *w, uint64_t frames, size_t bytes)
 bool
 window_fits(const struct window *w, unsigned frames)
 {
-    return fits(w, frames, (size_t)frames * FRAME_BYTES_MAX);
+    size_t bytes = (size_t)frames * FRAME_BYTES_MAX;
+
+    return fits(w, frames, bytes) && (w->shared == NULL || w->bytes + bytes <= WINDOW_OWN_BYTES ||
+                                      *w->shared + bytes <= WINDOW_SHARED_BYTES);
 }
 
 bool
@@ -61,7 +81,7 @@ window_add(struct window *w, const uint8_t *bytes, size_t length)
     w->frame[place(w->next)].length = (uint32_t)length;
     w->frame[place(w->next)].lane = -1;
     w->next++;
-    w->bytes += length;
+    spend(w, length);
     w->ready += length;
     return 0;
 }
@@ -76,7 +96,7 @@ window_acknowledge(struct window *w, uint64_t next)
 
         if (w->frame[at].lane < 0) /* delivered, but its lane died before the ACK */
             w->ready -= w->frame[at].length;
-        w->bytes -= w->frame[at].length;
+        give_back(w, w->frame[at].length);
         free(w->frame[at].bytes);
     }
     if (w->hand < w->first)

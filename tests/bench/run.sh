@@ -241,10 +241,11 @@ failover() {
     end "$DC1_AGENT_PID" KILL
     as "$PGBIN/pg_ctl" -D "$WALFERRY_DEMO/dc1/etc" -m immediate -w stop >/dev/null 2>&1
     begin=$(now_us)
-    as "$WALFERRY" failover --yes --config "$CONFIG" --member dc2-a >"$OUT/failover.log" 2>&1 &
+    as "$WALFERRY" failover --yes --dead --config "$CONFIG" --member dc2-a >"$OUT/failover.log" 2>&1 &
     (await "$DC2_PG" "$write" "walferry's standby takes no write after failover") || { cat "$OUT/failover.log" >&2; exit 1; }
     note walferry "first write, ms" $((($(now_us) - begin) / 1000))
     wait
+    note walferry "of it asking, s" "$(sed -n 's/.*: asking \([0-9.]*\) s,.*/\1/p' "$OUT/failover.log")"
     "$ROOT/conf/demo.sh" down >/dev/null
 }
 

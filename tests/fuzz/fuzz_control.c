@@ -37,7 +37,7 @@ answer(struct control *c, uint64_t id, const json_t *request)
 }
 
 static void
-ask_agent(const uint8_t *data, size_t size)
+ask_it(const uint8_t *data, size_t size)
 {
     static struct control c;
     struct loop l = {.count = 0};
@@ -91,7 +91,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     switch (data[0] % 3) {
     case 0:
-        ask_agent(data + 1, size - 1);
+        ask_it(data + 1, size - 1);
         break;
     case 1:
         request = json_pack("{s:s s:s s:s%}", "command", "config", "do", "check", "text", data + 1,

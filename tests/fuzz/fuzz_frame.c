@@ -5,6 +5,7 @@
  */
 #include "shipper/wire/codec.c"
 #include "shipper/wire/frame.c"
+#include "shipper/wire/parts.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -35,11 +36,14 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct buf in = {.bytes = (uint8_t *)(uintptr_t)data, .end = size, .size = size};
+    static struct pool_change change[FRAME_CHANGES_MAX];
     struct frame f;
 
     while (frame_next(&in, &f) == 1) {
         if (f.type == FRAME_WAL)
             again(&f);
+        if (f.type == FRAME_POOL)
+            frame_chain(&f, change);
         if (f.type == FRAME_HELLO)
             history_valid(f.hello.history, f.hello.history_bytes, f.hello.timeline);
         buf_consume(&in, f.bytes);

@@ -11,9 +11,11 @@ is() { # N CODE REGEX
 }
 becomes() { expect 20 "is $1 $2 '$3'"; }
 
+export DEMO_POOL_CONF="$POOL_CONF
+disk_warning = 0s
+disk_critical = 0s" # others fill this disk
 start_pool
 expect 30 level
-as sed -i 's/^home = .*/&\ndisk_warning = 0s\ndisk_critical = 0s/' "$CONFIG" # others fill this disk
 step "all is well, seen from both sides"
 common='\| exposure=[0-9.]+s;10;60;0 ship=[0-9.]+s;10;60;0 unshipped=0B;;;0 apply=[0-9.]+s;60;600;0'
 disks=' spool_free=[0-9]+B;;;0( spool_full=[0-9]+s;0:;0:;0)? pg_wal_free=[0-9]+B;;;0( pg_wal_full=[0-9]+s;0:;0:;0)?$'

@@ -91,7 +91,7 @@ edit 's/^name .*/&\nslot_retain_max = 1MB\npg_wal_reserve = 45%\non_full = hold\
 before=$(cksum "$FILE1" "$FILE2")
 config 1 push "$NEW" --yes && fail "weaker limits are pushed: $OUT"
 for n in 1 2; do
-    for what in "slot_retain_max: 1.0 MB instead of 8.0 GB" "pg_wal_reserve: 45% instead of 10%" "pg_wal_reserve at most: without a limit instead of 16.0 GB" "on_full: hold" "synchronous: on" \
+    for what in "slot_retain_max: 1.0 MB instead of 8.0 GB" "pg_wal_reserve: 45% instead of 10%" "pg_wal_reserve at most: without a limit instead of 16.0 GB" "on_full: hold" "synchronous: site instead of off" \
         "exposure_critical: 10 min 0 s instead of 1 min 0 s" "disk_warning: 1.0 s instead of 1 h" "keep: 1.0 s instead of" "escrow_keep: 1.0 s instead of 30 d"; do
         grep -q "^dc$n-a: $what" <<<"$OUT" || fail "dc$n-a does not tell of $what: $OUT"
     done

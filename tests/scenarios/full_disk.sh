@@ -4,7 +4,7 @@
 # there is still served, nothing acknowledged is lost, and it goes on by itself when there is room again. A file
 # system of its own is mounted in the spool's place.
 . "$(dirname "$0")/lib.sh"
-[ "$(id -u)" = 0 ] || { echo "ok full_disk (skipped: needs root to mount)"; exit 0; }
+[ "$(id -u)" = 0 ] || skip "needs root to mount"
 
 IMAGE=/tmp/wf-$$.image
 BEFORE_DOWN='kill_agent 2; umount "$DC2_SPOOL" 2>/dev/null; rm -f "$IMAGE" "$IMAGE".acknowledged'
@@ -16,7 +16,7 @@ kill_agent 2 TERM
 as mv "$DC2_SPOOL" "$DC2_SPOOL.moved"
 mkdir "$DC2_SPOOL"
 truncate -s 300M "$IMAGE" && mkfs.ext4 -qFm 0 "$IMAGE" || fail "cannot make a file system"
-mount -o loop "$IMAGE" "$DC2_SPOOL" || { echo "ok full_disk (skipped: root may not mount here)"; exit 0; }
+mount -o loop "$IMAGE" "$DC2_SPOOL" || skip "root may not mount here"
 chown "$RUN_AS" "$DC2_SPOOL" && chmod 700 "$DC2_SPOOL"
 as sh -c 'rmdir "$1/lost+found" 2>/dev/null; cp -a "$1.moved"/. "$1" && rm -r "$1.moved"' sh "$DC2_SPOOL" || fail "cannot move"
 start_agent 2
@@ -34,7 +34,8 @@ still_serves() { # the standby follows to the end of what is acknowledged
     acknowledged=$(field 2 .spool.flushed)
     expect 20 '[ "$(field 2 .receiving.standby_connected)" = true ]'
     expect 20 '[ "$(sql2 "select pg_last_wal_receive_lsn() >= '"'$acknowledged'"'")" = t ]'
-    [ "$(sql2 "select '$(field 1 '.links[0].flushed.lsn')'::pg_lsn <= '$acknowledged'")" = t ] ||
+    local counted; counted=$(field 1 '.links[0].flushed.lsn') # first: what is flushed here may still grow
+    [ "$counted" = null ] || [ "$(sql2 "select '$counted'::pg_lsn <= '$(field 2 .spool.flushed)'")" = t ] ||
         fail "the primary's side counts on more than is flushed here"
 }
 

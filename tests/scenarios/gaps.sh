@@ -70,7 +70,7 @@ flip() { # FILE: another byte in one of its records, or the right one again
 }
 # A member of a third site: an agent that receives; its PostgreSQL is not started.
 third() { # up|down
-    local d=$WALFERRY_DEMO/dc3 port
+    local d=$WALFERRY_DEMO/dc3
     if [ "$1" = down ]; then
         [ -d "$d" ] || return 0
         for file in "$d/run/agent.pid" "$d/ssh/sshd.pid"; do kill "$(cat "$file")"; done
@@ -78,20 +78,8 @@ third() { # up|down
         as rm -rf "$d"
         return
     fi
-    as sh -c 'umask 077; mkdir "$1" && cd "$1" && mkdir ssh spool run' sh "$d"
-    as ssh-keygen -q -t ed25519 -N '' -f "$d/ssh/host"
-    sed "s/ dc2-a / dc3-a /; s/--member dc2-a/--member dc3-a/" "$WALFERRY_DEMO/dc2/ssh/authorized_keys" |
-        as sh -c 'cat >"$1"' sh "$d/ssh/authorized_keys"
-    for _ in 1 2 3 4 5; do
-        port=$((10000 + RANDOM % 20000))
-        sed "s|/dc2/|/dc3/|; s/^Port .*/Port $port/" "$WALFERRY_DEMO/dc2/ssh/sshd_config" | as sh -c 'cat >"$1"' sh "$d/ssh/sshd_config"
-        as /usr/sbin/sshd -f "$d/ssh/sshd_config" -E "$d/sshd.log" && wait_for 5 'test -s "$WALFERRY_DEMO/dc3/ssh/sshd.pid"' && break
-    done
+    add_third
     as "$PGBIN/pg_basebackup" -d "$DC1_PG" -D "$d/data" -X none --no-manifest -c fast >/dev/null 2>&1 || fail "pg_basebackup"
-    as cp "$CONFIG" "$CONFIG.two"
-    sed -n '/^\[member dc2-a\]/,$p' "$CONFIG.two" | sed "s/dc2/dc3/g; /^http/d; s/^ssh .*/ssh = $RUN_AS@127.0.0.1:$port/
-        s|^host_key .*|host_key = $(ssh-keygen -lf "$d/ssh/host.pub" | cut -d' ' -f2)|; s|^identity .*|identity = $WALFERRY_DEMO/dc2/ssh/id_ed25519|" |
-        as sh -c 'cat >>"$1"' sh "$CONFIG"
     stop_agents
     for n in 1 2 3; do start_agent $n; done
     expect 30 '[ "$(field 3 .receiving.flushed.behind_bytes)" = 0 ] && level'

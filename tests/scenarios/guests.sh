@@ -110,11 +110,8 @@ kill_postgres 1
 as "$WALFERRY" failover --yes --config "$CONFIG" --member dc2-a </dev/null >"/tmp/wf-$$.failover" 2>&1 &
 failover=$!
 disown
-expect 25 '[ "$(field 2 .failover_step)" -ge 3 ]'
-for n in $(seq 10); do
-    sleep 0.2
-    [ "$(field 2 .failover_step)" = 3 ] || fail "it does not wait: $(cat "/tmp/wf-$$.failover")"
-done
+expect 25 'grep -q "waiting until the PostgreSQL of dc2-a has flushed" "/tmp/wf-$$.failover"'
+[ "$(field 2 .role)" = standby ] || fail "it does not wait: $(cat "/tmp/wf-$$.failover")"
 kill -CONT "$walreceiver"
 expect 60 '! kill -0 $failover'
 [ "$(field 2 .role)" = primary ] || fail "the failover: $(cat "/tmp/wf-$$.failover")"

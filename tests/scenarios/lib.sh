@@ -28,15 +28,21 @@ step() { STEP=$*; [ -z "${VERBOSE:-}" ] || echo "# $((SECONDS - STARTED)) s: $*"
 fail() {
     echo "not ok $NAME: $STEP: $* (seed $SEED, $((SECONDS - STARTED)) s)"
     if [ -n "${WALFERRY_DEMO:-}" ] && [ -d "$WALFERRY_DEMO" ]; then
-        for log in dc1/agent.log dc2/agent.log dc1/postgres.log dc2/postgres.log dc2/sshd.log; do
-            echo "--- $log"
-            tail -n 25 "$WALFERRY_DEMO/$log" 2>/dev/null
+        for log in "$WALFERRY_DEMO"/dc?/agent.log "$WALFERRY_DEMO"/dc?/postgres.log "$WALFERRY_DEMO/dc2/sshd.log"; do
+            echo "--- ${log#"$WALFERRY_DEMO/"}"
+            tail -n 25 "$log" 2>/dev/null
         done
     fi
     exit 1
 }
 
+skip() { # WHY: it counts neither as passed nor as failed
+    echo "skipped $NAME: $*"
+    exit 0
+}
+
 check_sanitizers() {
+    [ -n "${WALFERRY_DEMO:-}" ] || return 1 # a scenario without a pool
     grep -lE 'AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|Assertion .* failed' \
         "$WALFERRY_DEMO"/dc?/*.log 2>/dev/null
 }
@@ -58,41 +64,53 @@ trap cleanup EXIT
 trap 'exit 1' INT TERM
 
 demo() { "$ROOT/conf/demo.sh" "$@" >"/tmp/wf-$$.out" 2>&1 || fail "demo.sh $*: $(tail -3 "/tmp/wf-$$.out")"; rm -f "/tmp/wf-$$.out"; }
+# The connections into dcN are swallowed: no reset, and who dials again gets through.
+hold() { # N
+    "$WALFERRY_DEMO/bin/wanproxy" ctl "$WALFERRY_DEMO/wan/socket" hold "$(sed -n "/^\[member dc$1-a/,\$s/^ssh .*://p" "$CONFIG" | head -1)" >/dev/null || fail "wanproxy hold"
+}
 
-# A pool of its own; further calls begin with a new one.
-start_pool() {
+# A pool of its own, of two; further calls begin with a new one.
+start_pool() { # [--members N]
     step "bringing up a pool"
     [ -z "${WALFERRY_DEMO:-}" ] || "$ROOT/conf/demo.sh" down >/dev/null 2>&1
     export WALFERRY_DEMO=/tmp/wf-$$-$RANDOM
-    DEMO_LOAD_SECONDS=0 demo up
+    DEMO_LOAD_SECONDS=0 demo up "$@"
     . "$WALFERRY_DEMO/env"
     cd /
 }
 
 as() { if [ "$(id -u)" = 0 ]; then runuser -u "$RUN_AS" -- "$@"; else "$@"; fi; }
-sql1() { as "$PGBIN/psql" -XAtq "$DC1_PG dbname=postgres" -c "$1" 2>&1; }
-sql2() { as "$PGBIN/psql" -XAtq "$DC2_PG dbname=postgres" -c "$1" 2>&1; }
-pg1() { as "$PGBIN/pg_ctl" -D "$WALFERRY_DEMO/dc1/etc" -l "$WALFERRY_DEMO/dc1/postgres.log" -w "$@" >/dev/null 2>&1; }
-pg2() { as "$PGBIN/pg_ctl" -D "$WALFERRY_DEMO/dc2/etc" -l "$WALFERRY_DEMO/dc2/postgres.log" -w "$@" >/dev/null 2>&1; }
-walferry() { local n=$1; shift; as "$WALFERRY" "$@" --config "$CONFIG" --member "dc$n-a"; }
+# N is a member by its place in the demo: 1 is dc1-a, 2 dc2-a, 3 dc1-b, 4 dc2-b.
+its() { local name=DC$1_$2; echo "${!name}"; } # N MEMBER|PG|PGDATA|SPOOL|HTTP, of the demo's env
+members() { sed -n 's/^DC\([0-9]\)_MEMBER=.*/\1/p' "$WALFERRY_DEMO/env"; } # each N
+sql() { as "$PGBIN/psql" -XAtq "$(its "$1" PG) dbname=postgres" -c "$2" 2>&1; } # N COMMAND
+pg() { local d=$WALFERRY_DEMO/dc$1; shift; as "$PGBIN/pg_ctl" -D "$d/etc" -l "$d/postgres.log" -w "$@" >/dev/null 2>&1; } # N start|stop ...
+sql1() { sql 1 "$@"; }
+sql2() { sql 2 "$@"; }
+pg1() { pg 1 "$@"; }
+pg2() { pg 2 "$@"; }
+walferry() { local n=$1; shift; as "$WALFERRY" "$@" --config "$CONFIG" --member "$(its "$n" MEMBER)"; }
 status() { walferry "$1" status --json 2>/dev/null; }
 field() { status "$1" | jq -r "$2"; } # N JQ-PATH
 
 start_agent() { # N
     as setsid sh -c 'log=$1; shift; exec "$@" >>"$log" 2>&1 </dev/null' sh "$WALFERRY_DEMO/dc$1/agent.log" \
-        "$WALFERRY" agent --config "$CONFIG" --member "dc$1-a" >/dev/null 2>&1 </dev/null &
+        "$WALFERRY" agent --config "$CONFIG" --member "$(its "$1" MEMBER)" >/dev/null 2>&1 </dev/null &
     disown
 }
-gone() { ! grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1"/task/*/status; } # PID: ended, all its threads, reaped or not
+gone() { ! grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/${1:-none}"/task/*/status; } # PID ("": of no process): ended, all its threads, reaped or not
 agent_pid() { cat "$WALFERRY_DEMO/dc$1/run/agent.pid" 2>/dev/null; }
+# N: its agent has seen that its server takes writes; else it may hear first of another primary, and is fenced
+sees_writable() { expect 20 "[ \"\$(field $1 '.postgres | .state, .in_recovery' | paste -sd,)\" = up,false ]"; }
+agent_runs() { ! gone "$(agent_pid "$1")"; } # N; kill -0 calls one alive whose runuser was stopped with it, and reaps nothing
 # What an agent takes of a core: mark_cpu, ..., calm PERCENT (sanitizers take two to four times as much).
 cpu_ticks() { awk '{ print $14 + $15 }' "/proc/$(agent_pid "$1")/stat"; } # N: hundredths of a second
-mark_cpu() { CPU_MARK="$(date +%s%N) $(cpu_ticks 1) $(cpu_ticks 2)"; }
+mark_cpu() { CPU_MARK="$(date +%s%N) $(for n in $(members); do cpu_ticks "$n"; done | tr '\n' ' ')"; }
 calm() {
     local n ran marks share
     read -ra marks <<<"$CPU_MARK"
     ran=$(($(date +%s%N) - marks[0]))
-    for n in 1 2; do
+    for n in $(members); do
         share=$((($(cpu_ticks $n) - marks[n]) * 1000000000 / ran))
         [ $share -le "$1" ] || fail "the agent of dc$n takes $share % of a core, in $((ran / 1000000)) ms"
     done
@@ -105,7 +123,7 @@ kill_agent() { # N [SIGNAL]
 }
 kill_postgres() { # N: the postmaster and all its children, as a host that is gone
     local data pid
-    data=$([ "$1" = 1 ] && echo "$DC1_PGDATA" || echo "$DC2_PGDATA")
+    data=$(its "$1" PGDATA)
     pid=$(head -1 "$data/postmaster.pid")
     kill -STOP "$pid" 2>/dev/null
     pkill -9 -P "$pid" 2>/dev/null
@@ -126,10 +144,30 @@ expect() { wait_for "$1" "$2" || fail "did not happen within $1 s: $2"; } # SECO
 says() { grep -qE "$2" "$WALFERRY_DEMO/dc$1/agent.log"; }                 # N REGEX, in the agent's log
 
 # Everything that the primary has is applied on the standby.
-level() {
+level() { # [STANDBY [PRIMARY]]: 2 and 1
     local at
-    at=$(sql1 "select pg_current_wal_flush_lsn()")
-    [ "$(sql2 "select pg_last_wal_replay_lsn() >= '$at'::pg_lsn")" = t ]
+    at=$(sql "${2:-1}" "select pg_current_wal_flush_lsn()")
+    [ "$(sql "${1:-2}" "select pg_last_wal_replay_lsn() >= '$at'::pg_lsn")" = t ]
+}
+
+# A member of a third site, with a sshd and keys of its own and no data directory. The caller starts the
+# agents; $CONFIG.two is the pool's file without it.
+add_third() {
+    local d=$WALFERRY_DEMO/dc3 port n
+    bound() { printf 'restrict,command="%s receive --config %s --member dc%s-a --from dc%s-a" %s\n' "$WALFERRY" "$CONFIG" "$1" "$2" "$(cat "$WALFERRY_DEMO/dc$2/ssh/id_ed25519.pub")"; }
+    as sh -c 'umask 077; mkdir "$1" && cd "$1" && mkdir ssh spool run' sh "$d"
+    for n in host id_ed25519; do as ssh-keygen -q -t ed25519 -N '' -f "$d/ssh/$n"; done
+    { bound 3 1; bound 3 2; } | as sh -c 'cat >"$1"' sh "$d/ssh/authorized_keys"
+    for n in 1 2; do bound $n 3 | as sh -c 'cat >>"$1"' sh "$WALFERRY_DEMO/dc$n/ssh/authorized_keys"; done
+    for _ in 1 2 3 4 5; do
+        port=$((10000 + RANDOM % 20000))
+        sed "s|/dc2/|/dc3/|; s/^Port .*/Port $port/" "$WALFERRY_DEMO/dc2/ssh/sshd_config" | as sh -c 'cat >"$1"' sh "$d/ssh/sshd_config"
+        as /usr/sbin/sshd -f "$d/ssh/sshd_config" -E "$d/sshd.log" && wait_for 5 'test -s "$WALFERRY_DEMO/dc3/ssh/sshd.pid"' && break
+    done
+    as cp "$CONFIG" "$CONFIG.two"
+    sed -n '/^\[member dc2-a\]/,$p' "$CONFIG.two" | sed "s/dc2/dc3/g; /^http/d; s/^ssh .*/ssh = $RUN_AS@127.0.0.1:$port/
+        s|^host_key .*|host_key = $(ssh-keygen -lf "$d/ssh/host.pub" | cut -d' ' -f2)|" | as sh -c 'cat >>"$1"' sh "$CONFIG"
+    D3=$d D3_PORT=$port DC3_MEMBER=dc3-a
 }
 
 load() { # SECONDS [pgbench options]: in the background
@@ -158,18 +196,18 @@ same_dumps() { # CONNINFO CONNINFO
         fail "the two sides hold different rows: $(diff "/tmp/wf-$$.1" "/tmp/wf-$$.2" | head -20)"
     rm -f "/tmp/wf-$$".[12] "/tmp/wf-$$".[12].err
 }
-same_rows() {
-    expect 60 level
-    same_dumps "$DC1_PG" "$DC2_PG"
-    ! grep -qE 'incorrect resource manager data checksum' "$WALFERRY_DEMO/dc2/postgres.log" ||
+same_rows() { # [STANDBY [PRIMARY]]: 2 and 1
+    expect 60 "level ${1:-2} ${2:-1}"
+    same_dumps "$(its "${2:-1}" PG)" "$(its "${1:-2}" PG)"
+    ! grep -qE 'incorrect resource manager data checksum' "$WALFERRY_DEMO/dc${1:-2}/postgres.log" ||
         fail "the standby was served a record that it took for broken"
 }
 
-# Heaps and indexes of both sides hold together. The extension amcheck has to be there.
+# Heaps and indexes of all members hold together. The extension amcheck has to be there.
 sound() { # OPTIONS
     local n
     [ -x "$PGBIN/pg_amcheck" ] || return 0 # before PostgreSQL 14
-    for n in 1 2; do
+    for n in $(members); do
         as "$PGBIN/pg_amcheck" "$@" -h "$WALFERRY_DEMO/dc$n/sock" -d postgres >"/tmp/wf-$$.amcheck" 2>&1 ||
             fail "pg_amcheck of dc$n: $(head -5 "/tmp/wf-$$.amcheck")"
     done
@@ -177,13 +215,13 @@ sound() { # OPTIONS
 }
 
 # Every whole segment of the spool is the primary's, byte for byte, and there is at least one.
-same_segments() {
-    local file n=0
-    expect 30 '[ "$(field 2 .receiving.flushed.behind_bytes)" = 0 ]'
-    for file in "$DC2_SPOOL"/????????????????????????; do
-        [ -e "$file" ] || continue
-        [ -e "$DC1_PGDATA/pg_wal/$(basename "$file")" ] || continue # recycled there meanwhile
-        cmp -s "$file" "$DC1_PGDATA/pg_wal/$(basename "$file")" || fail "segment $(basename "$file") differs"
+same_segments() { # [STANDBY [PRIMARY]]: 2 and 1
+    local file n=0 theirs
+    expect 30 "[ \"\$(field ${1:-2} .receiving.flushed.behind_bytes)\" = 0 ]"
+    for file in "$(its "${1:-2}" SPOOL)"/????????????????????????; do
+        theirs=$(its "${2:-1}" PGDATA)/pg_wal/$(basename "$file")
+        [ -e "$file" ] && [ -e "$theirs" ] || continue # recycled there meanwhile
+        cmp -s "$file" "$theirs" || fail "segment $(basename "$file") differs"
         n=$((n + 1))
     done
     [ $n -gt 0 ] || fail "no whole segment to compare"

@@ -211,7 +211,8 @@ before=$(held)
 sql1 "alter system set max_slot_wal_keep_size = '1MB'" >/dev/null
 sql1 "select pg_reload_conf()" >/dev/null
 recycle
-[ "$(sql1 "select wal_status from pg_replication_slots")" = lost ] || fail "the slot is not lost"
+# lost, or the agent has looked and dropped it already
+expect 5 '[ "$(sql1 "select wal_status from pg_replication_slots")" = lost ] || says 1 "slot walferry_dc2_a was invalidated"'
 sql1 "alter system reset max_slot_wal_keep_size" >/dev/null # or a checkpoint may take the next one, too
 sql1 "select pg_reload_conf()" >/dev/null
 start_agent 2
@@ -235,7 +236,7 @@ expect 10 '! as touch "$DC2_SPOOL/x"'
 rows 40000
 both_say "Permission denied"
 field 2 .spool.error | grep -q "Permission denied" || fail "status does not name the spool's error"
-acknowledged=$(field 1 '.links[0].flushed.lsn')
+acknowledged=$(field 2 .spool.flushed)
 expect 20 '[ "$(sql2 "select pg_last_wal_receive_lsn() >= '"'$acknowledged'"'")" = t ]' # still served
 [ "$(field 2 .receiving.standby_connected)" = true ] || fail "the standby is let go"
 as chmod 700 "$DC2_SPOOL"

@@ -9,7 +9,8 @@ autovacuum = off'
 . "$ROOT/tests/support/rejoin.sh"
 long && scale=140 || scale=13
 
-start_pool
+DEMO_POOL_CONF="$POOL_CONF
+feedback_keep = 4s" start_pool
 prepare_pool
 fill $scale
 expect 60 level
@@ -50,6 +51,18 @@ same_sides 2 1
 step "both sides tell of the same losses"
 walferry 2 lost | grep -q "known then: at most" || fail "the new primary has no receipt"
 [ "$(walferry 1 lost --json | jq -c '.[0].listed | length')" = "$(wc -l <"$WALFERRY_DEMO/xids")" ] || fail "another number is listed"
+walferry 2 lost --json 2>/dev/null >"$WALFERRY_DEMO/lost.json"
+jq -e ".[0] | .transactions == $(wc -l <"$WALFERRY_DEMO/xids") and .list_member == \"dc1-a\"" "$WALFERRY_DEMO/lost.json" >/dev/null &&
+    [ -s "$(jq -r '.[0].list_file' "$WALFERRY_DEMO/lost.json")" ] || fail "dc2 does not say where the long list is: $(cat "$WALFERRY_DEMO/lost.json")"
+
+step "the feedback of a standby that is away is withdrawn, at once, on any timeline"
+feedback_is() { [ "$(sql2 "select xmin is not null from pg_replication_slots where slot_name = 'walferry_dc1_a'")" = $1 ]; }
+expect 30 "feedback_is t"
+kill_agent 1
+expect 30 "feedback_is f"
+[ "$(grep -c "it holds back vacuum no longer" "$WALFERRY_DEMO/dc2/agent.log")" = 1 ] || fail "not withdrawn at once"
+start_agent 1
+expect 30 level2
 
 step "WAL that is only on the primary is fetched from there"
 segment=$(sql2 "select pg_walfile_name(pg_current_wal_lsn())")

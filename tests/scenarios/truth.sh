@@ -75,6 +75,15 @@ level_again
 sql1 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgbench'" >/dev/null
 end_load
 
+phase replay-held-back-after-a-crash $MOMENT 0
+sql2 "alter system set recovery_min_apply_delay = '1h'" >/dev/null
+kill_postgres 2
+pg2 start || fail "it does not start"
+sleep $seconds
+sql2 "alter system reset recovery_min_apply_delay" >/dev/null
+sql2 "select pg_reload_conf()" >/dev/null
+level_again
+
 phase apply-paused
 sql2 "select pg_wal_replay_pause()" >/dev/null
 sleep $seconds
@@ -130,7 +139,7 @@ skew 2 0
 phase failover 2500
 kill_agent 1
 kill_postgres 1
-walferry 2 failover --yes </dev/null >/dev/null 2>&1 || fail "failover"
+walferry 2 failover --yes --dead </dev/null >/dev/null 2>&1 || fail "failover"
 echo "primary 2" >>"$OUT.in"
 phase the-new-primary
 sleep $seconds
@@ -139,7 +148,7 @@ phase the-former-primary 2500
 start_skewed 1
 pg1 start
 expect 20 '[ "$(field 1 .role)" = fenced ]'
-sleep 1
+sleep 4 # longer than the limit: it is compared with its own history
 
 echo end >>"$OUT.in"
 wait $TRUTH_PID

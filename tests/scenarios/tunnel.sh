@@ -96,7 +96,7 @@ install -m 644 "$ROOT/tests/support/thief.pl" "$WALFERRY_DEMO/"
 agent=$(agent_pid 1)
 for what in encryptions pings; do
     [ "$(thief 1 $what)" = "hung up" ] || fail "$what: $(thief 1 $what)"
-    [ "$(agent_pid 1)" = "$agent" ] && kill -0 "$agent" || fail "$what: the agent of the primary is gone"
+    [ "$(agent_pid 1)" = "$agent" ] && agent_runs 1 || fail "$what: the agent of the primary is gone"
     [ "$(through "select 1")" = 1 ] || fail "$what: the tunnel is of no use any more: $(through "select 1")"
 done
 expect 20 '[ "$(field 1 .tunnel.streams)" = 0 ]'
@@ -133,6 +133,18 @@ for way in "$run2 dc1-a" "$run1 dc2-a"; do
         fail "far/$2 is not its relay"
 done
 
+step "a member's own PostgreSQL, whatever its role, for the same two roles"
+own() { as "$PGBIN/psql" -XAtq "host=$1 port=5433 user=walferry_tunnel dbname=postgres ${3:-}" -c "$2" 2>&1; } # DIRECTORY QUERY [CONNINFO]
+[ "$(own "$run1/far/dc2-a" "select current_user, pg_is_in_recovery()")" = "walferry_tunnel|t" ] || fail "it is not dc2-a's: $(own "$run1/far/dc2-a" "select 1")"
+[ "$(own "$run2/far/dc1-a" "select current_user, pg_is_in_recovery()")" = "walferry_tunnel|f" ] || fail "it is not dc1-a's: $(own "$run2/far/dc1-a" "select 1")"
+refuses "another role" "for the role walferry_tunnel only, not for $RUN_AS" own "$run1/far/dc2-a" "select 1" "user=$RUN_AS"
+refuses "dropping a slot of the standby" "dropped on the primary's host" own "$run1/far/dc2-a" "DROP_REPLICATION_SLOT any" "user=walferry replication=true"
+pg2 -m fast stop
+expect 20 '[ "$(field 2 .postgres.state)" = down ]'
+refuses "a standby that is down" "PostgreSQL of dc2-a is away" own "$run1/far/dc2-a" "select 1"
+pg2 start
+expect 30 '[ "$(field 2 .postgres.state)" = up ]'
+
 step "four copies at once, under load"
 load 60
 for n in 1 2 3 4; do
@@ -147,14 +159,14 @@ expect 20 '[ "$(field 1 .tunnel.streams)" = 0 ] && [ "$(field 2 .tunnel.streams)
 expect 30 level
 
 step "more than there is room for is told so"
-for n in $(seq 12); do
+for n in $(seq 20); do
     as "$PGBIN/psql" -XAtq "$TUNNEL" -c "select pg_sleep(30)" >"$WALFERRY_DEMO/many$n" 2>&1 &
     many[n]=$!
 done
-expect 20 'grep -q "8 streams from other members are open already" "$WALFERRY_DEMO"/many*'
-expect 20 '[ "$(field 1 .tunnel.streams)" = 8 ]'
+expect 20 'grep -q "16 streams from other members are open already" "$WALFERRY_DEMO"/many*'
+expect 20 '[ "$(field 1 .tunnel.streams)" = 16 ]'
 [ "$(ask "$run1/far/dc2-a" status | jq -rs '.[0].member')" = dc2-a ] || fail "the far side's streams leave no place to this one's"
-for n in $(seq 12); do pkill -P "${many[n]}" 2>/dev/null; kill "${many[n]}" 2>/dev/null; done
+for n in $(seq 20); do pkill -P "${many[n]}" 2>/dev/null; kill "${many[n]}" 2>/dev/null; done
 sql1 "select pg_terminate_backend(pid) from pg_stat_activity where query like 'select pg_sleep%' and pid <> pg_backend_pid()" >/dev/null
 expect 20 '[ "$(field 1 .tunnel.streams)" = 0 ]'
 

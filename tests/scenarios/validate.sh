@@ -101,8 +101,12 @@ set2 "set primary_conninfo = 'host=/nowhere user=walferry'"
 set2 "set restore_command = 'false'"
 finds 1 dc2-a fail 'sources of WAL' 'primary_conninfo names /nowhere' "primary_conninfo = 'host=$WALFERRY_DEMO/dc2/run port=5432"
 has dc2-a warn 'sources of WAL' 'restore_command does not fetch' 'fetch --config .* --member dc2-a' || fail "restore_command: $(bad)"
+finds 1 dc2-a warn standby 'does not stream' 'log of PostgreSQL'
 set2 "reset primary_conninfo"
 set2 "reset restore_command"
+sql2 "select pg_wal_replay_pause()" >/dev/null
+finds 1 dc2-a warn standby 'replay is paused' 'pg_wal_replay_resume'
+sql2 "select pg_wal_replay_resume()" >/dev/null
 
 step "the agents' role and its way in"
 sql1 "revoke execute on function pg_promote from walferry" >/dev/null

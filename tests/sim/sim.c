@@ -5,8 +5,9 @@
  * A primary makes WAL (bytes that are a function of their LSN) and samples beacons; a sender ships
  * it over one to three lanes of different delay, which are cut, killed and joined by chance; a
  * receiver writes it to a spool on a disk that forgets what was not flushed. Agents are killed, the
- * standby's machine crashes and leaves torn tails, the disk fills up, flushes fail. After every
- * tick the promises are checked:
+ * standby's machine crashes and leaves torn tails, the disk fills up, flushes fail. The standby's
+ * PostgreSQL crashes and applies anew; the primary is restored to an older state, which writes other
+ * WAL, and the newer state is put back. After every tick the promises are checked:
  *
  *   1  what was acknowledged as flushed survives a crash at this instant, byte for byte
  *   2  what is served is what the primary wrote; positions at the sender never go back
@@ -21,6 +22,7 @@
  * The checks must notice what --break does:
  *   ack-before-flush   tells the receiver that what it wrote is flushed
  *   drop-when-full     takes WAL without asking: what a full window does not take is lost
+ *   keep-applied       tells the receiver that what was applied once is applied
  */
 #include "disk.h"
 
@@ -58,8 +60,8 @@ struct line {
 static struct {
     uint64_t seed, random_state;
     int64_t now_us;
-    bool ack_before_flush, drop_when_full; /* --break */
-    size_t piece_max;                      /* of WAL, in this run */
+    bool ack_before_flush, drop_when_full, keep_applied; /* --break */
+    size_t piece_max;                                    /* of WAL, in this run */
 
     lsn_t primary;
     struct beacon truth[HISTORY_MAX]; /* what the primary's LSN was when */
@@ -74,8 +76,13 @@ static struct {
     int64_t acked_us; /* when the last ACK came */
     int64_t dial_us;
 
+    lsn_t fork, newer; /* the primary was restored to fork, and stood at newer; 0: it was not */
+    int64_t restored_us, put_back_us;
+
     struct spool spool;
     struct receiver receiver;
+    lsn_t applied, applied_once; /* by the standby's PostgreSQL; LSN_UNKNOWN: it is down */
+    int64_t apply_us;            /* it goes on then */
     bool receiver_up;
     bool session;
     uint64_t boots;
@@ -330,13 +337,14 @@ receive(struct buf *in)
             code = receiver_frame(&w.receiver, &f, w.now_us, w.now_us);
         if (code == ERR_AGAIN)
             return;
-        if (code == ERR_CORRUPT)
+        if (code == ERR_CORRUPT && w.fork == 0)
             broke("our own WAL is refused: %s", fail_message());
         if (code == ERR_LOCAL) {
             spool_failed();
             return;
         }
-        if (code < 0 && f.type == FRAME_WAL && w.sender.state == SENDER_ACCEPTED)
+        if (code < 0 && code != ERR_CORRUPT && f.type == FRAME_WAL &&
+            w.sender.state == SENDER_ACCEPTED)
             broke("promise 5: an honest frame is refused: %s", fail_message());
         if (code < 0) {
             end_session();
@@ -363,6 +371,22 @@ flush(void)
         w.flush_due_us = w.now_us + between(MILLISECOND_US, 40 * MILLISECOND_US);
 }
 
+/* The standby's PostgreSQL; down, and started again, it may have less than it had. */
+static void
+apply(void)
+{
+    if (w.now_us < w.apply_us)
+        return;
+    if (w.applied != LSN_UNKNOWN || w.spool.flushed <= START_LSN) {
+        w.applied = w.spool.flushed > w.applied ? w.spool.flushed : w.applied;
+    } else {
+        w.applied = START_LSN + draw() % (w.applied_once - START_LSN + 1);
+        w.apply_us = w.now_us + between(0, 4 * SECOND_US); /* its replay is held back */
+    }
+    if (w.applied > w.applied_once)
+        w.applied_once = w.applied;
+}
+
 static void
 run_receiver(void)
 {
@@ -378,10 +402,11 @@ run_receiver(void)
     for (unsigned i = 0; i < LANES; i++)
         receive(&w.lane[i].receiver_in);
     flush();
+    apply();
     flushed = w.spool.flushed;
     if (w.ack_before_flush)
         w.spool.flushed = w.spool.available;
-    receiver_report(&w.receiver, w.spool.flushed, 0, 0, true, w.now_us);
+    receiver_report(&w.receiver, w.keep_applied ? w.applied_once : w.applied, 0, 0, true, w.now_us);
     w.spool.flushed = flushed;
     if (w.session && receiver_tick(&w.receiver, w.now_us) < 0)
         end_session();
@@ -421,6 +446,8 @@ dial(void)
         .from = "a",
         .to = "b",
         .epoch = {.number = 1, .member = "a"},
+        .hops = 1,
+        .path = {"a"},
         .incarnation = (uint64_t)w.now_us,
         .timeline = 1,
         .history = ""};
@@ -448,6 +475,8 @@ ship(void)
         if (n > left)
             n = (size_t)left;
         wal_at(w.sender.sent, bytes, n);
+        for (size_t i = 0; w.fork != 0 && i < n; i++)
+            bytes[i] = (uint8_t)(bytes[i] + (w.sender.sent + i >= w.fork));
         code = sender_wal(&w.sender, 1, w.sender.sent, bytes, n);
         if (code == ERR_AGAIN && w.drop_when_full)
             w.sender.sent += n;
@@ -468,7 +497,8 @@ run_sender(void)
     if (w.now_us >= w.beacon_due_us && w.truths < HISTORY_MAX) {
         struct beacon b = {.lsn = w.primary, .wall_us = w.now_us, .mono_us = w.now_us};
 
-        w.truth[w.truths++] = b;
+        if (w.fork == 0)
+            w.truth[w.truths++] = b;
         sender_beacon(&w.sender, &b);
         w.beacon_due_us = w.now_us + 200 * MILLISECOND_US;
     }
@@ -495,9 +525,42 @@ run_sender(void)
 
 /* ---- faults ---- */
 
+/* The primary is put back to an older state, a beacon older at least. */
+static void
+restore(void)
+{
+    lsn_t most = w.sender.flushed.covered.lsn;
+
+    if (w.fork != 0 || most <= START_LSN + 1 || !w.receiver_up || w.spool.flushed < most)
+        return;
+    w.fork = START_LSN + 1 + draw() % (most - START_LSN - 1);
+    w.newer = w.primary;
+    w.primary = w.fork;
+    w.restored_us = w.now_us;
+    w.put_back_us = w.now_us + between(100 * MILLISECOND_US, 6 * SECOND_US);
+    sender_doubt(&w.sender);
+    drop_link();
+}
+
+static void
+put_back(void)
+{
+    w.primary = w.newer;
+    w.fork = 0;
+    w.beacon_due_us = 0; /* it is known to be back by a sample */
+    sender_doubt(&w.sender);
+    drop_link();
+}
+
 static void
 trouble(void)
 {
+    if (chance(800)) {
+        w.applied = LSN_UNKNOWN;
+        w.apply_us = w.now_us + between(0, 2 * SECOND_US);
+    }
+    if (chance(2000))
+        restore();
     if (chance(600)) {
         w.cut = true;
         w.heal_us = w.now_us + between(100 * MILLISECOND_US, 9 * SECOND_US);
@@ -512,13 +575,13 @@ trouble(void)
         if (w.lane[i].up && !kill_lane(i))
             drop_link();
     }
-    if (chance(2000)) {
+    if (chance(2000) && w.fork == 0) {
         w.sender_up = false;
         start_sender();
     }
-    if (chance(1500) && w.receiver_up)
+    if (chance(1500) && w.receiver_up && w.fork == 0) /* what it would remember is not simulated */
         stop_receiver(false);
-    if (chance(1000) && w.receiver_up)
+    if (chance(1000) && w.receiver_up && w.fork == 0)
         stop_receiver(true);
     if (chance(2000)) {
         disk_set_full(true);
@@ -592,6 +655,8 @@ check_lag(const struct lag *lag, lsn_t position, const char *whose)
     for (size_t i = w.truths; i > 0 && true_us < 0; i--)
         if (w.truth[i - 1].lsn <= position)
             true_us = w.now_us - w.truth[i - 1].mono_us;
+    if (w.fork != 0 && true_us >= 0 && true_us < w.now_us - w.restored_us)
+        true_us = w.now_us - w.restored_us; /* nothing of the older state is there */
     if (true_us < 0 || told_us < true_us)
         broke("promise 3: %s tells a lag of %.3f s, it is %.3f s", whose, (double)told_us / 1e6,
               (double)true_us / 1e6);
@@ -615,8 +680,11 @@ check(void)
     w.acks_seen = w.sender.acks;
     if (w.sender.flushed.covered.mono_us > w.acked_us)
         broke("promise 3: the sender's lag does not grow from the last acknowledgement on");
-    if (w.receiver_up)
+    check_lag(&w.sender.applied, far->applied, "the sender, of what is applied,");
+    if (w.receiver_up) {
         check_lag(&w.receiver.flushed, w.spool.flushed, "the receiver");
+        check_lag(&w.receiver.applied, w.applied, "the receiver, of what is applied,");
+    }
     if (w.sender.window.next - w.sender.window.first > WINDOW_FRAMES ||
         w.sender.window.bytes > WINDOW_BYTES || w.receiver.reorder.bytes > WINDOW_BYTES)
         broke("promise 5: %" PRIu64 " frames of %zu bytes are under way, %zu bytes out of order",
@@ -636,6 +704,8 @@ tick(bool faulty)
         trouble();
     if (w.cut && (!faulty || w.now_us >= w.heal_us))
         w.cut = false;
+    if (w.fork != 0 && (!faulty || w.now_us >= w.put_back_us))
+        put_back();
     if (!faulty || w.now_us >= w.full_until_us)
         disk_set_full(false);
     run_sender();
@@ -661,6 +731,9 @@ run(uint64_t seed)
     w.boots = 1;
     w.beacon_due_us = w.retry_us = w.flush_due_us = w.full_until_us = w.receiver_start_us = 0;
     w.receiver_up = w.session = w.cut = w.connected = false;
+    w.fork = 0;
+    w.applied = w.applied_once = START_LSN;
+    w.apply_us = 0;
     w.lane[0].delay_us = between(0, 40 * MILLISECOND_US);
     w.piece_max = chance(4) ? 512 : FRAME_WAL_MAX;
     w.checked = START_LSN;
@@ -694,6 +767,8 @@ main(int argc, char **argv)
             w.ack_before_flush = true;
         else if (strcmp(argv[i], "--break") == 0 && strcmp(argv[i + 1], "drop-when-full") == 0)
             w.drop_when_full = true;
+        else if (strcmp(argv[i], "--break") == 0 && strcmp(argv[i + 1], "keep-applied") == 0)
+            w.keep_applied = true;
     }
     for (unsigned i = 0; i < LANES; i++)
         if (buf_init(&w.lane[i].sender_out, 1u << 20) < 0 ||

@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #define NAME      "dc3-a"
-#define TYPES     17
+#define TYPES     18
 #define SESSION_S 4
 
 struct peer {
@@ -104,6 +104,10 @@ fill_hello(struct peer *p, struct hello *h)
     h->lane = (uint8_t)(one_in(3) ? any() : one_in(3) ? HELLO_KNOCKS : (uint64_t)random() % 3);
     h->timeline = one_in(2) ? p->hello.timeline : (timeline_t)any();
     h->config_digest = any();
+    h->session = one_in(3) ? any() : 0;
+    h->hops = one_in(8) ? 0 : 1 + (size_t)random() % FRAME_MEMBERS_MAX;
+    for (size_t i = 0; i < h->hops; i++)
+        snprintf(h->path[i], sizeof h->path[i], "%s", one_in(50) ? text() : NAME);
     if (one_in(4))
         h->identity.segment_bytes = (uint32_t)any();
     if (one_in(4))
@@ -142,6 +146,57 @@ fill_tunnel(const struct peer *p, struct tunnel_request *t)
     snprintf(t->pool, sizeof t->pool, "demo");
     snprintf(t->from, sizeof t->from, NAME);
     snprintf(t->to, sizeof t->to, "%s", p->hello.to);
+}
+
+static void
+fill_pool(const struct peer *p, struct frame *f)
+{
+    static struct pool_change change;
+    static struct member_news news;
+    struct epoch_origin *o = &change.origin;
+
+    *o = (struct epoch_origin){.epoch = p->hello.epoch,
+                               .timeline = (timeline_t)any(),
+                               .from = (timeline_t)any(),
+                               .fork = any(),
+                               .how = (enum epoch_how)(random() % 6)};
+    if (one_in(10))
+        o->epoch.number = one_in(2) ? 0 : UINT64_MAX;
+    if (one_in(10))
+        o->parent.number = any();
+    change.wall_us = one_in(10) ? (int64_t)any() : clock_wall_us();
+    f->pool.session = (enum session_word)(random() % 4);
+    f->pool.timeline = (timeline_t)any();
+    f->pool.changes = one_in(2);
+    f->pool.change = &change;
+    f->pool.has_news = one_in(2);
+    f->pool.echo_us = (int64_t)any();
+    f->pool.members = one_in(2);
+    f->pool.member = &news;
+    news.age_us = (int64_t)any();
+    snprintf(news.member, sizeof news.member, "%s", one_in(20) ? "*" : NAME);
+    snprintf(news.by, sizeof news.by, "%s", one_in(2) ? "" : NAME);
+    news.state.severity = (uint8_t)(random() % 4);
+    f->pool.positions = (size_t)random() % 3;
+    for (size_t i = 0; i < f->pool.positions; i++)
+        snprintf(f->pool.position[i].member, MEMBER_NAME_SIZE, "%s", one_in(20) ? "*" : NAME);
+    f->pool.routes = (struct routes){.epoch = p->hello.epoch, .number = any()};
+    f->pool.routes.count = (size_t)random() % 3;
+    for (size_t i = 0; i < f->pool.routes.count; i++) {
+        f->pool.routes.route[i] = (struct route){
+            .why = (enum route_why)(random() % 11), .cut = one_in(2), .since_us = (int64_t)any()};
+        snprintf(f->pool.routes.route[i].member, MEMBER_NAME_SIZE, "%s", NAME);
+        snprintf(f->pool.routes.route[i].from, MEMBER_NAME_SIZE, "%s", one_in(3) ? "" : NAME);
+    }
+}
+
+static void
+fill_promise(struct promise *p)
+{
+    p->word = (enum promise_word)(random() % 6);
+    p->number = any();
+    snprintf(p->asker, sizeof p->asker, NAME);
+    p->reason = text();
 }
 
 /* A frame as its sender would write it, with fields that make more or less sense. */
@@ -186,7 +241,7 @@ put_some(struct peer *p, int type)
         f.pong.sent_us = one_in(2) ? clock_us() : (int64_t)any();
         f.pong.mono_us = (int64_t)any();
         f.pong.wall_us = (int64_t)any();
-        f.pong.postgres = (enum pong_postgres)(random() % 4);
+        f.pong.postgres = (enum pong_postgres)(random() % 6);
         break;
     case FRAME_HISTORY:
         f.history.timeline = (timeline_t)(one_in(2) ? random() % 4 : (long)any());
@@ -194,9 +249,7 @@ put_some(struct peer *p, int type)
         f.history.length = strlen(f.history.text);
         break;
     case FRAME_POOL:
-        f.pool.epoch = p->hello.epoch;
-        f.pool.timeline = (timeline_t)any();
-        f.pool.fork = any();
+        fill_pool(p, &f);
         break;
     case FRAME_DRAIN:
         break;
@@ -216,6 +269,9 @@ put_some(struct peer *p, int type)
         f.data.decoded_bytes = (uint32_t)(1 + any() % FRAME_DATA_MAX);
         f.data.bytes = bytes;
         f.data.length = n < 4096 ? n : 4096;
+        break;
+    case FRAME_PROMISE:
+        fill_promise(&f.promise);
         break;
     case FRAME_FILE:
         f.file.path = one_in(2) ? "/etc/chaos" : text();

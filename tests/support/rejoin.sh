@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
 # rejoin.sh: what the scenario and the bench of rejoin share; sourced behind lib.sh.
 OUT=/tmp/wf-$$.out
-sql() { "sql$1" "$2"; }
 rejoin() { local n=$1; shift; walferry "$n" rejoin "$@" </dev/null >"$OUT" 2>&1; }
 killed_rejoin() { # N KILLER'S-SETTINGS...; REPLACE: --replace
     local n=$1
@@ -10,6 +9,15 @@ killed_rejoin() { # N KILLER'S-SETTINGS...; REPLACE: --replace
     as env LD_PRELOAD="$WALFERRY_DEMO/bin/killer.so" "${@/#/WALFERRY_}" ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
         "$WALFERRY" rejoin --config "$CONFIG" --member "dc$n-a" --yes ${REPLACE:-} </dev/null >"$OUT" 2>&1
 }
+# The agent of dcN, killed instead of writing pool.state for the AT-th time from now on.
+agent_that_dies() { # N AT
+    install -m 755 "$WALFERRY_BUILD/killer.so" "$WALFERRY_DEMO/bin/" || fail "the build has no killer.so"
+    as env LD_PRELOAD="$WALFERRY_DEMO/bin/killer.so" WALFERRY_KILL_FILE=pool.state WALFERRY_KILL_AT="$2" \
+        ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" setsid sh -c 'log=$1; shift; exec "$@" >>"$log" 2>&1 </dev/null' sh \
+        "$WALFERRY_DEMO/dc$1/agent.log" "$WALFERRY" agent --config "$CONFIG" --member "dc$1-a" >/dev/null 2>&1 </dev/null &
+    disown
+}
+
 failover() { walferry "$1" failover --yes --force </dev/null >"$OUT" 2>&1 || fail "failover: $(cat "$OUT")"; }
 told() { grep -q "$1" "$OUT" || fail "'$1' is not said: $(cat "$OUT")"; }
 load2() { local one=$DC1_PG; DC1_PG=$DC2_PG; load "$@"; DC1_PG=$one; }

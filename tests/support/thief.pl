@@ -7,11 +7,16 @@
 #     pings         the same, and PINGs before, so that the answers fill up everything
 #     service N     asks for a stream to service N (1 PostgreSQL, 2 the agent, 3 the relay); prints
 #                   "accepted", or the reason why not
-#     hello SYSTEM INCARNATION   wants to ship to it, the same way
+#     hello SYSTEM INCARNATION [EPOCH [TIMELINE [HISTORY]]]   wants to ship to it, the same way; as
+#                   the primary of that epoch, which is FROM (1, timeline 1); HISTORY is a file
+#     dies SYSTEM INCARNATION ...    the same, and then: its PostgreSQL is dead, and has left nothing more
+#     promise NONCE EPOCH   asks for a promise of that epoch; prints the words that come
 use strict;
 use IO::Select;
 use IPC::Open2;
-my ($key, $user, $port, $pool, $from, $to, $what, $service, $incarnation) = @ARGV;
+my ($key, $user, $port, $pool, $from, $to, $what, $service, $incarnation, $epoch, $timeline, $file) = @ARGV;
+my $history = "";
+if (defined $file) { local $/; open my $h, "<", $file or die "$file: $!"; $history = <$h> }
 $SIG{PIPE} = sub { print "hung up\n"; exit 0 };
 my $ssh = open2(my $out, my $in, "ssh", "-i", $key, "-p", $port, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
     "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "$user\@127.0.0.1", "walferry receive");
@@ -36,14 +41,38 @@ sub data { # one raw block of a zstd stream
     frame(15, pack "Na*", length $bytes, $zstd);
 }
 
-my $protocol = 4;
-say_all($what eq "hello"
-    ? frame(1, pack "a4nZ*Q>NnZ*Z*Q>Z*Q>CNQ>", "WFRY", $protocol, $pool, $service, 16 << 20, 15, $from, $to, 1, $from, $incarnation, 0, 1, 0)
+if ($what eq "promise") { # the number of the epoch is behind the nonce
+    say_all(frame(1, pack "a4nnZ*Q>NnZ*Z*Q>Z*Q>CNQ>CZ*N", "WFRY", 5, 5, $pool, 1, 16 << 20, 15, $from, $to, $incarnation, $from, $service, 255,
+        1, 0, 1, $from, 0));
+    while (my ($n, $type) = unpack "NC", hear(5) // "") {
+        my $body = hear($n - 1);
+        print +("ask", "give", "refuse", "return")[unpack("C", $body) - 1], "\n" if $type == 18;
+    }
+    exit 0;
+}
+my $protocol = $ENV{WALFERRY_PROTOCOL} // 5;
+my $ships = $what eq "hello" || $what eq "dies";
+say_all($ships
+    ? frame(1, pack "a4nnZ*Q>NnZ*Z*Q>Z*Q>CNQ>CZ*Na*", "WFRY", $protocol, $protocol, $pool, $service, 16 << 20, 15, $from, $to, $epoch // 1,
+        $from, $incarnation, 0, $timeline // 1, 0, 1, $from, length $history, $history)
     : frame(14, pack "nZ*Z*Z*NNCZ*", $protocol, $pool, $from, $to, 0, 0, $what eq "service" ? $service : 1, ""));
-if ($what eq "service" || $what eq "hello") {
-    my ($n, $type) = unpack "NC", hear(5) // exit 1;
-    my $body = hear($n - 1);
+if ($what eq "service" || $ships) {
+    $| = 1;
+    my ($n, $type, $body);
+    do { # behind a POOL
+        ($n, $type) = unpack "NC", hear(5) // exit 1;
+        $body = hear($n - 1);
+    } while $type == 10;
     print $type == 2 ? "accepted\n" : (split /\0/, substr($body, 9))[-1] . "\n";
+    exit 0 if $what ne "dies" || $type != 2;
+    my $drained = 0;
+    do {
+        say_all(frame(8, $body . pack "a8Q>C", $body, time() * 1_000_000, 3)) if $type == 7;
+        say_all(frame(12, pack "Q>CNQ>Z*", $drained++, 1, 1, 0, "")) if $type == 11 || $type == 2;
+        ($n, $type) = unpack "NC", hear(5) // exit 0;
+        $body = hear($n - 1);
+    } while $type != 13;
+    print "it ends: ", unpack("Z*", $body), "\n";
     exit 0;
 }
 my $taken = 1;

@@ -90,8 +90,8 @@ struct series {
 
 static struct site site[SITES];
 static struct series spooled, shown;
-static struct moment history[MOMENTS]; /* of the primary */
-static size_t moments, next_moment;
+static struct moment history[SITES][MOMENTS]; /* while it takes writes */
+static size_t moments[SITES], next_moment[SITES];
 static struct marker marker[MARKERS_MAX + 1]; /* [n]; the first is 1 */
 static int64_t markers;
 static int primary, standby = 1;
@@ -233,20 +233,20 @@ look(int n)
 }
 
 static void
-remember(const struct moment *m)
+remember(int n, const struct moment *m)
 {
     if (!m->up || m->in_recovery)
         return;
-    history[next_moment] = *m;
-    next_moment = (next_moment + 1) % MOMENTS;
-    if (moments < MOMENTS)
-        moments++;
+    history[n][next_moment[n]] = *m;
+    next_moment[n] = (next_moment[n] + 1) % MOMENTS;
+    if (moments[n] < MOMENTS)
+        moments[n]++;
 }
 
 static const struct moment *
-past(size_t i) /* 0: the newest */
+past(int n, size_t i) /* 0: the newest */
 {
-    return &history[(next_moment + MOMENTS - 1 - i) % MOMENTS];
+    return &history[n][(next_moment[n] + MOMENTS - 1 - i) % MOMENTS];
 }
 
 static void
@@ -437,21 +437,21 @@ check_as_of(const struct site *s, const char *who, const char *what, const json_
             json_number_value(at(position, "lag_seconds")), (double)off_us / SECOND_US);
 }
 
-/* A place where the primary was: how long ago did it leave it? */
+/* A place where server n was, a primary or a former one: how long ago did it leave it? */
 static void
-check_place(const struct site *s, const char *who, const char *what, lsn_t place,
+check_place(const struct site *s, const char *who, const char *what, int n, lsn_t place,
             lsn_t insert_after)
 {
     int64_t left_us = s->asked_us;
 
-    for (size_t i = 0; i < moments && past(i)->flush > place; i++)
-        left_us = past(i)->end_us;
+    for (size_t i = 0; i < moments[n] && past(n, i)->flush > place; i++)
+        left_us = past(n, i)->end_us;
     largest(&phase.stale_us, phase.stale_what, s->asked_us - left_us, "%s %s", who, what);
     if (s->asked_us - left_us > phase.limit_us)
-        lie("%s %s: the primary at %X/%X, which it left %.3f s ago", who, what, LSN_ARGS(place),
+        lie("%s %s: dc%d-a at %X/%X, which it left %.3f s ago", who, what, n + 1, LSN_ARGS(place),
             (double)(s->asked_us - left_us) / SECOND_US);
     if (insert_after != LSN_UNKNOWN && place > insert_after)
-        lie("%s %s: the primary at %X/%X, it is only at %X/%X", who, what, LSN_ARGS(place),
+        lie("%s %s: dc%d-a at %X/%X, it is only at %X/%X", who, what, n + 1, LSN_ARGS(place),
             LSN_ARGS(insert_after));
 }
 
@@ -480,7 +480,8 @@ check_position(const struct site *s, const char *who, const char *what, const js
         check_lag(s, who, what, lag, first_missing(lsn, -1), NULL, slack_us);
     check_as_of(s, who, what, position);
     if (known(behind))
-        check_place(s, who, what, lsn + (uint64_t)json_integer_value(behind), p_after->insert);
+        check_place(s, who, what, primary, lsn + (uint64_t)json_integer_value(behind),
+                    p_after->insert);
 }
 
 /* The steepest and the flattest that the primary went, over windows of the agent's sort. */
@@ -489,15 +490,19 @@ check_rate(const struct site *s, const char *who, const json_t *rate)
 {
     double least = 1e18, most = 0, told = json_number_value(rate);
 
-    if (!known(rate) || moments < 2 || s->asked_us - past(moments - 1)->end_us < 12 * SECOND_US)
+    if (!known(rate) || moments[primary] < 2 ||
+        s->asked_us - past(primary, moments[primary] - 1)->end_us < 12 * SECOND_US)
         return;
-    for (size_t i = 0; i < moments && s->asked_us - past(i)->end_us < 5 * SECOND_US; i++)
-        for (size_t k = i + 1; k < moments && s->asked_us - past(k)->end_us < 15 * SECOND_US; k++) {
-            double span = (double)(past(i)->end_us - past(k)->end_us) / SECOND_US, per_second;
+    for (size_t i = 0;
+         i < moments[primary] && s->asked_us - past(primary, i)->end_us < 5 * SECOND_US; i++)
+        for (size_t k = i + 1;
+             k < moments[primary] && s->asked_us - past(primary, k)->end_us < 15 * SECOND_US; k++) {
+            double span = (double)(past(primary, i)->end_us - past(primary, k)->end_us) / SECOND_US,
+                   per_second;
 
             if (span < 2.5)
                 continue;
-            per_second = (double)(past(i)->flush - past(k)->flush) / span;
+            per_second = (double)(past(primary, i)->flush - past(primary, k)->flush) / span;
             least = per_second < least ? per_second : least;
             most = per_second > most ? per_second : most;
         }
@@ -513,7 +518,7 @@ check_shipping(const struct site *s, const char *who, const json_t *shipping, co
     if (!known(at(shipping, "state")))
         return;
     if (strcmp(state, "final") == 0)
-        check_place(s, who, "final", lsn_at(flushed, "lsn"), LSN_UNKNOWN);
+        check_place(s, who, "final", primary, lsn_at(flushed, "lsn"), LSN_UNKNOWN);
     if ((strcmp(state, "final") == 0 || strcmp(state, "steady") == 0) &&
         !(json_number_value(at(flushed, "lag_seconds")) < 2))
         lie("%s: %s, and %.3f s behind", who, state, json_number_value(at(flushed, "lag_seconds")));
@@ -558,7 +563,7 @@ check_stream(const struct site *s, const char *who, const json_t *stream,
     check_ahead(who, "primary", lsn_at(stream, "primary"), after[primary].insert);
     if (after[primary].restart != LSN_UNKNOWN && json_is_object(slot) &&
         known(at(slot, "retained_bytes")))
-        check_place(s, who, "slot",
+        check_place(s, who, "slot", primary,
                     before[primary].restart +
                         (uint64_t)json_integer_value(at(slot, "retained_bytes")) +
                         (after[primary].restart - before[primary].restart),
@@ -583,7 +588,8 @@ check_postgres(const struct site *s, const char *who, const struct moment *b,
     check_ahead(who, "postgres flush", lsn_at(postgres, "flush"), a->flush);
     check_ahead(who, "postgres replay", lsn_at(postgres, "replay"), a->replay);
     if (!a->in_recovery && !b->in_recovery)
-        check_place(s, who, "postgres flush", lsn_at(postgres, "flush"), a->insert);
+        check_place(s, who, "postgres flush", (int)(s - site), lsn_at(postgres, "flush"),
+                    a->insert);
 }
 
 static void
@@ -635,8 +641,7 @@ learn(int n, const struct moment *m)
     if (!m->up || m->in_recovery != site[n].in_recovery)
         site[n].turned_us = m->end_us;
     site[n].in_recovery = m->in_recovery;
-    if (n == primary)
-        remember(m);
+    remember(n, m);
     if (n != standby)
         return;
     if (m->spool_end != LSN_UNKNOWN)
@@ -697,7 +702,6 @@ change_primary(int n)
 
     primary = n;
     standby = 1 - n;
-    moments = next_moment = 0;
     spooled.count = shown.count = 0;
     m = look(primary);
     if (m.visible >= 0 && m.visible < markers)

@@ -2,16 +2,22 @@
 /*
  * wanproxy: a line between two sites, for the demo, the scenarios and the benchmark.
  *
- *   wanproxy CONTROL LISTEN:TARGET [LISTEN:TARGET ...]   in the foreground; ports of 127.0.0.1
- *   wanproxy ctl CONTROL WORD ...                        say something to it, print its answer
+ *   wanproxy CONTROL LISTEN:TARGET[:FROM[:near]] ...   in the foreground; ports of 127.0.0.1
+ *   wanproxy ctl CONTROL WORD ...                      say something to it, print its answer
  *
- *   cut          forward nothing, silently, both ways; connections stay, new ones hang
- *   cut reset    the same, but connections are reset and new ones, too
- *   heal         forward again
+ *   cut [reset] [LINK ...]   forward nothing, silently, both ways; connections stay, new ones hang
+ *                            (reset: they are reset and new ones, too); without a LINK: all of them
+ *   heal                     forward again
  *   wan RTT_MS [MBIT]   half the round trip each way; a rate per link and direction; stays through
  *                       cut and heal; wan 0 ends it
  *   kill [random]       reset one connection, the oldest or any
- *   stats        bytes forwarded, "LISTEN there N back N" per link
+ *   hold LINK    forward nothing of the connections that it has now, silently; new ones go through;
+ *                heal resets what is held
+ *   stats        bytes forwarded, "LINK there N back N" for each
+ *
+ * A LINK is LISTEN, or LISTEN:FROM: links with a FROM share a port, and a connection belongs to the
+ * one whose FROM follows `--member` in the command line of the process that dials. Who is none of
+ * them is refused. A link that is near has no distance, and is cut only by its name.
  *
  * What is under way is kept in memory, so that a full buffer here is never what is measured:
  * up to 256 MB per direction of a connection while there is a delay or a rate. While there is
@@ -21,8 +27,9 @@
 #include "base/clock.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
@@ -37,12 +44,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define LINKS_MAX   16
-#define CONNS_MAX   128
+#define LINKS_MAX   64
+#define CONNS_MAX   256
 #define CHUNK_BYTES 65536
 #define PIPE_BYTES  (1u << 20)
 #define DELAYED_MAX (256u << 20)
 #define BURST_US    (4 * MILLISECOND_US)
+#define WORDS_BYTES 4096 /* said to it, and its answer */
+#define NAME_SIZE   64
 
 struct chunk {
     struct chunk *next;
@@ -61,16 +70,18 @@ struct way { /* one direction of a connection */
 };
 
 struct conn {
-    bool used, connecting;
+    bool used, connecting, held;
     int link;
-    int fd[2];         /* 0 the client's, 1 the target's */
+    int fd[2];         /* 0 the client's, 1 the target's; -1: it waits for the end of a cut */
     struct way way[2]; /* [0] from fd 0 to fd 1 */
     uint64_t number;
 };
 
 static struct {
     int listen, target;
-    int fd;
+    char from[NAME_SIZE]; /* "": whoever dials */
+    bool near, cut, resetting;
+    int fd;                  /* the same for all links of a port */
     int64_t tokens_at_us[2]; /* until when the line is busy with what was sent */
     uint64_t bytes[2];
 } links[LINKS_MAX];
@@ -78,7 +89,6 @@ static struct {
 static int link_count;
 static struct conn conns[CONNS_MAX];
 static uint64_t next_number;
-static bool cut, resetting;
 static int64_t delay_us;
 static double bytes_per_us; /* 0: unlimited */
 static int64_t now_us;
@@ -129,44 +139,151 @@ close_conn(struct conn *c, bool reset)
     *c = (struct conn){0};
 }
 
-static void
-accept_conn(int link)
-{
-    struct sockaddr_in target = loopback(links[link].target);
-    struct conn *c = NULL;
-    int fd = accept4(links[link].fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+/* ---- who dials ---- */
 
-    if (fd < 0)
-        return;
-    for (int i = 0; i < CONNS_MAX && c == NULL; i++)
-        if (!conns[i].used)
-            c = &conns[i];
-    if (c == NULL) {
-        close(fd);
-        return;
+/* Of the socket of this host that is connected from `port` to `to`; 0: it is gone. */
+static unsigned long
+socket_inode(unsigned port, unsigned to)
+{
+    FILE *f = fopen("/proc/net/tcp", "r");
+    char line[512];
+    unsigned long inode, found = 0;
+    unsigned local, remote;
+
+    while (f != NULL && found == 0 && fgets(line, sizeof line, f) != NULL)
+        if (sscanf(line, "%*d: %*x:%x %*x:%x %*x %*x:%*x %*x:%*x %*x %*u %*d %lu", &local, &remote,
+                   &inode) == 3 &&
+            local == port && remote == to)
+            found = inode;
+    if (f != NULL)
+        fclose(f);
+    return found;
+}
+
+static bool
+has_socket(const char *pid, unsigned long inode)
+{
+    char path[300], wanted[40], target[40];
+    struct dirent *entry;
+    bool found = false;
+    ssize_t length;
+    DIR *dir;
+
+    snprintf(wanted, sizeof wanted, "socket:[%lu]", inode);
+    snprintf(path, sizeof path, "/proc/%s/fd", pid);
+    dir = opendir(path);
+    while (dir != NULL && !found && (entry = readdir(dir)) != NULL) {
+        length = readlinkat(dirfd(dir), entry->d_name, target, sizeof target - 1);
+        target[length > 0 ? length : 0] = '\0';
+        found = strcmp(target, wanted) == 0;
     }
-    *c = (struct conn){.used = true, .link = link, .fd = {fd, -1}, .number = next_number++};
+    if (dir != NULL)
+        closedir(dir);
+    return found;
+}
+
+/* What follows `--member` in a process's command line. */
+static bool
+read_member(const char *pid, char name[NAME_SIZE])
+{
+    char path[300], word[NAME_SIZE];
+    bool next = false, found = false;
+    size_t length = 0;
+    FILE *f;
+    int c;
+
+    snprintf(path, sizeof path, "/proc/%s/cmdline", pid);
+    f = fopen(path, "r");
+    while (f != NULL && !found && (c = getc(f)) != EOF) {
+        if (length < sizeof word)
+            word[length++] = (char)c;
+        if (c != '\0')
+            continue;
+        word[sizeof word - 1] = '\0';
+        found = next;
+        next = strcmp(word, "--member") == 0;
+        length = 0;
+    }
+    if (f != NULL)
+        fclose(f);
+    if (found)
+        memcpy(name, word, sizeof word);
+    return found;
+}
+
+/* The link of the process that has dialled `port` from `peer`, or -1. */
+static int
+link_of_caller(unsigned port, unsigned peer)
+{
+    unsigned long inode = socket_inode(peer, port);
+    DIR *dir = inode != 0 ? opendir("/proc") : NULL;
+    char name[NAME_SIZE];
+    struct dirent *entry;
+    int link = -1;
+
+    while (dir != NULL && link < 0 && (entry = readdir(dir)) != NULL)
+        if (isdigit((unsigned char)entry->d_name[0]) && read_member(entry->d_name, name))
+            for (int i = 0; i < link_count && link < 0; i++)
+                if ((unsigned)links[i].listen == port && strcmp(links[i].from, name) == 0 &&
+                    has_socket(entry->d_name, inode))
+                    link = i;
+    if (dir != NULL)
+        closedir(dir);
+    return link;
+}
+
+/* ---- connections ---- */
+
+static void
+connect_target(struct conn *c)
+{
+    struct sockaddr_in target = loopback(links[c->link].target);
+
     c->fd[1] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    tune(fd);
     tune(c->fd[1]);
-    if (resetting) {
-        close_conn(c, true);
-        return;
-    }
     if (connect(c->fd[1], (struct sockaddr *)&target, sizeof target) < 0 && errno != EINPROGRESS)
         close_conn(c, true);
 }
 
-static bool
-direct(void)
+static void
+accept_conn(int link)
 {
-    return delay_us == 0 && bytes_per_us == 0;
+    struct sockaddr_in peer = {0};
+    socklen_t size = sizeof peer;
+    struct conn *c = NULL;
+    int fd = accept4(links[link].fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    if (links[link].from[0] != '\0')
+        link = link_of_caller((unsigned)links[link].listen, ntohs(peer.sin_port));
+    for (int i = 0; i < CONNS_MAX && c == NULL; i++)
+        if (!conns[i].used)
+            c = &conns[i];
+    if (c == NULL || link < 0) {
+        close(fd);
+        return;
+    }
+    *c = (struct conn){.used = true, .link = link, .fd = {fd, -1}, .number = next_number++};
+    tune(fd);
+    if (links[link].resetting)
+        close_conn(c, true);
+    else if (!links[link].cut)
+        connect_target(c);
 }
 
 static bool
-full(const struct way *w)
+direct(const struct conn *c)
 {
-    return w->queued >= DELAYED_MAX || w->piped > 0 || (direct() && w->queued > 0);
+    return links[c->link].near || (delay_us == 0 && bytes_per_us == 0);
+}
+
+static bool
+full(const struct conn *c, int from)
+{
+    const struct way *w = &c->way[from];
+
+    return w->queued >= DELAYED_MAX || w->piped > 0 || (direct(c) && w->queued > 0);
 }
 
 static bool
@@ -195,9 +312,9 @@ take(struct conn *c, int from)
 {
     struct way *w = &c->way[from];
 
-    if (direct())
-        return full(w) || take_direct(c, from);
-    while (!w->ended && !full(w)) {
+    if (direct(c))
+        return full(c, from) || take_direct(c, from);
+    while (!w->ended && !full(c, from)) {
         struct chunk *k = w->last;
         ssize_t got;
 
@@ -241,7 +358,7 @@ older_waits(const struct conn *mine, int from, int64_t due_us)
         const struct way *w = &conns[i].way[from];
 
         if (conns[i].used && &conns[i] != mine && conns[i].link == mine->link && !w->blocked &&
-            w->first != NULL && w->first->due_us < due_us)
+            !conns[i].held && w->first != NULL && w->first->due_us < due_us)
             return true;
     }
     return false;
@@ -308,24 +425,73 @@ give(struct conn *c, int from, int64_t *wake_us)
 }
 
 static const char *
+link_name(int i)
+{
+    static char name[NAME_SIZE + 16];
+
+    snprintf(name, sizeof name, "%d%s%s", links[i].listen, links[i].from[0] != '\0' ? ":" : "",
+             links[i].from);
+    return name;
+}
+
+/* The links that the rest of the line names, or all that are not near. */
+static const char *
+cut_links(void)
+{
+    char *name = strtok(NULL, " \n");
+    bool resetting = name != NULL && strcmp(name, "reset") == 0, found = true;
+
+    if (resetting)
+        name = strtok(NULL, " \n");
+    for (bool all = name == NULL; found && (all || name != NULL); name = strtok(NULL, " \n")) {
+        found = all;
+        for (int i = 0; i < link_count; i++)
+            if (all ? !links[i].near : strcmp(link_name(i), name) == 0) {
+                links[i].cut = found = true;
+                links[i].resetting = resetting;
+            }
+        if (all)
+            break;
+    }
+    for (int i = 0; i < CONNS_MAX; i++)
+        if (conns[i].used && links[conns[i].link].resetting)
+            close_conn(&conns[i], true);
+    return found ? "ok\n" : "no such link\n";
+}
+
+static void
+heal(void)
+{
+    for (int i = 0; i < link_count; i++)
+        links[i].cut = links[i].resetting = false;
+    for (int i = 0; i < CONNS_MAX; i++)
+        if (conns[i].used && conns[i].held)
+            close_conn(&conns[i], true);
+        else if (conns[i].used && conns[i].fd[1] < 0)
+            connect_target(&conns[i]);
+}
+
+static const char *
 obey(char *line)
 {
-    static char answer[1024];
-    char *word = strtok(line, " \n"), *first = strtok(NULL, " \n"), *second = strtok(NULL, " \n");
+    static char answer[WORDS_BYTES];
+    char *word = strtok(line, " \n"), *first, *second;
     struct conn *chosen = NULL;
     int seen = 0;
 
     snprintf(answer, sizeof answer, "ok\n");
     if (word == NULL)
         return "what?\n";
-    if (strcmp(word, "cut") == 0) {
-        cut = true;
-        resetting = first != NULL && strcmp(first, "reset") == 0;
-        for (int i = 0; i < CONNS_MAX && resetting; i++)
-            if (conns[i].used)
-                close_conn(&conns[i], true);
-    } else if (strcmp(word, "heal") == 0) {
-        cut = resetting = false;
+    if (strcmp(word, "cut") == 0)
+        return cut_links();
+    first = strtok(NULL, " \n");
+    second = strtok(NULL, " \n");
+    if (strcmp(word, "heal") == 0) {
+        heal();
+    } else if (strcmp(word, "hold") == 0 && first != NULL) {
+        for (int i = 0; i < CONNS_MAX; i++)
+            if (conns[i].used && strcmp(link_name(conns[i].link), first) == 0)
+                conns[i].held = true;
     } else if (strcmp(word, "wan") == 0 && first != NULL) {
         delay_us = (int64_t)(atof(first) * 500);
         bytes_per_us = second != NULL ? atof(second) / 8 : 0;
@@ -342,8 +508,8 @@ obey(char *line)
         answer[0] = '\0';
         for (int i = 0; i < link_count; i++)
             snprintf(answer + strlen(answer), sizeof answer - strlen(answer),
-                     "%d there %" PRIu64 " back %" PRIu64 "\n", links[i].listen, links[i].bytes[0],
-                     links[i].bytes[1]);
+                     "%s there %" PRIu64 " back %" PRIu64 "%s\n", link_name(i), links[i].bytes[0],
+                     links[i].bytes[1], links[i].near ? " near" : "");
     } else {
         return "what?\n";
     }
@@ -355,7 +521,7 @@ serve_control(int listener)
 {
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     const struct timeval patience = {.tv_sec = 1};
-    char line[256];
+    char line[WORDS_BYTES];
     const char *answer;
     ssize_t got;
 
@@ -394,7 +560,7 @@ static int
 tell(int argc, char **argv)
 {
     int fd = control_socket(argv[2], false);
-    char line[256] = "";
+    char line[WORDS_BYTES] = "";
     ssize_t got;
 
     for (int i = 3; i < argc; i++)
@@ -410,21 +576,29 @@ tell(int argc, char **argv)
 static void
 open_link(const char *spec)
 {
+    int n = link_count, end = 0, got;
     struct sockaddr_in a;
     const int on = 1;
 
-    if (link_count == LINKS_MAX ||
-        sscanf(spec, "%d:%d", &links[link_count].listen, &links[link_count].target) != 2) {
-        fprintf(stderr, "wanproxy: LISTEN:TARGET is needed, not %s\n", spec);
+    got = n == LINKS_MAX ? 0
+                         : sscanf(spec, "%d:%d%n:%63[^:]%n", &links[n].listen, &links[n].target,
+                                  &end, links[n].from, &end);
+    if (got < 2 || (spec[end] != '\0' && strcmp(spec + end, ":near") != 0)) {
+        fprintf(stderr, "wanproxy: LISTEN:TARGET[:FROM[:near]] is needed, not %s\n", spec);
         exit(2);
     }
-    a = loopback(links[link_count].listen);
-    links[link_count].fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    setsockopt(links[link_count].fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(links[link_count].fd, (struct sockaddr *)&a, sizeof a) < 0 ||
-        listen(links[link_count].fd, 64) < 0)
-        die(spec);
+    links[n].near = spec[end] != '\0';
     link_count++;
+    for (int i = 0; i < n; i++)
+        if (links[i].listen == links[n].listen) {
+            links[n].fd = links[i].fd;
+            return;
+        }
+    a = loopback(links[n].listen);
+    links[n].fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    setsockopt(links[n].fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(links[n].fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(links[n].fd, 64) < 0)
+        die(spec);
 }
 
 static short
@@ -436,6 +610,13 @@ revents_of(const struct pollfd *p, size_t count, int fd)
     return 0;
 }
 
+/* Nothing of it is forwarded now. */
+static bool
+stands(const struct conn *c)
+{
+    return c->held || (links[c->link].cut && c->fd[1] >= 0);
+}
+
 static void
 run_conns(const struct pollfd *p, size_t count, int64_t *wake_us)
 {
@@ -443,8 +624,13 @@ run_conns(const struct pollfd *p, size_t count, int64_t *wake_us)
         struct conn *c = &conns[i];
         bool good = true;
 
-        if (!c->used)
+        if (!c->used || stands(c))
             continue;
+        if (c->fd[1] < 0) { /* it gives up before the cut ends */
+            if (revents_of(p, count, c->fd[0]) != 0)
+                close_conn(c, false);
+            continue;
+        }
         for (int from = 0; from < 2 && good; from++) {
             if ((revents_of(p, count, c->fd[from]) & (POLLIN | POLLHUP | POLLERR)) != 0)
                 good = take(c, from);
@@ -456,6 +642,44 @@ run_conns(const struct pollfd *p, size_t count, int64_t *wake_us)
     }
 }
 
+/* Nobody is let in to a port of which all links are cut: who dials it hangs. */
+static bool
+listens(int link)
+{
+    for (int i = 0; i < link; i++)
+        if (links[i].fd == links[link].fd)
+            return false; /* once is enough */
+    for (int i = link; i < link_count; i++)
+        if (links[i].fd == links[link].fd && (!links[i].cut || links[i].resetting))
+            return true;
+    return false;
+}
+
+static size_t
+watch_conn(const struct conn *c, struct pollfd *p)
+{
+    size_t count = 0;
+
+    if (!c->used || stands(c))
+        return 0;
+    if (c->fd[1] < 0) {
+        *p = (struct pollfd){.fd = c->fd[0], .events = POLLRDHUP};
+        return 1;
+    }
+    for (int from = 0; from < 2; from++) {
+        const struct way *in = &c->way[from], *out = &c->way[1 - from];
+        bool blocked = out->piped > 0 ||
+                       (out->first != NULL && bytes_per_us == 0 && out->first->due_us <= now_us);
+
+        if (in->ended && !blocked)
+            continue;
+        p[count++] = (struct pollfd){.fd = c->fd[from],
+                                     .events = (short)((!in->ended && !full(c, from) ? POLLIN : 0) |
+                                                       (blocked ? POLLOUT : 0))};
+    }
+    return count;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -465,8 +689,8 @@ main(int argc, char **argv)
     if (argc >= 4 && strcmp(argv[1], "ctl") == 0)
         return tell(argc, argv);
     if (argc < 3) {
-        fprintf(stderr,
-                "usage: wanproxy CONTROL LISTEN:TARGET ... | wanproxy ctl CONTROL WORD ...\n");
+        fprintf(stderr, "usage: wanproxy CONTROL LISTEN:TARGET[:FROM[:near]] ... | wanproxy ctl "
+                        "CONTROL WORD ...\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
@@ -479,23 +703,12 @@ main(int argc, char **argv)
         size_t count = 0;
 
         p[count++] = (struct pollfd){.fd = control, .events = POLLIN};
-        for (int i = 0; i < link_count && (!cut || resetting); i++)
-            p[count++] = (struct pollfd){.fd = links[i].fd, .events = POLLIN};
-        for (int i = 0; i < CONNS_MAX && !cut; i++) {
-            for (int from = 0; from < 2 && conns[i].used; from++) {
-                const struct way *in = &conns[i].way[from], *out = &conns[i].way[1 - from];
-                bool blocked = out->piped > 0 || (out->first != NULL && bytes_per_us == 0 &&
-                                                  out->first->due_us <= now_us);
-
-                if (in->ended && !blocked)
-                    continue;
-                p[count++] =
-                    (struct pollfd){.fd = conns[i].fd[from],
-                                    .events = (short)((!in->ended && !full(in) ? POLLIN : 0) |
-                                                      (blocked ? POLLOUT : 0))};
-            }
-        }
-        if (wake_us != NEVER_US && !cut) {
+        for (int i = 0; i < link_count; i++)
+            if (listens(i))
+                p[count++] = (struct pollfd){.fd = links[i].fd, .events = POLLIN};
+        for (int i = 0; i < CONNS_MAX; i++)
+            count += watch_conn(&conns[i], p + count);
+        if (wake_us != NEVER_US) {
             int64_t left_us = wake_us - clock_us();
 
             if (left_us < 0)
@@ -510,9 +723,8 @@ main(int argc, char **argv)
         if (p[0].revents != 0)
             serve_control(control);
         for (int i = 0; i < link_count; i++)
-            if (revents_of(p, count, links[i].fd) != 0)
+            if (listens(i) && revents_of(p, count, links[i].fd) != 0)
                 accept_conn(i);
-        if (!cut)
-            run_conns(p, count, &wake_us);
+        run_conns(p, count, &wake_us);
     }
 }

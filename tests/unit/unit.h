@@ -10,6 +10,11 @@
 
 #include <cmocka.h>
 
+#ifndef assert_int_in_range /* before cmocka 2 */
+#define assert_int_in_range assert_in_range
+#endif
+
+#undef stop /* cmocka 2's */
 #undef fail /* cmocka's; ours is base/fail.h's. fail_msg goes with it: tests print and assert      \
                instead */
 

@@ -37,11 +37,15 @@ struct inlet {
     struct session *session[INLET_SESSIONS_MAX];
     bool full;            /* the last connection found no place */
     struct session *live; /* the lane that answers for the session; NULL: none */
+    uint64_t incarnation; /* of that session; 0: there is none */
     struct receiver *receiver;
     int64_t since_us; /* up since, or down since; 0: never was up */
     int64_t rival_us; /* when a rival was last refused; 0: none since the session began */
     int64_t rival_told_us;
-    uint64_t ended;    /* sessions that ended after they were accepted */
+    uint64_t ended; /* sessions that ended after they were accepted */
+    int64_t
+        refused_us;    /* when a HELLO was last refused so that a DBA has to act, or its WAL did not
+                           continue the spool; 0: not since one was accepted */
     bool refuted;      /* the last session brought WAL that does not continue the spool */
     char reason[1024]; /* why the last session ended, or the last HELLO was refused; "" while a
                           session lives */
@@ -59,6 +63,8 @@ int inlet_run(struct inlet *i, const struct loop *l, int64_t now_us, int64_t wal
 /* A session that said HELLO and waits for the answer; false when there is none. */
 bool inlet_greeting(struct inlet *i, int64_t now_us, struct session **ret_session,
                     const struct hello **ret_hello);
+/* A frame ahead of the answer. */
+void inlet_tell(struct session *s, const struct frame *f);
 int inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn_t wanted,
                  uint64_t config_digest, int64_t now_us);
 bool inlet_no_tunnel(const struct session *s); /* its key is bound with --no-tunnel */
@@ -75,10 +81,18 @@ struct handed {
     struct buf input, output;
 };
 bool inlet_stream(struct inlet *i, struct handed *ret_handed, struct tunnel_request *ret_request);
+/* The same of a session that said HELLO (inlet_greeting): what it was told is in `output`. */
+void inlet_hand_out(struct inlet *i, struct session *s, struct handed *ret_handed);
+void handed_close(struct handed *h); /* accepts one that was closed */
 
 /* End the living session, all lanes of it, telling why. */
 void inlet_end(struct inlet *i, const char *reason);
 
+/* Take no WAL, but hear everything else; or take it again: a session whose WAL was dropped ends. */
+void inlet_shut(struct inlet *i, bool shut);
+
+/* Does somebody arrive who may be the next session: before HELLO, or as a rival of this one? */
+bool inlet_arrives(const struct inlet *i, int64_t now_us);
 unsigned inlet_lanes(const struct inlet *i); /* of the living session */
 bool inlet_behind(const struct inlet *i);    /* its bytes wait here to be taken */
 

@@ -6,6 +6,7 @@
  * It takes no WAL before receiver_accept (the caller has judged HELLO: pool, epoch, member), and
  * then only WAL that continues the spool. It acknowledges the spool's positions: received when
  * written, flushed when flushed; applied is the local standby's word.
+ * WAL that the local standby cannot replay counts as received only (receiver_detach).
  *
  * Errors: ERR_PEER: drop the session; ERR_AGAIN: the spool waits for a flush, give the same frame
  * again afterwards; ERR_LOCAL and ERR_CORRUPT as the spool has them.
@@ -23,12 +24,19 @@
 
 struct receiver {
     struct spool *spool; /* borrowed for life */
+    struct spool *into;  /* takes the WAL of this session: spool, or one of WAL that lies before it;
+                          * the caller changes it between sessions only */
+    bool detached;       /* see receiver_detach */
     struct codec *codec;
     uint8_t *scratch; /* FRAME_WAL_MAX bytes for decoded WAL, borrowed */
     struct buf *out;  /* of the lane that answers; NULL when there is no session */
     struct reorder reorder;
-    bool busy; /* bytes that came wait to be taken: told in ACKs; the caller sets it */
-    char from[MEMBER_NAME_SIZE];
+    /* told in ACKs; the caller sets them */
+    bool busy; /* bytes that came wait to be taken */
+    bool
+        fenced; /* the PostgreSQL here cannot replay what comes: it is on disk, and covers nothing */
+    char from[MEMBER_NAME_SIZE];   /* who ships; its clock dates all beacons here */
+    char origin[MEMBER_NAME_SIZE]; /* whose WAL that is: the epoch's member, or also `from` */
     timeline_t primary_timeline;
     uint64_t far_digest;
     int64_t heard_us, pinged_us, opened_us;
@@ -40,10 +48,12 @@ struct receiver {
     uint64_t said_bytes; /* wal_bytes then */
     int64_t held_us;     /* since when an ACK is held back for the next flush; 0: none is */
 
-    /* the far PostgreSQL by the last PONG: its state at some time after postgres_us, when the PING
-     * was sent (the line may have held the PONG for long) */
+    /* the far PostgreSQL by the session's last PONG: its state at some time after postgres_us, when
+     * the PING was sent (the line may have held the PONG for long) */
     enum pong_postgres postgres;
     int64_t postgres_us;
+    bool shut;    /* frames with a number are dropped */
+    bool dropped; /* ... and some were: only another session brings them again */
     bool drained; /* DRAINED came: look and clear */
     bool drained_done;
     lsn_t drained_end;
@@ -56,9 +66,19 @@ struct receiver {
     /* time is the primary's monotonic clock: ours + offset */
     struct lag received, flushed, applied;
     struct beacon stamped; /* the newest beacon received */
+    int64_t proven_us;     /* beacons up to then are of a server whose WAL was compared */
+    bool older; /* the primary has less WAL than it had: it was restored, and nothing was compared
+                   since */
     struct clock_offset offset;
     void (*file)(void *context, const struct frame *f); /* a FILE came; NULL: nobody keeps it */
     void *file_context;
+    void (*promise)(void *context, const struct frame *f); /* an answer to a PROMISE came */
+    void *promise_context;
+    /* A POOL came; NULL: nobody listens. This session was dialled from there: no word of it is to be
+     * believed (frame.h) but who ships to whom. */
+    void (*pool)(void *context, const struct frame *f);
+    void *pool_context;
+    struct echo echo; /* of this session */
     uint64_t wal_bytes, wire_bytes, frames;
 };
 
@@ -72,7 +92,7 @@ int receiver_judge(const struct receiver *r, const struct hello *hello);
 
 /*
  * Start a session that was judged: adopt identity and history, say ACCEPT. wanted_* is where an
- * empty spool shall start (0, 0, or off the primary's lineage: where the slot does).
+ * empty spool shall start (0, 0, off the primary's lineage or beyond its end: where the slot does).
  */
 int receiver_accept(struct receiver *r, struct buf *out, const struct hello *hello,
                     timeline_t wanted_timeline, lsn_t wanted, uint64_t config_digest,
@@ -80,7 +100,15 @@ int receiver_accept(struct receiver *r, struct buf *out, const struct hello *hel
 void receiver_close(struct receiver *r);
 /* Forget what was known of the primary: this side is no standby any more. */
 void receiver_forget(struct receiver *r);
+/* What the local standby has applied is of another lineage: nothing of before counts. */
+void receiver_forget_applied(struct receiver *r);
 bool receiver_live(const struct receiver *r);
+/* Is there a session, of another member than the one whose WAL it brings? */
+bool receiver_relayed(const struct receiver *r);
+
+/* Take no WAL, but hear everything else; or take it again, once the session was ended if anything
+ * was dropped. */
+void receiver_shut(struct receiver *r, bool shut);
 
 /* Another lane of the session answers from now on: the last one ended. */
 void receiver_lane(struct receiver *r, struct buf *out);
@@ -97,6 +125,10 @@ int receiver_go_on(struct receiver *r, int64_t now_us);
 void receiver_report(struct receiver *r, lsn_t applied, uint64_t xmin, uint64_t catalog_xmin,
                      bool standby_connected, int64_t now_us);
 
+/* Does the local standby lack WAL from before the spool? Then what is in the spool is durable for
+ * nobody: no beacon is covered, and flushed is unknown. */
+void receiver_detach(struct receiver *r, bool detached);
+
 /* PING each second; nothing heard for 5 s is ERR_PEER. Time that waits for the spool counts as
  * heard. */
 int receiver_tick(struct receiver *r, int64_t now_us);
@@ -110,7 +142,11 @@ void receiver_ping(struct receiver *r, int64_t now_us);
 int receiver_ask_drain(struct receiver *r);
 /* Ask the far side for a stream; stream_refused tells of a refusal. */
 int receiver_ask_stream(struct receiver *r, const struct tunnel_request *request);
-int receiver_tell_pool(struct receiver *r, const struct epoch_origin *origin);
+/* A POOL or PROMISE frame, in a session. */
+int receiver_tell(struct receiver *r, const struct frame *f);
+
+/* Was all that is flushed here compared with the WAL of this session, or of the last one? */
+bool receiver_compared(const struct receiver *r);
 
 /* The primary's monotonic clock now; false: no PONG has come, and there was no record. */
 bool receiver_primary_us(const struct receiver *r, int64_t now_us, int64_t *ret_us);

@@ -27,7 +27,8 @@ struct startup {
     bool database; /* SQL, too: replication=database */
     bool renames;  /* its `options` may set another application_name */
     char application_name[64];
-    char user[64]; /* "" : none, or longer than a role's name can be */
+    char user[64];   /* "" : none, or longer than a role's name can be */
+    char dbname[64]; /* as it stands there; "" : not named, or too long */
     /* protocol options (_pq_.NAME), none of which is known here: their number, and the bytes of
      * their names with a 0 each; all parameters, which are in the buffer until it is consumed */
     uint32_t options;

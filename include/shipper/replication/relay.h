@@ -15,17 +15,18 @@
  * spool holds from its first byte on), CREATE_REPLICATION_SLOT (TEMPORARY PHYSICAL is granted: the
  * spool keeps its WAL anyway; others are refused readably), DROP_REPLICATION_SLOT; every other
  * command gets 0A000 / 42601 with the list. A timeline ends as in walsender: CopyDone, then the row
- * of the next timeline.
+ * of the next timeline. An ordinary session (SQL) is none of the relay's: it is refused, or, with
+ * `passes_sql` and not from afar, given out by relay_take_sql as soon as its start-up packet is here.
  *
  * Bounds: as many guests as the config says, RELAY_AFAR_MAX through tunnels; the local standby and
  * this agent itself have places of their own (a client without a place takes that of a session of
  * its kind which was idle for 60 s, else it gets 53300). Start-up within 10 s; one message is at
  * most 16 kB from a client, and none is read while its answers do not fit; the peer's uid is ours
- * or root. Before the system identifier is known: 57P03. Before the spool's first byte: 58P01 (the
- * asked position is remembered in `wanted`). Ahead of its end: XX000, as from a walsender. A
- * keepalive goes out once a client has caught up, when it asks, and after 10 s without a word; a
- * streaming client that says nothing for 30 s is asked to, after 60 s it is dropped. A client that
- * breaks the protocol gets 08P01 and is dropped.
+ * or root. Before the system identifier is known: 57P03. Before the spool's first byte: 58P01 (what
+ * the local standby asked for is remembered in `wanted`). Ahead of its end: XX000, as from a
+ * walsender. A keepalive goes out once a client has caught up, when it asks, and after 10 s without
+ * a word; a streaming client that says nothing for 30 s is asked to, after 60 s it is dropped. A
+ * client that breaks the protocol gets 08P01 and is dropped.
  *
  * A starting standby asks restore_command for one segment after the other, at half the speed, and
  * connects here only when it gets none: while the spool grows, never. So there is the file
@@ -42,6 +43,7 @@
 #include "base/buf.h"
 #include "base/unix_socket.h"
 #include "base/loop.h"
+#include "shipper/replication/pgwire.h"
 #include "shipper/replication/supply.h"
 
 #include <stdbool.h>
@@ -54,11 +56,14 @@
 #define RELAY_AFAR_MAX      2 /* through a tunnel */
 #define RELAY_CLIENTS_MAX                                                                          \
     (RELAY_STANDBY_MAX + RELAY_OURSELVES_MAX + RELAY_GUESTS_MAX + RELAY_AFAR_MAX)
-#define RELAY_GUEST_BYTES (UINT64_C(1) << 30) /* WAL that a guest may hold back at most */
+/* WAL that a guest, and a link of this agent that ships from here, may hold back at most. */
+#define RELAY_GUEST_BYTES  (UINT64_C(1) << 30)
+#define RELAY_ONWARD_BYTES (UINT64_C(64) << 30)
 
 /* What the local standby reports. */
 struct relay_standby {
     bool connected;
+    timeline_t timeline; /* that it streams, or streamed last */
     lsn_t write, flush, apply;
     uint64_t xmin, catalog_xmin; /* epoch << 32 | xid; 0: no feedback */
     int64_t reported_us;         /* of the last status message, monotonic */
@@ -81,11 +86,12 @@ struct relay {
     char path[UNIX_SOCKET_PATH_SIZE];
     char offer[UNIX_SOCKET_PATH_SIZE];
     bool offered;
+    bool passes_sql; /* relay_take_sql is called in every turn */
     struct supply supply;
     unsigned guests; /* places for guests */
     int64_t told_us; /* when it was last logged that a guest was turned away */
     struct relay_client *client[RELAY_CLIENTS_MAX];
-    /* asked for by the local standby while the spool was empty; timeline 0: nothing was */
+    /* asked for by the local standby and not held, until it gets a stream; timeline 0: nothing is */
     timeline_t wanted_timeline;
     lsn_t wanted;
     struct relay_standby left; /* the last report of a standby that is gone */
@@ -100,6 +106,15 @@ void relay_close(struct relay *r);
 
 /* A guest through a tunnel: the relay owns fd from here on. False: there is no place. */
 bool relay_adopt(struct relay *r, int fd, int64_t now_us);
+
+/* A session with SQL. The taker owns fd and `in`, where the bytes from the start-up packet on are;
+ * `startup` is read from it. */
+struct relay_sql {
+    int fd;
+    struct buf in;
+    struct startup startup;
+};
+bool relay_take_sql(struct relay *r, struct relay_sql *ret_sql); /* false: there is none */
 
 /* Descriptors and deadline; then accept, read and serve. */
 void relay_watch(const struct relay *r, struct loop *l, int64_t now_us);
@@ -117,7 +132,8 @@ size_t relay_guests(const struct relay *r, struct relay_guest out[RELAY_CLIENTS_
 
 /* The lowest position that a streaming client still needs: the segment start of its flushed
  * position (of the position sent, if it reports none). A guest holds back at most
- * RELAY_GUEST_BYTES: one that is further behind depends on `keep`. UINT64_MAX: none is needed. */
+ * RELAY_GUEST_BYTES, this agent RELAY_ONWARD_BYTES: one that is further behind depends on `keep`.
+ * UINT64_MAX: none is needed. */
 lsn_t relay_needs(const struct relay *r);
 
 #endif

@@ -5,10 +5,11 @@
  * Connects by libpq (replication=true), checks IDENTIFY_SYSTEM against the expected identity, makes
  * its physical slot if it is missing (CREATE_REPLICATION_SLOT name PHYSICAL RESERVE_WAL, from 15 on
  * asked by READ_REPLICATION_SLOT, before by START_REPLICATION; on a relay no slot is asked for:
- * slot = ""), fetches the history of every timeline after the requested one up to the server's, and
- * streams from the requested position through every timeline switch: at the end of a timeline it
- * goes on with the next one from the switch point's segment start, its history first. On one
- * connection it never reports a position that is lower than before or beyond the server's own.
+ * slot = ""), fetches the history of every timeline up to the server's, whatever the requested one
+ * is, and streams from the requested position through every timeline switch: at the end of a
+ * timeline it goes on with the next one from the switch point's segment start, its history first.
+ * On one connection it never reports a position that is lower than before or beyond the server's
+ * own.
  *
  * Pull: source_next gives one item at a time; the item's bytes stay valid until the next call. Not
  * to call it is back-pressure (walsender waits); source_report goes on all the same. When the
@@ -65,6 +66,7 @@ void source_stop(struct source *s); /* closes the connection at once; may be sta
 
 bool source_active(const struct source *s);          /* started and not stopped */
 bool source_streaming(const struct source *s);       /* in COPY */
+bool source_connected(const struct source *s);       /* in COPY, and the server has not left */
 lsn_t source_next_lsn(const struct source *s);       /* of the next byte that it gives */
 const char *source_sqlstate(const struct source *s); /* of the last server error, "" if none */
 

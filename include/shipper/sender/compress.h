@@ -21,12 +21,12 @@
 #define COMPRESSION_AUTO         100 /* instead of a level */
 #define COMPRESSOR_AT_ONCE_BYTES (16u << 10) /* at any level; more at a fast level */
 
-#define FRAME_CACHE_PLACES      96
+#define FRAME_CACHE_PLACES      64
 #define FRAME_CACHE_COMPRESSORS 16
 
 struct compressor;
 
-/* The frames that were made last. */
+/* The frames that were made last, and what they are made with. */
 struct frame_cache {
     struct {
         timeline_t timeline;
@@ -39,15 +39,17 @@ struct frame_cache {
     struct compressor
         *compressor[FRAME_CACHE_COMPRESSORS]; /* its users; with a single one it stays empty */
     unsigned compressors;
+    struct codec codec[WORKERS_MAX + 1]; /* one for each thread; the last is the loop's */
 };
 
-void frame_cache_release(struct frame_cache *s); /* accepts a zeroed struct */
+void frame_cache_release(struct frame_cache *s); /* behind the workers; accepts a zeroed struct */
 
 struct compress_job {
     struct workers_job job; /* first */
     uint8_t *wal;           /* FRAME_WAL_MAX */
     struct buf frame;
-    struct codec codec;
+    struct codec *codecs; /* of the frame cache */
+    int level;
     timeline_t timeline;
     lsn_t lsn;
     size_t n;

@@ -54,7 +54,8 @@ enum link_store_kind { LINK_OUTBOX, LINK_GAP, LINK_STORES };
 /* WAL that the far side needs and the server has no longer: the server is not asked for it again
  * until the agent clears this. */
 struct hole {
-    bool known;
+    bool seen;  /* the server says so; */
+    bool known; /* ... and the far side has said what it has */
     timeline_t timeline;
     lsn_t start, end;
 };
@@ -72,16 +73,19 @@ struct link {
     uint64_t handed;       /* the part of sender.handed that the rate has counted */
     bool rate_limits;      /* frames wait for the rate limit, not for the line */
     struct codec *codec;   /* borrowed */
-    struct source *source; /* in use: from_server, or that of a store */
-    struct source *from_server;
+    struct source *source; /* in use: from_server, from_relay, or that of a store */
+    struct source *from_server, *from_relay; /* from_relay NULL: there is none */
+    const struct spool *spool;               /* of the relay, borrowed */
+    bool relays;   /* set by the agent: ship from the relay, and from nothing else */
+    bool relaying; /* this session does */
     struct link_store store[LINK_STORES];
     bool source_allowed; /* cleared by the agent to let go of a stopping server */
     bool exact; /* set by the agent when commits, or a stopping server, wait for each byte */
-    char source_reason[LINK_REASON_MAX]; /* why no WAL comes though the link is up; "" when it does
-                                          */
+    char source_reason[LINK_REASON_MAX]; /* why no WAL comes though the link is up, or why it counts
+                                          * for nothing; "": it comes */
     char told[LINK_REASON_MAX];          /* the source_reason that the far side was told */
     struct hole hole;
-    bool streamed; /* WAL came in this session; see run_source */
+    bool streamed; /* WAL came in this session, or the rest was asked for; see run_source */
     int64_t source_due_us;
     int64_t due_us, backoff_us;
     bool more; /* WAL may be waiting inside libpq, where poll does not see it */
@@ -95,6 +99,7 @@ struct link {
     int64_t mark_us;
     struct histogram commit_wait; /* from the arrival of WAL here until its ACK as flushed */
     struct drain drain;
+    struct lineage lineage; /* of the server, as HELLO has it now; its text is borrowed */
     struct identity identity;
 };
 
@@ -114,7 +119,17 @@ int link_store(struct link *l, enum link_store_kind kind, const struct spool *sp
                const char *conninfo);
 /* Ship the rest of a dead server's log, as if the far side had asked, unless it is shipped. */
 void link_drain(struct link *l);
+/*
+ * The relay of this member's own spool, at conninfo: while `relays` is set the link ships what is in
+ * there, without a slot, whatever state the PostgreSQL here is in; the relay keeps it for the far
+ * side (relay_needs). A session ships from one of the two only. DRAIN is answered there when all
+ * that the spool has is sent. All borrowed for life. Before the first link_run.
+ */
+int link_relay(struct link *l, const struct spool *spool, const char *conninfo);
 void link_set(struct link *l, const struct link_settings *settings);
+/* The server answers again. Unless it has streamed meanwhile it may have been put back: its WAL is
+ * compared anew, in a new session. */
+void link_answers(struct link *l);
 /* Let go of the server until then: somebody wants its slot. */
 void link_rest(struct link *l, int64_t until_us);
 void link_release(struct link *l);

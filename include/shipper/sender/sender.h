@@ -45,32 +45,42 @@ struct sender {
     lsn_t sent;     /* end of the last WAL taken in this session; resume_lsn before the first */
     lsn_t furthest; /* the highest `sent` so far: a new timeline's segment comes again */
 
-    struct ack far;    /* the last ACK; positions never go back over connections,
-                        * unless ACCEPT says that the far side has lost what it had */
-    bool far_known;    /* an ACK came in this life */
-    bool far_compared; /* all WAL that is flushed there was compared in this session: it is ours */
-    lsn_t far_has;     /* received, as the last ACK of this session says; LSN_UNKNOWN: none came */
-    bool far_changed;  /* since the caller last looked, who clears this */
-    bool pool_news;    /* a POOL came: look at `pool`, clear this */
-    struct epoch_origin pool;
+    struct ack far;     /* the last ACK; flushed never goes back over connections,
+                        * unless ACCEPT says that the far side has lost what it had, an ACK
+                        * that it is of no use there, or who feeds it instead */
+    bool far_known;     /* an ACK came in this life */
+    bool far_compared;  /* all WAL that is flushed there was compared in this session, or in that of
+                         * who feeds it instead: it is ours */
+    lsn_t far_has;      /* received, as the last ACK of this session says; LSN_UNKNOWN: none came */
+    bool doubted;       /* this session compared WAL of an earlier life of the server: it tells none
+                         * of this one's beacons; the caller ends it, or clears this */
+    bool far_changed;   /* since the caller last looked, who clears this */
+    struct epoch epoch; /* of the last HELLO; number 0: of none that `far` could be of */
     bool drain_asked; /* DRAIN came: ship what the dead server left, then sender_drained; clear this
                        */
     struct tunnel_request stream_asked[SENDER_STREAMS_MAX]; /* TUNNELs that came (no reason in
                                                                them) */
     unsigned streams_asked;                                 /* the caller sets it to 0 */
-    bool refused; /* ended by REFUSE: look at refusal and refusal_origin; cleared by sender_open */
+    struct echo echo;                                       /* of this session */
+    bool refused; /* ended by REFUSE: look at refusal; cleared by sender_open */
     enum refuse_kind refusal;
-    struct epoch_origin refusal_origin;
+    int64_t refused_us; /* when it was last refused so that a DBA has to act; 0: not since it was
+                           accepted */
     uint64_t far_digest;
     enum pong_postgres postgres; /* of this side, told in every PONG; set by the caller */
 
     struct lag received, flushed, applied; /* as acknowledged; pending ones are in flushed */
     bool commits_wait;                     /* set by the caller: told with each beacon */
     struct beacon stamped;                 /* the newest beacon given to sender_beacon */
+    bool older; /* the server has less WAL than it had: it was restored, and the far side has not
+                 * compared its WAL since */
     struct clock_offset offset;
 
     void (*file)(void *context, const struct frame *f); /* a FILE came; NULL: nobody keeps it */
     void *file_context;
+    void (*pool)(void *context, const struct frame *f);    /* a POOL came; NULL: nobody listens */
+    void (*promise)(void *context, const struct frame *f); /* a PROMISE came; the same */
+    void *pool_context;                                    /* of both */
     uint64_t wal_bytes, frames, wire_bytes; /* WAL before compression, WAL frames, their bytes */
     uint64_t acks;
     int64_t round_trip_us; /* the least in this session; 0: unknown */
@@ -89,6 +99,14 @@ bool sender_lane(struct sender *s, unsigned lane, struct buf *out);
 
 /* Forget the far side's positions: this side is no primary any more. */
 void sender_forget(struct sender *s);
+
+/* Another member feeds the far side, and tells where its compared WAL stands: that is known of it while
+ * no session here is. Its beacons are not. */
+void sender_relayed(struct sender *s, const struct epoch *epoch, const struct member_position *at);
+
+/* The server was away, and may have been put back: what the far side has is not known to be its WAL
+ * until another session has compared it, and no beacon of before is one of its own. */
+void sender_doubt(struct sender *s);
 
 /* One frame from the far side (wall_us only labels). */
 int sender_frame(struct sender *s, const struct frame *f, int64_t now_us, int64_t wall_us);
@@ -116,8 +134,8 @@ void sender_hand_out(struct sender *s);
 /* A sample of the primary: also while there is no connection. */
 void sender_beacon(struct sender *s, const struct beacon *b);
 
-/* A FILE frame, in a session; 0, ERR_AGAIN (no room now) or ERR_PEER (no session). */
-int sender_file(struct sender *s, const struct frame *f);
+/* A FILE, POOL or PROMISE frame, in a session; 0, ERR_AGAIN (no room now) or ERR_PEER (no session). */
+int sender_tell(struct sender *s, const struct frame *f);
 
 /* PING each second; ERR_PEER: HELLO had no answer for 5 s. */
 int sender_tick(struct sender *s, int64_t now_us);

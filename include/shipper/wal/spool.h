@@ -15,7 +15,10 @@
  *                                      the disk, so its bytes go into a new file before they are
  *                                      used again
  *   TTTTTTTTXXXXXXXXYYYYYYYY.new       a copy under way; removed if it is found at the start
+ *   TTTTTTTTXXXXXXXXYYYYYYYY.aside     the segment as it was when the spool was cut at a fork: kept for
+ *                                      people, never read again
  *   TTTTTTTT.history                   timeline history files
+ *   front/                             a spool of WAL that lies before ours, on its way here
  *   identity                           "system_identifier N\nsegment_bytes N\npostgres_major N\n"
  *   position                           "boot ID\ntimeline N\nflushed X/X\n": at most a second old;
  *                                      boot is "-" while the tail is not known good
@@ -35,7 +38,7 @@
  * `available` is refused (ERR_CORRUPT, names segment and offset), a difference above it is a torn
  * tail and is replaced. So a server that was put back to an older state is found out, also where
  * `available` is a segment's border. Only a recovery lets `written` and `available` go back;
- * `flushed` never does.
+ * `flushed` never does, but by a cut.
  *
  * A flush is three calls so that a worker thread can do the blocking one:
  *   spool_flush_begin  borrows the file and notes how far it was written (false: nothing to do,
@@ -46,7 +49,8 @@
  *                      when it failed: that file is never flushed again, nothing above `flushed`
  *                      is served; spool_recover_begin makes a flush that puts its flushed bytes
  *                      into a new one, and the rest is received again.
- * Removing is three calls, too, for another worker: both may be out at the same time.
+ * Removing is three calls, too, for another worker: both may be out at the same time. So is a cut, in
+ * the place of a flush.
  *
  * Errors: ERR_LOCAL disk (space, permission, I/O); ERR_CORRUPT as above; ERR_PEER a hole or an
  * unknown timeline (the sender is wrong, we are not). Messages name the file.
@@ -63,6 +67,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define SPOOL_ASIDE ".aside" /* of a file's name: WAL that the spool was cut of */
+#define SPOOL_FRONT "front"
+
 /* A segment that is open for writing. */
 struct segment {
     int fd;      /* -1: none */
@@ -78,11 +85,17 @@ struct spool {
     lsn_t start, written, flushed, available;
     bool damaged;  /* a flush failed: spool_recover_begin before anything is accepted */
     bool clearing; /* a struct prune is out that removes all: nothing is accepted nor flushed */
+    bool cutting;  /* a struct cut is out: nothing is accepted, flushed nor removed */
+    bool lost;     /* damaged, by a cut that could not find its end: begin one again */
     timeline_t next_timeline; /* the spool's as soon as its first file is made; 0: none */
     /* private below */
     struct segment growing, full; /* full: it waits for its flush */
     bool flushing;                /* a struct flush is out */
     lsn_t next_fork;              /* WAL of the old timeline up to there begins that file */
+    lsn_t whole;                  /* the end of the last whole record ... */
+    lsn_t whole_upto;             /* ... below this `flushed`; LSN_UNKNOWN: nobody has looked */
+    bool whole_damaged;           /* what lies behind it is no beginning of a record */
+    char aside[40];               /* the newest file that was kept aside, "" : none */
     bool pruning;                 /* a struct prune is out */
     int64_t oldest_us;            /* wall clock: no file is older; 0: unknown */
     lsn_t recorded;               /* what the position file says */
@@ -109,6 +122,14 @@ struct flush {
     int code; /* 0, or why it failed */
     char reason[FAIL_MESSAGE_MAX];
     int64_t took_us; /* the caller's to measure */
+};
+
+struct join {
+    struct spool as;     /* the spool at the begin; its start moves with each file that is moved */
+    timeline_t timeline; /* of the front's end */
+    lsn_t from, end;     /* the front */
+    int code;
+    char reason[FAIL_MESSAGE_MAX];
 };
 
 struct prune {
@@ -140,12 +161,66 @@ void spool_resume(const struct spool *s, timeline_t *ret_timeline, lsn_t *ret_ls
 int spool_begin(struct spool *s, timeline_t timeline, lsn_t lsn);
 
 /*
+ * Put the WAL of `front` before ours: a spool of the same cluster in our folder SPOOL_FRONT, which
+ * begins before ours and has flushed all up to there. Its segments are moved, the newest first, so
+ * that ours are contiguous at every instant; what a crash leaves there is joined later. False: that
+ * is not so (yet), or a prune of either is out. `front` has to be cleared after the end.
+ */
+bool spool_join_begin(struct spool *s, const struct spool *front, struct join *j);
+void spool_join_run(struct join *j);                       /* touches only struct join */
+int spool_join_end(struct spool *s, const struct join *j); /* 0 or ERR_LOCAL */
+
+/*
  * Would WAL of a server now on `timeline`, whose history is `text`, continue our WAL? 0, or
- * ERR_CORRUPT "forked at X before our flushed Y", "behind ours", "history differs". Changes
- * nothing.
+ * ERR_CORRUPT "forked at X before our flushed Y", "behind ours", "history differs"; ERR_AGAIN: nobody
+ * has looked yet whether whole records lie behind the fork (CUT_LOOK). 0 also where none does, and
+ * CUT_TORN is due. Changes nothing.
  */
 int spool_check_history(const struct spool *s, timeline_t timeline, const char *text,
                         size_t length);
+
+/* Is there a fork behind which flushed WAL lies here: where did that timeline leave ours? */
+bool spool_goes_on_behind(const struct spool *s, timeline_t timeline, const char *text,
+                          size_t length, lsn_t *ret_fork);
+
+/*
+ * WAL behind a fork. PostgreSQL leaves a timeline at the end of its last whole record, and a commit is
+ * acknowledged for the end of its own: so a record that never became whole, however much of it was
+ * acknowledged, is no divergence. It is cut off: the files from the fork on are kept aside, and the
+ * spool ends at the fork. Whole records behind the fork are one: the timeline is refused.
+ *
+ * Three calls, as a flush; the one in the middle for a worker:
+ *   CUT_LOOK    only finds out, for spool_check_history
+ *   CUT_TORN    cuts if the fork is the end of the last whole record and the rest begins the next
+ *   CUT_OWN     on the server that has made that fork: also behind damage, it could replay no more
+ *   CUT_FORKED  whatever lies there: a DBA has decided
+ * The order of writes: a copy of the fork's segment, the position, the later segments renamed from the
+ * top, the new end. Killed in between, the spool is a longer one, and is cut again.
+ */
+enum cut_wish { CUT_LOOK, CUT_TORN, CUT_OWN, CUT_FORKED };
+
+struct cut {
+    enum cut_wish wish;
+    lsn_t fork;
+    struct spool as; /* the spool at the begin; after a cut as it was found again */
+    lsn_t whole;     /* as in struct spool */
+    bool damaged;
+    bool done;    /* it was cut */
+    bool changed; /* files have other names now */
+    bool lost;    /* ... and where they end could not be found */
+    int code;
+    char reason[FAIL_MESSAGE_MAX];
+};
+
+bool spool_cut_begin(struct spool *s, struct cut *c, enum cut_wish wish, lsn_t fork); /* not now */
+void spool_cut_run(struct cut *c);                       /* touches only struct cut */
+int spool_cut_end(struct spool *s, const struct cut *c); /* 0, or ERR_LOCAL */
+
+/* The end of the last whole record below `flushed`, when a cut or a look has found it. */
+bool spool_whole(const struct spool *s, lsn_t *ret_end);
+
+/* The path of the newest file that was kept aside and is still there. */
+bool spool_kept_aside(const struct spool *s, char *out, size_t size);
 
 /* Keep a history file; the same bytes again are fine, others are refused (ERR_CORRUPT). */
 int spool_put_history(struct spool *s, timeline_t timeline, const char *text, size_t length);
@@ -177,8 +252,9 @@ int spool_trust_tail(struct spool *s);
 
 /*
  * Up to n bytes of `timeline` at lsn, never past `available` nor past the timeline's switch point,
- * nor past a segment's end. Count; 0: no more is there for now; ERR_AGAIN: the spool holds no
- * longer what is asked for (58P01 for the asker).
+ * nor past a segment's end. The bytes before a switch point are also read from the newer timeline's
+ * file of that segment. Count; 0: no more is there for now; ERR_AGAIN: the spool holds no longer
+ * what is asked for (58P01 for the asker).
  */
 int spool_read(struct spool *s, timeline_t timeline, lsn_t lsn, void *out, size_t n);
 

@@ -26,15 +26,25 @@
 struct lag {
     struct beacon pending[BEACONS_MAX]; /* ascending in LSN and time */
     size_t count;
-    lsn_t position;        /* what is reached */
-    struct beacon covered; /* the newest covered one; lsn 0: none yet */
+    lsn_t position;        /* what is reached; LSN_UNKNOWN: no beacon is covered before lag_reach */
+    struct beacon covered; /* the newest covered one; lsn 0: none */
+    struct beacon before;  /* was covered until the position went back below it */
 };
 
 void lag_beacon(struct lag *l, const struct beacon *b);
-void lag_reach(struct lag *l, lsn_t position); /* a lower position than before is ignored */
+/*
+ * Where the position is now. What it covered before is covered no longer when it has gone back, or
+ * when nobody can tell where it is (LSN_UNKNOWN), until it is there again.
+ */
+void lag_reach(struct lag *l, lsn_t position);
+/* The same while no beacon may be covered by it, for it may be of other WAL. */
+void lag_hold(struct lag *l, lsn_t position);
 
 /* The far side says that `covered` is covered: believe it, drop pending beacons up to it. */
 void lag_take(struct lag *l, const struct beacon *covered);
+
+/* Pending beacons later than since_us are of another server: forget them. */
+void lag_forget(struct lag *l, int64_t since_us);
 
 /* Another primary's clock counts now: forget all beacons, keep the position. */
 void lag_restart(struct lag *l);
@@ -44,6 +54,11 @@ void lag_rebase(struct lag *l, int64_t now_us, int64_t wall_us);
 
 /* Age of the newest covered beacon at `now_us` of the primary's monotonic clock; false: unknown. */
 bool lag_age(const struct lag *l, int64_t now_us, int64_t *ret_age_us);
+/* A lag that is unknown since the position went back is not less than this. */
+bool lag_least(const struct lag *l, int64_t now_us, int64_t *ret_age_us);
+
+/* Is b a later moment of a server that had more WAL before? It was restored to an older state. */
+bool lag_is_older(const struct lag *l, const struct beacon *b);
 
 /*
  * The far side's monotonic clock as seen from here: far = here + offset. A PING that came back
@@ -58,6 +73,8 @@ struct clock_offset {
 };
 
 void offset_restart(struct clock_offset *o); /* another connection */
+int64_t offset_error_us(const struct clock_offset *o,
+                        int64_t now_us); /* by how much it may be wrong */
 /* A PING came back. True: the far side's clock is another than before; one of the hosts was booted.
  */
 bool offset_sample(struct clock_offset *o, int64_t sent_us, int64_t far_us, int64_t far_wall_us,

@@ -12,6 +12,9 @@
  * window_acknowledge gives it back. The receiver's bound follows from it: out of order it holds no
  * more than a window (reorder.h).
  *
+ * The windows of one agent may share a budget: beyond WINDOW_OWN_BYTES one takes WAL only while all of
+ * them hold less than WINDOW_SHARED_BYTES. What is being compressed then may come on top of it.
+ *
  * Behind its compression a frame is copied three times: into the window, into a lane's queue, and
  * into the piece that libssh2 must find unmoved. All three together take about 2 % of the time of
  * the compression at level 1.
@@ -21,11 +24,13 @@
 
 #include "base/buf.h"
 
-#define WINDOW_LANES       8
-#define WINDOW_FRAMES      4096u
-#define WINDOW_BYTES       (24u << 20) /* 8 lanes with the 2 MB each that OpenSSH takes, and acks */
-#define WINDOW_READY_BYTES (1u << 20)  /* waiting for a lane: more would only grow old here */
-#define WINDOW_LANE_BYTES  (128u << 10) /* a lane's queue is filled up to here */
+#define WINDOW_LANES        8
+#define WINDOW_FRAMES       4096u
+#define WINDOW_BYTES        (24u << 20) /* 8 lanes with the 2 MB each that OpenSSH takes, and acks */
+#define WINDOW_SHARED_BYTES (32u << 20)
+#define WINDOW_OWN_BYTES    (4u << 20)   /* so a line that is stuck holds up no other */
+#define WINDOW_READY_BYTES  (1u << 20)   /* waiting for a lane: more would only grow old here */
+#define WINDOW_LANE_BYTES   (128u << 10) /* a lane's queue is filled up to here */
 
 struct window {
     struct {
@@ -39,6 +44,7 @@ struct window {
     size_t bytes;                  /* of all frames held */
     size_t ready;                  /* of those that wait for a lane */
     struct buf *out[WINDOW_LANES]; /* borrowed; NULL: that lane is not up */
+    size_t *shared; /* borrowed: what all windows hold that share it; NULL: this one is alone */
 };
 
 void window_clear(struct window *w); /* frees the frames, forgets the lanes; numbers begin at 0 */

@@ -114,7 +114,7 @@ test_config_good_one_and_defaults(void **state)
     assert_string_equal(c.file, "t.ini");
     assert_string_equal(c.name, "chat");
     assert_string_equal(c.home, "dc1");
-    assert_false(c.synchronous);
+    assert_int_equal(c.synchronous, SYNCHRONOUS_OFF);
     assert_int_equal(c.shutdown_wait_us, 30 * SECOND_US);
     assert_int_equal(c.exposure_warning_us, 10 * SECOND_US);
     assert_int_equal(c.exposure_critical_us, 60 * SECOND_US);
@@ -206,7 +206,7 @@ test_config_example_is_right(void **state)
     assert_string_equal(said, "");
     assert_string_equal(c.name, "chat");
     assert_string_equal(c.home, "dc1");
-    assert_false(c.synchronous);
+    assert_int_equal(c.synchronous, SYNCHRONOUS_OFF);
     assert_int_equal(c.shutdown_wait_us, 30 * SECOND_US);
     assert_int_equal(c.members, 2);
     assert_string_equal(a->name, "dc1-a");
@@ -278,7 +278,7 @@ static const struct {
     {1, "name = x\n[pool]\n", "t.ini:1: a key before the first section; allowed: "},
     /* keys in general */
     {4, "http = 127.0.0.1:9788",
-     "t.ini:4: [pool] http: unknown key; allowed: name, home, synchronous, shutdown_wait"},
+     "t.ini:4: [pool] http: unknown key; allowed: name, home, synchronous, synchronous_loss"},
     {15, "htp = 127.0.0.1:9788",
      "t.ini:15: [member a] htp: unknown key; allowed: site, ssh, host_key, "},
     {15, "Site = dc1", "t.ini:15: [member a] Site: unknown key; allowed: "},
@@ -300,8 +300,17 @@ static const struct {
     {4, "relay_guests = 33", "t.ini:4: [pool] relay_guests: no number of guests; allowed: 0 to 32"},
     {4, "tunnel_user = walferry-tunnel; drop",
      "t.ini:4: [pool] tunnel_user: 'walferry-tunnel; drop' is no role; allowed: small letters, digits and"},
+    {4, "slot_sync_user = A", "t.ini:4: [pool] slot_sync_user: 'A' is no role; allowed: small"},
+    {4, "slot_sync_database = my-app",
+     "t.ini:4: [pool] slot_sync_database: 'my-app' is no database with a plain name; allowed: small"},
     {4, "synchronous = yes",
-     "t.ini:4: [pool] synchronous: 'yes' is neither on nor off; allowed: on, off"},
+     "t.ini:4: [pool] synchronous: 'yes' is nobody that commits can wait for; allowed: off, mirror, "},
+    {4, "synchronous_loss = on",
+     "t.ini:4: [pool] synchronous_loss: 'on' is neither degrade nor wait; allowed: degrade, wait"},
+    {4, "synchronous_wait = 1s",
+     "t.ini:4: [pool] synchronous_wait: '1s' is too short; allowed: 2s to 10min"},
+    {4, "synchronous_wait = 11min",
+     "t.ini:4: [pool] synchronous_wait: '11min' is too long; allowed: 2s to 10min"},
     {4, "shutdown_wait = 30",
      "t.ini:4: [pool] shutdown_wait: '30' is no duration; allowed: 0s to 10min"},
     {4, "shutdown_wait = 11min",
@@ -503,6 +512,24 @@ test_config_nine_members_are_too_many(void **state)
 }
 
 static void
+test_config_five_sites_are_too_many(void **state)
+{
+    size_t used = make_text(0, NULL);
+
+    (void)state;
+    for (int m = 'c'; m <= 'h'; m++)
+        used += (size_t)snprintf(
+            text + used, sizeof text - used,
+            "[member %c]\nsite = dc%d\nssh = p@%c\nknown_hosts = /k\nidentity = /i\npostgres = "
+            "host=::1\npgdata = /d\nbindir = /b\nspool = /s\nrun = /r\n",
+            m, m < 'g' ? m - 'c' + 2 : 5, m);
+    assert_int_equal(parse(text, used), ERR_USAGE);
+    assert_string_equal(said, "t.ini:58: [member f] site: 'dc5' is one site too many; allowed: 4 "
+                              "sites\n");
+    assert_int_equal(c.members, 8);
+}
+
+static void
 test_config_longest_line(void **state)
 {
     char line[201];
@@ -578,10 +605,53 @@ test_config_durations(void **state)
         assert_int_equal(c.member[0].keep_us, good_ones[i].seconds * SECOND_US);
     }
     assert_int_equal(parse_with(4, "synchronous = on\nshutdown_wait = 0s"), 0);
-    assert_true(c.synchronous);
+    assert_int_equal(c.synchronous, SYNCHRONOUS_SITE);
     assert_int_equal(c.shutdown_wait_us, 0);
+    assert_int_equal(c.synchronous_wait_us, 5 * SECOND_US);
+    assert_false(c.synchronous_degrades);
+    assert_int_equal(parse_with(4, "synchronous_loss = degrade\nsynchronous_wait = 2s"), 0);
+    assert_int_equal(c.synchronous_wait_us, 2 * SECOND_US);
+    assert_true(c.synchronous_degrades);
     assert_int_equal(parse_with(4, "shutdown_wait = 10min"), 0);
     assert_int_equal(c.shutdown_wait_us, 600 * SECOND_US);
+}
+
+/* Every mode is one for whichever member is the primary. */
+static void
+test_config_synchronous(void **state)
+{
+    static const struct {
+        const char *line;
+        enum synchronous mode;
+    } modes[] = {{"synchronous = off", SYNCHRONOUS_OFF},
+                 {"synchronous = on", SYNCHRONOUS_SITE},
+                 {"synchronous = site", SYNCHRONOUS_SITE},
+                 {"synchronous = any", SYNCHRONOUS_ANY},
+                 {"synchronous = all", SYNCHRONOUS_ALL}};
+    size_t used;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        assert_int_equal(parse_with(4, modes[i].line), 0);
+        assert_int_equal(c.synchronous, modes[i].mode);
+    }
+    parse_with(4, "synchronous = mirror");
+    assert_said("t.ini:4: [pool] synchronous: mirror, but a is alone at dc1: as the primary it "
+                "would have no mirror; allowed: two members or more at each site, or site,",
+                2);
+    used = make_text(4, "synchronous = mirror");
+    for (int i = 1; i <= 2; i++) {
+        used += (size_t)snprintf(
+            text + used, sizeof text - used,
+            "[member x%d]\nsite = dc%d\nssh = p@x%d\nhost_key = " KEY
+            "\nidentity = /i\npostgres = host=/p\npgdata = /d\nbindir = /b\nspool = /s\nrun = /r\n",
+            i, i, i);
+        parse(text, used);
+        if (i == 1)
+            assert_said("t.ini:4: [pool] synchronous: mirror, but b is alone at dc2: ", 1);
+    }
+    assert_string_equal(said, "");
+    assert_int_equal(c.synchronous, SYNCHRONOUS_MIRROR);
 }
 
 static void
@@ -839,6 +909,44 @@ load(const char *name)
 }
 
 static void
+finds(const char *option, const char *first, const char *last)
+{
+    glob_t found;
+
+    assert_int_equal(config_find_all(option, &found), 0);
+    assert_int_equal(found.gl_pathc, 2);
+    assert_string_equal(found.gl_pathv[0], first);
+    assert_string_equal(found.gl_pathv[1], last);
+    globfree(&found);
+}
+
+static void
+test_config_find_all(void **state)
+{
+    char folder[64], a[96], b[96];
+    glob_t found;
+
+    (void)state;
+    snprintf(folder, sizeof folder, "%s/pools", root);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    assert_int_equal(config_find_all(folder, &found), ERR_USAGE);
+    put("pools/mail.ini", "", 0600);
+    put("pools/chat.ini", "", 0600);
+    put("pools/chat.old", "", 0600);
+    snprintf(a, sizeof a, "%s/chat.ini", folder);
+    snprintf(b, sizeof b, "%s/mail.ini", folder);
+    finds(folder, a, b);
+    finds(b, a, b);
+    setenv("WALFERRY_CONFIG", a, 1);
+    finds(NULL, a, b);
+    unsetenv("WALFERRY_CONFIG");
+    unlink(a);
+    unlink(b);
+    unlink(in_root("pools/chat.old"));
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static void
 test_config_file_must_be_guarded(void **state)
 {
     static const mode_t open_modes[] = {0666, 0664, 0646, 0620};
@@ -942,9 +1050,9 @@ test_config_local_versions(void **state)
     local_setup();
     put("data/PG_VERSION", "13\n", 0600);
     check_local(NULL);
-    put("data/PG_VERSION", "17\n", 0600);
-    check_local(NULL);
     put("data/PG_VERSION", "18\n", 0600);
+    check_local(NULL);
+    put("data/PG_VERSION", "19\n", 0600);
     check_local("5: [member a] pgdata: ");
     put("data/PG_VERSION", "9.6\n", 0600);
     check_local("5: [member a] pgdata: ");
@@ -1060,11 +1168,13 @@ main(void)
         cmocka_unit_test(test_config_empty_one),
         cmocka_unit_test(test_config_one_member_is_too_few),
         cmocka_unit_test(test_config_nine_members_are_too_many),
+        cmocka_unit_test(test_config_five_sites_are_too_many),
         cmocka_unit_test(test_config_longest_line),
         cmocka_unit_test(test_config_zero_byte),
         cmocka_unit_test(test_config_what_editors_leave),
         cmocka_unit_test(test_config_inline_comments),
         cmocka_unit_test(test_config_durations),
+        cmocka_unit_test(test_config_synchronous),
         cmocka_unit_test(test_config_ssh),
         cmocka_unit_test(test_config_postgres_is_written_again),
         cmocka_unit_test(test_config_postgres_too_long),
@@ -1075,6 +1185,7 @@ main(void)
         cmocka_unit_test(test_config_self_by_machine),
         cmocka_unit_test(test_config_self_by_address),
         cmocka_unit_test(test_config_find),
+        cmocka_unit_test(test_config_find_all),
         cmocka_unit_test(test_config_file_must_be_guarded),
         cmocka_unit_test(test_config_file_unreadable),
         cmocka_unit_test(test_config_local_makes_directories),

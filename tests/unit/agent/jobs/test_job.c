@@ -186,21 +186,52 @@ test_job_settings_replace_ours_and_leave_others(void **state)
     (void)state;
     put("data/postgresql.auto.conf",
         "work_mem = '8MB'\nprimary_conninfo = 'host=elsewhere'\n"
+        "sync_replication_slots = 'on'\nprimary_slot_name = 'of_another'\n"
         "restore_command='old'\nprimary_conninfo_not = 1\n" STANDBY_OVERRIDES
         "\nwal_keep_size = '1000TB'\n");
+    strcpy(config.slot_sync_user, "sync");
+    strcpy(config.slot_sync_database, "app");
     for (int i = 0; i < 2; i++) /* the second time changes nothing */
         assert_int_equal(standby_settings_write(&job, config.member[0].pgdata), 0);
     text = get("data/postgresql.auto.conf");
-    assert_ptr_equal(strstr(text, "work_mem = '8MB'\nprimary_conninfo_not = 1\n"), text);
+    assert_ptr_equal(strstr(text, "work_mem = '8MB'\nsync_replication_slots = 'on'\n"
+                                  "primary_conninfo_not = 1\n"),
+                     text);
+    assert_null(strstr(text, "of_another"));
     assert_null(strstr(text, "elsewhere"));
     assert_null(strstr(text, "old"));
     assert_null(strstr(text, "1000TB"));
-    assert_non_null(
-        strstr(text, "\nprimary_conninfo = 'host=/run/of/it port=5432 user=walferry'\n"));
+    assert_non_null(strstr(text,
+                           "\nprimary_conninfo = 'host=/run/of/it port=5432 user=sync dbname=app'\n"
+                           "primary_slot_name = 'walferry_dc2_a'\n"));
     assert_non_null(strstr(text, "--member dc2-a \"%f\" \"%p\" || exit 1'\n"));
     assert_ptr_equal(strstr(text, "\nrestore_command"), strstr(text, "restore_command") - 1);
     assert_null(strstr(strstr(text, "restore_command") + 1, "restore_command"));
     assert_true(there("data/standby.signal"));
+}
+
+static void
+test_job_settings_of_a_copy_are_whole(void **state)
+{
+    static const char zeros[] = "work_mem = '8MB'\nport = 1\0\0\0\n";
+    const char *pgdata = config.member[0].pgdata;
+    int dir;
+
+    (void)state;
+    put("data/postgresql.auto.conf", "");
+    assert_int_equal(standby_settings_check(pgdata), 0);
+    put("data/postgresql.auto.conf", "work_mem = '8MB'\n");
+    assert_int_equal(standby_settings_check(pgdata), 0);
+    put("data/postgresql.auto.conf", "work_mem = '8MB'\nmax_connec");
+    assert_int_equal(standby_settings_check(pgdata), ERR_LOCAL);
+    assert_non_null(strstr(fail_message(), "not whole"));
+    assert_int_equal(durable_dir(pgdata, &dir), 0);
+    assert_int_equal(durable_replace(dir, "postgresql.auto.conf", zeros, sizeof zeros - 1), 0);
+    assert_int_equal(standby_settings_check(pgdata), ERR_LOCAL);
+    assert_int_equal(durable_unlink(dir, "postgresql.auto.conf"), 0);
+    durable_close(dir);
+    assert_int_equal(standby_settings_check(pgdata), 0);
+    assert_int_equal(standby_settings_check("/nowhere"), ERR_LOCAL);
 }
 
 static void
@@ -586,6 +617,7 @@ main(void)
         cmocka_unit_test(test_job_reads_lines_and_says_the_last_when_a_tool_fails),
         cmocka_unit_test(test_job_reads_a_line_of_megabytes),
         cmocka_unit_test(test_job_settings_replace_ours_and_leave_others),
+        cmocka_unit_test(test_job_settings_of_a_copy_are_whole),
         cmocka_unit_test(test_hold_lasts_a_day),
         cmocka_unit_test(test_job_start_command_that_gives_up_is_no_failure),
         cmocka_unit_test(test_job_waits_for_a_server_that_is_stopping),

@@ -8,6 +8,7 @@
 #include "support/server.h"
 #include "unit/unit.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,10 +139,10 @@ test_postgres_samples_a_primary(void **state)
     assert_string_equal(postgres_reason(p), "");
     assert_false(s->in_recovery);
     assert_int_equal(s->timeline, 1);
-    assert_in_range(s->insert, before, before + 65536);
-    assert_in_range(s->flush, before - 65536, s->insert);
+    assert_int_in_range(s->insert, before, before + 65536);
+    assert_int_in_range(s->flush, before - 65536, s->insert);
     assert_int_equal(s->replay, LSN_UNKNOWN);
-    assert_in_range(s->wall_us, wall_us, clock_wall_us());
+    assert_int_in_range(s->wall_us, wall_us, clock_wall_us());
     assert_string_equal(s->synchronous_standby_names, "");
     assert_int_equal(s->slots, 2);
     for (size_t i = 0; i < s->slots; i++) {
@@ -268,6 +269,29 @@ test_postgres_runs_commands(void **state)
     server_sql(&primary, "select pg_drop_replication_slot(slot_name) from pg_replication_slots");
 }
 
+static void
+test_postgres_tells_what_a_promotion_needs(void **state)
+{
+    struct postgres *p = open_as(&primary, "walferry"), *q = open_as(&primary, "stranger");
+    int slots, walsenders, fewer;
+
+    (void)state;
+    next_sample(p);
+    assert_null(run_command(p, POSTGRES_READY, NULL));
+    assert_int_equal(sscanf(postgres_answer(p), "tttt %d %d", &slots, &walsenders), 2);
+    assert_true(slots > 0 && walsenders > 0);
+    assert_null(run_command(p, POSTGRES_MAKE_SLOT, "walferry_dc2_a"));
+    assert_null(run_command(p, POSTGRES_READY, NULL));
+    assert_int_equal(sscanf(postgres_answer(p), "tttt %d", &fewer), 1);
+    assert_int_equal(fewer, slots - 1);
+    postgres_free(p);
+    next_sample(q);
+    assert_null(run_command(q, POSTGRES_READY, NULL));
+    assert_int_equal(strncmp(postgres_answer(q), "ffff ", 5), 0);
+    postgres_free(q);
+    server_sql(&primary, "select pg_drop_replication_slot(slot_name) from pg_replication_slots");
+}
+
 /* What a transaction wrote that was rolled back before it had a number, nobody writes out. */
 static void
 test_postgres_stirs_what_lies_in_memory(void **state)
@@ -338,6 +362,9 @@ test_postgres_samples_a_standby_and_promotes_it(void **state)
     assert_int_equal(s->timeline, 1);
     assert_false(s->replay_paused);
     assert_int_equal(s->slots, 0);
+    assert_true(s->checkpoint.timeline == 1 && s->recovery_end.timeline == 1);
+    assert_int_in_range(s->checkpoint.lsn, 1, s->replay);
+    assert_int_in_range(s->recovery_end.lsn, 1, s->replay);
     server_sql(&standby, "select pg_wal_replay_pause()");
     assert_true(next_sample(p)->replay_paused);
     assert_null(run_command(p, POSTGRES_REPLAY_RESUME, NULL));
@@ -375,6 +402,39 @@ test_postgres_tells_a_slot_that_lost_its_wal(void **state)
     server_sql(&s, "checkpoint");
     assert_true(next_sample(p)->slot[0].lost);
     assert_string_equal(postgres_sample(p)->other_slot, ""); /* that one keeps nothing, too */
+    postgres_free(p);
+    server_remove(&s);
+}
+
+static void
+test_postgres_tells_how_long_a_slot_is_unused(void **state)
+{
+    long version = strtol(server_sql(&primary, "show server_version_num"), NULL, 10);
+    struct server s;
+    struct postgres *p;
+    const struct postgres_slot *slot;
+
+    (void)state;
+    server_make(&s, 1, "");
+    server_start(&s);
+    if (version >= 180000) {
+        server_sql(&s, "alter system set idle_replication_slot_timeout = '1s'");
+        server_sql(&s, "select pg_reload_conf()");
+    }
+    p = open_as(&s, "postgres");
+    next_sample(p);
+    assert_null(run_command(p, POSTGRES_MAKE_SLOT, "walferry_dc2_a"));
+    slot = &next_sample(p)->slot[0];
+    assert_string_equal(slot->name, "walferry_dc2_a");
+    assert_string_equal(slot->invalid, "");
+    assert_int_equal(slot->unused_us >= 0, version >= 170000);
+    assert_int_equal(postgres_sample(p)->slot_timeout_us, version >= 180000 ? SECOND_US : 0);
+    while (version >= 180000 && !postgres_sample(p)->slot[0].lost) { /* a checkpoint strikes */
+        server_sql(&s, "select txid_current(); checkpoint");
+        next_sample(p);
+    }
+    if (version >= 180000)
+        assert_string_equal(postgres_sample(p)->slot[0].invalid, "idle_timeout");
     postgres_free(p);
     server_remove(&s);
 }
@@ -458,7 +518,7 @@ test_postgres_gives_up_a_server_that_is_silent(void **state)
     assert_true(postgres_ask(p, POSTGRES_RELOAD, NULL));
     began_us = clock_us();
     run_until_state(p, POSTGRES_DOWN);
-    assert_in_range(clock_us() - began_us, 4 * SECOND_US, 7 * SECOND_US);
+    assert_int_in_range(clock_us() - began_us, 4 * SECOND_US, 7 * SECOND_US);
     assert_has(postgres_reason(p), "does not answer within 5 s");
     assert_true(postgres_done(p, &error));
     assert_has(error, "was lost meanwhile");
@@ -486,6 +546,93 @@ test_postgres_reads_a_data_directory(void **state)
     assert_has(fail_message(), "global/pg_control");
 }
 
+static void
+assert_start(const struct server *s, bool opens_writable, bool ran_writable)
+{
+    const char *bindir =
+        server_sql(&primary, "select setting from pg_config where name = 'BINDIR'");
+    struct control_file whole;
+    struct control_start start;
+
+    assert_int_equal(control_file_start(s->pgdata, &start), 0);
+    assert_int_equal(control_file_read(bindir, s->pgdata, &whole), 0);
+    assert_int_equal(start.opens_writable, opens_writable);
+    assert_int_equal(start.ran_writable, ran_writable);
+    assert_int_equal(start.timeline, whole.timeline);
+    assert_int_equal(start.checkpoint.lsn, whole.checkpoint);
+    assert_int_equal(start.recovery_end.lsn, whole.recovery_end);
+    assert_int_equal(start.recovery_end.timeline, whole.recovery_timeline);
+}
+
+/* As of a promotion that was through and ended before the first checkpoint behind it. */
+static void
+set_recovery_timeline(const struct server *s, timeline_t timeline)
+{
+    char path[sizeof s->pgdata + 32];
+    int fd;
+
+    snprintf(path, sizeof path, "%s/global/pg_control", s->pgdata);
+    fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, &timeline, sizeof timeline, 144), sizeof timeline);
+    close(fd);
+}
+
+static void
+test_postgres_control_file_that_is_torn(void **state)
+{
+    struct server copy;
+    struct control_file control;
+    char bindir[256], path[256];
+    FILE *file;
+
+    (void)state;
+    snprintf(bindir, sizeof bindir, "%s",
+             server_sql(&primary, "select setting from pg_config where name = 'BINDIR'"));
+    server_copy(&copy, &primary);
+    assert_int_equal(control_file_read(bindir, copy.pgdata, &control), 0);
+    assert_false(control.torn);
+    snprintf(path, sizeof path, "%s/global/pg_control", copy.pgdata);
+    file = fopen(path, "r+");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 24, SEEK_SET), 0); /* its time */
+    fputs("torn", file);
+    fclose(file);
+    assert_int_equal(control_file_read(bindir, copy.pgdata, &control), 0);
+    assert_true(control.torn);
+    server_remove(&copy);
+}
+
+static void
+test_postgres_tells_what_a_start_would_be(void **state)
+{
+    struct server standby;
+    struct control_start start;
+
+    (void)state;
+    server_copy(&standby, &primary);
+    assert_start(&standby, false, false); /* its pg_control is the primary's */
+    server_start(&standby);
+    server_stop(&standby, SIGINT);
+    assert_start(&standby, false, false);
+    server_start(&standby);
+    server_sql(&standby, "select pg_promote()");
+    server_sql(&standby, "checkpoint");
+    server_stop(&standby, SIGQUIT);
+    assert_start(&standby, true, true);
+    assert_int_equal(control_file_start(standby.pgdata, &start), 0);
+    assert_int_equal(start.timeline, 2);
+    server_start(&standby);
+    server_stop(&standby, SIGINT);
+    assert_start(&standby, true, true);
+    set_recovery_timeline(&standby, 3);
+    assert_int_equal(control_file_start(standby.pgdata, &start), 0);
+    assert_int_equal(start.timeline, 3);
+    server_remove(&standby);
+    assert_int_equal(control_file_start("/nowhere", &start), ERR_LOCAL);
+    assert_int_equal(control_file_start(primary.root, &start), ERR_LOCAL);
+    assert_has(fail_message(), "global/pg_control");
+}
+
 int
 main(void)
 {
@@ -495,14 +642,18 @@ main(void)
         cmocka_unit_test(test_postgres_tells_what_else_keeps_wal),
         cmocka_unit_test(test_postgres_samples_many_slots),
         cmocka_unit_test(test_postgres_runs_commands),
+        cmocka_unit_test(test_postgres_tells_what_a_promotion_needs),
         cmocka_unit_test(test_postgres_stirs_what_lies_in_memory),
         cmocka_unit_test(test_postgres_names_a_missing_right),
         cmocka_unit_test(test_postgres_samples_a_standby_and_promotes_it),
         cmocka_unit_test(test_postgres_tells_a_slot_that_lost_its_wal),
+        cmocka_unit_test(test_postgres_tells_how_long_a_slot_is_unused),
         cmocka_unit_test(test_postgres_tells_stopping_down_and_up_again),
         cmocka_unit_test(test_postgres_tells_starting),
         cmocka_unit_test(test_postgres_gives_up_a_server_that_is_silent),
         cmocka_unit_test(test_postgres_reads_a_data_directory),
+        cmocka_unit_test(test_postgres_control_file_that_is_torn),
+        cmocka_unit_test(test_postgres_tells_what_a_start_would_be),
     };
 
     return cmocka_run_group_tests(tests, make_primary, remove_primary);

@@ -6,6 +6,8 @@
 
 #include "base/clock.h"
 
+#include <stdio.h>
+
 #define MB (UINT64_C(1) << 20)
 #define GB (UINT64_C(1) << 30)
 
@@ -249,6 +251,114 @@ test_disk_guard_disk_unknown(void **state)
     assert_int_equal(after(&g, &f, &limits, &now_us, 60), DISK_GUARD_SQUEEZE);
 }
 
+/* A primary that feeds dc2-a, which feeds dc2-b; both have all up to 500 MB. */
+static struct who who = {
+    .role = ROLE_PRIMARY,
+    .self = &(struct member){.name = "dc1-a"},
+    .pool = {.epoch = {1, "dc1-a"},
+             .routes = {.epoch = {1, "dc1-a"},
+                        .number = 1,
+                        .count = 3,
+                        .route = {{.member = "dc1-a", .why = ROUTE_PRIMARY},
+                                  {.member = "dc2-a", .from = "dc1-a", .why = ROUTE_HEAD},
+                                  {.member = "dc2-b", .from = "dc2-a", .why = ROUTE_RELAYED}}}}};
+static struct outgoing out;
+static struct outbox outbox;
+static struct rates rates;
+static struct disk_guard guard;
+
+static int
+make_pool(void **state)
+{
+    struct sender *head = &out.link[0].sender, *fed = &out.link[1].sender;
+
+    (void)state;
+    out = (struct outgoing){.who = &who, .links = 2, .far = 2};
+    outbox = (struct outbox){.spool = {.start = 300 * MB, .available = 400 * MB}};
+    rates = (struct rates){0};
+    guard = (struct disk_guard){.who = &who,
+                                .out = &out,
+                                .outbox = &outbox,
+                                .rates = &rates,
+                                .facts = {.segment_bytes = 16 * MB}};
+    snprintf(out.link[0].member, MEMBER_NAME_SIZE, "dc2-a");
+    snprintf(out.link[1].member, MEMBER_NAME_SIZE, "dc2-b");
+    out.link[0].state = LINK_SHIPPING;
+    out.link[1].state = LINK_STOPPED;
+    head->far_known = head->far_compared = fed->far_known = true;
+    head->far.flushed = fed->far.flushed = 500 * MB;
+    return 0;
+}
+
+static void
+test_disk_guard_outbox_ends_where_another_member_feeds(void **state)
+{
+    struct postgres_sample s = {.flush = 510 * MB, .mono_us = 100 * SECOND_US};
+    struct ack *fed = &out.link[1].sender.far;
+
+    (void)state;
+    assert_true(disk_guard_follows(&guard, &s));
+    assert_true(disk_guard_shipped(&guard) == 500 * MB);
+    fed->flushed = 420 * MB; /* it is late, or dead */
+    assert_false(disk_guard_follows(&guard, &s));
+    assert_true(disk_guard_shipped(&guard) == 420 * MB);
+    for (int64_t us = 80 * SECOND_US; us <= s.mono_us; us += SECOND_US) /* 20 MB a second */
+        trend_add(&rates.produced, us, (uint64_t)(us / SECOND_US) * 20 * MB);
+    assert_true(disk_guard_follows(&guard, &s)); /* what is heard of it is a moment old */
+    fed->flushed = 380 * MB;
+    assert_false(disk_guard_follows(&guard, &s));
+    out.link[1].sender.far_known = false; /* nobody has told yet */
+    fed->flushed = LSN_UNKNOWN;
+    assert_false(disk_guard_follows(&guard, &s));
+    assert_int_equal(disk_guard_shipped(&guard), 0);
+}
+
+/* ... so that the guard sees that its slot, which nobody reads, gains. */
+static void
+test_disk_guard_hears_how_fast_a_fed_member_gets_on(void **state)
+{
+    static struct incoming in;
+    double rate;
+
+    (void)state;
+    who.postgres = postgres_new("host=/nowhere");
+    in = (struct incoming){.who = &who, .spool = {.dir = -1}};
+    for (int64_t us = SECOND_US; us <= 12 * SECOND_US; us += SECOND_US) {
+        out.link[1].sender.far.flushed += 20 * MB;
+        rates_look(&rates, &out, &in, us);
+    }
+    assert_true(trend_rate(&rates.shipped[1], 10 * SECOND_US, 12 * SECOND_US, &rate));
+    assert_true(rate == 20 * MB);
+    postgres_free(who.postgres);
+    who.postgres = NULL;
+}
+
+/* Whom this member feeds itself needs a link that ships. */
+static void
+test_disk_guard_outbox_goes_on_for_a_link_that_is_down(void **state)
+{
+    struct postgres_sample s = {.flush = 510 * MB, .mono_us = 100 * SECOND_US};
+
+    (void)state;
+    out.link[0].state = LINK_WAITING;
+    assert_false(disk_guard_follows(&guard, &s));
+    out.link[0].state = LINK_SHIPPING;
+    out.link[0].sender.far_compared = false;
+    assert_int_equal(disk_guard_shipped(&guard), 0);
+}
+
+static void
+test_disk_guard_knows_who_is_past_the_outbox(void **state)
+{
+    (void)state;
+    out.links = 1;
+    snprintf(out.link[0].member, MEMBER_NAME_SIZE, "dc2-b");
+    out.link[0].state = LINK_STOPPED;
+    assert_true(disk_guard_ahead(&guard));
+    out.link[0].sender.far.flushed = 399 * MB;
+    assert_false(disk_guard_ahead(&guard));
+}
+
 int
 main(void)
 {
@@ -262,6 +372,10 @@ main(void)
         cmocka_unit_test(test_disk_guard_hold),
         cmocka_unit_test(test_disk_guard_something_else_keeps_it_too),
         cmocka_unit_test(test_disk_guard_disk_unknown),
+        cmocka_unit_test_setup(test_disk_guard_outbox_ends_where_another_member_feeds, make_pool),
+        cmocka_unit_test_setup(test_disk_guard_outbox_goes_on_for_a_link_that_is_down, make_pool),
+        cmocka_unit_test_setup(test_disk_guard_hears_how_fast_a_fed_member_gets_on, make_pool),
+        cmocka_unit_test_setup(test_disk_guard_knows_who_is_past_the_outbox, make_pool),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

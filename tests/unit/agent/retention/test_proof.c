@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "retention/proof.h"
+#include "support/made_wal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,60 +23,16 @@
 static const struct identity identity = {
     .system_identifier = SYSTEM_ID, .segment_bytes = SEGMENT, .postgres_major = 15};
 static uint8_t wal[BYTES];
-static lsn_t at, previous, begin[100000];
+static struct made_wal made;
+static lsn_t begin[100000];
 static size_t count;
 
 /* ---- WAL ---- */
 
-/* The bytes of a record, and the page headers between them; NULL: a header, if one is due. */
-static void
-put(const uint8_t *bytes, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (at % WAL_PAGE_BYTES == 0) {
-            uint8_t *page = wal + (at - START);
-            uint16_t magic = 0xD110, info = bytes != NULL ? 1 : 0;
-            uint32_t timeline = 1, rest = bytes != NULL ? (uint32_t)(n - i) : 0;
-            uint32_t segment = SEGMENT, page_bytes = WAL_PAGE_BYTES;
-            uint64_t system = SYSTEM_ID;
-
-            memcpy(page, &magic, 2);
-            memcpy(page + 2, &info, 2);
-            memcpy(page + 4, &timeline, 4);
-            memcpy(page + 8, &at, 8);
-            memcpy(page + 16, &rest, 4);
-            if (at % SEGMENT == 0) {
-                memcpy(page + 24, &system, 8);
-                memcpy(page + 32, &segment, 4);
-                memcpy(page + 36, &page_bytes, 4);
-            }
-            at += at % SEGMENT == 0 ? 40 : 24;
-        }
-        if (bytes != NULL)
-            wal[at++ - START] = bytes[i];
-    }
-}
-
 static void
 record(uint32_t data_bytes, uint8_t manager, uint8_t info)
 {
-    uint32_t length = 24 + data_bytes, crc;
-    uint8_t *bytes = calloc(1, length);
-
-    for (uint32_t i = 24; i < length; i++)
-        bytes[i] = (uint8_t)(rand() >> 5);
-    put(NULL, 1);
-    memcpy(bytes, &length, 4);
-    memcpy(bytes + 8, &previous, 8);
-    bytes[16] = info;
-    bytes[17] = manager;
-    crc = records_crc(0xFFFFFFFF, bytes + 24, data_bytes);
-    crc = records_crc(crc, bytes, 20) ^ 0xFFFFFFFF;
-    memcpy(bytes + 20, &crc, 4);
-    previous = begin[count++] = at;
-    put(bytes, length);
-    at = (at + 7) & ~(lsn_t)7;
-    free(bytes);
+    begin[count++] = made_wal_record(&made, data_bytes, manager, info);
 }
 
 /* Four segments: small records, some of pages, one over two segments' border, one over a whole
@@ -87,21 +44,25 @@ make(void)
 
     memset(wal, 0, sizeof wal);
     srand(7);
-    at = START;
-    previous = START - 30000;
+    made = (struct made_wal){.bytes = wal,
+                             .start = START,
+                             .at = START,
+                             .previous = START - 30000,
+                             .segment_bytes = SEGMENT,
+                             .system_identifier = SYSTEM_ID};
     count = 0;
     memset(tail, 0x55, sizeof tail);
-    put(tail, sizeof tail);
-    while (at < START + SEGMENT - 5000)
+    made_wal_put(&made, tail, sizeof tail);
+    while (made.at < START + SEGMENT - 5000)
         record((uint32_t)rand() % 300, 10, 0);
     record(60000, 10, 0);
-    while (at < START + SEGMENT + 300000)
+    while (made.at < START + SEGMENT + 300000)
         record((uint32_t)rand() % 9000, 10, 0);
     record(2 * SEGMENT, 10, 0); /* reaches into the fourth */
-    while (at < START + BYTES - 100000)
+    while (made.at < START + BYTES - 100000)
         record((uint32_t)rand() % 40000, 10, 0);
     record(0, 0, 0x40); /* a switch */
-    at = START + BYTES;
+    made.at = START + BYTES;
 }
 
 static int

@@ -190,16 +190,192 @@ test_compare_what_is_unknown_is_said_and_not_judged(void **state)
 }
 
 static void
+test_compare_a_standby_that_deadlocks_behind_an_older_primary(void **state)
+{
+    json_t *members = two("server_version", "15.18 (Debian 15.18-0+deb12u1)", false);
+    const char *reason = "", *remedy = "";
+    json_t *checks;
+
+    (void)state; /* the line about different minors is the first one of the check */
+    checks = json_object_get(json_array_get(members, 1), "checks");
+    json_array_remove(checks, 0);
+    assert_string_equal(find(members, 1, "same version", &reason, &remedy), "fail");
+    assert_non_null(strstr(reason, "as a standby of a (15.4) can deadlock"));
+    assert_non_null(strstr(remedy, "release notes of 15.19"));
+    assert_int_equal(validate_worst(json_array_get(members, 0)), READY_WARN);
+    json_decref(members);
+    members = two("server_version", "15.18", true); /* as a primary it only may become one */
+    checks = json_object_get(json_array_get(members, 0), "checks");
+    json_array_remove(checks, 0);
+    expect(members, 0, "same version", "warn", "as a standby of b");
+    json_decref(members);
+}
+
+static void
+test_compare_output_plugins(void **state)
+{
+    json_t *members = two("shared_preload_libraries", "", false);
+    json_t *mine =
+               json_object_get(json_object_get(json_array_get(members, 0), "facts"), "settings"),
+           *other =
+               json_object_get(json_object_get(json_array_get(members, 1), "facts"), "settings");
+
+    (void)state;
+    json_object_set_new(mine, "output_plugin_libraries", json_string("pgoutput, wal2json"));
+    validate_compare(members); /* the other's minor has no such setting */
+    assert_int_equal(validate_worst(json_array_get(members, 0)), READY_OK);
+    json_object_set_new(other, "output_plugin_libraries", json_string("pgoutput"));
+    validate_compare(members);
+    expect(members, 1, "libraries", "warn", "'pgoutput, wal2json' on a");
+    json_decref(members);
+}
+
+static void
 test_versions(void **state)
 {
-    static const long wrong[] = {0, 120022, 130000, 130004, 140000, 180000},
-                      right[] = {130005, 130023, 140001, 150000, 150020, 160001, 170009};
+    static const long wrong[] = {0, 120022, 190000, 200001},
+                      right[] = {130005, 130023, 140001, 150000, 150020, 160001, 170009, 180006};
 
     (void)state;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_non_null(validate_version(wrong[i]));
     for (size_t i = 0; i < sizeof right / sizeof *right; i++)
         assert_null(validate_version(right[i]));
+}
+
+/* ---- settings about slots ---- */
+
+static struct config three = {.members = 3};
+
+/* What member a of three says with one setting (name NULL: with "name=value,..."), as in "ow"; the
+ * reasons and remedies go out. */
+static void
+slot_settings(const char *name, const char *value, char *ret_results, char ret_text[2048])
+{
+    struct validation v = {.config = &three,
+                           .self = &three.member[0],
+                           .checks = json_array(),
+                           .check = "slot settings",
+                           .settings = json_object()};
+    json_t *line;
+    size_t i;
+
+    for (i = 0; i < 3; i++)
+        snprintf(three.member[i].name, sizeof three.member[i].name, "%s",
+                 (const char *[]){"a", "b-1", "c"}[i]);
+    if (name != NULL) {
+        json_object_set_new(v.settings, name, json_string(value));
+    } else {
+        char copy[512], *save, *one;
+
+        snprintf(copy, sizeof copy, "%s", value);
+        for (one = strtok_r(copy, ",", &save); one != NULL; one = strtok_r(NULL, ",", &save)) {
+            char *equals = strchr(one, '=');
+
+            *equals = '\0';
+            json_object_set_new(v.settings, one, json_string(equals + 1));
+        }
+    }
+    validate_slot_settings(&v);
+    ret_results[0] = ret_text[0] = '\0';
+    json_array_foreach (v.checks, i, line) {
+        const char *remedy = json_string_value(json_object_get(line, "remedy"));
+
+        strncat(ret_results, json_string_value(json_object_get(line, "result")), 1);
+        snprintf(ret_text + strlen(ret_text), 2048 - strlen(ret_text), "%s|%s\n",
+                 json_string_value(json_object_get(line, "reason")), remedy != NULL ? remedy : "");
+    }
+    json_decref(v.checks);
+    json_decref(v.settings);
+}
+
+static void
+test_slot_settings(void **state)
+{
+    static const struct {
+        const char *name, *value, *results, *word;
+    } cases[] = {
+        {"none", "", "o", "no setting"},
+        {"idle_replication_slot_timeout", "0", "o", "no setting"},
+        {"idle_replication_slot_timeout", "3600", "w", "is 3600 s: a line that is cut for longer"},
+        {"synchronized_standby_slots", "", "o", "no setting"},
+        {"synchronized_standby_slots", "walferry_b_1", "o", "no setting"},
+        {"synchronized_standby_slots", "walferry_c, \"walferry_b_1\"", "o", "no setting"},
+        {"synchronized_standby_slots", "walferry_a", "w",
+         "names walferry_a, which is the slot of no other member"},
+        {"synchronized_standby_slots", "walferry_c,standby1 , other", "w",
+         "names standby1, other, which"},
+        {"synchronized_standby_slots", "x", "w", " = walferry_b_1, walferry_c, and select"},
+    };
+    char results[16], text[2048];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        slot_settings(cases[i].name, cases[i].value, results, text);
+        assert_string_equal(results, cases[i].results);
+        assert_non_null(strstr(text, cases[i].word));
+    }
+}
+
+/* Settings of a standby, as in "a=1,b=2"; a line for each that synchronization lacks. */
+static void
+test_slot_settings_of_a_standby_that_synchronizes(void **state)
+{
+#define RIGHT "primary_conninfo=host=/run user=sync dbname=app,"
+    static const struct {
+        const char *settings, *results, *word;
+    } cases[] = {
+        {"hot_standby_feedback=off", "o", "no setting"},
+        {"sync_replication_slots=on," RIGHT "primary_slot_name=walferry_a,hot_standby_feedback=on",
+         "o", "no setting"},
+        {"sync_replication_slots=on," RIGHT "primary_slot_name=walferry_a,hot_standby_feedback=off",
+         "w", "hot_standby_feedback is not"},
+        {"sync_replication_slots=on," RIGHT "primary_slot_name=,hot_standby_feedback=on", "w",
+         "set primary_slot_name = 'walferry_a'"},
+        {"sync_replication_slots=on,primary_conninfo=host=/run,primary_slot_name=walferry_a,"
+         "hot_standby_feedback=on",
+         "w", "set primary_conninfo = 'host=/run port=5432 user=sync dbname=app'"},
+        {"sync_replication_slots=on", "www", "user=sync dbname=app"},
+    };
+    char results[16], text[2048];
+
+    (void)state;
+    strcpy(three.slot_sync_user, "sync");
+    strcpy(three.slot_sync_database, "app");
+    strcpy(three.member[0].run, "/run");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        slot_settings(NULL, cases[i].settings, results, text);
+        assert_string_equal(results, cases[i].results);
+        assert_non_null(strstr(text, cases[i].word));
+    }
+}
+
+static void
+test_compare_slots_blames_the_standby_without_one(void **state)
+{
+    static const struct {
+        const char *failover, *synced, *result;
+    } cases[] = {{"['s', 't']", "['t', 's', 'u']", ""},
+                 {"['s', 't']", "['s']", "warn"},
+                 {"[]", "[]", ""},
+                 {"['s']", "null", ""}}; /* not told */
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *a = report("a", "primary"), *b = report("b", "standby"), *members;
+
+        json_object_set_new(json_object_get(a, "facts"), "failover_slots",
+                            parse(cases[i].failover));
+        if (strcmp(cases[i].synced, "null") != 0)
+            json_object_set_new(json_object_get(b, "facts"), "synced_slots",
+                                parse(cases[i].synced));
+        members = json_pack("[o, o]", a, b);
+        validate_compare(members);
+        expect(members, 1, "logical slots", cases[i].result,
+               cases[i].result[0] != '\0' ? "logical slot t of a is not synchronized here" : NULL);
+        expect(members, 0, "logical slots", "", NULL);
+        json_decref(members);
+    }
 }
 
 /* ---- authorized_keys ---- */
@@ -274,7 +450,12 @@ main(void)
         cmocka_unit_test(test_compare_installations),
         cmocka_unit_test(test_compare_glibc_matters_where_text_is_sorted_by_it),
         cmocka_unit_test(test_compare_what_is_unknown_is_said_and_not_judged),
+        cmocka_unit_test(test_compare_a_standby_that_deadlocks_behind_an_older_primary),
+        cmocka_unit_test(test_compare_output_plugins),
         cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_slot_settings),
+        cmocka_unit_test(test_slot_settings_of_a_standby_that_synchronizes),
+        cmocka_unit_test(test_compare_slots_blames_the_standby_without_one),
         cmocka_unit_test(test_keys),
     };
 

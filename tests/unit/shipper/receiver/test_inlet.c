@@ -214,6 +214,8 @@ hello_of(uint64_t incarnation, uint8_t lane)
                           .from = "dc1-a",
                           .to = "dc2-a",
                           .epoch = {1, "dc1-a"},
+                          .hops = 1,
+                          .path = {"dc1-a"},
                           .incarnation = incarnation,
                           .lane = lane,
                           .timeline = 1,
@@ -549,6 +551,72 @@ test_inlet_lets_a_newer_session_in_after_two_seconds(void **state)
     assert_int_equal(inlet_lanes(&inlet), 1);
 }
 
+/* An agent of protocol 4 reads REFUSE, which it shares with us, and is told what to do. */
+static void
+test_inlet_tells_an_older_agent_why_it_is_refused(void **state)
+{
+    static const uint8_t hello[] = "\0\0\0\x2c\1WFRY\0\4chat\0\0\0\0\0\0\0\0\7\0\x10\0\0\0\x0f"
+                                   "dc1-a\0dc2-a\0\0\0\0\0\0\0\0\1";
+    static uint8_t room[FRAME_BYTES_MAX];
+    struct buf heard = {.bytes = room, .size = sizeof room};
+    struct frame f;
+    ssize_t got;
+
+    (void)state;
+    connect_line(&line[0]);
+    assert_int_equal(write(line[0].in, hello, sizeof hello - 1), sizeof hello - 1);
+    turn();
+    got = read(line[0].out, room, sizeof room);
+    assert_true(got > 0);
+    buf_commit(&heard, (size_t)got);
+    assert_int_equal(frame_next(&heard, &f), 1);
+    assert_int_equal(f.type, FRAME_REFUSE);
+    assert_int_equal(f.refuse.kind, REFUSE_OPERATOR);
+    assert_non_null(strstr(f.refuse.reason, "protocol 4 is spoken there"));
+    assert_non_null(strstr(f.refuse.reason, "install the same version"));
+}
+
+static void
+test_inlet_that_was_shut_lets_what_it_dropped_come_again(void **state)
+{
+    (void)state;
+    open_session(1);
+    inlet_shut(&inlet, true);
+    turn();
+    inlet_shut(&inlet, false); /* nothing came */
+    assert_non_null(inlet.live);
+    inlet_shut(&inlet, true);
+    ship_pieces(1);
+    assert_true(pour(&line[0]));
+    turn();
+    assert_int_equal(spool.written, FIRST);
+    assert_non_null(inlet.live);
+    inlet_shut(&inlet, false);
+    assert_null(inlet.live);
+    greet(&line[LANES], 2, 0);
+    assert_non_null(inlet.live);
+    assert_false(receiver.shut || receiver.dropped);
+}
+
+static void
+test_inlet_tells_that_somebody_arrives(void **state)
+{
+    (void)state;
+    assert_false(inlet_arrives(&inlet, now_us));
+    connect_line(&line[0]);
+    assert_true(inlet_arrives(&inlet, now_us));
+    hang_up(&line[0]);
+    turn();
+    assert_false(inlet_arrives(&inlet, now_us));
+    open_session(1);
+    assert_false(inlet_arrives(&inlet, now_us));
+    greet(&line[LANES], UINT64_C(1) << 40, 0); /* another start of the agent, beside the old one */
+    assert_int_equal(inlet.ended, 0);
+    turn();
+    assert_true(inlet_arrives(&inlet, now_us));
+    assert_false(inlet_arrives(&inlet, now_us + 5 * SECOND_US));
+}
+
 int
 main(void)
 {
@@ -568,6 +636,11 @@ main(void)
                                         drop),
         cmocka_unit_test_setup_teardown(test_inlet_lets_a_newer_session_in_after_two_seconds, make,
                                         drop),
+        cmocka_unit_test_setup_teardown(test_inlet_tells_an_older_agent_why_it_is_refused, make,
+                                        drop),
+        cmocka_unit_test_setup_teardown(test_inlet_that_was_shut_lets_what_it_dropped_come_again,
+                                        make, drop),
+        cmocka_unit_test_setup_teardown(test_inlet_tells_that_somebody_arrives, make, drop),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,6 +49,9 @@ hello_of(timeline_t timeline, const char *history)
                           .from = "dc1-a",
                           .to = "dc2-a",
                           .epoch = {1, "dc1-a"},
+                          .hops = 1,
+                          .path = {"dc1-a"},
+                          .incarnation = 1,
                           .timeline = timeline,
                           .history = history,
                           .history_bytes = strlen(history)};
@@ -268,11 +271,17 @@ static void
 test_receiver_refuses_a_forked_timeline(void **state)
 {
     struct hello hello = hello_of(2, "1\t0/1001000\tno reason\n"); /* before 0/1001388, flushed */
+    struct cut look;
 
     (void)state;
     shake_hands(1, "", FIRST);
     assert_int_equal(ship(FIRST, FIRST + 5000), 0);
     flush_all();
+    assert_says(receiver_judge(&receiver, &hello), ERR_AGAIN, /* are there whole records? */
+                "forked from timeline 1 at 0/1001000, before 0/1001388");
+    assert_true(spool_cut_begin(&spool, &look, CUT_TORN, FIRST + 0x1000));
+    spool_cut_run(&look);
+    assert_int_equal(spool_cut_end(&spool, &look), 0);
     assert_says(receiver_judge(&receiver, &hello), ERR_CORRUPT,
                 "forked from timeline 1 at 0/1001000, before 0/1001388");
     hello = hello_of(2, "1\t0/1001388\tno reason\n");
@@ -346,10 +355,35 @@ test_receiver_hears_that_a_stream_will_not_come(void **state)
 }
 
 static void
+keep_word(void *word, const struct frame *f)
+{
+    *(enum promise_word *)word = f->promise.word;
+}
+
+/* A promise is asked for here, never there. */
+static void
+test_receiver_hears_answers_to_a_promise_alone(void **state)
+{
+    enum promise_word word = 0;
+    struct frame f = {.type = FRAME_PROMISE,
+                      .promise = {.word = PROMISE_GIVE, .number = 2, .asker = "dc2-a"}};
+
+    (void)state;
+    shake_hands(1, "", FIRST);
+    receiver.promise = keep_word;
+    receiver.promise_context = &word;
+    assert_int_equal(receiver_frame(&receiver, &f, 0, 0), 0);
+    assert_int_equal(word, PROMISE_GIVE);
+    f.promise.word = PROMISE_ASK;
+    assert_says(receiver_frame(&receiver, &f, 0, 0), ERR_PEER, "asks for a promise");
+    assert_int_equal(word, PROMISE_GIVE);
+}
+
+static void
 test_receiver_refuses_frames_out_of_place(void **state)
 {
-    static const enum frame_type wrong[] = {FRAME_HELLO, FRAME_ACCEPT, FRAME_REFUSE,
-                                            FRAME_ACK,   FRAME_POOL,   FRAME_DRAIN};
+    static const enum frame_type wrong[] = {FRAME_HELLO, FRAME_ACCEPT, FRAME_REFUSE, FRAME_ACK,
+                                            FRAME_DRAIN};
     struct frame f = {.type = FRAME_GOODBYE, .goodbye = {.reason = "fast\tshutdown"}};
 
     (void)state;
@@ -362,6 +396,41 @@ test_receiver_refuses_frames_out_of_place(void **state)
     f = (struct frame){.type = FRAME_HISTORY, .history = {.timeline = 2, .text = "x", .length = 1}};
     assert_says(receiver_frame(&receiver, &f, 0, 0), ERR_PEER, "no history file");
     assert_int_equal(spool.written, FIRST);
+}
+
+static int
+bring_history(timeline_t timeline, const char *text)
+{
+    assert_int_equal(sender_history(&sender, timeline, text, strlen(text)), 0);
+    return carry_forth();
+}
+
+/* All that were ever made come: those of the lineage are one's own, of a dead branch the first one
+ * stays. */
+static void
+test_receiver_keeps_the_histories_of_earlier_timelines(void **state)
+{
+    static const char lineage[] = "1\t0/500000\tx\n3\t0/800000\tx\n";
+    static char text[HISTORY_BYTES_MAX + 1];
+    struct hello hello = hello_of(4, lineage);
+    struct frame f;
+
+    (void)state;
+    assert_int_equal(sender_open(&sender, &forth, &hello, 0), 0);
+    assert_int_equal(frame_next(&forth, &f), 1);
+    assert_int_equal(receiver_accept(&receiver, &back, &f.hello, 4, FIRST, 8, 0), 0);
+    buf_consume(&forth, f.bytes);
+    assert_int_equal(carry_back(), 0);
+    assert_int_equal(bring_history(2, "1\t0/400000\tx\n"), 0);
+    assert_int_equal(bring_history(3, "1\t0/500000\tx\n"), 0);
+    assert_int_equal(bring_history(4, lineage), 0);
+    assert_true(spool_history(&spool, 2, text, sizeof text) > 0);
+    assert_true(spool_history(&spool, 3, text, sizeof text) > 0);
+    assert_int_equal(bring_history(2, "1\t0/300000\tx\n"), 0);
+    assert_true(spool_history(&spool, 2, text, sizeof text) > 0);
+    assert_string_equal(text, "1\t0/400000\tx\n");
+    assert_says(bring_history(3, "1\t0/300000\tx\n"), ERR_CORRUPT,
+                "the history of timeline 3 differs");
 }
 
 static void
@@ -377,6 +446,32 @@ test_receiver_believes_no_answer_to_a_ping_that_was_not_sent(void **state)
     f.pong.sent_us = 1000;
     assert_int_equal(receiver_frame(&receiver, &f, 1000, 0), 0);
     assert_int_equal(receiver.postgres, PONG_POSTGRES_DEAD);
+}
+
+/* What was dropped comes again in the next session. */
+static void
+test_receiver_that_is_shut_takes_no_wal_and_hears_the_primary(void **state)
+{
+    struct frame pong = {.type = FRAME_PONG,
+                         .pong = {.sent_us = 900, .postgres = PONG_POSTGRES_DEAD}};
+
+    (void)state;
+    shake_hands(1, "", FIRST);
+    assert_int_equal(ship(FIRST, FIRST + 5000), 0);
+    receiver_shut(&receiver, true);
+    assert_int_equal(ship(FIRST + 5000, FIRST + 6000), 0);
+    assert_int_equal(spool.written, FIRST + 5000);
+    assert_true(receiver.dropped);
+    assert_int_equal(receiver_frame(&receiver, &pong, 1000, 0), 0);
+    assert_int_equal(receiver.postgres, PONG_POSTGRES_DEAD);
+    receiver_close(&receiver);
+    sender_close(&sender);
+    receiver_shut(&receiver, false);
+    shake_hands(1, "", FIRST);
+    assert_int_equal(receiver.postgres_us, 0); /* that was said over another connection */
+    assert_false(receiver.dropped);
+    assert_int_equal(ship(FIRST, FIRST + 6000), 0);
+    assert_holds(FIRST, FIRST + 6000);
 }
 
 static void
@@ -423,6 +518,77 @@ test_receiver_acknowledges_only_what_is_flushed(void **state)
     assert_int_equal(buf_used(&back), 0); /* nothing moved, nothing said */
 }
 
+/* The local standby needs WAL from before the spool: what is in it counts for nobody, also not when
+ * all of it was covered before. */
+static void
+test_receiver_counts_nothing_that_its_standby_cannot_replay(void **state)
+{
+    struct beacon b = {FIRST + MB, 10, 20}, later = {FIRST + MB, 10, 99};
+
+    (void)state;
+    shake_hands(1, "", FIRST + MB);
+    receiver.offset.count = 1;
+    sender_beacon(&sender, &b);
+    assert_int_equal(carry_forth(), 0);
+    receiver_report(&receiver, 0, 0, 0, false, 0);
+    assert_int_equal(carry_back(), 0);
+    assert_int_equal(receiver.flushed.covered.lsn, b.lsn);
+    assert_int_equal(sender.flushed.covered.mono_us, b.mono_us);
+    receiver_detach(&receiver, true);
+    assert_int_equal(receiver.flushed.covered.lsn, LSN_UNKNOWN);
+    sender_beacon(&sender, &later);
+    assert_int_equal(carry_forth(), 0);
+    assert_int_equal(ship(FIRST + MB, FIRST + MB + 5000), 0);
+    flush_all();
+    receiver_report(&receiver, 0, 0, 0, false, 0);
+    assert_int_equal(carry_back(), 0);
+    assert_int_equal(receiver.flushed.covered.lsn, LSN_UNKNOWN);
+    assert_int_equal(sender.far.received, FIRST + MB + 5000);
+    assert_int_equal(sender.far.flushed, LSN_UNKNOWN);
+    assert_int_equal(sender.flushed.covered.lsn, LSN_UNKNOWN);
+    receiver_detach(&receiver, false);
+    receiver_report(&receiver, 0, 0, 0, false, 0);
+    assert_int_equal(carry_back(), 0);
+    assert_int_equal(sender.far.flushed, FIRST + MB + 5000);
+}
+
+/* The next session begins where that standby stands, and its positions are that WAL's. */
+static void
+test_receiver_takes_what_lies_before_its_spool(void **state)
+{
+    struct beacon b = {FIRST + 2 * MB, 10, 20};
+    char folder[96];
+    struct spool front;
+
+    (void)state;
+    snprintf(folder, sizeof folder, "%s/" SPOOL_FRONT, path);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    assert_int_equal(spool_open(&front, folder), 0);
+    shake_hands(1, "", FIRST + 2 * MB);
+    assert_int_equal(ship(FIRST + 2 * MB, FIRST + 2 * MB + 5000), 0);
+    flush_all();
+    receiver_report(&receiver, 0, 0, 0, false, 0);
+    assert_int_equal(carry_back(), 0);
+    assert_int_equal(sender.far.flushed, FIRST + 2 * MB + 5000);
+    receiver_detach(&receiver, true);
+    receiver_close(&receiver);
+    sender_close(&sender);
+    receiver.into = &front;
+    shake_hands(1, "", FIRST + 77);
+    assert_int_equal(sender.resume_lsn, FIRST);
+    assert_int_equal(sender.far.flushed, LSN_UNKNOWN); /* what the far side had it has lost */
+    sender_beacon(&sender, &b);
+    assert_int_equal(ship(FIRST, FIRST + 5000), 0);
+    receiver_report(&receiver, 0, 0, 0, false, 0);
+    assert_int_equal(carry_back(), 0);
+    assert_int_equal(sender.far.received, FIRST + 5000);
+    assert_int_equal(sender.flushed.covered.lsn, LSN_UNKNOWN);
+    assert_int_equal(receiver.flushed.covered.lsn, LSN_UNKNOWN);
+    assert_int_equal(spool.written, FIRST + 2 * MB + 5000);
+    receiver.into = &spool;
+    spool_close(&front);
+}
+
 static void
 test_receiver_tells_how_far_a_session_has_compared(void **state)
 {
@@ -451,13 +617,17 @@ test_receiver_tells_how_far_a_session_has_compared(void **state)
 static void
 test_receiver_confirms_nothing_of_a_server_it_has_not_compared(void **state)
 {
-    struct beacon b = {FIRST + MB - 9, 10, 20};
+    struct beacon first = {FIRST + MB, 10, 20}, b = {FIRST + MB - 9, 20, 30};
     uint8_t other[100] = "rolled back";
 
     (void)state;
     shake_hands(1, "", FIRST);
+    sender_beacon(&sender, &first);
     assert_int_equal(ship(FIRST, FIRST + MB), 0);
     flush_all();
+    receiver_report(&receiver, FIRST + MB, 0, 0, true, 0);
+    assert_int_equal(carry_back(), 0);
+    assert_int_equal(sender.flushed.covered.mono_us, 20);
     receiver_close(&receiver);
     sender_close(&sender);
     shake_hands(1, "", FIRST);
@@ -468,20 +638,83 @@ test_receiver_confirms_nothing_of_a_server_it_has_not_compared(void **state)
     assert_int_equal(carry_back(), 0);
     assert_int_equal(sender.far.flushed, FIRST + MB);
     assert_false(sender.far_compared);
-    assert_int_equal(sender.received.covered.lsn, 0);
-    assert_int_equal(sender.flushed.covered.lsn, 0);
-    assert_int_equal(sender.applied.covered.lsn, 0);
+    assert_int_equal(receiver.flushed.covered.mono_us, 20);
+    assert_int_equal(sender.received.covered.mono_us, 20);
+    assert_int_equal(sender.flushed.covered.mono_us, 20);
+    assert_int_equal(sender.applied.covered.mono_us, 20);
+    assert_true(receiver.older && sender.older);
     assert_int_equal(ship(FIRST, FIRST + 5000), 0);
     assert_int_equal(sender_wal(&sender, 1, FIRST + 5000, other, sizeof other), 0);
     assert_says(carry_forth(), ERR_CORRUPT, "other bytes at an acknowledged position");
     assert_holds(FIRST, FIRST + MB);
     receiver_close(&receiver);
     sender_close(&sender);
+    sender_doubt(&sender);
     shake_hands(1, "", FIRST);
     assert_int_equal(ship(FIRST, FIRST + MB), 0); /* the right server again */
     receiver_report(&receiver, FIRST + MB, 0, 0, true, 0);
     assert_int_equal(carry_back(), 0);
     assert_true(sender.far_compared);
+    assert_int_equal(receiver.flushed.covered.mono_us, 20); /* not that of the other server */
+    first.mono_us = 40;
+    sender_beacon(&sender, &first);
+    assert_int_equal(carry_forth(), 0);
+    receiver_report(&receiver, FIRST + MB, 0, 0, true, 0);
+    assert_int_equal(carry_back(), 0);
+    assert_false(receiver.older || sender.older);
+    assert_int_equal(receiver.flushed.covered.mono_us, 40);
+}
+
+/* On disk beside a server that cannot replay it. */
+static void
+test_receiver_covers_nothing_while_it_is_fenced(void **state)
+{
+    struct beacon b = {FIRST + 4000, 10, 20};
+
+    (void)state;
+    shake_hands(1, "", FIRST);
+    receiver.fenced = true;
+    sender_beacon(&sender, &b);
+    assert_int_equal(ship(FIRST, FIRST + 5000), 0);
+    flush_all();
+    receiver_report(&receiver, 0, 0, 0, false, 0);
+    assert_int_equal(carry_back(), 0);
+    assert_int_equal(sender.far.flushed, FIRST + 5000);
+    assert_true(sender.far.fenced);
+    assert_int_equal(sender.flushed.covered.lsn, 0);
+    receiver.fenced = false;
+    receiver_report(&receiver, 0, 0, 0, false, 0);
+    assert_int_equal(carry_back(), 0);
+    assert_false(sender.far.fenced);
+    assert_int_equal(sender.flushed.covered.lsn, b.lsn);
+}
+
+static void
+test_receiver_tells_no_better_than_a_standby_that_applies_anew(void **state)
+{
+    struct beacon b = {FIRST + 5000, 10, 20};
+
+    (void)state;
+    shake_hands(1, "", FIRST);
+    sender_beacon(&sender, &b);
+    assert_int_equal(ship(FIRST, FIRST + 5000), 0);
+    flush_all();
+    receiver_report(&receiver, FIRST + 5000, 0, 0, true, 0);
+    assert_int_equal(carry_back(), 0);
+    assert_int_equal(sender.applied.covered.mono_us, 20);
+    receiver_report(&receiver, FIRST + 4000, 0, 0, true, 0);
+    b.mono_us = 30; /* an idle primary */
+    sender_beacon(&sender, &b);
+    assert_int_equal(carry_forth(), 0);
+    receiver_report(&receiver, FIRST + 4000, 0, 0, true, 0);
+    assert_int_equal(carry_back(), 0);
+    assert_int_equal(receiver.applied.covered.lsn, LSN_UNKNOWN);
+    assert_int_equal(sender.applied.covered.lsn, LSN_UNKNOWN);
+    assert_int_equal(sender.far.applied, FIRST + 4000);
+    assert_int_equal(sender.flushed.covered.mono_us, 30);
+    receiver_report(&receiver, FIRST + 5000, 0, 0, true, 0);
+    assert_int_equal(carry_back(), 0);
+    assert_int_equal(sender.applied.covered.mono_us, 30);
 }
 
 static void
@@ -562,16 +795,28 @@ main(void)
         cmocka_unit_test_setup_teardown(test_receiver_refuses_other_bytes, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_hears_that_a_stream_will_not_come, make,
                                         drop),
+        cmocka_unit_test_setup_teardown(test_receiver_hears_answers_to_a_promise_alone, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_refuses_frames_out_of_place, make, drop),
+        cmocka_unit_test_setup_teardown(test_receiver_keeps_the_histories_of_earlier_timelines,
+                                        make, drop),
         cmocka_unit_test_setup_teardown(
             test_receiver_believes_no_answer_to_a_ping_that_was_not_sent, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_acknowledges_only_what_is_flushed, make,
                                         drop),
+        cmocka_unit_test_setup_teardown(test_receiver_counts_nothing_that_its_standby_cannot_replay,
+                                        make, drop),
+        cmocka_unit_test_setup_teardown(test_receiver_takes_what_lies_before_its_spool, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_tells_how_far_a_session_has_compared, make,
                                         drop),
+        cmocka_unit_test_setup_teardown(
+            test_receiver_that_is_shut_takes_no_wal_and_hears_the_primary, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_remembers_why_nothing_comes, make, drop),
         cmocka_unit_test_setup_teardown(
             test_receiver_confirms_nothing_of_a_server_it_has_not_compared, make, drop),
+        cmocka_unit_test_setup_teardown(test_receiver_covers_nothing_while_it_is_fenced, make,
+                                        drop),
+        cmocka_unit_test_setup_teardown(
+            test_receiver_tells_no_better_than_a_standby_that_applies_anew, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_covers_no_beacon_early, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_resumes_from_every_prefix, make, drop),
         cmocka_unit_test_setup_teardown(test_receiver_gives_up_a_silent_sender, make, drop),

@@ -558,6 +558,7 @@ test_pgwire_startup_reads_replication_and_names_as_postgresql_does(void **state)
         {"options=-c appli\\cation\\_name=a", false, false, true},
         {"options=-c applicapplication_name=a", false, false, true},
     };
+    static const char twice[] = "database\0a\0user\0u\0database\0app\0";
     struct startup s;
 
     (void)state;
@@ -576,6 +577,11 @@ test_pgwire_startup_reads_replication_and_names_as_postgresql_does(void **state)
     put_startup(3u << 16, "Application_Name\0me\0", 21);
     assert_int_equal(pgwire_startup(&in, &s), 0);
     assert_string_equal(s.application_name, "me");
+    assert_string_equal(s.dbname, "");
+    put_startup(3u << 16, twice, sizeof twice); /* the last one counts */
+    assert_int_equal(pgwire_startup(&in, &s), 0);
+    assert_string_equal(s.dbname, "app");
+    assert_string_equal(s.user, "u");
 }
 
 int

@@ -877,6 +877,44 @@ test_relay_knows_where_an_old_timeline_ends(void **state)
     hang_up(&c);
 }
 
+/* The spool began behind the switch: the last bytes of the old timeline are in the new one's file,
+ * where a walsender has them, too. */
+static void
+test_relay_serves_the_end_of_a_timeline_from_the_next_ones_file(void **state)
+{
+    static const enum who who[] = {STANDBY, GUEST};
+    lsn_t start = segment_start(FORK, MB);
+
+    (void)state;
+    adopt();
+    assert_int_equal(spool_put_history(&spool, 2, history_2, sizeof history_2 - 1), 0);
+    assert_int_equal(spool_begin(&spool, 2, start), 0);
+    grow(2, start, FORK + 500);
+    for (size_t i = 0; i < sizeof who / sizeof *who; i++) {
+        struct client c;
+
+        enter_as(&c, who[i]);
+        ask(&c, "START_REPLICATION 0/1100000 TIMELINE 1"); /* before that segment */
+        expect_error(&c, "58P01");
+        expect(&c, 'Z');
+        assert_int_equal(relay.wanted_timeline, who[i] == STANDBY ? 1 : 0); /* it is to be got */
+        assert_true(relay.wanted == (who[i] == STANDBY ? 0x1100000 : LSN_UNKNOWN));
+        ask(&c, "READ_REPLICATION_SLOT any");
+        expect_row(&c, "physical", "0/1200000");
+        get_ready(&c);
+        stream_from(&c, 1, start);
+        assert_true(relay.wanted == LSN_UNKNOWN);
+        take_wal(&c, 1, start, FORK);
+        wait_for_the_end(&c);
+        say(&c, 'c', "", 0);
+        expect_row(&c, "2", "0/12003E8");
+        get_ready(&c);
+        stream_from(&c, 2, start);
+        take_wal(&c, 2, start, FORK + 500);
+        hang_up(&c);
+    }
+}
+
 static void
 remove_pg_wal(void)
 {
@@ -1124,6 +1162,26 @@ test_relay_keeps_a_little_for_a_guest(void **state)
     hang_up(&c);
 }
 
+/* What a link of this agent still has to ship is kept, up to a bound, too. */
+static void
+test_relay_keeps_more_for_its_own_agent(void **state)
+{
+    struct client c;
+
+    (void)state;
+    fill(FIRST + MB + 100);
+    enter_as(&c, OURSELVES);
+    stream_from(&c, 1, FIRST);
+    say_status(&c, FIRST, FIRST, 0);
+    settle();
+    spool.available += RELAY_GUEST_BYTES;
+    assert_true(relay_needs(&relay) == FIRST);
+    spool.available += RELAY_ONWARD_BYTES - RELAY_GUEST_BYTES;
+    assert_true(relay_needs(&relay) == UINT64_MAX);
+    spool.available -= RELAY_ONWARD_BYTES;
+    hang_up(&c);
+}
+
 static bool
 offers(void)
 {
@@ -1216,6 +1274,89 @@ test_relay_believes_nothing_from_afar(void **state)
     relay_standby(&relay, &standby);
     assert_true(standby.left_us == 0 && standby.flush == LSN_UNKNOWN);
     assert_int_equal(clients(), 0);
+}
+
+static void
+say_startup(struct client *c, const char *parameters, size_t n)
+{
+    uint8_t bytes[128];
+    struct buf b = {.bytes = bytes, .size = sizeof bytes};
+
+    buf_put_u32(&b, (uint32_t)(8 + n));
+    buf_put_u32(&b, 3u << 16);
+    buf_put_bytes(&b, parameters, n);
+    say_bytes(c, buf_data(&b), buf_used(&b));
+}
+
+static const char sql_startup[] = "user\0sync\0database\0app\0application_name\0slotsync worker\0";
+
+static void
+test_relay_gives_out_a_session_with_sql(void **state)
+{
+    static const uint8_t ssl[] = {0, 0, 0, 8, 4, 210, 22, 47};
+    struct client c;
+    struct relay_sql sql;
+    char answer;
+
+    (void)state;
+    relay.passes_sql = true; /* its cluster need not be known */
+    dial(&c);
+    say_bytes(&c, ssl, sizeof ssl);
+    settle();
+    assert_false(relay_take_sql(&relay, &sql));
+    say_startup(&c, sql_startup, sizeof sql_startup);
+    say_bytes(&c, "more", 4);
+    turn();
+    turn();
+    assert_true(relay_take_sql(&relay, &sql));
+    assert_string_equal(sql.startup.user, "sync");
+    assert_string_equal(sql.startup.dbname, "app");
+    assert_int_equal(sql.startup.bytes, 8 + sizeof sql_startup);
+    assert_int_equal(buf_used(&sql.in), 8 + sizeof sql_startup + 4); /* no byte is lost */
+    assert_memory_equal(buf_data(&sql.in) + sql.startup.bytes, "more", 4);
+    assert_int_equal(clients(), 0);
+    assert_false(relay_take_sql(&relay, &sql));
+    assert_int_equal(read(c.fd, &answer, 1), 1);
+    assert_int_equal(answer, 'N');
+    assert_int_equal(send(sql.fd, "x", 1, 0), 1); /* the connection lives on */
+    assert_int_equal(read(c.fd, &answer, 1), 1);
+    close(sql.fd);
+    buf_release(&sql.in);
+    hang_up(&c);
+}
+
+static void
+test_relay_keeps_sql_from_those_who_may_not(void **state)
+{
+    static const uint8_t cancel[16] = {0, 0, 0, 16, 4, 210, 22, 46};
+    struct client c, gone;
+    struct relay_sql sql;
+
+    (void)state;
+    adopt();
+    dial(&c); /* nobody takes it */
+    say_startup(&c, sql_startup, sizeof sql_startup);
+    expect_error(&c, "0A000");
+    expect_gone(&c);
+    hang_up(&c);
+    relay.passes_sql = true;
+    assert_true(dial_from_afar(&c));
+    say_startup(&c, sql_startup, sizeof sql_startup);
+    expect_error(&c, "0A000");
+    expect_gone(&c);
+    hang_up(&c);
+    dial(&c);
+    say_bytes(&c, cancel, sizeof cancel);
+    expect_gone(&c); /* without a word, as from a server */
+    hang_up(&c);
+    dial(&gone); /* it does not wait to be taken */
+    say_startup(&gone, sql_startup, sizeof sql_startup);
+    turn();
+    hang_up(&gone);
+    for (int i = 0; i < 5; i++)
+        turn();
+    assert_int_equal(clients(), 0);
+    assert_false(relay_take_sql(&relay, &sql));
 }
 
 /* Nothing happens: a keepalive each 10 s, a question after 30 s, the end after 60 s. */
@@ -1482,15 +1623,21 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_relay_knows_where_an_old_timeline_ends, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(
+            test_relay_serves_the_end_of_a_timeline_from_the_next_ones_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_goes_on_when_its_member_is_promoted, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_relay_lets_a_client_end_its_copy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_hears_its_standby, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_believes_its_own_standby_only, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_keeps_a_little_for_a_guest, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_keeps_more_for_its_own_agent, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_offers_itself_until_a_standby_gets_on, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_relay_believes_nothing_from_afar, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_gives_out_a_session_with_sql, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_relay_keeps_sql_from_those_who_may_not, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_relay_keeps_alive_asks_and_gives_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relay_takes_over_a_dead_agents_socket_only, setup,
                                         teardown),

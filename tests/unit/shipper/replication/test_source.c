@@ -108,8 +108,8 @@ take(struct far *f)
         if (item.kind == SOURCE_WAL) {
             take_wal(f, &item);
         } else {
-            assert_in_range(item.timeline, 2, 3);
-            assert_in_range(item.length, 1, sizeof f->history[0] - 1);
+            assert_int_in_range(item.timeline, 2, 3);
+            assert_int_in_range(item.length, 1, sizeof f->history[0] - 1);
             memcpy(f->history[item.timeline], item.bytes, item.length);
         }
     }
@@ -369,6 +369,41 @@ test_source_report_moves_the_servers_view(void **state)
     far_close(&f);
 }
 
+/* A server that was copied has WAL from the middle of a segment on, which its slot tells: below
+ * that nothing is there to be kept, and who begins anew there waits for ever. */
+static void
+test_source_report_leaves_the_slot_above_the_start(void **state)
+{
+    struct far f;
+    lsn_t lsn, start;
+    char sql[200];
+
+    (void)state;
+    drop_slot(&primary);
+    write_mb(&primary, 1);
+    far_open(&f, &primary, SLOT);
+    f.echo = false;
+    far_start(&f, 0, LSN_UNKNOWN);
+    lsn = server_lsn(&primary, "pg_current_wal_flush_lsn()");
+    start = lsn - lsn % primary.segment_bytes;
+    run_until(&f, 1, lsn);
+    f.position = (struct source_position){.write = lsn, .flush = lsn};
+    snprintf(sql, sizeof sql,
+             "select restart_lsn = '%X/%X' from pg_replication_slots where slot_name = '" SLOT "'",
+             LSN_ARGS(lsn));
+    run_until_sql(&f, &primary, sql);
+    far_close(&f);
+
+    far_open(&f, &primary, SLOT);
+    f.echo = false;
+    far_start(&f, 1, start);
+    run_until(&f, 1, lsn);
+    f.position = (struct source_position){.write = start, .flush = start - 1};
+    run_for(&f, SECOND_US);
+    assert_string_equal(server_sql(&primary, "%s", sql), "t");
+    far_close(&f);
+}
+
 static void
 test_source_feedback_holds_and_lets_go_the_slots_xmin(void **state)
 {
@@ -485,7 +520,7 @@ test_source_gives_up_a_server_that_is_silent(void **state)
     run_to_error(&f);
     kill(primary.pid, SIGCONT);
     assert_says("does not answer");
-    assert_in_range(clock_us() - began_us, 4 * SECOND_US, 7 * SECOND_US);
+    assert_int_in_range(clock_us() - began_us, 4 * SECOND_US, 7 * SECOND_US);
     far_close(&f);
 }
 
@@ -533,7 +568,7 @@ test_source_takes_all_of_a_server_that_stops(void **state)
     assert_equals_pg_wal(&f, &s);
     server_start(&s);
     shutdown = server_lsn(&s, "redo_lsn from pg_control_checkpoint()");
-    assert_in_range(checkpoint, shutdown + 1, shutdown + 256); /* the record itself came, too */
+    assert_int_in_range(checkpoint, shutdown + 1, shutdown + 256); /* the record itself came, too */
 
     /* killed under back-pressure: what is in the pipe comes, then the error */
     far_close(&f);
@@ -774,6 +809,14 @@ test_source_follows_a_promotion(void **state)
     assert_equals_pg_wal(&f, &copy);
     far_close(&f);
 
+    /* from the new timeline, too: a far side that began there lacks the history of its beginning */
+    far_open(&f, &copy, SLOT);
+    far_start(&f, 2, segment_start(fork, copy.segment_bytes));
+    run_until(&f, 2, server_lsn(&copy, "pg_current_wal_flush_lsn()"));
+    assert_int_equal(f.newest_at_first_wal, 2);
+    assert_true(history_valid(f.history[2], strlen(f.history[2]), 2));
+    far_close(&f);
+
     /* past the fork on the old timeline: what keeps a diverged standby out */
     far_open(&f, &copy, SLOT);
     far_start(&f, 1, segment_start(fork, copy.segment_bytes) + copy.segment_bytes);
@@ -790,6 +833,7 @@ main(void)
         cmocka_unit_test(test_source_streams_what_is_written),
         cmocka_unit_test(test_source_streams_through_a_segment_switch),
         cmocka_unit_test(test_source_report_moves_the_servers_view),
+        cmocka_unit_test(test_source_report_leaves_the_slot_above_the_start),
         cmocka_unit_test(test_source_feedback_holds_and_lets_go_the_slots_xmin),
         cmocka_unit_test(test_source_survives_back_pressure),
         cmocka_unit_test(test_source_refuses_another_cluster),

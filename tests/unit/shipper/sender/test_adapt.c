@@ -243,13 +243,13 @@ test_adapt_leaves_within_a_second_what_does_not_pay_any_more(void **state)
         srandom(7);
         start(&w, 1);
         run(&w, &line, -1, 20 * SECOND_US);
-        assert_in_range(w.adapt.rung, 2, 3);
+        assert_int_in_range(w.adapt.rung, 2, 3);
         run(&w, then[i], -1, 200 * MILLISECOND_US); /* what is under way */
         for (us = 0; w.adapt.rung > 1 && us < 10 * SECOND_US; us += MILLISECOND_US)
             turn(&w, then[i], -1);
-        assert_in_range(us, 0, SECOND_US + SECOND_US / 2); /* two rungs, a look for each */
+        assert_int_in_range(us, 0, SECOND_US + SECOND_US / 2); /* two rungs, a look for each */
         run(&w, &line, -1, 60 * SECOND_US);
-        assert_in_range(w.adapt.rung, 2, 3);
+        assert_int_in_range(w.adapt.rung, 2, 3);
     }
 }
 

@@ -63,7 +63,7 @@ test_rate_keeps_its_limit(void **state)
         }
         now_us += 3 * MILLISECOND_US;
     }
-    assert_in_range((int)used, 19400000, 20600000);
+    assert_int_in_range((int)used, 19400000, 20600000);
 }
 
 static void

@@ -20,6 +20,8 @@ static const struct hello hello = {.protocol = FRAME_PROTOCOL,
                                    .from = "dc1-a",
                                    .to = "dc2-a",
                                    .epoch = {1, "dc1-a"},
+                                   .hops = 1,
+                                   .path = {"dc1-a"},
                                    .incarnation = 5,
                                    .timeline = 1,
                                    .config_digest = 9,
@@ -93,6 +95,38 @@ ack(lsn_t received, lsn_t flushed, lsn_t applied, struct beacon covered)
     f.ack.applied = applied;
     f.ack.received_beacon = f.ack.flushed_beacon = f.ack.applied_beacon = covered;
     return give(&f);
+}
+
+/* Another member feeds it: where it stands is known, how old that is not; a session knows better. */
+static void
+test_sender_is_told_of_who_is_fed_by_another(void **state)
+{
+    struct member_position at = {.timeline = 1, .flushed = 0x1800000, .applied = 0x1700000};
+    const struct epoch next = {2, "dc1-a"};
+
+    (void)state;
+    accept_at(0x1000000);
+    sender_beacon(&sender, &(struct beacon){.lsn = 0x1000000, .mono_us = 500});
+    assert_int_equal(ack(0x1000000, 0x1000000, 0x1000000, sender.stamped), 0);
+    assert_int_equal(sender.flushed.covered.mono_us, 500);
+    sender_relayed(&sender, &hello.epoch, &at);
+    assert_int_equal(sender.far.flushed, 0x1000000);
+    sender_close(&sender);
+    sender_relayed(&sender, &hello.epoch, &at);
+    assert_int_equal(sender.far.flushed, 0x1800000);
+    assert_int_equal(sender.far.applied, 0x1700000);
+    assert_int_equal(sender.flushed.covered.lsn | sender.applied.covered.lsn, LSN_UNKNOWN);
+    at.flushed = 0x1600000; /* its spool was lost, and began lower */
+    sender_relayed(&sender, &hello.epoch, &at);
+    assert_int_equal(sender.far.flushed, 0x1600000);
+    assert_int_equal(sender.far.received, 0x1600000);
+    at.flushed = 0x1500000;
+    sender_relayed(&sender, &next, &at);
+    assert_int_equal(sender.far.flushed, 0x1500000);
+    sender_doubt(&sender);
+    assert_false(sender.far_compared);
+    sender_relayed(&sender, &next, &at); /* it is told of WAL that was compared */
+    assert_true(sender.far_compared);
 }
 
 static void
@@ -195,13 +229,16 @@ test_sender_tells_why_it_was_refused(void **state)
     assert_null(strchr(fail_message(), '\n')); /* escaped */
     assert_true(sender.refused);
     assert_int_equal(sender.refusal, REFUSE_EPOCH);
-    assert_int_equal(sender.refusal_origin.epoch.number, 4);
-    assert_int_equal(sender.refusal_origin.fork, 77);
+    assert_int_not_equal(sender.refused_us, 0);
     assert_false(sender_wants(&sender, 1));
     sender_close(&sender);
     buf_clear(&out);
     assert_int_equal(sender_open(&sender, &out, &hello, 0), 0);
     assert_false(sender.refused);
+    assert_int_not_equal(sender.refused_us, 0); /* until it is let in, or may come again */
+    f.refuse.kind = REFUSE_RETRY;
+    assert_says(give(&f), ERR_PEER, "refused: epoch 4 is");
+    assert_int_equal(sender.refused_us, 0);
 }
 
 static void
@@ -329,9 +366,83 @@ test_sender_keeps_positions_over_connections(void **state)
     assert_false(sender.far.standby_connected);
     accept_at(MB);
     assert_int_equal(ack(MB, MB, 0, (struct beacon){0}), 0);
-    assert_int_equal(sender.far.received, MB + 500);
+    assert_int_equal(sender.far.received, MB + 400); /* the rest was in memory only */
     assert_int_equal(sender.far.flushed, MB + 400);
-    assert_int_equal(sender.far.applied, MB + 300);
+    assert_int_equal(sender.far.applied, LSN_UNKNOWN); /* its PostgreSQL says nothing of it now */
+}
+
+static void
+test_sender_follows_what_is_applied_back(void **state)
+{
+    struct beacon first = {MB + 300, 1000, 100}, second = {MB + 300, 2000, 200};
+    int64_t age_us;
+
+    (void)state;
+    sender_beacon(&sender, &first);
+    accept_at(MB);
+    assert_int_equal(ack(MB + 500, MB + 400, MB + 300, first), 0);
+    assert_true(lag_age(&sender.applied, 300, &age_us));
+    assert_int_equal(ack(MB + 500, MB + 400, 0, (struct beacon){0}), 0);
+    assert_int_equal(sender.far.applied, LSN_UNKNOWN);
+    assert_false(lag_age(&sender.applied, 300, &age_us));
+    assert_int_equal(ack(MB + 500, MB + 400, MB + 299, (struct beacon){0}), 0);
+    assert_int_equal(sender.far.applied, MB + 299);
+    assert_false(lag_age(&sender.applied, 300, &age_us));
+    assert_true(lag_age(&sender.flushed, 300, &age_us)); /* which is on disk */
+    sender_beacon(&sender, &second);
+    assert_int_equal(ack(MB + 500, MB + 400, MB + 300, second), 0);
+    assert_true(lag_age(&sender.applied, 300, &age_us));
+    assert_int_equal(age_us, 100);
+}
+
+static void
+test_sender_knows_that_its_server_was_put_back(void **state)
+{
+    struct beacon first = {MB + 300, 1000, 100}, older = {MB + 200, 2000, 200},
+                  third = {MB + 300, 3000, 300};
+    struct frame f = {.type = FRAME_ACK, .ack = {.timeline = 1, .received = MB + 300}};
+    static uint8_t wal[300];
+
+    (void)state;
+    sender_beacon(&sender, &first);
+    accept_at(MB);
+    assert_int_equal(ack(MB + 300, MB + 300, 0, first), 0);
+    assert_false(sender.older);
+    sender_beacon(&sender, &older);
+    assert_true(sender.older);
+    assert_int_equal(ack(MB + 300, MB + 300, 0, first), 0);
+    sender_beacon(&sender, &third); /* it has written other WAL since */
+    assert_int_equal(ack(MB + 300, MB + 300, 0, first), 0);
+    assert_true(sender.older);
+    assert_int_equal(sender_wal(&sender, 1, MB, wal, sizeof wal), 0);
+    f.ack.flushed = f.ack.compared = MB + 300; /* the right one is back, by its bytes */
+    assert_int_equal(give(&f), 0);
+    assert_false(sender.older);
+}
+
+static void
+test_sender_goes_on_with_a_copy_of_the_older_state(void **state)
+{
+    struct beacon first = {MB + 300, 1000, 100}, older = {MB + 200, 2000, 200};
+    struct frame f = {.type = FRAME_ACK, .ack = {.timeline = 1}};
+    static uint8_t wal[200];
+
+    (void)state;
+    sender_beacon(&sender, &first);
+    accept_at(MB);
+    assert_int_equal(ack(MB + 300, MB + 300, 0, first), 0);
+    sender_beacon(&sender, &older);
+    sender_close(&sender);
+    buf_clear(&out);
+    accept_at(MB); /* a spool that was emptied, where the copy begins */
+    assert_int_equal(sender_wal(&sender, 1, MB, wal, sizeof wal), 0);
+    f.ack.received = f.ack.flushed = f.ack.compared = MB + 200;
+    f.ack.flushed_beacon = older;
+    assert_int_equal(give(&f), 0);
+    assert_false(sender.older);
+    assert_true(sender.far_compared);
+    assert_int_equal(sender.far.flushed, MB + 200);
+    assert_int_equal(sender.flushed.covered.mono_us, 200);
 }
 
 static void
@@ -443,11 +554,105 @@ test_sender_keeps_time(void **state)
     assert_int_equal(f.pong.postgres, PONG_POSTGRES_DEAD);
 }
 
+/* Two promotions, perhaps on one timeline: what dc2-a had in between is of another server. */
+static void
+test_sender_forgets_the_far_side_of_another_epoch(void **state)
+{
+    struct beacon b = {.lsn = 5 * MB, .wall_us = 9, .mono_us = 9};
+    struct hello later = hello;
+    int64_t age_us;
+
+    (void)state;
+    sender_beacon(&sender, &b);
+    accept_at(5 * MB);
+    buf_clear(&out);
+    assert_int_equal(ack(5 * MB + 9, 5 * MB + 9, 5 * MB + 9, b), 0);
+    sender_close(&sender);
+    later.epoch.number = 3;
+    assert_int_equal(sender_open(&sender, &out, &later, 0), 0);
+    assert_false(sender.far_known);
+    assert_int_equal(sender.far.flushed, LSN_UNKNOWN);
+    assert_false(lag_age(&sender.flushed, 10, &age_us));
+}
+
+/* The same epoch, but its server left timeline 1 before what the far side has of it. */
+static void
+test_sender_forgets_the_far_side_of_another_lineage(void **state)
+{
+    struct hello later = hello;
+
+    (void)state;
+    accept_at(5 * MB);
+    assert_int_equal(ack(5 * MB + 9, 5 * MB + 9, 0, (struct beacon){0}), 0);
+    sender_close(&sender);
+    later.timeline = 2;
+    later.history = "1\t0/500009\tx\n";
+    later.history_bytes = strlen(later.history);
+    assert_int_equal(sender_open(&sender, &out, &later, 0), 0);
+    assert_int_equal(sender.far.flushed, 5 * MB + 9);
+    sender_close(&sender);
+    later.history = "1\t0/500008\tx\n";
+    assert_int_equal(sender_open(&sender, &out, &later, 0), 0);
+    assert_int_equal(sender.far.flushed, LSN_UNKNOWN);
+}
+
+/* A far PostgreSQL that has forked: nothing that it applied before counts any more. */
+static void
+test_sender_applied_becomes_unknown(void **state)
+{
+    struct beacon b = {.lsn = 5 * MB, .wall_us = 9, .mono_us = 9};
+    struct frame f = {.type = FRAME_ACK,
+                      .ack = {.timeline = 1, .received = 5 * MB, .flushed = 5 * MB}};
+    int64_t age_us;
+
+    (void)state;
+    sender_beacon(&sender, &b);
+    accept_at(5 * MB);
+    assert_int_equal(ack(5 * MB, 5 * MB, 5 * MB, b), 0);
+    assert_true(lag_age(&sender.applied, 10, &age_us));
+    f.ack.flushed_beacon = b;
+    assert_int_equal(give(&f), 0);
+    assert_int_equal(sender.far.applied, LSN_UNKNOWN);
+    assert_false(lag_age(&sender.applied, 10, &age_us));
+    assert_true(lag_age(&sender.flushed, 10, &age_us));
+}
+
+static void
+keep_word(void *word, const struct frame *f)
+{
+    *(enum promise_word *)word = f->promise.word;
+}
+
+/* A promise is asked for there, never here. */
+static void
+test_sender_hears_who_asks_for_a_promise(void **state)
+{
+    enum promise_word word = 0;
+    struct frame f = {
+        .type = FRAME_PROMISE,
+        .promise = {.word = PROMISE_ASK, .number = 2, .asker = "dc2-a", .reason = ""}};
+
+    (void)state;
+    accept_at(0);
+    sender.promise = keep_word;
+    sender.pool_context = &word;
+    assert_int_equal(give(&f), 0);
+    assert_int_equal(word, PROMISE_ASK);
+    f.promise.word = PROMISE_GIVE;
+    assert_int_equal(give(&f), ERR_PEER);
+    assert_int_equal(word, PROMISE_ASK);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_sender_forgets_what_the_far_side_has_lost, make, drop),
+        cmocka_unit_test_setup_teardown(test_sender_forgets_the_far_side_of_another_epoch, make,
+                                        drop),
+        cmocka_unit_test_setup_teardown(test_sender_forgets_the_far_side_of_another_lineage, make,
+                                        drop),
+        cmocka_unit_test_setup_teardown(test_sender_applied_becomes_unknown, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_greets_and_starts_where_told, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_tells_why_it_was_refused, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_refuses_frames_out_of_place, make, drop),
@@ -460,12 +665,18 @@ main(void)
         cmocka_unit_test_setup_teardown(test_sender_believes_no_ack_of_what_was_not_sent, make,
                                         drop),
         cmocka_unit_test_setup_teardown(test_sender_keeps_positions_over_connections, make, drop),
+        cmocka_unit_test_setup_teardown(test_sender_follows_what_is_applied_back, make, drop),
+        cmocka_unit_test_setup_teardown(test_sender_knows_that_its_server_was_put_back, make, drop),
+        cmocka_unit_test_setup_teardown(test_sender_goes_on_with_a_copy_of_the_older_state, make,
+                                        drop),
         cmocka_unit_test_setup_teardown(test_sender_trusts_a_far_spool_once_it_is_compared, make,
                                         drop),
+        cmocka_unit_test_setup_teardown(test_sender_is_told_of_who_is_fed_by_another, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_believes_beacons_only_when_acknowledged, make,
                                         drop),
         cmocka_unit_test_setup_teardown(test_sender_takes_no_wal_when_full, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_waits_when_the_window_is_full, make, drop),
+        cmocka_unit_test_setup_teardown(test_sender_hears_who_asks_for_a_promise, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_keeps_time, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -605,6 +605,30 @@ test_lane_no_common_algorithm_names_our_offers(void **state)
 }
 
 static void
+test_lane_has_no_key_exchange_by_sha1(void **state)
+{
+    static const char *const old[] = {
+        "KexAlgorithms=diffie-hellman-group14-sha1,diffie-hellman-group-exchange-sha1",
+        "KexAlgorithms=diffie-hellman-group14-sha256", "KexAlgorithms=ecdh-sha2-nistp384"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof old / sizeof *old; i++) {
+        struct lane_target t = target_of("cat");
+        int port;
+        pid_t pid = start_sshd(old[i], &port);
+
+        snprintf(t.port, sizeof t.port, "%d", port);
+        if (i > 0) {
+            assert_up(&t);
+        } else {
+            assert_refused(&t, ERR_PEER, "no common algorithms");
+            assert_says("KexAlgorithms curve25519-sha256,");
+        }
+        stop(pid);
+    }
+}
+
+static void
 test_lane_hardened_server_needs_libssh2_1_11(void **state)
 {
     static const char *const hardened[] = {"Ciphers=aes256-gcm@openssh.com",
@@ -652,7 +676,7 @@ test_lane_silent_listener_times_out(void **state)
     (void)state;
     snprintf(t.port, sizeof t.port, "%d", port);
     assert_refused(&t, ERR_PEER, "does not answer as an SSH server within 5 s");
-    assert_in_range(clock_us() - start_us, LANE_CONNECT_US, LANE_CONNECT_US + SECOND_US);
+    assert_int_in_range(clock_us() - start_us, LANE_CONNECT_US, LANE_CONNECT_US + SECOND_US);
     close(fd);
     assert_int_equal(lane_init(&l, &t), 0); /* closed while it waits, too */
     assert_int_equal(lane_open(&l, clock_us()), 0);
@@ -678,6 +702,85 @@ test_lane_server_that_is_none(void **state)
     }
     snprintf(t.port, sizeof t.port, "%d", port);
     assert_refused(&t, ERR_PEER, "SSH server");
+    stop(pid);
+    close(fd);
+}
+
+/* A server that says one line and hangs up, at each dial. */
+static pid_t
+start_refuser(const char *line, int *ret_port, int *ret_fd)
+{
+    int fd = bind_port(true, ret_port);
+    pid_t pid = fork_child();
+
+    *ret_fd = fd;
+    if (pid != 0)
+        return pid;
+    for (;;) {
+        int client = accept(fd, NULL, NULL);
+        char banner[256];
+
+        if (write(client, line, strlen(line)) > 0) /* read what came: closing is no reset then */
+            shutdown(client, SHUT_WR);
+        while (read(client, banner, sizeof banner) > 0)
+            ;
+        close(client);
+    }
+}
+
+static void
+test_lane_that_is_turned_away(void **state)
+{
+    static const struct {
+        const char *line, *word;
+    } cases[] = {
+        {"Exceeded MaxStartups\r\n", "at once than its MaxStartups allows"},
+        {"Not allowed at this time\r\n", "turns us away for a while: failed logins from here"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct lane_target t = target_of("cat");
+        int port, fd;
+        pid_t pid = start_refuser(cases[i].line, &port, &fd);
+
+        snprintf(t.port, sizeof t.port, "%d", port);
+        assert_refused(&t, ERR_PEER, cases[i].word);
+        stop(pid);
+        close(fd);
+    }
+}
+
+/* Dialled again and again with a wrong key, each time the reason is that key. */
+static void
+test_lane_wrong_key_stays_the_reason(void **state)
+{
+    struct lane_target t = target_of("stranger");
+    char first[FAIL_MESSAGE_MAX];
+    struct lane l;
+    int port, fd;
+    pid_t pid = start_refuser("Not allowed at this time\r\n", &port, &fd);
+
+    (void)state;
+    assert_int_equal(lane_init(&l, &t), 0);
+    for (int i = 0; i < 4; i++) { /* one sshd, as the lane sees it */
+        snprintf(t.port, sizeof t.port, "%d", i % 2 == 0 ? site.port : port);
+        assert_int_equal(bring_up(&l), ERR_PEER);
+        assert_says("does not accept key");
+        if (i == 1)
+            snprintf(first, sizeof first, "%s", strstr(fail_message(), "does not"));
+        if (i > 0)
+            assert_says(first);
+        lane_close(&l);
+    }
+    assert_non_null(strstr(first, "PerSourcePenalties"));
+    t = target_of("cat"); /* the key is right now: nothing of it is remembered */
+    assert_int_equal(bring_up(&l), 0);
+    lane_close(&l);
+    snprintf(t.port, sizeof t.port, "%d", port);
+    assert_int_equal(bring_up(&l), ERR_PEER);
+    assert_says("or too many at once");
+    lane_release(&l);
     stop(pid);
     close(fd);
 }
@@ -829,14 +932,14 @@ test_lane_idle_or_stalled_does_not_spin(void **state)
     assert_int_equal(lane_init(&l, &idle), 0);
     assert_int_equal(bring_up(&l), 0);
     turns_in(&l, SECOND_US / 5);
-    assert_in_range(turns_in(&l, SECOND_US / 2), 1, 5);
+    assert_int_in_range(turns_in(&l, SECOND_US / 2), 1, 5);
     while (buf_room(&l.in) >=
            LANE_READ_BYTES) { /* a full `in`: more is on its way, and nobody takes it */
         fill_out(&l, &sent, 20 * MB);
         assert_int_equal(turn(&l, SECOND_US), 0);
     }
     turns_in(&l, SECOND_US / 2);
-    assert_in_range(turns_in(&l, SECOND_US / 2), 1, 5);
+    assert_int_in_range(turns_in(&l, SECOND_US / 2), 1, 5);
     lane_release(&l);
 
     sent = 0;
@@ -847,7 +950,7 @@ test_lane_idle_or_stalled_does_not_spin(void **state)
         turns_in(&l, SECOND_US / 10);
     }
     assert_true(buf_used(&l.out) > LANE_OUT_BYTES / 4);
-    assert_in_range(turns_in(&l, SECOND_US / 2), 1, 5);
+    assert_int_in_range(turns_in(&l, SECOND_US / 2), 1, 5);
     lane_release(&l);
 }
 
@@ -947,7 +1050,7 @@ test_lane_closes_at_once_with_a_packet_half_sent(void **state)
     unacknowledged = lane_unacknowledged(&l);
     assert_true(unacknowledged > 0);
     start_us = l.progress_us;
-    assert_in_range(turns_in(&l, SECOND_US / 2), 1, 5);
+    assert_int_in_range(turns_in(&l, SECOND_US / 2), 1, 5);
     assert_int_equal(lane_unacknowledged(&l), unacknowledged);
     assert_int_equal(l.progress_us, start_us);
     start_us = clock_us();
@@ -997,10 +1100,13 @@ main(void)
         cmocka_unit_test(test_lane_refused_key_names_user_and_file),
         cmocka_unit_test(test_lane_rsa_key_needs_libssh2_1_11),
         cmocka_unit_test(test_lane_no_common_algorithm_names_our_offers),
+        cmocka_unit_test(test_lane_has_no_key_exchange_by_sha1),
         cmocka_unit_test(test_lane_hardened_server_needs_libssh2_1_11),
         cmocka_unit_test(test_lane_connection_refused),
         cmocka_unit_test(test_lane_silent_listener_times_out),
         cmocka_unit_test(test_lane_server_that_is_none),
+        cmocka_unit_test(test_lane_that_is_turned_away),
+        cmocka_unit_test(test_lane_wrong_key_stays_the_reason),
         cmocka_unit_test(test_lane_refuses_identities_it_cannot_use),
         cmocka_unit_test(test_lane_tells_exit_status_and_stderr),
         cmocka_unit_test(test_lane_stderr_never_fills_the_window),

@@ -1093,6 +1093,7 @@ static void
 test_spool_timelines_that_do_not_follow_are_refused(void **state)
 {
     struct spool s;
+    struct cut look;
     lsn_t end = FIRST + 500000;
     char text[128];
     uint64_t before;
@@ -1104,9 +1105,14 @@ test_spool_timelines_that_do_not_follow_are_refused(void **state)
     assert_int_equal(flush_all(&s), 0);
     before = fingerprint();
     snprintf(text, sizeof text, "1\t" LSN_FORMAT "\tx\n", LSN_ARGS(end - 1));
+    assert_int_equal(spool_put_history(&s, 2, text, strlen(text)), 0);
+    assert_int_equal(spool_check_history(&s, 2, text, strlen(text)), ERR_AGAIN);
+    assert_int_equal(feed(&s, 2, FIRST, end, 1000), ERR_PEER);
+    assert_true(spool_cut_begin(&s, &look, CUT_LOOK, end - 1));
+    spool_cut_run(&look);
+    assert_int_equal(spool_cut_end(&s, &look), 0);
     assert_int_equal(spool_check_history(&s, 2, text, strlen(text)), ERR_CORRUPT);
     assert_non_null(strstr(fail_message(), "forked"));
-    assert_int_equal(spool_put_history(&s, 2, text, strlen(text)), 0);
     assert_int_equal(feed(&s, 2, FIRST, end, 1000), ERR_CORRUPT);
     unlink(file_of("00000002.history"));
     snprintf(text, sizeof text, "1\t" LSN_FORMAT "\tx\n", LSN_ARGS(end));
@@ -1341,6 +1347,66 @@ test_spool_the_old_timeline_has_to_be_there_up_to_the_fork(void **state)
     spool_close(&s);
 }
 
+/* A spool that begins behind one or two switches, which lie in its first segment: its file has the
+ * older timelines' last bytes, too. */
+static void
+test_spool_reads_the_end_of_a_timeline_from_a_newer_ones_file(void **state)
+{
+    lsn_t start = segment_start(fork_lsn, MB), first;
+    struct spool s;
+
+    (void)state;
+    for (timeline_t newest = 2; newest <= 3; newest++) {
+        char history[128];
+
+        empty_directory();
+        open_spool(&s);
+        assert_int_equal(spool_adopt(&s, &cluster), 0);
+        snprintf(history, sizeof history, "%s2\t" LSN_FORMAT "\tx\n", history_text(),
+                 LSN_ARGS(fork_lsn));
+        if (newest == 2)
+            snprintf(history, sizeof history, "%s", history_text());
+        assert_int_equal(spool_put_history(&s, newest, history, strlen(history)), 0);
+        assert_int_equal(spool_begin(&s, newest, start), 0);
+        assert_int_equal(feed(&s, newest, start, fork_lsn - 1000, 131072), 0);
+        check_served(&s, 1, start, fork_lsn - 1000);
+        assert_int_equal(spool_read(&s, 1, fork_lsn - 1000, (uint8_t[1]){0}, 1), 0);
+        assert_int_equal(feed(&s, newest, fork_lsn - 1000, fork_lsn + 2 * MB, 131072), 0);
+        assert_int_equal(flush_all(&s), 0);
+        for (timeline_t older = 1; older < newest; older++) {
+            check_served(&s, older, start, fork_lsn);
+            assert_int_equal(spool_read(&s, older, fork_lsn, (uint8_t[1]){0}, 1), 0);
+            assert_int_equal(spool_read(&s, older, start - 1, (uint8_t[1]){0}, 1), ERR_AGAIN);
+            assert_true(spool_first(&s, older, &first));
+            assert_int_equal(first, start);
+        }
+        check_served(&s, newest, start, fork_lsn + 2 * MB);
+        prune(&s, fork_lsn + 2 * MB, -SECOND_US);
+        assert_false(spool_first(&s, 1, &first));
+        spool_close(&s);
+    }
+}
+
+/* Its first segment has no byte of the old timeline. */
+static void
+test_spool_has_nothing_of_a_timeline_that_ended_on_its_first_border(void **state)
+{
+    lsn_t usual = fork_lsn, first;
+    struct spool s;
+
+    (void)state;
+    fork_lsn = FIRST + 2 * MB;
+    open_spool(&s);
+    assert_int_equal(spool_adopt(&s, &cluster), 0);
+    assert_int_equal(spool_put_history(&s, 2, history_text(), strlen(history_text())), 0);
+    assert_int_equal(spool_begin(&s, 2, fork_lsn), 0);
+    assert_int_equal(feed(&s, 2, fork_lsn, fork_lsn + 100, 100), 0);
+    assert_false(spool_first(&s, 1, &first));
+    assert_int_equal(spool_read(&s, 1, fork_lsn - 1, (uint8_t[1]){0}, 1), ERR_AGAIN);
+    spool_close(&s);
+    fork_lsn = usual;
+}
+
 /* ---- serving ---- */
 
 static void
@@ -1536,6 +1602,162 @@ test_spool_fetch_copies_whole_files_only(void **state)
     assert_int_equal(spool_fetch(path, "00000002.history", "/nonexistent/RECOVERYXLOG"), ERR_LOCAL);
     assert_int_equal(spool_fetch("/nonexistent", "00000002.history", target), ERR_LOCAL);
     spool_close(&s);
+}
+
+/* ---- WAL from before the begin ---- */
+
+static const char *
+front_path(void)
+{
+    static char out[96];
+
+    snprintf(out, sizeof out, "%s/" SPOOL_FRONT, path);
+    return out;
+}
+
+static int
+remove_file(void *dir, const struct durable_entry *entry)
+{
+    return unlinkat(*(const int *)dir, entry->name, 0);
+}
+
+static void
+remove_front(struct spool *front)
+{
+    assert_int_equal(__real_durable_list(front->dir, remove_file, &front->dir), 0);
+    spool_close(front);
+    assert_int_equal(rmdir(front_path()), 0);
+}
+
+/* A spool of timeline 2 from `start` on, and what comes into its front, from FIRST on. */
+static void
+start_with_front(struct spool *s, struct spool *front, lsn_t start)
+{
+    open_spool(s);
+    assert_int_equal(spool_adopt(s, &cluster), 0);
+    assert_int_equal(spool_put_history(s, 2, history_text(), strlen(history_text())), 0);
+    assert_int_equal(spool_begin(s, 2, start), 0);
+    assert_int_equal(feed(s, 2, start, fork_lsn + 4 * MB, 131072), 0);
+    assert_int_equal(flush_all(s), 0);
+    assert_int_equal(mkdir(front_path(), 0700), 0);
+    assert_int_equal(spool_open(front, front_path()), 0);
+    assert_int_equal(spool_adopt(front, &cluster), 0);
+    assert_int_equal(spool_put_history(front, 2, history_text(), strlen(history_text())), 0);
+    assert_int_equal(spool_begin(front, 1, FIRST), 0);
+}
+
+static int
+join(struct spool *s, const struct spool *front)
+{
+    struct join j;
+
+    if (!spool_join_begin(s, front, &j))
+        return ERR_AGAIN;
+    spool_join_run(&j);
+    return spool_join_end(s, &j);
+}
+
+static void
+check_joined(struct spool *s)
+{
+    assert_int_equal(s->start, FIRST);
+    assert_int_equal(s->flushed, fork_lsn + 4 * MB);
+    check_served(s, 1, FIRST, fork_lsn);
+    check_served(s, 2, segment_start(fork_lsn, MB), fork_lsn + 4 * MB);
+}
+
+/* The switch lies in the spool's first segment, or before it. */
+static void
+test_spool_takes_wal_from_before_its_begin(void **state)
+{
+    lsn_t fork_start = segment_start(fork_lsn, MB);
+
+    (void)state;
+    for (lsn_t start = fork_start; start <= fork_start + 2 * MB; start += MB) {
+        struct spool s, front;
+        struct prune p;
+        struct join j;
+
+        empty_directory();
+        start_with_front(&s, &front, start);
+        assert_int_equal(feed(&front, 1, FIRST, start < fork_lsn ? start - 1 : fork_lsn, 131072),
+                         0);
+        assert_int_equal(flush_all(&front), 0);
+        assert_int_equal(join(&s, &front), ERR_AGAIN); /* not all of it is there */
+        if (start < fork_lsn)
+            assert_int_equal(feed(&front, 1, start - 1, start + 500, 131072), 0);
+        else
+            assert_int_equal(feed(&front, 2, fork_start, start + 500, 131072), 0);
+        assert_int_equal(flush_all(&front), 0);
+        assert_true(spool_prune_begin(&s, &p, s.flushed, -SECOND_US, clock_wall_us()));
+        assert_int_equal(join(&s, &front), ERR_AGAIN); /* its begin may be removed just now */
+        p.needed_from = 0;
+        spool_prune_run(&p);
+        assert_int_equal(spool_prune_end(&s, &p), 0);
+        assert_true(spool_join_begin(&s, &front, &j));
+        assert_false(spool_prune_begin(&s, &p, s.flushed, -SECOND_US, clock_wall_us()));
+        spool_join_run(&j);
+        assert_int_equal(spool_join_end(&s, &j), 0);
+        check_joined(&s);
+        assert_int_equal(join(&s, &front), ERR_AGAIN);
+        remove_front(&front);
+        spool_close(&s);
+        open_spool(&s);
+        check_joined(&s);
+        spool_close(&s);
+    }
+}
+
+static void
+test_spool_takes_no_wal_of_another_lineage_before_its_begin(void **state)
+{
+    struct spool s, front;
+
+    (void)state;
+    start_with_front(&s, &front, FIRST + MB);
+    front.timeline = 3;
+    front.flushed = front.written = front.available = FIRST + MB;
+    assert_int_equal(join(&s, &front), ERR_AGAIN);
+    front.timeline = 0;
+    remove_front(&front);
+    spool_close(&s);
+}
+
+/* Whatever fails or where it is killed: the spool is whole, and a next try joins the rest. */
+static void
+test_spool_joins_the_rest_after_a_failure(void **state)
+{
+    lsn_t start = segment_start(fork_lsn, MB) + 2 * MB;
+    bool touched = true;
+
+    (void)state;
+    for (int n = 1; touched; n++) {
+        struct spool s, front;
+        int code;
+
+        empty_directory();
+        start_with_front(&s, &front, start);
+        assert_int_equal(feed(&front, 1, FIRST, fork_lsn, 131072), 0);
+        assert_int_equal(feed(&front, 2, segment_start(fork_lsn, MB), start + 500, 131072), 0);
+        assert_int_equal(flush_all(&front), 0);
+        book.fail_at = book.calls + n;
+        code = join(&s, &front);
+        touched = book.injected;
+        book.fail_at = 0;
+        if (code < 0) {
+            spool_close(&front);
+            spool_close(&s);
+            open_spool(&s);
+            assert_int_equal(spool_open(&front, front_path()), 0);
+            if (s.start > FIRST && join(&s, &front) != 0)
+                give_up("call %d: %s; " LSN_FORMAT " " LSN_FORMAT " " LSN_FORMAT, n, fail_message(),
+                        LSN_ARGS(s.start), LSN_ARGS(front.start), LSN_ARGS(front.flushed));
+        }
+        check_joined(&s);
+        remove_front(&front);
+        spool_close(&s);
+        assert_true(touched || n > 3);
+    }
 }
 
 /* ---- a disk that fails ---- */
@@ -1778,12 +2000,17 @@ main(void)
         T(resumes_on_the_timeline_it_has_switched_to),
         T(a_switch_that_does_not_fit_changes_nothing),
         T(the_old_timeline_has_to_be_there_up_to_the_fork),
+        T(reads_the_end_of_a_timeline_from_a_newer_ones_file),
+        T(has_nothing_of_a_timeline_that_ended_on_its_first_border),
         T(reads_stay_inside_what_may_be_served),
         T(cleared_begins_anew_further_on),
         T(that_cannot_be_cleared_is_not_empty),
         T(prunes_the_oldest_and_only_what_nobody_needs),
         T(looks_at_the_disk_only_for_what_may_go),
         T(fetch_copies_whole_files_only),
+        T(takes_wal_from_before_its_begin),
+        T(takes_no_wal_of_another_lineage_before_its_begin),
+        T(joins_the_rest_after_a_failure),
         T(a_failed_flush_is_never_retried_on_that_file),
         T(recovers_from_a_failed_flush_of_a_full_segment),
         T(survives_the_failure_of_every_single_call),

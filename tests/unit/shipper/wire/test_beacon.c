@@ -73,8 +73,66 @@ test_beacon_lag_grows_from_the_cut_idle_or_busy(void **state)
     assert_int_equal(age(100 * S), 90 * S);
     lag_reach(&lag, 150);
     assert_int_equal(age(100 * S), 50 * S);
-    lag_reach(&lag, 120); /* never back */
-    assert_int_equal(age(100 * S), 50 * S);
+}
+
+/* A server that crashed applies anew, and the primary may write nothing meanwhile. */
+static void
+test_beacon_a_position_that_goes_back_covers_nothing_until_it_is_there_again(void **state)
+{
+    int64_t age_us;
+
+    (void)state;
+    lag_reach(&lag, 200);
+    beacon(200, 10 * S);
+    lag_reach(&lag, LSN_UNKNOWN);
+    assert_false(lag_age(&lag, 11 * S, &age_us));
+    assert_true(lag_least(&lag, 11 * S, &age_us));
+    assert_int_equal(age_us, 1 * S);
+    lag_reach(&lag, 200); /* it was only not known */
+    assert_int_equal(age(11 * S), 1 * S);
+    lag_reach(&lag, 150);
+    assert_false(lag_age(&lag, 12 * S, &age_us));
+    beacon(200, 13 * S);
+    beacon(200, 14 * S);
+    assert_false(lag_age(&lag, 15 * S, &age_us));
+    lag_reach(&lag, 199);
+    assert_false(lag_age(&lag, 15 * S, &age_us));
+    lag_reach(&lag, 200);
+    assert_int_equal(age(15 * S), 1 * S);
+}
+
+static void
+test_beacon_is_not_covered_while_the_position_may_be_of_other_wal(void **state)
+{
+    int64_t age_us;
+
+    (void)state;
+    lag_reach(&lag, 200);
+    beacon(200, 10 * S);
+    lag_hold(&lag, 200);
+    beacon(150, 20 * S); /* a server that was put back: its 150 is not ours */
+    beacon(160, 21 * S);
+    assert_int_equal(age(30 * S), 20 * S);
+    lag_hold(&lag, 199); /* and what it covered before counts while it is there */
+    assert_false(lag_age(&lag, 30 * S, &age_us));
+    lag_reach(&lag, 200);
+    assert_int_equal(age(30 * S), 9 * S);
+}
+
+static void
+test_beacon_knows_a_server_that_was_put_back(void **state)
+{
+    struct beacon b = {.lsn = 199, .mono_us = 11 * S};
+
+    (void)state;
+    assert_false(lag_is_older(&lag, &b));
+    lag_reach(&lag, 200);
+    beacon(200, 10 * S);
+    assert_true(lag_is_older(&lag, &b));
+    b.mono_us = 9 * S; /* told again */
+    assert_false(lag_is_older(&lag, &b));
+    b = (struct beacon){.lsn = 200, .mono_us = 11 * S};
+    assert_false(lag_is_older(&lag, &b));
 }
 
 static void
@@ -209,6 +267,11 @@ main(void)
         cmocka_unit_test_setup(test_beacon_unknown_before_the_first_is_covered, setup),
         cmocka_unit_test_setup(test_beacon_idle_primary_keeps_lag_near_zero, setup),
         cmocka_unit_test_setup(test_beacon_lag_grows_from_the_cut_idle_or_busy, setup),
+        cmocka_unit_test_setup(
+            test_beacon_a_position_that_goes_back_covers_nothing_until_it_is_there_again, setup),
+        cmocka_unit_test_setup(test_beacon_is_not_covered_while_the_position_may_be_of_other_wal,
+                               setup),
+        cmocka_unit_test_setup(test_beacon_knows_a_server_that_was_put_back, setup),
         cmocka_unit_test_setup(test_beacon_same_lsn_takes_the_newer_time, setup),
         cmocka_unit_test_setup(test_beacon_thinned_list_errs_only_towards_older, setup),
         cmocka_unit_test_setup(test_beacon_a_crash_takes_back_what_was_not_flushed, setup),

@@ -130,10 +130,10 @@ test_window_is_bounded(void **state)
     (void)state;
     while (window_wants(&window, 1))
         add(1, FRAME_WAL_MAX);
-    assert_in_range(window.bytes, WINDOW_READY_BYTES, WINDOW_READY_BYTES + FRAME_BYTES_MAX);
+    assert_int_in_range(window.bytes, WINDOW_READY_BYTES, WINDOW_READY_BYTES + FRAME_BYTES_MAX);
     window_lane(&window, 0, &out[0]);
     given = window_hand_out(&window, 1); /* at least one frame: a limit is kept by debt */
-    assert_in_range(given, FRAME_WAL_MAX, FRAME_BYTES_MAX);
+    assert_int_in_range(given, FRAME_WAL_MAX, FRAME_BYTES_MAX);
     assert_int_equal(window_hand_out(&window, 0), 0);
     given = window_hand_out(&window, INT64_MAX);
     assert_int_equal(given, 0); /* the lane's queue is long enough */
@@ -171,9 +171,40 @@ test_window_is_full_of_small_frames_or_of_large_ones(void **state)
     fill(40);
     assert_int_equal(window_acknowledge(&window, window.next), 0);
     fill(FRAME_WAL_MAX);
-    assert_in_range(window.bytes, WINDOW_BYTES - FRAME_BYTES_MAX, WINDOW_BYTES);
+    assert_int_in_range(window.bytes, WINDOW_BYTES - FRAME_BYTES_MAX, WINDOW_BYTES);
     assert_int_equal(window_acknowledge(&window, window.next), 0);
     assert_true(window_fits(&window, 100));
+}
+
+/* One line is stuck: it leaves the others room, and gets no more than they leave. */
+static void
+test_windows_share_a_budget(void **state)
+{
+    static struct window other;
+    static uint8_t frame[FRAME_BYTES_MAX];
+    size_t all = 0, others;
+
+    (void)state;
+    window.shared = other.shared = &all;
+    while (window_fits(&window, 1))
+        add(1, FRAME_WAL_MAX);
+    assert_int_in_range(window.bytes, WINDOW_BYTES - FRAME_BYTES_MAX, WINDOW_BYTES);
+    while (window_fits(&other, 1))
+        assert_int_equal(window_add(&other, frame, sizeof frame), 0);
+    assert_int_in_range(all, WINDOW_SHARED_BYTES - FRAME_BYTES_MAX, WINDOW_SHARED_BYTES);
+    assert_int_equal(window_add(&other, frame, sizeof frame), 0); /* it was being compressed */
+    assert_int_equal(window_acknowledge(&other, other.next), 0);
+    assert_int_equal(all, window.bytes);
+    others = WINDOW_SHARED_BYTES - all;
+    all += others;
+    while (window_fits(&other, 1))
+        assert_int_equal(window_add(&other, frame, sizeof frame), 0);
+    assert_int_in_range(other.bytes, WINDOW_OWN_BYTES - FRAME_BYTES_MAX, WINDOW_OWN_BYTES);
+    window_clear(&other);
+    assert_int_equal(other.bytes, 0);
+    window_clear(&window);
+    assert_int_equal(all, others);
+    window.shared = NULL;
 }
 
 /* All but the first come, the last one first, and each of them twice. */
@@ -228,6 +259,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_window_survives_lanes_that_die, make, drop),
         cmocka_unit_test_setup_teardown(test_window_is_bounded, make, drop),
+        cmocka_unit_test_setup_teardown(test_windows_share_a_budget, make, drop),
         cmocka_unit_test_setup_teardown(test_window_is_full_of_small_frames_or_of_large_ones, make,
                                         drop),
         cmocka_unit_test_setup_teardown(test_reorder_holds_whatever_a_window_has, make, drop),

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * What has to hold, looked at after each turn of an agent, in truth and not by what agents see:
+ *
+ *   1  a promotion by a failover has all that this member has acknowledged, and loses no more than it
+ *      has said
+ *   2  an unforced failover deposes no living primary that could be asked
+ *   3  clients are sent to one member; to two for no longer than it takes to hear of each other
+ *   4  no standby is calm whose PostgreSQL has forked
+ *   5  no lag and no loss is told that is less than the truth, whatever wall clocks show
+ *   6  nobody believes an epoch that nobody has begun
+ *   7  a promotion that was done is finished alone
+ *   9  no commit counts on a spool that its PostgreSQL cannot replay, unless that is told
+ *  10  two failovers that nobody forced never begin the same epoch, nor does one beside a member in
+ *      reach that a living primary feeds
+ *  11  none begins before its PostgreSQL has flushed all that the spool holds
+ *  12  no commit that waits for another member is told before that has it on disk
+ *  13  a record that never became whole does not stay behind the fork in the spool of who has forked,
+ *      and is not told as missing; nor is WAL refused that parts from a spool at its begin
+ *  14  a failover that was refused or cancelled leaves nothing behind: WAL is taken again
+ *  15  no failover that nobody forced begins without what another member has of its lineage
+ *
+ * (8 is in pool_sim.c.)
+ */
+#include "sim/pool/world.h"
+
+#include "base/clock.h"
+#include "links/exposed.h"
+#include "pool/loss.h"
+
+#include <string.h>
+
+#define HEARS_US   (15 * SECOND_US)
+#define ASKED_US   (7 * SECOND_US) /* then it has dialled, and said its word */
+#define SETTLED_US (2 * SECOND_US) /* then its agent has seen it, and been asked */
+
+static struct node *
+former_of(const struct pool *p)
+{
+    const struct epoch *e = &p->change[p->changes - 1].origin.parent;
+
+    for (int i = 0; i < w.members; i++)
+        if (strcmp(w.config.member[i].name, e->member) == 0)
+            return &w.member[i];
+    return NULL;
+}
+
+/* The lines between them, and both agents, are there for long enough to be asked. */
+static bool
+is_asked(const struct node *m, const struct node *x)
+{
+    int64_t asked_us = w.now_us - ASKED_US;
+    int a = m->index, b = x->index;
+
+    return x->agent_up && x->agent_since_us <= asked_us && x->woke_us <= asked_us &&
+           m->agent_since_us <= asked_us && w.line_since_us[a][b] <= asked_us &&
+           w.line_since_us[b][a] <= asked_us;
+}
+
+/* ... and it could ship what it has, for long enough. */
+static bool
+is_in_reach(const struct node *m, const struct node *former)
+{
+    return !m->force && !m->dead && is_asked(m, former) && former->ill_us <= w.now_us - ASKED_US;
+}
+
+/* When the epoch is written. A server that starts or stops is no dead one. */
+static void
+check_deposed(const struct node *m, const struct node *former)
+{
+    const struct server *s = &former->server;
+    bool reclaims = judge_reclaims(&m->a->who.pool);
+
+    if (reclaims && s->state != SERVER_UP) /* nothing of it is wanted */
+        return;
+    if (s->state != SERVER_DOWN && !s->recovery && !s->signal &&
+        former->server_since_us <= w.now_us - SETTLED_US)
+        broke("2: %d begins an epoch beside %d, which could be asked and %s", m->index,
+              former->index, s->state == SERVER_UP ? "takes writes" : "starts or stops");
+}
+
+static void
+check_lost(struct node *m, const struct node *former, struct commit *c, int64_t begun_us)
+{
+    const char *said = m->a->who.pool.loss; /* also by an agent that was killed since */
+    /* that something is missing; unsure: it is looked for just now */
+    bool told = m->a->who.missing[0] != '\0' || m->a->who.replay.unsure;
+
+    if (c->excused || c->told_us == 0 || c->told_us > begun_us || point_in(c->at, m->promised))
+        return;
+    if (c->synchronous && (c->confirmed >> m->index & 1) != 0 && !told)
+        broke("1: %d is promoted at " LSN_FORMAT " without the commit at " LSN_FORMAT
+              " of %d, which it had acknowledged",
+              m->index, LSN_ARGS(m->promised.lsn), LSN_ARGS(c->at.lsn), c->member);
+    c->excused = true;
+    if (former == NULL || c->member != former->index || !point_in(c->at, former->server.wal))
+        return;
+    if ((m->by_hand || m->force) && told) /* of a half failover whose server was put back */
+        return;
+    if (m->reaches && !m->force)
+        broke("1: %d could get the commit at " LSN_FORMAT " of %d, and is promoted without it",
+              m->index, LSN_ARGS(c->at.lsn), c->member);
+    if (strncmp(said, "none", 4) == 0)
+        broke("1: %d has said that nothing is lost; the commit at " LSN_FORMAT " of %d is",
+              m->index, LSN_ARGS(c->at.lsn), c->member);
+    if (strncmp(said, "at most", 7) == 0 && c->us < m->covered_us)
+        broke("1: %d has said that nothing is lost from before %.3f; the commit at " LSN_FORMAT
+              " of %d at %.3f is",
+              m->index, (double)m->covered_us / 1e6, LSN_ARGS(c->at.lsn), c->member,
+              (double)c->us / 1e6);
+}
+
+static void
+check_promotion(struct node *m)
+{
+    const struct pool *p = &m->a->who.pool;
+    struct node *former = former_of(p);
+
+    m->checked_epoch = p->epoch.number;
+    if (p->change[p->changes - 1].origin.how != EPOCH_BY_FAILOVER)
+        return;
+    w.changes++;
+    for (int i = 0; i < w.commits; i++)
+        check_lost(m, former, &w.commit[i], m->begun_us);
+}
+
+static void
+check_calm(struct node *m)
+{
+    const struct agent *a = m->a;
+    struct node *p = NULL;
+
+    for (int i = 0; i < w.members; i++)
+        if (w.member[i].concierge && strcmp(a->who.pool.epoch.member, w.config.member[i].name) == 0)
+            p = &w.member[i];
+    if (p == NULL || p == m || a->who.role != ROLE_STANDBY || a->who.alarm[0] != '\0' ||
+        m->server.state != SERVER_UP || !m->server.recovery || a->in.inlet.live == NULL ||
+        a->in.receiver.older || a->in.inlet.refuted || !m->compared || /* that is told, too */
+        point_in(m->server.replay, p->server.wal) ||
+        parts_by_bytes(m->server.replay, p->server.wal)) { /* PostgreSQL sees it: it stands */
+        m->stuck_since_us = w.now_us;
+        return;
+    }
+    if (w.now_us - m->stuck_since_us > HEARS_US)
+        broke("4: %d is calm, and has forked at " LSN_FORMAT, m->index,
+              LSN_ARGS(common(m->server.replay, p->server.wal).lsn));
+}
+
+static void
+check_lag(struct node *m)
+{
+    const struct receiver *r = &m->a->in.receiver;
+    const struct session *s = live_session(m);
+
+    if (s == NULL || m->a->who.role != ROLE_STANDBY || !m->compared)
+        return;
+    for (int i = w.commits; i > 0 && i > w.commits - 40; i--) {
+        const struct commit *c = &w.commit[i - 1];
+
+        if (c->member == s->from && !c->excused && c->us < r->flushed.covered.mono_us &&
+            point_in(c->at, w.member[s->from].server.wal) && !point_in(c->at, m->spool))
+            broke("5: %d tells a lag of %.3f s, and lacks the commit at " LSN_FORMAT
+                  ", which is %.3f s old",
+                  m->index, (double)(w.now_us - r->flushed.covered.mono_us) / 1e6,
+                  LSN_ARGS(c->at.lsn), (double)(w.now_us - c->us) / 1e6);
+    }
+}
+
+/* ... and with what a failover would tell now, and status does. */
+static void
+check_loss(const struct node *m)
+{
+    const struct incoming *in = &m->a->in;
+    const struct node *p = NULL;
+    struct loss_facts facts;
+    struct loss loss;
+    int64_t since_us;
+
+    for (int i = 0; i < w.members; i++)
+        if (strcmp(w.config.member[i].name, in->receiver.from) == 0)
+            p = &w.member[i];
+    if (p == NULL || m->a->who.role != ROLE_STANDBY)
+        return;
+    exposed_receiving(in, w.now_us, &facts);
+    loss_judge(&facts, &loss);
+    since_us = w.now_us - loss.age_us;
+    if (loss.kind != LOSS_NONE && loss.kind != LOSS_AT_MOST)
+        return;
+    for (int i = w.commits; i > 0 && i > w.commits - 40; i--) {
+        const struct commit *c = &w.commit[i - 1];
+
+        if (c->member == p->index && !c->excused && c->told_us != 0 && c->us < since_us &&
+            point_in(c->at, p->server.wal) && !point_in(c->at, m->spool))
+            broke(
+                "5: %d tells that what is lost now is %s, %.3f s old; it lacks the commit at " LSN_FORMAT
+                ", which is %.3f s old",
+                m->index, loss_kind_name(loss.kind), (double)loss.age_us / 1e6, LSN_ARGS(c->at.lsn),
+                (double)(w.now_us - c->us) / 1e6);
+    }
+}
+
+static void
+check_torn(struct node *m)
+{
+    struct point p = m->server.wal, whole = whole_of(m->spool);
+    bool told = m->a->who.missing[0] != '\0';
+
+    if (m->spool_begun && m->a->in.forked != LSN_UNKNOWN && m->a->in.forked == whole.lsn)
+        broke("13: %d refuses WAL that forked at the end of its last whole record, " LSN_FORMAT,
+              m->index, LSN_ARGS(whole.lsn));
+    if (!m->spool_begun || m->a->who.role != ROLE_PRIMARY || m->server.state != SERVER_UP ||
+        m->server.recovery || !point_in(whole, p) || parts_by_bytes(m->spool, p) ||
+        (point_in(m->spool, p) && !told))
+        m->torn_since_us = w.now_us;
+    else if (w.now_us - m->torn_since_us > HEARS_US)
+        broke("13: %d has forked at " LSN_FORMAT ", its spool ends at " LSN_FORMAT "%s", m->index,
+              LSN_ARGS(whole.lsn), LSN_ARGS(m->spool.lsn), told ? ", and that is told" : "");
+}
+
+static void
+check_alone(const struct node *m, const struct node *former, uint64_t number)
+{
+    for (int i = 0; i < w.begins; i++)
+        if (w.begun[i].number == number && w.begun[i].member != m->index)
+            broke("10: %d and %d have both begun epoch %d", w.begun[i].member, m->index,
+                  (int)number);
+    if (w.begins < BRANCHES_MAX)
+        w.begun[w.begins++] = (struct begun){number, m->index};
+    for (int i = 0; i < w.members; i++) {
+        struct node *x = &w.member[i];
+        const struct session *s = x->agent_up ? live_session(x) : NULL;
+
+        if (s != NULL && x != m && former != NULL && s->from == former->index && is_asked(m, x) &&
+            w.now_us - x->a->in.inlet.since_us >= ASKED_US &&
+            w.now_us - x->a->in.receiver.heard_us < SECOND_US &&
+            former->server.state == SERVER_UP && !former->server.recovery &&
+            former->server_since_us <= w.now_us - ASKED_US)
+            broke("10: %d begins epoch %d, and %d feeds %d", m->index, (int)number, former->index,
+                  i);
+    }
+}
+
+static void
+check_tails(const struct node *m, const struct node *former, uint64_t number)
+{
+    for (int i = 0; i < w.members; i++) {
+        const struct node *x = &w.member[i];
+        const struct agent *a = x->a;
+        struct point whole = whole_of(x->spool);
+
+        if (x == m || x == former || !x->agent_up || !x->spool_begun || !m->spool_begun ||
+            former == NULL || a->in.forked != LSN_UNKNOWN || a->in.inlet.refuted ||
+            a->who.replay.replay == REPLAY_FORKED)
+            continue;
+        if (point_in(m->spool, x->spool) && !point_in(whole, m->spool) &&
+            point_in(whole, former->server.wal))
+            broke("15: %d begins epoch %d without what %d has up to " LSN_FORMAT
+                  ", it has " LSN_FORMAT,
+                  m->index, (int)number, i, LSN_ARGS(whole.lsn), LSN_ARGS(m->spool.lsn));
+    }
+}
+
+/* The epoch was just written. */
+static void
+note_begun(struct node *m)
+{
+    const struct pool *p = &m->a->who.pool;
+    struct node *former = former_of(p);
+
+    m->begun_epoch = p->epoch.number;
+    m->begun_us = w.now_us;
+    m->covered_us = w.now_us - m->a->failover.loss_age_us;
+    m->reaches = former != NULL && former != m && is_in_reach(m, former);
+    if (m->reaches)
+        check_deposed(m, former);
+    if (judge_reclaims(p)) /* a DBA's word against all that the present primary has */
+        excuse_all_but(m->server.wal);
+    if (p->change[p->changes - 1].origin.how != EPOCH_BY_FAILOVER)
+        return;
+    if (m->spool_begun && !point_in(m->spool, m->server.wal))
+        broke("11: %d begins epoch %d, and its PostgreSQL has not all that the spool holds",
+              m->index, (int)p->epoch.number);
+    if (!m->force)
+        check_tails(m, former, p->epoch.number);
+    if (!m->force && !m->dead)
+        check_alone(m, former, p->epoch.number);
+}
+
+void
+check_member(struct node *m)
+{
+    const struct pool *p = &m->a->who.pool;
+
+    if (p->step != FAILOVER_NONE && p->epoch.number != m->begun_epoch)
+        note_begun(m);
+    if (p->step == FAILOVER_NONE && p->epoch.number > m->checked_epoch &&
+        strcmp(p->epoch.member, w.config.member[m->index].name) == 0 && !m->server.recovery)
+        check_promotion(m);
+    for (int i = 0; i < w.forgeries; i++)
+        if (epoch_equal(&p->epoch, &w.forged[i]))
+            broke("6: %d believes epoch %d, which somebody with a stolen key has made up", m->index,
+                  (int)p->epoch.number);
+    check_calm(m);
+    check_lag(m);
+    if (m->a->failover.phase == FAILOVER_IDLE && m->a->in.receiver.shut)
+        broke("14: no failover runs on %d, and it takes no WAL", m->index);
+    check_loss(m);
+    check_torn(m);
+    if (m->a->who.role != ROLE_FENCED)
+        m->free_us = w.now_us;
+    if (!m->a->who.ships || m->a->who.role != ROLE_PRIMARY)
+        m->ill_us = w.now_us;
+    /* a timeline of a number that the pool has had may be another's: a DBA is needed */
+    if (p->step != FAILOVER_PROMOTE || w.now_us < m->full_us || m->server.recovery ||
+        m->server.state != SERVER_UP || timeline_of(m->server.wal) <= p->timeline)
+        m->calm_since_us = w.now_us;
+    else if (w.now_us - m->calm_since_us > 2 * HEARS_US)
+        broke("7: %d is promoted, and nobody finishes it", m->index);
+}
+
+void
+check_pool(void)
+{
+    for (int a = 0; a < w.members; a++)
+        for (int b = a + 1; b < w.members; b++) {
+            const struct node *x = &w.member[a], *y = &w.member[b];
+            int64_t since_us = w.now_us - HEARS_US;
+
+            if (x->concierge && y->concierge && x->concierge_us < since_us &&
+                y->concierge_us < since_us && w.line_since_us[a][b] < since_us &&
+                w.line_since_us[b][a] < since_us && w.now_us >= w.heal_us[a][b] &&
+                w.now_us >= w.heal_us[b][a])
+                broke("3: clients are sent to %d and to %d", a, b);
+        }
+}
+
+/* By whom the pool's file names. */
+void
+check_told(const struct commit *c)
+{
+    const enum synchronous mode = w.config.synchronous;
+    bool mirror = false, site = false;
+
+    for (int i = 0; i < w.members; i++) {
+        if ((c->confirmed >> i & 1) == 0)
+            continue;
+        if (!point_in(c->at, w.member[i].spool))
+            broke("12: the commit of %d at " LSN_FORMAT " is told, and %d has it not", c->member,
+                  LSN_ARGS(c->at.lsn), i);
+        if (strcmp(w.config.member[i].site, w.config.member[c->member].site) == 0)
+            mirror = true;
+        else
+            site = true;
+    }
+    if ((mode == SYNCHRONOUS_MIRROR && !mirror) || (mode == SYNCHRONOUS_SITE && !site))
+        broke("12: the commit of %d at " LSN_FORMAT " is told, and no %s has it", c->member,
+              LSN_ARGS(c->at.lsn), mode == SYNCHRONOUS_MIRROR ? "mirror" : "other site");
+}
+
+/* A failover's commits go on, and those of a pool that degrades. */
+void
+check_let_go(const struct node *m, const struct commit *c)
+{
+    if (w.config.synchronous != SYNCHRONOUS_OFF && !w.config.synchronous_degrades &&
+        m->a->who.role == ROLE_PRIMARY && m->a->who.pool.step == FAILOVER_NONE)
+        broke("12: the commit of %d at " LSN_FORMAT
+              " is told, nobody else has it, and the pool waits",
+              m->index, LSN_ARGS(c->at.lsn));
+}
+
+void
+check_confirmed(const struct node *m, struct node *by)
+{
+    const struct agent *a = by->a;
+
+    if (by->agent_up && a->who.role == ROLE_FENCED && w.now_us - by->free_us > HEARS_US)
+        broke("9: a commit of %d counts on %d, which is fenced", m->index, by->index);
+    if (!by->agent_up || a->who.alarm[0] != '\0' || by->server.state != SERVER_DOWN ||
+        w.now_us - by->agent_since_us <= HEARS_US || w.now_us - by->woke_us <= HEARS_US ||
+        w.now_us - by->server_since_us <= HEARS_US ||
+        point_in(whole_of(by->server.wal), m->server.wal) ||
+        parts_by_bytes(by->server.wal, m->server.wal))
+        by->apart_since_us = 0;
+    else if (by->apart_since_us == 0)
+        by->apart_since_us = w.now_us;
+    else if (w.now_us - by->apart_since_us > SETTLED_US) /* more WAL of the pool shows the fork */
+        broke("9: a commit of %d counts on %d, whose PostgreSQL has forked and is down", m->index,
+              by->index);
+}
