@@ -341,9 +341,9 @@ greeting_check(struct incoming *in, struct session *s, const struct hello *h, bo
     return false;
 }
 
-/* Where an empty spool shall begin. */
+/* Where an empty spool shall begin. `relayed`: the feeder has no slot of ours that knows it, too. */
 static lsn_t
-wanted_start(const struct incoming *in, int64_t wall_us, timeline_t *ret_timeline)
+wanted_start(const struct incoming *in, bool relayed, int64_t wall_us, timeline_t *ret_timeline)
 {
     const struct postgres_sample *sample = postgres_sample(in->who->postgres);
     lsn_t wanted = in->relay.wanted;
@@ -355,8 +355,24 @@ wanted_start(const struct incoming *in, int64_t wall_us, timeline_t *ret_timelin
         *ret_timeline = sample->timeline;
     }
     if (hold_from(in->spool.dir, wall_us) != UINT64_MAX)
-        wanted = LSN_UNKNOWN; /* a new copy is made: what the old one lacks is not needed */
+        wanted = relayed
+                     ? in->relay.wanted
+                     : LSN_UNKNOWN; /* a new copy is made: what the old one lacks is not needed */
     return wanted;
+}
+
+void
+greeting_begin(struct incoming *in, int64_t wall_us)
+{
+    timeline_t timeline;
+    lsn_t wanted;
+
+    if (in->inlet.live == NULL || !in->begin_unknown || !spool_empty(&in->spool) ||
+        !receiver_relayed(&in->receiver))
+        return;
+    wanted = wanted_start(in, true, wall_us, &timeline);
+    if (wanted != LSN_UNKNOWN && wanted <= in->receiver.stamped.lsn)
+        inlet_end(&in->inlet, "it is known now from where on PostgreSQL here needs WAL");
 }
 
 bool
@@ -395,13 +411,15 @@ greeting_answer(struct incoming *in, struct session *s, const struct hello *h, i
     } else if (in->shut) {
         refuse(in, s, REFUSE_RETRY, "%s takes no WAL now: %s", self, in->error);
     } else if (check_wal(in, s, h, now_us)) {
-        wanted = wanted_start(in, wall_us, &timeline);
+        wanted = wanted_start(in, strcmp(h->from, h->epoch.member) != 0, wall_us, &timeline);
         front_direct(in, &timeline, &wanted, now_us);
         if (in->unproven) /* what the last one told, whose place it may take */
             receiver_forget(&in->receiver);
         in->table = h->table; /* h is gone once it is accepted */
-        if (inlet_accept(&in->inlet, s, timeline, wanted, in->who->config->digest, now_us) == 0)
+        if (inlet_accept(&in->inlet, s, timeline, wanted, in->who->config->digest, now_us) == 0) {
+            in->begin_unknown = spool_empty(&in->spool);
             return true;
+        }
         refuse(in, s, REFUSE_RETRY, "%s", fail_message());
     }
     return false;
