@@ -254,6 +254,7 @@ run_incoming(struct agent *a, int64_t now_us, int64_t wall_us)
     const struct hello *hello;
 
     greeting_part(&a->in);
+    greeting_begin(&a->in, clock_wall_us());
     incoming_run(&a->in, &a->loop, now_us, wall_us);
     if (cutting && !a->in.spool.cutting) { /* what is missing is known now */
         replay_look(a);

@@ -341,9 +341,9 @@ greeting_check(struct incoming *in, struct session *s, const struct hello *h, bo
     return false;
 }
 
-/* Where an empty spool shall begin. */
+/* Where an empty spool shall begin. `relayed`: the feeder has no slot of ours that knows it, too. */
 static lsn_t
-wanted_start(const struct incoming *in, int64_t wall_us, timeline_t *ret_timeline)
+wanted_start(const struct incoming *in, bool relayed, int64_t wall_us, timeline_t *ret_timeline)
 {
     const struct postgres_sample *sample = postgres_sample(in->who->postgres);
     lsn_t wanted = in->relay.wanted;
@@ -354,9 +354,20 @@ wanted_start(const struct incoming *in, int64_t wall_us, timeline_t *ret_timelin
         wanted = sample->replay; /* what a fresh spool's standby will ask for first */
         *ret_timeline = sample->timeline;
     }
-    if (hold_from(in->spool.dir, wall_us) != UINT64_MAX)
+    if (!relayed && hold_from(in->spool.dir, wall_us) != UINT64_MAX)
         wanted = LSN_UNKNOWN; /* a new copy is made: what the old one lacks is not needed */
     return wanted;
+}
+
+void
+greeting_begin(struct incoming *in, int64_t wall_us)
+{
+    timeline_t timeline;
+
+    if (in->inlet.live != NULL && in->begin_unknown && spool_empty(&in->spool) &&
+        receiver_relayed(&in->receiver) &&
+        wanted_start(in, true, wall_us, &timeline) != LSN_UNKNOWN)
+        inlet_end(&in->inlet, "it is known now from where on PostgreSQL here needs WAL");
 }
 
 bool
@@ -395,7 +406,8 @@ greeting_answer(struct incoming *in, struct session *s, const struct hello *h, i
     } else if (in->shut) {
         refuse(in, s, REFUSE_RETRY, "%s takes no WAL now: %s", self, in->error);
     } else if (check_wal(in, s, h, now_us)) {
-        wanted = wanted_start(in, wall_us, &timeline);
+        wanted = wanted_start(in, strcmp(h->from, h->epoch.member) != 0, wall_us, &timeline);
+        in->begin_unknown = wanted == LSN_UNKNOWN;
         front_direct(in, &timeline, &wanted, now_us);
         if (in->unproven) /* what the last one told, whose place it may take */
             receiver_forget(&in->receiver);

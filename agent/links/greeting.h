@@ -22,6 +22,9 @@ bool greeting_answer(struct incoming *in, struct session *s, const struct hello 
  * that is not its own ends; what one has told that nobody knows to be its own is forgotten with it. */
 void greeting_prove(struct incoming *in, int64_t now_us);
 
+/* End the session of a relay that could not know where an empty spool begins, once that is known. */
+void greeting_begin(struct incoming *in, int64_t wall_us);
+
 /* End the session of a former primary whose PostgreSQL was down when WAL began to come, and came
  * up again. */
 void greeting_part(struct incoming *in);

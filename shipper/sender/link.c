@@ -20,6 +20,9 @@
 #define BACKLOG_BYTES   (4u << 20) /* more than our own buffers hold */
 #define ITEMS_PER_TURN  32         /* 4 MB: other rooms of the loop have their turn, too */
 #define AWAY            "PostgreSQL was away: its WAL is compared anew"
+/* a relay has no slot that says it, and its end is not where the far standby goes on */
+#define BEGIN_UNKNOWN                                                                              \
+    "the WAL that is needed there begins where its PostgreSQL asks for it, once it runs"
 
 int
 link_init(struct link *l, const char *member, const struct lane_target *target,
@@ -447,6 +450,10 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
             return fail(ERR_PEER, AWAY);
         if (l->streamed) {
             l->source_due_us = now_us + SOURCE_RETRY_US / 10;
+            return 0;
+        }
+        if (l->relaying && l->sender.sent == LSN_UNKNOWN) {
+            set_source_reason(l, BEGIN_UNKNOWN);
             return 0;
         }
         start_source(l, now_us);

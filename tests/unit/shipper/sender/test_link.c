@@ -200,6 +200,28 @@ test_link_ships_from_its_own_relay(void **state)
     buf_release(&out);
 }
 
+/* The far standby may lie behind the spool's end: nothing is sent from there. */
+static void
+test_link_waits_until_it_is_known_where_its_relay_begins(void **state)
+{
+    const struct hello hello = {.protocol = FRAME_PROTOCOL, .history = ""};
+    struct buf out;
+
+    (void)state;
+    assert_int_equal(buf_init(&out, 8 << 20), 0);
+    grow(FIRST, FIRST + MB);
+    begin_session(&out, &hello);
+    l.sender.resume_timeline = l.sender.sent_timeline = 0;
+    l.sender.resume_lsn = l.sender.sent = l.sender.furthest = LSN_UNKNOWN;
+    l.source_due_us = 0;
+    l.sender.heard_us = clock_us();
+    link_run(&l, &loop, &hello, "", clock_us(), clock_wall_us());
+    assert_int_equal(l.state, LINK_SHIPPING);
+    assert_false(source_active(l.from_relay));
+    assert_string_not_equal(l.source_reason, "");
+    buf_release(&out);
+}
+
 /* The far side wants to know when it has all. */
 static void
 test_link_says_where_its_spool_ends(void **state)
@@ -256,6 +278,8 @@ main(void)
                                         make, release),
         cmocka_unit_test_setup_teardown(test_link_ships_from_its_own_relay, make_relay,
                                         release_relay),
+        cmocka_unit_test_setup_teardown(test_link_waits_until_it_is_known_where_its_relay_begins,
+                                        make_relay, release_relay),
         cmocka_unit_test_setup_teardown(test_link_says_where_its_spool_ends, make_relay,
                                         release_relay),
         cmocka_unit_test_setup_teardown(test_link_begins_anew_for_the_other_source, make_relay,
