@@ -353,8 +353,10 @@ wanted_start(const struct incoming *in, bool relayed, int64_t wall_us, timeline_
         wanted = sample->replay; /* what a fresh spool's standby will ask for first */
         *ret_timeline = sample->timeline;
     }
-    if (!relayed && hold_from(in->spool.dir, wall_us) != UINT64_MAX)
-        wanted = LSN_UNKNOWN; /* a new copy is made: what the old one lacks is not needed */
+    if (hold_from(in->spool.dir, wall_us) != UINT64_MAX)
+        wanted = relayed
+                     ? in->relay.wanted
+                     : LSN_UNKNOWN; /* a new copy is made: what the old one lacks is not needed */
     return wanted;
 }
 
@@ -362,10 +364,13 @@ void
 greeting_begin(struct incoming *in, int64_t wall_us)
 {
     timeline_t timeline;
+    lsn_t wanted;
 
-    if (in->inlet.live != NULL && in->begin_unknown && spool_empty(&in->spool) &&
-        receiver_relayed(&in->receiver) &&
-        wanted_start(in, true, wall_us, &timeline) != LSN_UNKNOWN)
+    if (in->inlet.live == NULL || !in->begin_unknown || !spool_empty(&in->spool) ||
+        !receiver_relayed(&in->receiver))
+        return;
+    wanted = wanted_start(in, true, wall_us, &timeline);
+    if (wanted != LSN_UNKNOWN && wanted <= in->receiver.stamped.lsn)
         inlet_end(&in->inlet, "it is known now from where on PostgreSQL here needs WAL");
 }
 
@@ -406,13 +411,14 @@ greeting_answer(struct incoming *in, struct session *s, const struct hello *h, i
         refuse(in, s, REFUSE_RETRY, "%s takes no WAL now: %s", self, in->error);
     } else if (check_wal(in, s, h, now_us)) {
         wanted = wanted_start(in, strcmp(h->from, h->epoch.member) != 0, wall_us, &timeline);
-        in->begin_unknown = wanted == LSN_UNKNOWN;
         front_direct(in, &timeline, &wanted, now_us);
         if (in->unproven) /* what the last one told, whose place it may take */
             receiver_forget(&in->receiver);
         in->table = h->table; /* h is gone once it is accepted */
-        if (inlet_accept(&in->inlet, s, timeline, wanted, in->who->config->digest, now_us) == 0)
+        if (inlet_accept(&in->inlet, s, timeline, wanted, in->who->config->digest, now_us) == 0) {
+            in->begin_unknown = spool_empty(&in->spool);
             return true;
+        }
         refuse(in, s, REFUSE_RETRY, "%s", fail_message());
     }
     return false;

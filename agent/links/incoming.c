@@ -260,6 +260,7 @@ renewed(struct incoming *in, int code)
 {
     if (code == 0) {
         log_info(INCOMING_RENEWED);
+        in->relay.wanted = LSN_UNKNOWN;       /* which another copy needed */
         in->inlet.refuted = in->shut = false; /* no WAL is left that any could contradict */
     } else {
         control_text(in->control, in->renewing, "%s", fail_message());

@@ -59,7 +59,7 @@ struct incoming {
     lsn_t forked;         /* where the timeline that was refused left ours, before whole records */
     uint64_t cutting_for; /* the client that wants it cut there; 0: none */
     uint64_t table;       /* the number of the table of routes by which the session ships */
-    bool begin_unknown;   /* nobody knew from where on WAL is needed, when the session began */
+    bool begin_unknown;   /* the session began without a word from where on WAL is needed */
     uint64_t renewing;    /* the client whose seed wants an empty spool; 0: none */
     bool hold_named;      /* a damaged hold file is in the log */
     int64_t flushed_us;   /* when the last flush began */

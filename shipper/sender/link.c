@@ -453,6 +453,7 @@ run_source(struct link *l, const struct loop *loop, int64_t now_us)
             return 0;
         }
         if (l->relaying && l->sender.sent == LSN_UNKNOWN) {
+            l->source_due_us = now_us + SOURCE_RETRY_US;
             set_source_reason(l, BEGIN_UNKNOWN);
             return 0;
         }

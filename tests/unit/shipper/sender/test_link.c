@@ -218,6 +218,7 @@ test_link_waits_until_it_is_known_where_its_relay_begins(void **state)
     link_run(&l, &loop, &hello, "", clock_us(), clock_wall_us());
     assert_int_equal(l.state, LINK_SHIPPING);
     assert_false(source_active(l.from_relay));
+    assert_true(l.source_due_us > clock_us()); /* nor does the loop turn for it */
     assert_string_not_equal(l.source_reason, "");
     buf_release(&out);
 }
