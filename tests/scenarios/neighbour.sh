@@ -93,7 +93,7 @@ told "done: dc2-b follows dc1-a"
 expect 60 'all_level 1'
 
 step "the neighbour is promoted midway: what is here stays, the same command begins again"
-seed 4 --replace --yes --rate 8MB &
+seed 4 --replace --yes --rate 2MB & # slow: the failover is to be over before the copy is
 pid=$!
 expect 30 '[ -d "$DC4_PGDATA.walferry-new/base" ]'
 demo kill dc1-a
