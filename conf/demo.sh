@@ -24,7 +24,7 @@
 set -u
 
 SOURCE=$(cd "$(dirname "$0")/.." && pwd)
-DEMO=${WALFERRY_DEMO:-${TMPDIR:-/tmp}/walferry-demo-$(id -u)}
+DEMO=${WALFERRY_DEMO:-${TMPDIR:-/tmp}/walferry-demo-$EUID}
 MARKER=$DEMO/.walferry-demo
 MEMBERS=$(grep -cs '^DC[1-8]_MEMBER=' "$DEMO/env") || MEMBERS=2
 LOAD=${DEMO_LOAD_SECONDS:-8}
@@ -45,13 +45,13 @@ say() { printf '%s\n' "$*"; }
 die() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 quote() { printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"; }
 
-if [ "$(id -u)" = 0 ]; then RUN_AS=postgres; else RUN_AS=$(id -un); fi
+if [ $EUID = 0 ]; then RUN_AS=postgres; else RUN_AS=$(id -un); fi
 case $DEMO in /*) ;; *) DEMO=$PWD/$DEMO MARKER=$PWD/$MARKER ;; esac
 case ${WALFERRY_BUILD:-/} in /*) ;; *) WALFERRY_BUILD=$PWD/$WALFERRY_BUILD ;; esac
 cd / # a working directory that only root may enter breaks PostgreSQL's tools
 
 run() {
-    if [ "$(id -u)" = 0 ]; then runuser -u "$RUN_AS" -- "$@"; else "$@"; fi
+    if [ $EUID = 0 ]; then runuser -u "$RUN_AS" -- "$@"; else "$@"; fi
 }
 
 # A process of its own, off the caller's terminal and pipes; it writes its own pid file or gets one.
@@ -62,24 +62,26 @@ daemon() { # LOG COMMAND ...
 }
 
 wait_for() { # SECONDS COMMAND ...
-    local deadline=$((SECONDS + $1))
+    local deadline=$((SECONDS + $1)) never
     shift
+    ! "$@" >/dev/null 2>&1 || return 0
+    exec {never}<> <(:) # to wait on, without a process
     until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $deadline ] || return 1
-        read -rt 0.1 <> <(:) || :
+        [ $SECONDS -lt $deadline ] || { exec {never}>&-; return 1; }
+        read -rt 0.1 -u $never || :
     done
+    exec {never}>&-
 }
 
 missing_packages() {
-    local p
-    for p in $PACKAGES; do
-        dpkg-query -W -f '${Status}\n' "$p" 2>/dev/null | grep -q '^install ok installed' || printf '%s ' "$p"
-    done
+    local p there
+    there=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $PACKAGES 2>/dev/null)
+    for p in $PACKAGES; do [[ $'\n'$there$'\n' == *$'\n'"installed $p"$'\n'* ]] || printf '%s ' "$p"; done
 }
 
 outdated_packages() { # PostgreSQL's, of which there is a newer minor
     local all
-    [ "$(id -u)" = 0 ] || return 0
+    [ $EUID = 0 ] || return 0
     all=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'postgresql-*' 'libpq*' 2>/dev/null | awk '$1 == "ii" { print $2 }')
     [ -n "$all" ] || return 0
     DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null || say "which minor of PostgreSQL is the newest is unknown: apt-get update fails" >&2
@@ -91,7 +93,7 @@ install_packages() {
     missing=$(missing_packages)
     [ -z "${DEMO_NEWEST:-}" ] || missing+=$(outdated_packages)
     [ -n "$missing" ] || return 0
-    [ "$(id -u)" = 0 ] || die "packages are missing; as root: apt-get install --no-install-recommends $missing"
+    [ $EUID = 0 ] || die "packages are missing; as root: apt-get install --no-install-recommends $missing"
     say "installing $missing"
     if [ ! -e $policy ]; then # no server starts by being installed
         printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy && made=1
@@ -318,7 +320,7 @@ make_folders() {
     mkdir -p "$DEMO" && : >"$MARKER" && mkdir -p "$DEMO/wan" || die "cannot make $DEMO"
     chmod 755 "$DEMO"
     for n in $(all); do mkdir -p "$DEMO/dc$n"; done
-    [ "$(id -u)" != 0 ] || { mkdir -p /run/sshd; chown -R "$RUN_AS" "$DEMO"; }
+    [ $EUID != 0 ] || { mkdir -p /run/sshd; chown -R "$RUN_AS" "$DEMO"; }
     for n in $(all); do
         run sh -c 'umask 077; cd "$1" && mkdir ssh etc sock run spool' sh "$DEMO/dc$n" || die "$RUN_AS cannot use $DEMO"
     done
@@ -379,7 +381,7 @@ load() {
 
 hints() {
     local w="runuser -u $RUN_AS -- $DEMO/bin/walferry"
-    [ "$(id -u)" = 0 ] || w=$DEMO/bin/walferry
+    [ $EUID = 0 ] || w=$DEMO/bin/walferry
     cat <<END
 
 The pool is up and level. Next:
@@ -460,9 +462,9 @@ down() {
         end_process "$DEMO/dc$n/run/agent.pid"
         end_process "$DEMO/dc$n/ssh/sshd.pid"
     done
-    for pid in /proc/[0-9]*; do # the line, and sessions of sshd that are still there
-        tr '\0' ' ' 2>/dev/null <"$pid/cmdline" | grep -qE "^(sshd: )?$DEMO/bin/wanproxy |^$DEMO/bin/(walferry|wanproxy) " || continue
-        run kill "${pid#/proc/}" 2>/dev/null || :
+    for pid in $(grep -slxzF -e "$DEMO/bin/wanproxy" -e "$DEMO/bin/walferry" /proc/[0-9]*/cmdline); do # the line, and who still runs
+        pid=${pid#/proc/} pid=${pid%/cmdline}
+        [ "$pid" = $$ ] || run kill "$pid" 2>/dev/null || :
     done
     rm -rf "$DEMO"
 }
