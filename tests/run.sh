@@ -26,7 +26,7 @@ done
 
 run_scenario() { # FILE
     local log=$OUT/$(basename "$1").log since=$SECONDS
-    $WRAP timeout ${SCENARIO_SECONDS:-600} bash "$1" >"$log" 2>&1 </dev/null || echo "failed with $?" >>"$log"
+    $WRAP timeout ${SCENARIO_SECONDS:-900} bash "$1" >"$log" 2>&1 </dev/null || echo "failed with $?" >>"$log"
     if grep -qE '^(ok|skipped) ' "$log"; then grep -E '^(ok|skipped) ' "$log"; else cat "$log"; [ -s "$log" ] && grep -q '^not ok ' "$log" || echo "not ok $(basename "$1" .sh)"; fi
     echo "$((SECONDS - since)) $(basename "$1" .sh)$AGAIN" >>"$OUT/times"
 }
@@ -53,7 +53,7 @@ run() { # FOLDER CTEST-OPTION ... -- SCENARIO ...
     shift
     while [ "$1" != -- ]; do options+=("$1") && shift; done
     shift
-    (cd "$WALFERRY_BUILD" && $WRAP ctest -j "$(nproc)" --output-on-failure --timeout 600 "${options[@]}") >"$OUT/ctest" 2>&1
+    (cd "$WALFERRY_BUILD" && $WRAP ctest -j "$(nproc)" --output-on-failure --timeout 900 "${options[@]}") >"$OUT/ctest" 2>&1
     cat "$OUT/ctest"
     sed -nE "s,^ *[0-9]+/[0-9]+ Test +#[0-9]+: ([^ ]+) .* ([0-9.]+) sec.*,\2 \1$AGAIN,p" "$OUT/ctest" >>"$OUT/times"
     : >"$OUT/scenarios"

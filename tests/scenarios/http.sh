@@ -3,6 +3,7 @@
 # What the agents tell over HTTP: metrics that Prometheus likes and that are what status says, before,
 # during and after a cut; nothing can be changed; and a crowd of slow clients that disturbs nobody.
 . "$(dirname "$0")/lib.sh"
+status() { walferry "$1" status --json 2>/dev/null; } # N; not what is tested here
 url() { [ "$1" = 1 ] && echo "http://$DC1_HTTP" || echo "http://$DC2_HTTP"; } # N
 get() { curl -s -m 5 "$(url "$1")$2"; }                                      # N PATH
 code() { curl -s -m 5 -o /dev/null -w '%{http_code}' "${@:3}" "$(url "$1")$2"; } # N PATH [OPTION ...]
