@@ -7,6 +7,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 BUILD=$(realpath -m "${1:-build/test}")-coverage
+unset CMAKE_C_COMPILER_LAUNCHER # gcov looks for the sources where they were compiled
 umask 0 # the agents of the scenarios are not root, and write their counts beside ours
 what="unit + sim"
 mkdir -p "$BUILD"

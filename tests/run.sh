@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: PostgreSQL
 # run.sh: every test: tidy, unit, sim, replayed fuzz, scenarios. Installs what is missing, builds with
 # warnings as errors and sanitizers, prints "N passed, N failed, N skipped" last. After all that the unit tests and
-# some scenarios run again, with the thread sanitizer, and the lines that tests run are counted.
+# some scenarios run again, with the thread sanitizer.
 #
-#   tests/run.sh [--long] [NAME ...]     --long: full counts; NAME: only these scenarios or ctest names, or
-#                                        tidy, or postgres-tap: PostgreSQL's own recovery tests
+#   tests/run.sh [--long] [NAME ...]     --long: full counts, and the lines that tests run are counted; NAME: only
+#                                        these scenarios or ctest names, or tidy, or postgres-tap: PostgreSQL's own
+#                                        recovery tests
 #
 # WALFERRY_THREAD=1: with the thread sanitizer only, also the named ones.
 set -u
@@ -17,7 +18,7 @@ names=()
 for arg in "$@"; do
     case $arg in
     --long) export WALFERRY_LONG=1 SCENARIO_SECONDS=${SCENARIO_SECONDS:-3600} ;;
-    -*) sed -n '3,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    -*) sed -n '3,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
     *) names+=("$arg") ;;
     esac
 done
@@ -73,6 +74,7 @@ chosen() { # SCENARIO ...: those of them that were asked for
 
 "$ROOT/conf/demo.sh" install $PACKAGES || exit 1
 cd "$ROOT" || exit 1
+! command -v ccache >/dev/null || export CMAKE_C_COMPILER_LAUNCHER=ccache CCACHE_BASEDIR=$ROOT CCACHE_NOHASHDIR=1
 OUT=$(mktemp -d /tmp/wf-run-XXXXXX)
 [ "$(id -u)" != 0 ] || mkdir -p /run/sshd
 pattern=$(IFS='|'; echo "${names[*]:-}")
@@ -93,7 +95,7 @@ if [ "${WALFERRY_THREAD:-}" = 1 ] || [ ${#names[@]} = 0 ]; then
     # the spool's test is one thread in which each call fails once: minutes here, for nothing
     run "$BUILD-thread" -L unit -E '^spool$' ${pattern:+-R "^($pattern)\$"} -- ${names[*]:-ship lanes tunnel}
 fi
-[ ${#names[@]} != 0 ] || tests/coverage.sh "$BUILD"
+[ -z "${WALFERRY_LONG:-}" ] || [ ${#names[@]} != 0 ] || tests/coverage.sh "$BUILD"
 [ ! -s "$OUT/times" ] || { echo "the slowest, in seconds:"; sort -rn "$OUT/times" | head -10; }
 cut -c1-400 "$OUT/told" # once more, beside the sum: the output before it is long
 rm -rf "$OUT"
