@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * receive: what sshd runs for a bound key. It hands sshd's pipe to the agent and waits. A refusal
- * of its own is sent as a frame, so that the DBA on the far side reads the reason. When the session
- * ends because the agent has ended, stderr says so: an agent that was killed could not.
+ * receive: what sshd runs for a bound key, where the launcher could not hand sshd's pipe to the
+ * agent. A refusal is sent as a frame, so that the DBA on the far side reads the reason.
  */
 #include "commands/command.h"
+#include "commands/receive_session.h"
 
+#include "base/buf.h"
 #include "base/fail.h"
-#include "base/unix_socket.h"
-#include "shipper/receiver/inlet.h"
+#include "shipper/wire/frame.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,29 +30,12 @@ refuse(const char *reason)
     return 1;
 }
 
-/* Has the session ended because the agent has? A killed agent closes its descriptors one by one, so
- * its socket is tried twice. */
-static bool
-agent_gone(const char *run)
-{
-    for (int i = 0; i < 2; i++) {
-        char path[128];
-        int fd;
-
-        snprintf(path, sizeof path, "%s/inlet", run);
-        if (unix_socket_connect(path, &fd) < 0)
-            return true;
-        close(fd);
-        usleep(50000);
-    }
-    return false;
-}
-
 int
 command_receive(const struct config *config, const struct member *self,
                 const struct options *options)
 {
     char reason[FRAME_REASON_MAX], line[KEY_LINE_SIZE];
+    int code;
 
     if (getenv("SSH_ORIGINAL_COMMAND") == NULL) {
         snprintf(
@@ -67,18 +50,12 @@ command_receive(const struct config *config, const struct member *self,
                  options->from, self->name, config->file);
         return refuse(reason);
     }
-    if (inlet_hand_over(self->run, options->from, options->no_tunnel) < 0) {
+    code = receive_session(self->run, self->name, config->name, options->from, options->no_tunnel);
+    if (code < 0) {
         snprintf(reason, sizeof reason,
                  "the agent of %s is not running (%s); start it there: systemctl start walferry@%s",
                  self->name, fail_message(), config->name);
         return refuse(reason);
     }
-    if (agent_gone(self->run)) {
-        fprintf(stderr,
-                "the agent of %s has ended (stopped or killed); start it there: systemctl start "
-                "walferry@%s\n",
-                self->name, config->name);
-        return 1;
-    }
-    return 0;
+    return code;
 }

@@ -16,6 +16,9 @@ for size in 16 1 64; do
     same_rows
     same_segments
     [ "$(field 1 .links[0].state)" = up ] || fail "the link is not up"
+    for pid in $(pgrep -f "^$WALFERRY receive"); do # one more process for every lane
+        [ "$(readlink "/proc/$pid/exe")" = "$WALFERRY" ] || fail "the whole program waits for the end of a session, not the launcher"
+    done
     ! grep -q 'ERROR' "$WALFERRY_DEMO/dc1/postgres.log" || fail "the primary's log has errors: $(grep ERROR "$WALFERRY_DEMO/dc1/postgres.log" | head -3)"
     seconds=$((size == 16 ? 4 : seconds))
 done
