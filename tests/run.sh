@@ -73,6 +73,7 @@ chosen() { # SCENARIO ...: those of them that were asked for
 }
 
 "$ROOT/conf/demo.sh" install $PACKAGES || exit 1
+unset DEMO_NEWEST # a pool that comes up would ask again which minor is the newest
 cd "$ROOT" || exit 1
 ! command -v ccache >/dev/null || export CMAKE_C_COMPILER_LAUNCHER=ccache CCACHE_BASEDIR=$ROOT CCACHE_NOHASHDIR=1
 OUT=$(mktemp -d /tmp/wf-run-XXXXXX)
