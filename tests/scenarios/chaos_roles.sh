@@ -8,7 +8,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$ROOT/tests/support/rejoin.sh"
 . "$ROOT/tests/support/ledger.sh"
-long && rounds=100000 seconds=${CHAOS_SECONDS:-3300} || rounds=10 seconds=${CHAOS_SECONDS:-300}
+long && rounds=100000 seconds=${CHAOS_SECONDS:-3300} || rounds=10 seconds=${CHAOS_SECONDS:-150}
 rounds=${CHAOS_ROUNDS:-$rounds}
 BEFORE_DOWN='clients_end; rm -f "$OUT" "$OUT".?'
 P=1 S=2 ROUND=0 ACTIONS=0 CHANGES=0

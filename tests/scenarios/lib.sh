@@ -142,14 +142,14 @@ kill_postgres() { # N: the postmaster and all its children, as a host that is go
     rm -f "$data/postmaster.pid" "$WALFERRY_DEMO/dc$1/sock/.s.PGSQL.5432.lock" # it may be dead and not reaped yet
 }
 
-# wait_for SECONDS COMMAND: polls ten times a second, later five times; false after the deadline.
+# wait_for SECONDS COMMAND: polls ten times a second, later less often, for a poll is some processes; false after the deadline.
 exec {NEVER}<> <(:) # to wait on, without a process
 wait_for() {
     local deadline=$((SECONDS + $1)) polls=0 # which the command sees, too
     until eval "$2" >/dev/null 2>&1; do
         [ $SECONDS -lt $deadline ] || return 1
         polls=$((polls + 1))
-        read -rt 0.$((polls < 20 ? 1 : 2)) -u $NEVER || :
+        read -rt 0.$((polls < 10 ? 1 : polls < 30 ? 3 : 5)) -u $NEVER || :
     done
 }
 expect() { wait_for "$1" "$2" || fail "did not happen within $1 s: $2"; } # SECONDS COMMAND

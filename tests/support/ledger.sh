@@ -7,8 +7,10 @@
 #   try NUMBER                 it was sent
 #   ack NUMBER ROWS XID TIME   COMMIT has returned; TIME (of this machine) is before that
 #   end TIME                   of a session, which ends at its first fault
-http_of() { eval "echo \$DC$1_HTTP"; }
-is_primary() { [ "$(curl -s -m 2 -o /dev/null -w '%{http_code}' "http://$(http_of "$1")/primary")" = 200 ]; } # N
+is_primary() ( # N
+    http=$(its "$1" HTTP)
+    { exec 3<>"/dev/tcp/${http/://}"; } 2>/dev/null && printf 'GET /primary HTTP/1.0\r\n\r\n' >&3 && read -rt 2 -u 3 line && [[ $line == *' 200 '* ]]
+)
 
 make_ledger() {
     LEDGER=$WALFERRY_DEMO/ledger
@@ -33,7 +35,7 @@ client() { # SIDE
         if [ -e "$LEDGER/rest" ]; then
             : >"$LEDGER/rests.$1"
         elif is_primary "$1"; then
-            batch "$1" $first | as "$PGBIN/psql" -XAtq -F ' ' -v ON_ERROR_STOP=1 "$to dbname=postgres connect_timeout=5" 2>/dev/null
+            batch "$1" $first | "$PGBIN/psql" -XAtq -F ' ' -v ON_ERROR_STOP=1 "$to dbname=postgres connect_timeout=5" 2>/dev/null
             echo "end $(date +%s.%N)"
             first=$((first + 20))
         fi >>"$LEDGER/said.$1"
