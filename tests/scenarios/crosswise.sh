@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$ROOT/tests/support/rejoin.sh"
 # The second pool, "mail": as lib.sh's, in a folder of its own. mail COMMAND ... of lib.sh is about it.
-mail() { local WALFERRY_DEMO=$MAIL CONFIG=$MAIL/etc/mail.ini DC1_PG=$MAIL1_PG DC2_PG=$MAIL2_PG DC1_SPOOL=$MAIL/dc1/spool DC2_SPOOL=$MAIL/dc2/spool; "$@"; }
+mail() { local WALFERRY_DEMO=$MAIL CONFIG=$MAIL/etc/mail.ini DC1_PG=$MAIL1_PG DC2_PG=$MAIL2_PG DC1_SPOOL=$MAIL/dc1/spool DC2_SPOOL=$MAIL/dc2/spool DC1_HTTP= DC2_HTTP=; "$@"; }
 both() { as "$WALFERRY" status --all --config "$WALFERRY_DEMO/pools" --member "$@"; } # MEMBER [OPTIONS]
 write() { sql "$1" "insert into t select n, md5(random()::text) from generate_series(1, 1000) n" >/dev/null; } # PRIMARY
 free_port() { local p; for _ in 1 2 3 4 5; do p=$((10000 + RANDOM % 20000)); (: <>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || break; done; echo $p; }
