@@ -101,6 +101,7 @@ load 100 -R 150
 settle
 kill_agent 2 TERM
 setting "wal_keep_size = '64MB'"
+setting "max_wal_size = '1GB'" # none is under way when the slot is made anew: where that begins is known when it has ended
 rows
 sql1 checkpoint
 for _ in 1 2 3; do rows; done
@@ -110,6 +111,7 @@ expect 10 '[ "$(gap end)" = "$(sql1 "select pg_lsn(restart_lsn - (restart_lsn - 
 [ "$(gap member)" = dc2-a ] && gap why | grep -q "slot was gone" || fail "the gap is not named: $(field 1 .gaps)"
 start_agent 2
 filled "gap of dc2-a is closed"
+sql1 "alter system reset max_wal_size" >/dev/null
 setting "wal_keep_size = 0"
 
 begin "the archive is a directory"

@@ -40,7 +40,7 @@ BEFORE_DOWN='rm -f "$OUT.writes"'
 touch "$OUT.writes"
 write &
 writer=$!
-expect 10 '[ "$(sql2 "select count(*) > 20 from t")" = t ]'
+expect 60 '[ "$(sql2 "select count(*) > 20 from t")" = t ]'
 demo cut
 expect 20 '[ "$(field 1 ".exposure_seconds > 3")" = true ] && [ "$(field 2 ".exposure_seconds > 3")" = true ] && [ "$(field 2 .loss.bytes)" = null ]'
 one_figure 1
