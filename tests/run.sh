@@ -8,7 +8,8 @@
 #                                        these scenarios or ctest names, or tidy, or postgres-tap: PostgreSQL's own
 #                                        recovery tests
 #
-# WALFERRY_THREAD=1: with the thread sanitizer only, also the named ones.
+# WALFERRY_THREAD=1: with the thread sanitizer only, also the named ones. RUN_MINUTES=N: what has not begun by then
+# is skipped, and told as skipped.
 set -u
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 BUILD=${BUILD:-$ROOT/build/test}
@@ -18,7 +19,7 @@ names=()
 for arg in "$@"; do
     case $arg in
     --long) export WALFERRY_LONG=1 SCENARIO_SECONDS=${SCENARIO_SECONDS:-3600} ;;
-    -*) sed -n '3,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    -*) sed -n '3,14s/^# \{0,1\}//p' "$0"; exit 2 ;;
     *) names+=("$arg") ;;
     esac
 done
@@ -61,11 +62,14 @@ run() { # FOLDER CTEST-OPTION ... -- SCENARIO ...
     for name; do
         [ -e "tests/scenarios/$name.sh" ] || continue
         while [ "$(jobs -rp | wc -l)" -ge 3 ]; do wait -n; done # they wait more than they work
+        if late; then echo "skipped $name: the $RUN_MINUTES minutes of this run are over" | tee -a "$OUT/scenarios"; continue; fi
         { run_scenario "$ROOT/tests/scenarios/$name.sh" >"$OUT/$name.result"; cat "$OUT/$name.result"; cat "$OUT/$name.result" >>"$OUT/scenarios"; } &
     done
     wait
     tally "$OUT/ctest" "$OUT/scenarios"
 }
+
+late() { [ -n "${RUN_MINUTES:-}" ] && [ $SECONDS -ge $((RUN_MINUTES * 60)) ]; }
 
 chosen() { # SCENARIO ...: those of them that were asked for
     local name
@@ -87,7 +91,9 @@ if [ "${WALFERRY_THREAD:-}" != 1 ]; then
     build "$BUILD" address
     run "$BUILD" ${pattern:+-R "^($pattern)\$"} -- $(chosen $(ls tests/scenarios | sed -n 's/\.sh$//p' | grep -vxE 'lib|browser'))
 fi
-if [ "${WALFERRY_THREAD:-}" = 1 ] || [ ${#names[@]} = 0 ]; then
+if late; then
+    echo "skipped thread: the $RUN_MINUTES minutes of this run are over" | tee "$OUT/scenarios" && tally "$OUT/scenarios"
+elif [ "${WALFERRY_THREAD:-}" = 1 ] || [ ${#names[@]} = 0 ]; then
     build "$BUILD-thread" thread
     AGAIN=" (thread)"
     export TSAN_OPTIONS=ignore_noninstrumented_modules=1 # what a library does among its own threads is not ours
