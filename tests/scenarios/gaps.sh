@@ -58,7 +58,7 @@ same() {
 }
 filled() { # REGEX of what the agent's log says since the step began
     said=$1
-    expect 60 'tail -c +$((MARK + 1)) "$WALFERRY_DEMO/dc1/agent.log" | grep -qE "$said"'
+    expect 240 'tail -c +$((MARK + 1)) "$WALFERRY_DEMO/dc1/agent.log" | grep -qE "$said"'
     expect 60 '[ "$(field 1 ".gaps | length")" = 0 ]'
     expect 30 '[ "$(field 1 ".links[0] | .state, .reason, .source_reason" | tr "\n" " ")" = "up null null " ]'
     expect 30 '[ "$(field 2 .receiving.reason)" = null ]'
