@@ -73,13 +73,13 @@ demo wan 0
 walferry 1 set rate_limit=1MB >/dev/null || fail "set rate_limit"
 walferry 1 status | grep -q 'changed by walferry set' || fail "status does not tell what was set"
 [ "$(link rate_limit)" = 1MB ] || fail "the limit is not told: $(link rate_limit)"
-sql1 "create table big as select gen_random_uuid() as a, gen_random_uuid() as b from generate_series(1, 400000)" >/dev/null
+sql1 "create table big as select gen_random_uuid() as a, gen_random_uuid() as b from generate_series(1, 800000)" >/dev/null
 expect 10 '[ "$(link rate_limits)" = true ]'
 there() { wanproxy stats | awk '{ sum += $3 } END { print sum }'; }
 walferry 1 status | grep -q 'waits for the rate limit of 1MB' || fail "status does not say that the limit is the reason"
 wait_for 2 false # what the lanes held before the limit
 before=$(there) began=$(date +%s%N)
-wait_for 10 false
+wait_for 8 false
 ran=$(($(date +%s%N) - began)) sent=$(($(there) - before))
 awk -v sent="$sent" -v ns="$ran" 'BEGIN { r = sent / (ns / 1e9) / 1e6; exit !(r > 0.95 && r < 1.05) }' ||
     fail "with a limit of 1 MB/s $sent bytes went in $ran ns"
