@@ -19,8 +19,8 @@
 # $WALFERRY_DEMO/env for sh. Root drops to postgres for everything that runs. Tests also set
 # WALFERRY_BUILD (a folder with walferry and wanproxy), DEMO_LOAD_SECONDS (0: no load),
 # DEMO_SEGMENT_MB, DEMO_SYNCHRONOUS (on, mirror, ...), DEMO_POOL_CONF (lines for [pool]), DEMO_MEMBER_CONF (lines for each
-# [member]), DEMO_CONF (lines for each postgresql.conf) and DEMO_SSHD_CONF (lines for each sshd_config). DEMO_NEWEST=1
-# installs the newest minor of PostgreSQL also where there is one.
+# [member]) and DEMO_CONF (lines for each postgresql.conf). DEMO_NEWEST=1 installs the newest minor of
+# PostgreSQL also where there is one.
 set -u
 
 SOURCE=$(cd "$(dirname "$0")/.." && pwd)
@@ -158,7 +158,6 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PrintMotd no
 $lenient
-${DEMO_SSHD_CONF:-}
 END
         run_sshd "$n" && return 0
     done

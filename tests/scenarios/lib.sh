@@ -14,8 +14,6 @@ case $WALFERRY_BUILD in /*) ;; *) WALFERRY_BUILD=$PWD/$WALFERRY_BUILD ;; esac
 export WALFERRY_BUILD
 cd / # psql complains of a folder that its user may not enter
 export ASAN_OPTIONS=${ASAN_OPTIONS:-abort_on_error=1:detect_leaks=1} UBSAN_OPTIONS=print_stacktrace=1
-# Agents are searched for leaks; in what starts ten times a second the search would take half of its time.
-export DEMO_SSHD_CONF="SetEnv ASAN_OPTIONS=abort_on_error=1:detect_leaks=0"
 SEED=${SEED:-$RANDOM}
 RANDOM=$SEED
 POOL_CONF=${DEMO_POOL_CONF:-}
@@ -91,7 +89,7 @@ sql1() { sql 1 "$@"; }
 sql2() { sql 2 "$@"; }
 pg1() { pg 1 "$@"; }
 pg2() { pg 2 "$@"; }
-walferry() { local n=$1; shift; ASAN_OPTIONS=${ASAN_OPTIONS/leaks=1/leaks=0} as "$WALFERRY" "$@" --config "$CONFIG" --member "$(its "$n" MEMBER)"; }
+walferry() { local n=$1; shift; as "$WALFERRY" "$@" --config "$CONFIG" --member "$(its "$n" MEMBER)"; }
 # As `walferry status --json` prints it, but asked for by HTTP: polled by a sanitized program it would be half of what a
 # run of the tests costs.
 status() ( # N
