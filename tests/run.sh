@@ -61,7 +61,7 @@ run() { # FOLDER CTEST-OPTION ... -- SCENARIO ...
     : >"$OUT/scenarios"
     for name; do
         [ -e "tests/scenarios/$name.sh" ] || continue
-        while [ "$(jobs -rp | wc -l)" -ge 3 ]; do wait -n; done # they wait more than they work
+        while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done # each keeps a processor busy
         if late; then echo "skipped $name: the $RUN_MINUTES minutes of this run are over" | tee -a "$OUT/scenarios"; continue; fi
         { run_scenario "$ROOT/tests/scenarios/$name.sh" >"$OUT/$name.result"; cat "$OUT/$name.result"; cat "$OUT/$name.result" >>"$OUT/scenarios"; } &
     done

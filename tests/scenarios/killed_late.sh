@@ -11,7 +11,8 @@ expect 30 level
 step "the agent is killed between the promotion and its last line"
 kill_agent 2
 agent_that_dies 2 6 # five steps of the journal, then its end
-expect 20 '[ "$(field 2 .receiving.state)" = up ] && [ "$(field 2 .postgres.state)" = up ]'
+expect 20 '[ "$(field 2 ".receiving.state, .postgres.state" | paste -sd,)" = up,up ]'
+expect 20 '[ "$(field 2 .loss.kind)" != unknown ]' # the new session has compared
 kill_agent 1
 kill_postgres 1
 pid=$(agent_pid 2)
@@ -57,7 +58,7 @@ expect 30 level
 step "PostgreSQL is killed in the middle of its promotion, standby.signal is gone: it comes back as the former primary"
 kill_agent 2
 agent_that_dies 2 5
-expect 20 '[ "$(field 2 .receiving.state)" = up ] && [ "$(field 2 .postgres.state)" = up ]'
+expect 20 '[ "$(field 2 ".receiving.state, .postgres.state" | paste -sd,)" = up,up ]'
 kill_agent 1
 sql1 "insert into one values (12, 'only there')" >/dev/null
 kill_postgres 1

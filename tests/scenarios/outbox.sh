@@ -116,6 +116,7 @@ says 1 "the rest of the dead server's WAL is sent" && ! says 1 "cannot ship the 
 
 step "the slot of the member that is away is guarded, too"
 kill_agent 1
+sql2 "create table bulk as select n, repeat('x', 1000) from generate_series(1, 8000) n" >/dev/null # more than the slot may keep
 as "$PGBIN/pgbench" -n -c 4 -T 600 -R 300 "$DC2_PG dbname=postgres" >/dev/null 2>&1 &
 LOAD_PID=$!
 expect 60 '[ "$(field 2 .outbox.filling)" = true ]'

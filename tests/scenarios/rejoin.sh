@@ -7,7 +7,7 @@ track_commit_timestamp = on
 autovacuum = off'
 . "$(dirname "$0")/lib.sh"
 . "$ROOT/tests/support/rejoin.sh"
-long && scale=140 || scale=13
+long && scale=140 || scale=3
 
 DEMO_POOL_CONF="$POOL_CONF
 feedback_keep = 4s" start_pool
