@@ -310,6 +310,25 @@ put_known(const struct output *o)
     }
 }
 
+/* As the primary has judged them: the same on each member that holds its table. */
+static void
+put_routes(const struct output *o)
+{
+    const json_t *route, *routes = look_up(o->report, "routes.members");
+    const char *from;
+    size_t i;
+
+    if (json_array_size(routes) > 0)
+        head(o, "walferry_route", "gauge",
+             "1 while the link brings WAL to its member by the table of routes, 0 while none.");
+    json_array_foreach (routes, i, route)
+        if ((from = json_string_value(json_object_get(route, "from"))) != NULL)
+            fprintf(o->out, "walferry_route{link=\"%s>%s\",why=\"%s\"} %d\n", from,
+                    json_string_value(json_object_get(route, "member")),
+                    json_string_value(json_object_get(route, "why")),
+                    !json_is_true(json_object_get(route, "cut")));
+}
+
 /* The pool's figure first, without a label, then each link's. */
 static void
 put_pool_and_links(const struct output *o, const char *name, const char *help, const json_t *pool,
@@ -588,6 +607,7 @@ metrics_text(const struct view *v, const struct lag_history *history, int64_t no
     put_info(&o);
     put_states(&o);
     put_known(&o);
+    put_routes(&o);
     for (size_t i = 0; i < sizeof of_member / sizeof of_member[0]; i++)
         put_member(&o, &of_member[i]);
     for (size_t i = 0; i < sizeof of_link / sizeof of_link[0]; i++)
