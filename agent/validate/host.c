@@ -4,8 +4,9 @@
  * come in. Nothing here needs PostgreSQL.
  */
 #include "control/control.h"
-#include "postgres/control_file.h"
 #include "control/show.h"
+#include "jobs/status.h"
+#include "postgres/control_file.h"
 #include "postgres/postgres.h"
 #include "validate/query.h"
 #include "validate/subject.h"
@@ -223,6 +224,35 @@ check_link(struct validation *v, const json_t *link, const char *name)
     }
 }
 
+static const json_t *
+find_member(const json_t *members, const char *key, const char *name)
+{
+    const json_t *member;
+    size_t i;
+
+    json_array_foreach (members, i, member)
+        if (strcmp(show_word(member, key, ""), name) == 0)
+            return member;
+    return NULL;
+}
+
+/* A member that another one feeds: no link from here is up, what counts is that one's. */
+static void
+check_fed(struct validation *v, const char *name)
+{
+    const json_t *route = find_member(status_at(v->status, "routes", "members"), "member", name),
+                 *member = find_member(status_at(v->status, "members", NULL), "name", name);
+    bool silent = json_is_true(json_object_get(member, "silent")),
+         cut = json_is_true(json_object_get(route, "cut"));
+
+    validate_say(v, silent || cut ? READY_FAIL : READY_OK, "%s is fed %s%s%s", name,
+                 show_word(route, "text", "by another member"), silent ? "; it is " : "",
+                 silent ? show_word(member, "state", "silent") : "");
+    if (silent || cut)
+        validate_remedy(v, "walferry route; walferry status, on the hosts of %s and %s", name,
+                        show_word(route, "from", "its feeder"));
+}
+
 static void
 check_links(struct validation *v)
 {
@@ -231,6 +261,10 @@ check_links(struct validation *v)
     size_t i;
 
     json_array_foreach (json_object_get(v->status, "links"), i, link) {
+        if (status_rests(link)) {
+            check_fed(v, show_word(link, "to", "?"));
+            continue;
+        }
         snprintf(name, sizeof name, "to %s", show_word(link, "to", "?"));
         check_link(v, link, name);
     }

@@ -107,20 +107,18 @@ check_rights(struct validation *v)
     PQclear(rows);
 }
 
-/* Others seed and rejoin from here, also while this is a standby. */
+/* Others come through a tunnel, also while this is a standby. */
 static bool
-lets_in(struct validation *v, const char *role)
+lets_in(struct validation *v, const char *role, const char *database, const char *else_what)
 {
     const char *const names[] = {"host", "port", "user", "dbname", "connect_timeout", NULL};
-    const char *const values[] = {PQhost(v->conn), PQport(v->conn), role, "postgres", "5", NULL};
+    const char *const values[] = {PQhost(v->conn), PQport(v->conn), role, database, "5", NULL};
     PGconn *conn = PQconnectdbParams(names, values, 0);
     bool in = PQstatus(conn) == CONNECTION_OK;
 
     if (!in) {
-        validate_say(v, READY_WARN,
-                     "the PostgreSQL here does not let %s in, no other member could seed or rejoin "
-                     "from it: %s",
-                     role, PQerrorMessage(conn));
+        validate_say(v, READY_WARN, "the PostgreSQL here does not let %s in, %s: %s", role,
+                     else_what, PQerrorMessage(conn));
         validate_remedy(v, "here, in pg_hba.conf: local all %s peer map=walferry", role);
     }
     PQfinish(conn);
@@ -134,7 +132,8 @@ check_tunnel(struct validation *v)
     const char *const role[] = {v->config->tunnel_user};
     const char *const names[] = {"host", "port", "user", "dbname", "connect_timeout", NULL};
     char host[sizeof v->self->run + 16];
-    const char *const values[] = {host, "5432", v->config->tunnel_user, "postgres", "5", NULL};
+    /* within TUNNEL_WAIT_US at each hop the tunnel says why it leads nowhere */
+    const char *const values[] = {host, "5432", v->config->tunnel_user, "postgres", "25", NULL};
     PGresult *rows = PQexecParams(
         v->conn,
         "select 1 from pg_roles where rolname = $1 and rolcanlogin"
@@ -169,11 +168,44 @@ check_tunnel(struct validation *v)
                         "the link must be up; on the primary, in pg_hba.conf: local all "
                         "%s peer map=walferry",
                         role[0]);
-    } else if (right && lets_in(v, role[0])) {
+    } else if (right &&
+               lets_in(v, role[0], "postgres", "no other member could seed or rejoin from it")) {
         validate_say(v, READY_OK, "the role %s has its rights%s", role[0],
                      conn != NULL ? ", and gets to the primary" : "");
     }
     PQfinish(conn);
+}
+
+/* As whom a standby synchronizes its slots, where that is a role of its own. */
+static void
+check_slot_sync(struct validation *v)
+{
+    const char *role = v->config->slot_sync_user;
+    PGresult *rows;
+    bool right;
+
+    if (strcmp(role, v->config->tunnel_user) == 0)
+        return;
+    rows = PQexecParams(v->conn,
+                        "select 1 from pg_roles where rolname = $1 and rolcanlogin"
+                        " and not " IS_IN "(g.rolreplication or " POWERFUL "))",
+                        1, NULL, &role, NULL, NULL, 0);
+    right = PQntuples(rows) == 1;
+    PQclear(rows);
+    if (!right) {
+        validate_say(v, READY_WARN,
+                     "slot_sync_user is %s, and there is no such role that may log in and no "
+                     "more: no standby could synchronize its logical slots",
+                     role);
+        validate_remedy(v,
+                        "on the primary: create role %s login (or alter role %s login "
+                        "noreplication nosuperuser nocreaterole)",
+                        role, role);
+    } else if (lets_in(v, role, v->config->slot_sync_database,
+                       "no standby could synchronize its logical slots")) {
+        validate_say(v, READY_OK, "the role %s may log in to %s, and no more", role,
+                     v->config->slot_sync_database);
+    }
 }
 
 /* IDENTIFY_SYSTEM is how the link of a new primary begins. */
@@ -602,6 +634,7 @@ validate_postgres(struct validation *v)
         {"rights", check_rights},
         {"streaming", check_streaming},
         {"tunnel", check_tunnel},
+        {"slot sync", check_slot_sync},
         {"wal_level", check_wal_level},
         {"slots", check_slots},
         {"slot settings", validate_slot_settings},

@@ -6,6 +6,8 @@
 #include "validate/query.h"
 #include "validate/subject.h"
 
+#include "base/text.h"
+
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +27,26 @@ check_timeout(struct validation *v)
                  "slot of the link and the WAL that it keeps",
                  seconds);
     validate_remedy(v, "alter system reset idle_replication_slot_timeout, and select "
-                       "pg_reload_conf(); max_slot_wal_keep_size and pg_wal_reserve bound a slot");
+                       "pg_reload_conf(); pg_wal_reserve bounds what slots keep");
+}
+
+/* The disk guard moves what a slot keeps into the outbox; PostgreSQL would lose it. */
+static void
+check_limit(struct validation *v)
+{
+    const char *at = validate_setting(v, "max_slot_wal_keep_size");
+    long long mb = atoll(at);
+    uint64_t bytes = (uint64_t)mb << 20, wanted = v->config->slot_retain_max_bytes;
+    char limit[24], shown[24];
+
+    if (at[0] == '\0' || mb < 0 || bytes >= wanted)
+        return;
+    validate_say(v, READY_WARN,
+                 "max_slot_wal_keep_size is %s, less than slot_retain_max (%s): a line that is "
+                 "cut for long costs a slot before the outbox has its WAL",
+                 text_bytes(limit, sizeof limit, bytes), text_bytes(shown, sizeof shown, wanted));
+    validate_remedy(v, "alter system reset max_slot_wal_keep_size, and select pg_reload_conf(); "
+                       "pg_wal_reserve bounds what slots keep");
 }
 
 static bool
@@ -198,6 +219,7 @@ validate_slot_settings(struct validation *v)
     size_t before = json_array_size(v->checks);
 
     check_timeout(v);
+    check_limit(v);
     check_synchronized(v);
     check_failover_slots(v);
     check_survivors(v);

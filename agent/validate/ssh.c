@@ -76,16 +76,20 @@ say_failed(struct validation *v, struct knock *k, const char *why)
     finish(k);
 }
 
-/* The link ships, but seed and rejoin of one of the two members would not get through. */
+/* The link ships, but nothing else gets through: who ships dials for a tunnel of the other, and a
+ * failover dials who has more than it. */
 static void
 say_no_tunnel(struct validation *v, const struct knock *k)
 {
     char line[KEY_LINE_SIZE];
+    bool many = v->config->members > 2;
 
     validate_say(v, READY_WARN,
-                 "to %s: %s leads to no tunnel (--no-tunnel): with %s as the primary %s could "
-                 "neither seed nor rejoin",
-                 k->to->name, k->target->identity, v->self->name, k->to->name);
+                 "to %s: %s leads to no tunnel (--no-tunnel): with %s as its primary%s %s could "
+                 "neither seed nor rejoin%s%s",
+                 k->to->name, k->target->identity, v->self->name, many ? " or head" : "",
+                 k->to->name, many ? "; and a failover here could take no WAL from " : "",
+                 many ? k->to->name : "");
     validate_remedy(v,
                     "tunnel_identity in [member %s], and in authorized_keys on the host of %s: %s "
                     "and that key's .pub",

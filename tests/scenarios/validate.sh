@@ -3,45 +3,13 @@
 # A healthy pool is ready for a role change. Then one thing after another is broken: each is named, on
 # the member that has to be changed, with what to type, and the exit code follows the worst.
 . "$(dirname "$0")/lib.sh"
+. "$ROOT/tests/support/validate.sh"
 
 OTHER_DB=app
 BEFORE_DOWN='umount "$WALFERRY_DEMO/small" 2>/dev/null; rm -f "/tmp/wf-$$.validate" "/tmp/wf-$$.said"'
 
-# One look at the pool from member N: $report, and its exit code must be the worst of its lines.
-look() { # N [OPTION ...]
-    local n=$1
-    shift
-    walferry "$n" validate --json "$@" >"/tmp/wf-$$.validate" 2>"/tmp/wf-$$.said"
-    code=$?
-    report=$(jq -c 'if .members then . else {members: [.]} end' "/tmp/wf-$$.validate" 2>/dev/null) ||
-        fail "validate does not print a report: $(cat "/tmp/wf-$$.said")"
-    worst=$(jq '[.members[].checks[].result | {ok: 0, warn: 1, fail: 2}[.]] | max' <<<"$report")
-    [ "$code" = "$worst" ] || fail "exit $code, but the worst line is $worst"
-}
-has() { # MEMBER RESULT CHECK REASON REMEDY: such a line is in $report
-    jq -e --arg m "$1" --arg r "$2" --arg c "$3" --arg why "$4" --arg do "$5" '.members[] | select(.member == $m) |
-        .checks[] | select(.result == $r and .check == $c and (.reason | test($why)) and (.remedy // "" | test($do)))' \
-        <<<"$report" >/dev/null
-}
-sees() { look "$1" ${SCOPE:---pool} && shift && has "$@"; }
-finds() { # N MEMBER RESULT CHECK REASON REMEDY: asked on N
-    sees "$@" || wait_for 30 'sees '"$(printf '%q ' "$@")" || fail "no such line: $*; instead: $(bad)"
-}
-all_ok() { look "$1" --pool && [ "$code" = 0 ]; }
-ready() { # from both sides, and nobody else's line stayed
-    all_ok 1 || wait_for 30 'all_ok 1' || fail "not ready again: $(bad)"
-    all_ok 2 || wait_for 30 'all_ok 2' || fail "not ready again: $(bad)"
-}
-bad() { jq -c '.members[] | .member as $m | .checks[] | select(.result != "ok") | [$m, .check, .reason]' <<<"$report"; }
-put() { as sh -c 'cat >"$1"' sh "$1"; } # FILE: from stdin, as its owner
 set1() { sql1 "alter system $1" >/dev/null; sql1 "select pg_reload_conf()" >/dev/null; }
 set2() { sql2 "alter system $1" >/dev/null; sql2 "select pg_reload_conf()" >/dev/null; }
-variant() { # SED: what this host would say with another config
-    as sh -c 'umask 077; sed "$1" "$2" >"$3"' sh "$1" "$CONFIG" "$WALFERRY_DEMO/other.ini"
-}
-with_variant() { # N MEMBER RESULT CHECK REASON REMEDY
-    CONFIG=$WALFERRY_DEMO/other.ini SCOPE=--local finds "$@"
-}
 
 export DEMO_CONF='wal_level = logical
 max_prepared_transactions = 5'
@@ -96,6 +64,10 @@ set1 "set archive_mode = on"
 finds 1 dc1-a warn restart 'only after a restart: archive_mode' 'restart'
 set1 "set archive_mode = off"
 
+set1 "set max_slot_wal_keep_size = '1GB'"
+finds 1 dc1-a warn 'slot settings' 'max_slot_wal_keep_size is 1.0 GB, less than slot_retain_max \(8.0 GB\)' 'reset max_slot_wal_keep_size'
+set1 "reset max_slot_wal_keep_size"
+
 step "settings of the standby"
 set2 "set primary_conninfo = 'host=/nowhere user=walferry'"
 set2 "set restore_command = 'false'"
@@ -118,6 +90,11 @@ sql1 "drop role maker" >/dev/null
 sql1 "alter role walferry_tunnel replication" >/dev/null
 finds 2 dc1-a warn tunnel 'no role walferry_tunnel with the rights' 'create role walferry_tunnel'
 sql1 "alter role walferry_tunnel noreplication" >/dev/null
+variant '/^\[pool\]/aslot_sync_user = synchronizer'
+with_variant 2 dc2-a warn 'slot sync' 'slot_sync_user is synchronizer, and there is no such role' 'create role synchronizer login'
+sql1 "create role synchronizer login" >/dev/null
+with_variant 2 dc2-a ok 'slot sync' 'may log in to postgres, and no more' ''
+sql1 "drop role synchronizer" >/dev/null
 hba=$WALFERRY_DEMO/dc1/etc/pg_hba.conf
 echo "local all,replication walferry,$RUN_AS trust" | put "$hba"
 sql1 "select pg_reload_conf()" >/dev/null

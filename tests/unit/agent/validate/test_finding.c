@@ -245,7 +245,7 @@ test_versions(void **state)
 
 /* ---- settings about slots ---- */
 
-static struct config three = {.members = 3};
+static struct config three = {.members = 3, .slot_retain_max_bytes = UINT64_C(8) << 30};
 
 /* What member a of three says with one setting (name NULL: with "name=value,..."), as in "ow"; the
  * reasons and remedies go out. */
@@ -298,6 +298,9 @@ test_slot_settings(void **state)
         {"none", "", "o", "no setting"},
         {"idle_replication_slot_timeout", "0", "o", "no setting"},
         {"idle_replication_slot_timeout", "3600", "w", "is 3600 s: a line that is cut for longer"},
+        {"max_slot_wal_keep_size", "-1", "o", "no setting"},
+        {"max_slot_wal_keep_size", "8192", "o", "no setting"},
+        {"max_slot_wal_keep_size", "1024", "w", "is 1.0 GB, less than slot_retain_max (8.0 GB)"},
         {"synchronized_standby_slots", "", "o", "no setting"},
         {"synchronized_standby_slots", "walferry_b_1", "o", "no setting"},
         {"synchronized_standby_slots", "walferry_c, \"walferry_b_1\"", "o", "no setting"},
