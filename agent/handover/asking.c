@@ -49,17 +49,13 @@ primary_promise(const struct failover *f, const char **ret_reason)
     return 0;
 }
 
-/* When the primary's PostgreSQL answered last, by the beacons that a head passes on, or has passed on;
- * 0: unknown, or it ships here itself. */
+/* As incoming_passed_us, of the primary that is to be replaced. */
 static int64_t
 beacon_us(const struct failover *f)
 {
-    const struct receiver *r = &f->in->receiver;
-    bool passed = strcmp(r->from, r->origin) != 0 && strcmp(r->origin, f->former) == 0;
+    bool passed = strcmp(f->in->receiver.origin, f->former) == 0;
 
-    return !passed || f->resumes || !r->offset.known || r->stamped.lsn == LSN_UNKNOWN
-               ? 0
-               : r->stamped.mono_us - r->offset.offset_us;
+    return passed && !f->resumes ? incoming_passed_us(f->in) : 0;
 }
 
 /* When the primary was heard of last, over its link or through a head. */

@@ -21,6 +21,8 @@
 #include "shipper/receiver/inlet.h"
 #include "shipper/replication/relay.h"
 
+#include <string.h>
+
 #define INCOMING_RENEWED "the spool begins anew, for a new copy"
 
 /* Of the members that are fed from here (onward.h). */
@@ -82,6 +84,16 @@ static inline bool
 incoming_own(const struct incoming *in)
 {
     return incoming_proven(in) && !receiver_relayed(&in->receiver);
+}
+/* When the primary's PostgreSQL answered last, by the clock here and the newest of its beacons that
+ * another member passes on, or has passed on. 0: unknown, or it ships here itself. */
+static inline int64_t
+incoming_passed_us(const struct incoming *in)
+{
+    const struct receiver *r = &in->receiver;
+    bool passed = strcmp(r->from, r->origin) != 0 && r->stamped.lsn != LSN_UNKNOWN;
+
+    return passed && r->offset.known ? r->stamped.mono_us - r->offset.offset_us : 0;
 }
 void incoming_close(struct incoming *in); /* accepts a zeroed struct whose descriptors are -1 */
 void incoming_watch(const struct incoming *in, struct loop *l, int64_t now_us);

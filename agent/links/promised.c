@@ -10,6 +10,16 @@
 
 #define FED_US (2 * SECOND_US) /* a living primary's link is never silent for so long */
 
+/* Does another member pass on what the primary's PostgreSQL has said just now? */
+static bool
+hears_passed(const struct incoming *in, int64_t now_us)
+{
+    const struct receiver *r = &in->receiver;
+
+    return receiver_relayed(r) && strcmp(r->origin, in->who->pool.epoch.member) == 0 &&
+           now_us - incoming_passed_us(in) < FED_US;
+}
+
 enum promise_verdict
 promised_judge(const struct incoming *in, const struct promise *ask, int64_t now_us,
                char ret_reason[FRAME_REASON_MAX])
@@ -22,7 +32,8 @@ promised_judge(const struct incoming *in, const struct promise *ask, int64_t now
                               .postgres = who_postgres(in->who, now_us),
                               .writable = s != NULL && !s->in_recovery &&
                                           postgres_state(in->who->postgres) == POSTGRES_UP,
-                              .fed = linked && answers && now_us - r->heard_us < FED_US};
+                              .fed = (linked && answers && now_us - r->heard_us < FED_US) ||
+                                     hears_passed(in, now_us)};
 
     f.doubted = linked && !f.fed && r->postgres != PONG_POSTGRES_DEAD;
     return judge_promise(&in->who->pool, in->who->self->name, &f, ask, ret_reason);
