@@ -260,6 +260,7 @@ config_parse(struct config *c, const char *name, const char *text, size_t length
                          .disk_critical_us = 600 * SECOND_US,
                          .slot_retain_max_bytes = UINT64_C(8) << 30,
                          .outbox_max_bytes = UINT64_C(64) << 30,
+                         .downstream_max_bytes = UINT64_C(64) << 30,
                          .pg_wal_reserve = {10, UINT64_C(16) << 30},
                          .feedback_keep_us = 300 * SECOND_US,
                          .relay_guests = 8,

@@ -95,6 +95,7 @@ struct config {
     int64_t disk_warning_us, disk_critical_us; /* full in less */
     /* the disk guard */
     uint64_t slot_retain_max_bytes, outbox_max_bytes;
+    uint64_t downstream_max_bytes; /* that a spool keeps for a member which is fed from it */
     struct reserve pg_wal_reserve;
     bool on_full_hold;
     int64_t feedback_keep_us;   /* a standby that is away for longer holds back no vacuum */

@@ -575,6 +575,8 @@ const struct key pool_keys[POOL_KEYS] = {
                               IN(config, slot_retain_max_bytes), SIZE_ALLOWED},
     [POOL_OUTBOX_MAX] = {"outbox_max", false, take_size, IN(config, outbox_max_bytes),
                          SIZE_ALLOWED},
+    [POOL_DOWNSTREAM_MAX] = {"downstream_max", false, take_size, IN(config, downstream_max_bytes),
+                             SIZE_ALLOWED},
     [POOL_PG_WAL_RESERVE] = {"pg_wal_reserve", false, take_reserve, IN(config, pg_wal_reserve),
                              "0% to 50%, or the smaller one of that and a size, as in 10%, 16GB"},
     [POOL_ON_FULL] = {"on_full", false, take_on_full, IN(config, on_full_hold), "release, hold"},

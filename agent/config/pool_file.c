@@ -153,6 +153,7 @@ list_weaker(const struct config *before, const struct config *after, const struc
     } limit[] = {
         {"slot_retain_max", UNIT_BYTES, WEAKER_LESS, OF_POOL(slot_retain_max_bytes)},
         {"outbox_max", UNIT_BYTES, WEAKER_LESS, OF_POOL(outbox_max_bytes)},
+        {"downstream_max", UNIT_BYTES, WEAKER_LESS, OF_POOL(downstream_max_bytes)},
         {"pg_wal_reserve", UNIT_PERCENT, WEAKER_BOTH, OF_POOL(pg_wal_reserve.percent)},
         {"pg_wal_reserve at most", UNIT_BYTES, WEAKER_BOTH, OF_POOL(pg_wal_reserve.bytes_max)},
         {"synchronous_wait", UNIT_TIME, WEAKER_BOTH, OF_POOL(synchronous_wait_us)},

@@ -513,6 +513,7 @@ incoming_open(struct incoming *in, const struct who *who, struct control *contro
         code =
             relay_open(&in->relay, self->run, &in->spool, self->pgdata, who->config->relay_guests);
     in->relay.passes_sql = true; /* to the tunnel */
+    in->relay.onward_bytes = who->config->downstream_max_bytes;
     if (code == 0)
         code = front_open(&in->front, in->spool.path);
     if (code == 0)

@@ -33,7 +33,7 @@ static void
 take_needs(struct incoming *in, const struct link *l, int64_t now_us)
 {
     const struct ack *far = &l->sender.far;
-    lsn_t available = in->spool.available, needs;
+    lsn_t available = in->spool.available, needs, max = in->who->config->downstream_max_bytes;
 
     if (now_us - l->sender.heard_us <= in->who->config->feedback_keep_us) {
         in->onward.xmin = lower_xmin(in->onward.xmin, far->xmin);
@@ -43,7 +43,7 @@ take_needs(struct incoming *in, const struct link *l, int64_t now_us)
         return;
     /* the segment before a border is compared when a session begins */
     needs = segment_start(far->flushed - 1, in->spool.identity.segment_bytes);
-    if ((needs >= available || available - needs <= RELAY_ONWARD_BYTES) && needs < in->onward.needs)
+    if ((needs >= available || available - needs <= max) && needs < in->onward.needs)
         in->onward.needs = needs;
 }
 

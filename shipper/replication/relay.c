@@ -132,13 +132,13 @@ relay_standby(const struct relay *r, struct relay_standby *ret_standby)
 
 /* WAL that a client may hold back. */
 static uint64_t
-holds_bytes(const struct relay_client *k)
+holds_bytes(const struct relay *r, const struct relay_client *k)
 {
     switch (k->kind) {
     case CLIENT_STANDBY:
         break;
     case CLIENT_OURSELVES:
-        return RELAY_ONWARD_BYTES;
+        return r->onward_bytes;
     case CLIENT_GUEST:
     case CLIENT_AFAR:
         return RELAY_GUEST_BYTES;
@@ -160,7 +160,7 @@ relay_needs(const struct relay *r)
             continue;
         from = k->standby.flush != LSN_UNKNOWN && k->standby.flush < k->lsn ? k->standby.flush
                                                                             : k->lsn;
-        if (from < spool->available && spool->available - from > holds_bytes(k))
+        if (from < spool->available && spool->available - from > holds_bytes(r, k))
             continue;
         from = segment_start(from, spool->identity.segment_bytes);
         if (from < needs)

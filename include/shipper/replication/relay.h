@@ -56,9 +56,7 @@
 #define RELAY_AFAR_MAX      2 /* through a tunnel */
 #define RELAY_CLIENTS_MAX                                                                          \
     (RELAY_STANDBY_MAX + RELAY_OURSELVES_MAX + RELAY_GUESTS_MAX + RELAY_AFAR_MAX)
-/* WAL that a guest, and a link of this agent that ships from here, may hold back at most. */
-#define RELAY_GUEST_BYTES  (UINT64_C(1) << 30)
-#define RELAY_ONWARD_BYTES (UINT64_C(64) << 30)
+#define RELAY_GUEST_BYTES (UINT64_C(1) << 30) /* of WAL that a guest may hold back at most */
 
 /* What the local standby reports. */
 struct relay_standby {
@@ -89,7 +87,9 @@ struct relay {
     bool passes_sql; /* relay_take_sql is called in every turn */
     struct supply supply;
     unsigned guests; /* places for guests */
-    int64_t told_us; /* when it was last logged that a guest was turned away */
+    uint64_t
+        onward_bytes; /* of WAL that a link of this agent which ships from here may hold back */
+    int64_t told_us;  /* when it was last logged that a guest was turned away */
     struct relay_client *client[RELAY_CLIENTS_MAX];
     /* asked for by the local standby and not held, until it gets a stream; timeline 0: nothing is */
     timeline_t wanted_timeline;
@@ -132,7 +132,7 @@ size_t relay_guests(const struct relay *r, struct relay_guest out[RELAY_CLIENTS_
 
 /* The lowest position that a streaming client still needs: the segment start of its flushed
  * position (of the position sent, if it reports none). A guest holds back at most
- * RELAY_GUEST_BYTES, this agent RELAY_ONWARD_BYTES: one that is further behind depends on `keep`.
+ * RELAY_GUEST_BYTES, this agent onward_bytes: one that is further behind depends on `keep`.
  * UINT64_MAX: none is needed. */
 lsn_t relay_needs(const struct relay *r);
 

@@ -116,6 +116,7 @@ test_config_good_one_and_defaults(void **state)
     assert_string_equal(c.home, "dc1");
     assert_int_equal(c.synchronous, SYNCHRONOUS_OFF);
     assert_int_equal(c.shutdown_wait_us, 30 * SECOND_US);
+    assert_true(c.downstream_max_bytes == UINT64_C(64) << 30);
     assert_int_equal(c.exposure_warning_us, 10 * SECOND_US);
     assert_int_equal(c.exposure_critical_us, 60 * SECOND_US);
     assert_int_equal(c.apply_warning_us, 60 * SECOND_US);
@@ -297,6 +298,8 @@ static const struct {
     {2, "name = Chat", "t.ini:2: [pool] name: 'Chat' is no name; allowed: small letters"},
     {3, "home = dc_1", "t.ini:3: [pool] home: 'dc_1' is no name; allowed: the site of a member"},
     {3, "home = dc3", "t.ini:3: [pool] home: no member is at 'dc3'; allowed: the site of a member"},
+    {4, "downstream_max = 1000kB",
+     "t.ini:4: [pool] downstream_max: '1000kB' is no size; allowed: 1MB to 1000TB"},
     {4, "relay_guests = 33", "t.ini:4: [pool] relay_guests: no number of guests; allowed: 0 to 32"},
     {4, "tunnel_user = walferry-tunnel; drop",
      "t.ini:4: [pool] tunnel_user: 'walferry-tunnel; drop' is no role; allowed: small letters, digits and"},

@@ -11,7 +11,10 @@
 #define NOW (100 * SECOND_US)
 #define MB  (UINT64_C(1) << 20)
 
-static struct config config = {.name = "p", .members = 3, .feedback_keep_us = 60 * SECOND_US};
+static struct config config = {.name = "p",
+                               .members = 3,
+                               .feedback_keep_us = 60 * SECOND_US,
+                               .downstream_max_bytes = 256 * MB};
 static struct member self = {.name = "dc2-a"};
 static struct who who;
 static struct incoming in;
@@ -143,7 +146,7 @@ test_onward_keeps_what_is_needed(void **state)
     far->flushed++;
     passed();
     assert_true(in.onward.needs == 48 * MB);
-    in.spool.available = 48 * MB + RELAY_ONWARD_BYTES + 1;
+    in.spool.available = 48 * MB + config.downstream_max_bytes + 1;
     passed();
     assert_true(in.onward.needs == UINT64_MAX);
     out.link[0].sender.heard_us = NOW - 61 * SECOND_US;

@@ -1170,15 +1170,16 @@ test_relay_keeps_more_for_its_own_agent(void **state)
 
     (void)state;
     fill(FIRST + MB + 100);
+    relay.onward_bytes = 2 * RELAY_GUEST_BYTES;
     enter_as(&c, OURSELVES);
     stream_from(&c, 1, FIRST);
     say_status(&c, FIRST, FIRST, 0);
     settle();
     spool.available += RELAY_GUEST_BYTES;
     assert_true(relay_needs(&relay) == FIRST);
-    spool.available += RELAY_ONWARD_BYTES - RELAY_GUEST_BYTES;
+    spool.available += RELAY_GUEST_BYTES;
     assert_true(relay_needs(&relay) == UINT64_MAX);
-    spool.available -= RELAY_ONWARD_BYTES;
+    spool.available -= 2 * RELAY_GUEST_BYTES;
     hang_up(&c);
 }
 
