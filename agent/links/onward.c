@@ -70,13 +70,13 @@ onward_run(struct incoming *in, struct outgoing *out, int64_t now_us)
 }
 
 /* What a member lacks before its spool only the primary can give: one of which it is not known where it
- * stands, as with a fresh spool, is not fed from here. */
+ * stands, as with a fresh spool, is not fed from here; nor is one that has more than is here. */
 bool
 onward_could_feed(const struct incoming *in, const struct member_position *stands)
 {
     lsn_t from = stands->flushed != LSN_UNKNOWN ? stands->flushed : stands->applied;
 
-    return !spool_empty(&in->spool) && from != LSN_UNKNOWN &&
+    return !spool_empty(&in->spool) && from != LSN_UNKNOWN && from <= in->spool.available &&
            segment_start(from - 1, in->spool.identity.segment_bytes) >= in->spool.start;
 }
 

@@ -15,7 +15,7 @@
 /* Each turn, on a standby: before outgoing_run. */
 void onward_run(struct incoming *in, struct outgoing *out, int64_t now_us);
 
-/* Has the spool here all that a member lacks which stands there itself? */
+/* Has the spool here all that a member has and lacks which stands there itself? */
 bool onward_could_feed(const struct incoming *in, const struct member_position *stands);
 
 /* Does it get the WAL over this link, or refuse it? Why is for a DBA: another way mends nothing of it. */

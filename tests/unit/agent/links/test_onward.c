@@ -170,7 +170,11 @@ test_onward_feeds_who_lacks_nothing_from_before_its_spool(void **state)
     assert_true(onward_could_feed(&in, &stands));
     stands.applied = 0; /* what it lacks before its spool only the primary can give */
     assert_false(onward_could_feed(&in, &stands));
-    stands.applied = 40 * MB;
+    stands.flushed = 70 * MB;
+    assert_true(onward_could_feed(&in, &stands));
+    stands.flushed++; /* than is here */
+    assert_false(onward_could_feed(&in, &stands));
+    stands = (struct member_position){.applied = 40 * MB};
     in.spool.start = in.spool.written = 0;
     in.spool.timeline = 0;
     assert_false(onward_could_feed(&in, &stands));
