@@ -59,25 +59,28 @@ silent_us(struct agent *a, const struct member *m, int64_t now_us)
     return now_us - heard_us;
 }
 
-/* Since a link brings nothing further, though there is more, and our server gives it. */
+/* Since a link brings nothing further, though there is more, and our server gives it: one that was put
+ * back has less. So does a link whose sessions the far side ends before it has compared its WAL. */
 static int64_t
 stalled_us(struct agent *a, const struct member *m, struct progress_seen *seen, int64_t now_us)
 {
     const struct link *l = outgoing_to(&a->out, m->name);
+    bool futile = l != NULL && l->futile && outgoing_feeds(&a->out, m->name);
     const struct lag *received;
 
-    if (l == NULL || l->state != LINK_SHIPPING ||
+    if (l == NULL || (l->state != LINK_SHIPPING && !futile) ||
         who_postgres(&a->who, now_us) != PONG_POSTGRES_ANSWERS) {
         seen->us = now_us;
         return 0;
     }
     received = &l->sender.received;
     if (received->covered.mono_us >= l->sender.stamped.mono_us ||
+        l->sender.far.received > l->sender.stamped.lsn ||
         received->covered.mono_us != seen->covered_us || l->sender.far.received != seen->received)
         *seen = (struct progress_seen){.received = l->sender.far.received,
                                        .covered_us = received->covered.mono_us,
                                        .us = now_us};
-    return now_us - later(seen->us, l->since_us);
+    return now_us - (futile ? seen->us : later(seen->us, l->since_us));
 }
 
 /* Where `of` stands by the word of `m`, and how old that word is. NULL: it did not say. */
