@@ -366,6 +366,7 @@ run_end(struct failover *f, int64_t now_us)
     else if (unsure)
         say(f, "whether acknowledged WAL is missing is not known yet: walferry status tells it");
     control_done(f->control, f->client, missing || unsure ? EXIT_MISSING : 0);
+    f->own = (struct own_ask){0}; /* of one that went on with an epoch which was written before */
     f->phase = FAILOVER_IDLE;
 }
 
