@@ -5,6 +5,15 @@
  */
 #include "sim/pool/world.h"
 
+#include "pool/promise.h"
+#include "pool/route.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 enum failover_answer __real_judge_answer(const struct primary_facts *f,
                                          const struct failover_wish *wish);
 enum failover_answer __wrap_judge_answer(const struct primary_facts *f,
@@ -35,6 +44,76 @@ int __real_pool_save(const struct pool *p, int dir);
 int __wrap_pool_save(const struct pool *p, int dir);
 void __real_quorum_choose(const struct quorum_facts *f, char ret_names[QUORUM_SIZE]);
 void __wrap_quorum_choose(const struct quorum_facts *f, char ret_names[QUORUM_SIZE]);
+
+void __real_judge_routes(const struct route_facts *f, const struct routes *before,
+                         struct routes *ret_routes);
+void __wrap_judge_routes(const struct route_facts *f, const struct routes *before,
+                         struct routes *ret_routes);
+bool __real_judge_table(const struct epoch *present, const char *self, const struct routes *ours,
+                        const struct routes *told);
+bool __wrap_judge_table(const struct epoch *present, const char *self, const struct routes *ours,
+                        const struct routes *told);
+enum promise_verdict __real_judge_promise(const struct pool *p, const char *self,
+                                          const struct promise_facts *f, const struct promise *ask,
+                                          char ret_reason[FRAME_REASON_MAX]);
+enum promise_verdict __wrap_judge_promise(const struct pool *p, const char *self,
+                                          const struct promise_facts *f, const struct promise *ask,
+                                          char ret_reason[FRAME_REASON_MAX]);
+
+static void
+feed_all(const struct route_facts *f, struct routes *r)
+{
+    for (size_t i = 0; i < f->members; i++) {
+        if (i == f->primary)
+            continue;
+        r->route[i].why = ROUTE_MIRROR;
+        snprintf(r->route[i].from, sizeof r->route[i].from, "%s", f->member[f->primary].name);
+    }
+}
+
+void
+__wrap_judge_routes(const struct route_facts *f, const struct routes *before,
+                    struct routes *ret_routes)
+{
+    struct route_facts facts = *f;
+    struct routes none = {.epoch = before->epoch, .number = before->number};
+
+    for (size_t i = 0; i < f->members && is_broken("head-stays"); i++) {
+        const struct route *route = routes_of(before, f->member[i].name);
+
+        if (route == NULL || !route_is_head(route))
+            continue;
+        facts.member[f->primary].silent_us[i] = facts.member[i].stalled_us = 0;
+        for (size_t k = 0; k < f->members; k++)
+            facts.member[i].silent_us[k] = 0;
+    }
+    __real_judge_routes(&facts, is_broken("first-is-head") ? &none : before, ret_routes);
+    if (is_broken("first-is-head") && epoch_equal(&before->epoch, &f->epoch))
+        ret_routes->number = before->number + 1;
+    if (is_broken("feeds-all"))
+        feed_all(f, ret_routes);
+}
+
+bool
+__wrap_judge_table(const struct epoch *present, const char *self, const struct routes *ours,
+                   const struct routes *told)
+{
+    if (is_broken("old-table"))
+        return told->count > 0 && strcmp(told->epoch.member, self) != 0;
+    return __real_judge_table(present, self, ours, told);
+}
+
+enum promise_verdict
+__wrap_judge_promise(const struct pool *p, const char *self, const struct promise_facts *f,
+                     const struct promise *ask, char ret_reason[FRAME_REASON_MAX])
+{
+    const struct node *m = &w.member[atoi(config_member(&w.config, self)->pgdata)];
+    struct promise_facts facts = *f;
+
+    if (is_broken("passed-on-is-no-word") && receiver_relayed(&m->a->in.receiver))
+        facts.fed = false;
+    return __real_judge_promise(p, self, &facts, ask, ret_reason);
+}
 
 void
 __wrap_quorum_choose(const struct quorum_facts *f, char ret_names[QUORUM_SIZE])

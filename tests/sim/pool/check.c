@@ -19,6 +19,12 @@
  *      and is not told as missing; nor is WAL refused that parts from a spool at its begin
  *  14  a failover that was refused or cancelled leaves nothing behind: WAL is taken again
  *  15  no failover that nobody forced begins without what another member has of its lineage
+ *  16  who can be reached is fed by a way that begins at the primary, within FED_US
+ *  17  ... which has two hops at most, once nothing is wrong with any of it for long
+ *  18  one copy crosses to a site, once nothing is wrong with it for long
+ *  19  the head of a site keeps its place while nothing is wrong with it
+ *  20  no member goes back to an earlier table of routes
+ *  21  none that hears a primary which answers, itself or through another, promises another epoch
  *
  * (8 is in pool_sim.c.)
  */
@@ -27,22 +33,30 @@
 #include "base/clock.h"
 #include "links/exposed.h"
 #include "pool/loss.h"
+#include "pool/route.h"
 
 #include <string.h>
 
 #define HEARS_US   (15 * SECOND_US)
-#define ASKED_US   (7 * SECOND_US) /* then it has dialled, and said its word */
-#define SETTLED_US (2 * SECOND_US) /* then its agent has seen it, and been asked */
+#define ASKED_US   (7 * SECOND_US)  /* then it has dialled, and said its word */
+#define SETTLED_US (2 * SECOND_US)  /* then its agent has seen it, and been asked */
+#define FED_US     (18 * SECOND_US) /* 10 s of silence, the next look, and a dial that waits */
+#define ROUTED_US  (40 * SECOND_US) /* then the table is as it should be, and followed */
+#define JUST_US    (SECOND_US / 2)
+
+static struct node *
+named(const char *member)
+{
+    for (int i = 0; i < w.members; i++)
+        if (strcmp(w.config.member[i].name, member) == 0)
+            return &w.member[i];
+    return NULL;
+}
 
 static struct node *
 former_of(const struct pool *p)
 {
-    const struct epoch *e = &p->change[p->changes - 1].origin.parent;
-
-    for (int i = 0; i < w.members; i++)
-        if (strcmp(w.config.member[i].name, e->member) == 0)
-            return &w.member[i];
-    return NULL;
+    return named(p->change[p->changes - 1].origin.parent.member);
 }
 
 /* The lines between them, and both agents, are there for long enough to be asked. */
@@ -150,15 +164,15 @@ static void
 check_lag(struct node *m)
 {
     const struct receiver *r = &m->a->in.receiver;
-    const struct session *s = live_session(m);
+    const struct node *origin = named(r->origin);
 
-    if (s == NULL || m->a->who.role != ROLE_STANDBY || !m->compared)
+    if (live_session(m) == NULL || m->a->who.role != ROLE_STANDBY || !m->compared || origin == NULL)
         return;
     for (int i = w.commits; i > 0 && i > w.commits - 40; i--) {
         const struct commit *c = &w.commit[i - 1];
 
-        if (c->member == s->from && !c->excused && c->us < r->flushed.covered.mono_us &&
-            point_in(c->at, w.member[s->from].server.wal) && !point_in(c->at, m->spool))
+        if (c->member == origin->index && !c->excused && c->us < r->flushed.covered.mono_us &&
+            point_in(c->at, origin->server.wal) && !point_in(c->at, m->spool))
             broke("5: %d tells a lag of %.3f s, and lacks the commit at " LSN_FORMAT
                   ", which is %.3f s old",
                   m->index, (double)(w.now_us - r->flushed.covered.mono_us) / 1e6,
@@ -286,6 +300,230 @@ note_begun(struct node *m)
         check_alone(m, former, p->epoch.number);
 }
 
+/* ---- routes ---- */
+
+void
+check_hears(struct node *m, const struct beacon *b)
+{
+    const struct node *origin = named(m->a->in.receiver.origin);
+
+    if (origin != NULL && origin->server.state == SERVER_UP && !origin->server.recovery &&
+        w.now_us - b->mono_us < JUST_US &&
+        strcmp(m->a->who.pool.epoch.member, w.config.member[origin->index].name) == 0)
+        m->hears_us = w.now_us;
+}
+
+static void
+check_promised(struct node *m)
+{
+    const struct pool *p = &m->a->who.pool;
+    const struct node *primary = named(p->epoch.member);
+
+    if (epoch_equal(&p->promised, &m->promised_to))
+        return;
+    m->promised_to = p->promised;
+    if (p->promised.number > p->epoch.number && primary != NULL && primary != m &&
+        primary->server.state == SERVER_UP && !primary->server.recovery &&
+        w.now_us - m->hears_us < JUST_US && w.now_us - m->woke_us > HEARS_US)
+        broke("21: %d promises epoch %d, and has heard of %d %.3f s ago", m->index,
+              (int)p->promised.number, primary->index, (double)(w.now_us - m->hears_us) / 1e6);
+}
+
+static void
+check_table(struct node *m)
+{
+    const struct pool *p = &m->a->who.pool;
+
+    if (epoch_equal(&m->table_of, &p->epoch) && epoch_equal(&m->table.epoch, &p->epoch) &&
+        (!epoch_equal(&p->routes.epoch, &p->epoch) || p->routes.number < m->table.number))
+        broke("20: %d goes back from table %d to table %d of epoch %d", m->index,
+              (int)m->table.number, (int)p->routes.number, (int)p->routes.epoch.number);
+}
+
+/* The only primary, which takes writes and ships them; NULL: there is none, or another one. */
+static struct node *
+only_primary(void)
+{
+    struct node *p = NULL;
+
+    for (int i = 0; i < w.members; i++) {
+        struct node *m = &w.member[i];
+
+        if (!m->agent_up || m->a->who.role != ROLE_PRIMARY)
+            continue;
+        if (p != NULL)
+            return NULL;
+        p = m;
+    }
+    return p;
+}
+
+/* Could it feed others, and be fed? */
+static bool
+is_fit(const struct node *m, const struct node *p)
+{
+    const struct agent *a = m->a;
+    bool good = m->up && agent_works(m) && w.now_us >= m->reads_us && a->who.alarm[0] == '\0' &&
+                a->failover.phase == FAILOVER_IDLE && a->who.pool.promised.number == 0 &&
+                epoch_equal(&a->who.pool.epoch, &p->a->who.pool.epoch) && w.now_us >= m->full_us;
+
+    if (m == p)
+        return good && a->who.ships && m->server.state == SERVER_UP && !m->server.recovery;
+    return good && a->who.role == ROLE_STANDBY && !a->in.shut && m->spool_begun &&
+           point_in(m->spool, p->server.wal);
+}
+
+static bool
+is_joined(const struct node *a, const struct node *b, int64_t since_us)
+{
+    int64_t(*cut)[POOL_MEMBERS] = w.line_since_us;
+
+    return w.now_us >= w.heal_us[a->index][b->index] && w.now_us >= w.heal_us[b->index][a->index] &&
+           cut[a->index][b->index] <= since_us && cut[b->index][a->index] <= since_us;
+}
+
+static bool
+is_at(const struct node *m, const struct node *n)
+{
+    return strcmp(w.config.member[m->index].site, w.config.member[n->index].site) == 0;
+}
+
+/* Nothing is wrong with it, nor with its lines to the primary and to the rest of its site. */
+static bool
+is_calm(const struct node *m, const struct node *p, int64_t since_us)
+{
+    for (int i = 0; i < w.members; i++)
+        if (&w.member[i] != m && is_at(&w.member[i], m) &&
+            (w.member[i].unfit_us > since_us || !is_joined(&w.member[i], m, since_us)))
+            return false;
+    return m->unfit_us <= since_us && p->unfit_us <= since_us && is_joined(m, p, since_us);
+}
+
+/* Hops from the primary by what flows; 0: none leads there, or they go in a circle. */
+static int
+hops(const struct node *m, const struct node *p)
+{
+    for (int n = 1; n <= w.members; n++) {
+        const struct session *s = live_session(m);
+        const struct node *from = s != NULL ? &w.member[s->from] : NULL;
+
+        if (from == NULL || !is_feeding(from, m->index))
+            return 0;
+        if (from == p)
+            return n;
+        m = from;
+    }
+    return 0;
+}
+
+static bool
+can_be_fed(const struct node *m, const struct node *p)
+{
+    if (is_joined(m, p, w.now_us))
+        return true;
+    for (int i = 0; i < w.members; i++) {
+        const struct node *by = &w.member[i];
+
+        if (by != m && by != p && is_at(by, m) && by->unfit_us <= w.now_us - FED_US &&
+            is_joined(by, p, w.now_us - FED_US) && is_joined(by, m, w.now_us - FED_US))
+            return true;
+    }
+    return false;
+}
+
+static void
+check_fed(struct node *m, const struct node *p)
+{
+    if (hops(m, p) != 0 || m->unfit_us == w.now_us || p->unfit_us == w.now_us || !can_be_fed(m, p))
+        m->unfed_us = w.now_us;
+    else if (w.now_us - m->unfed_us > FED_US)
+        broke("16: %d can be reached, and is fed by nobody for %.1f s: %s", m->index,
+              (double)(w.now_us - m->unfed_us) / 1e6, m->a->in.inlet.reason);
+}
+
+static void
+check_copies(const struct node *m, const struct node *p)
+{
+    int copies = 0;
+
+    for (int i = 0; i < w.members && !is_at(m, p); i++) {
+        if (!is_at(&w.member[i], m))
+            continue;
+        if (!is_calm(&w.member[i], p, w.now_us - ROUTED_US))
+            return;
+        copies += is_feeding(p, i);
+    }
+    if (hops(m, p) > 2)
+        broke("17: the WAL of %d comes over %d hops", m->index, hops(m, p));
+    if (copies > 1)
+        broke("18: %d copies cross to the site of %d", copies, m->index);
+}
+
+static bool
+is_pinned_at(const struct routes *r, const struct node *m)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (r->route[i].pinned && is_at(named(r->route[i].member), m))
+            return true;
+    return false;
+}
+
+static void
+check_heads(struct node *p)
+{
+    const struct routes *now = &p->a->who.pool.routes, *before = &p->table;
+
+    if (!epoch_equal(&p->table_of, &p->a->who.pool.epoch))
+        return;
+    for (size_t i = 0; i < before->count; i++) {
+        const struct node *m = named(before->route[i].member);
+        const struct route *is = routes_of(now, before->route[i].member);
+
+        if (route_is_head(&before->route[i]) && is != NULL && !route_is_head(is) &&
+            !is_pinned_at(now, m) && is_calm(m, p, w.now_us - ROUTED_US))
+            broke("19: %d is the head of its site no longer, and nothing is wrong with it",
+                  m->index);
+    }
+}
+
+static void
+keep_table(struct node *m)
+{
+    const struct pool *p = &m->a->who.pool;
+
+    m->table_of = p->epoch;
+    m->table = p->routes;
+    if (chance(200))
+        w.told[draw() % (sizeof w.told / sizeof *w.told)] = p->routes;
+}
+
+static void
+check_routes(void)
+{
+    struct node *p = only_primary();
+
+    for (int i = 0; i < w.members; i++) {
+        struct node *m = &w.member[i];
+
+        if (p == NULL || !is_fit(m, p))
+            m->unfit_us = w.now_us;
+        if (p == NULL || m == p)
+            m->unfed_us = w.now_us;
+        if (m->agent_up)
+            check_table(m);
+    }
+    for (int i = 0; i < w.members && p != NULL; i++)
+        if (&w.member[i] != p) {
+            check_fed(&w.member[i], p);
+            check_copies(&w.member[i], p);
+        }
+    if (p != NULL)
+        check_heads(p);
+    for (int i = 0; i < w.members; i++)
+        if (w.member[i].agent_up)
+            keep_table(&w.member[i]);
+}
+
 void
 check_member(struct node *m)
 {
@@ -302,6 +540,7 @@ check_member(struct node *m)
                   (int)p->epoch.number);
     check_calm(m);
     check_lag(m);
+    check_promised(m);
     if (m->a->failover.phase == FAILOVER_IDLE && m->a->in.receiver.shut)
         broke("14: no failover runs on %d, and it takes no WAL", m->index);
     check_loss(m);
@@ -321,6 +560,7 @@ check_member(struct node *m)
 void
 check_pool(void)
 {
+    check_routes();
     for (int a = 0; a < w.members; a++)
         for (int b = a + 1; b < w.members; b++) {
             const struct node *x = &w.member[a], *y = &w.member[b];

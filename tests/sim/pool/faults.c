@@ -3,6 +3,7 @@
 #include "sim/pool/world.h"
 
 #include "base/clock.h"
+#include "pool/route.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +22,61 @@ cut(int a, int b, int64_t us)
     note("the line from %d to %d is cut for %.1f s", a, b, (double)us / 1e6);
     if (w.heal_us[a][b] < w.now_us + us)
         w.heal_us[a][b] = w.line_since_us[a][b] = w.now_us + us;
+}
+
+void
+split(const char *site, int64_t us, bool out, bool in)
+{
+    for (int a = 0; a < w.members; a++)
+        for (int b = 0; b < w.members; b++) {
+            if (strcmp(w.config.member[a].site, site) != 0 ||
+                strcmp(w.config.member[b].site, site) == 0)
+                continue;
+            if (out)
+                cut(a, b, us);
+            if (in)
+                cut(b, a, us);
+        }
+}
+
+static void
+split_by_chance(const char *site, int64_t us)
+{
+    bool out = chance(2);
+
+    split(site, us, out, !out || chance(2));
+}
+
+void
+pin(struct node *m, bool pinned)
+{
+    for (int i = 0; i < w.members; i++) {
+        struct node *p = &w.member[i];
+
+        if (!agent_works(p) || p->a->who.role != ROLE_PRIMARY)
+            continue;
+        w.commands++;
+        w.runs = p;
+        note("DBA on %d: walferry route %s %d", i, pinned ? "pin" : "unpin", m->index);
+        if (p != m)
+            (void)routes_pin(p->a, m->a->who.self, pinned);
+        for (int k = 0; k < w.members; k++)
+            w.member[k].unfit_us = w.now_us;
+    }
+}
+
+/* What was said before comes again. */
+void
+tell_old_table(struct node *m)
+{
+    const struct routes *told = &w.told[draw() % (sizeof w.told / sizeof *w.told)];
+
+    if (!agent_works(m) || told->count == 0)
+        return;
+    note("%d is told the table %d of epoch %d again", m->index, (int)told->number,
+         (int)told->epoch.number);
+    w.runs = m;
+    routes_hear(m->a, told);
 }
 
 static void
@@ -65,7 +121,7 @@ reset(struct node *m)
     note("%d: connections are reset", m->index);
     if (s != NULL)
         session_end(m, s, true, "reset");
-    if (to != m->index && m->ship[to].state >= SHIP_DIALS)
+    if (to != m->index && m->ship[to].link->state >= LINK_DIALING)
         ship_drop(m, to, chance(2), 0, "reset");
 }
 
@@ -348,7 +404,7 @@ fault(void)
     int64_t us = between(200 * MILLISECOND_US, chance(3) ? 40 * SECOND_US : 5 * SECOND_US);
 
     w.faults++;
-    switch (draw() % 25) {
+    switch (draw() % 30) {
     case 0:
         kill_agent(m);
         break;
@@ -415,6 +471,19 @@ fault(void)
         break;
     case 22:
         impersonate(m);
+        break;
+    case 24:
+        split_by_chance(m->a->who.self->site, us);
+        break;
+    case 25:
+    case 26:
+        tell_old_table(m);
+        break;
+    case 27:
+        pin(m, !chance(3));
+        break;
+    case 28: /* a head, maybe, while nothing else is wrong */
+        power_loss(m);
         break;
     default:
         m->held = !m->held;

@@ -275,7 +275,7 @@ int
 control_file_identity(const char *pgdata, struct identity *ret_identity)
 {
     (void)pgdata;
-    *ret_identity = (struct identity){.system_identifier = 1, .segment_bytes = 16u << 20};
+    *ret_identity = (struct identity){.system_identifier = 1, .segment_bytes = SEGMENT};
     return 0;
 }
 
@@ -531,6 +531,7 @@ void
 receiver_forget(struct receiver *r)
 {
     lag_restart(&r->flushed);
+    r->stamped = (struct beacon){0};
     r->older = false;
     r->offset = (struct clock_offset){0};
     r->from[0] = r->origin[0] = '\0';
@@ -685,6 +686,8 @@ inlet_refuse(struct inlet *i, struct session *s, enum refuse_kind kind,
     struct message x = {.kind = M_REFUSE, .refusal = kind};
 
     s->state = SESSION_FREE;
+    if (s->hello.lane != HELLO_KNOCKS && kind != REFUSE_RETRY)
+        m->unfit_us = w.now_us;
     if (s->hello.lane == HELLO_KNOCKS) {
         say_back(m, s, (struct message){.kind = M_FRAMES}, &f);
         return;
@@ -702,22 +705,18 @@ inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn
     struct node *m = &w.member[s->member], *far = &w.member[s->from];
     struct receiver *r = i->receiver;
     static struct buf out;
-    struct session *live = (struct session *)i->live;
+    struct point theirs = far->ship[m->index].link->relaying ? far->written : far->server.wal;
     lsn_t start = m->spool_begun ? segment_start(m->spool.lsn - 1, SEGMENT) : wanted;
 
     (void)wanted_timeline;
     (void)config_digest;
-    if (live != NULL && (live->from != s->from || live->life != s->life)) {
-        i->rival_us = now_us;
-        return fail(ERR_AGAIN, "another session lives");
-    }
-    inlet_end(i, "it dialled again");
+    inlet_end(i, "a newer session takes its place");
     if (start == 0)
-        start = far->server.wal.lsn;
+        start = theirs.lsn;
     else if (start < BEGINS)
         start = BEGINS;
     m->next = start;
-    for (int b = far->server.wal.branch; b >= 0; b = w.branch[b].parent)
+    for (int b = theirs.branch; b >= 0; b = w.branch[b].parent)
         if (w.branch[b].timeline <= s->hello.timeline && w.branch[b].timeline < TIMELINES)
             m->history[w.branch[b].timeline] = b;
     i->live = (void *)s;
@@ -730,8 +729,9 @@ inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn
     m->written = m->spool;
     m->compared = false;
     r->flushed.position = LSN_UNKNOWN;
-    if (strcmp(r->from, s->hello.from) != 0)
-        lag_restart(&r->flushed);
+    if (strcmp(r->from, s->hello.from) != 0 || strcmp(r->origin, s->hello.epoch.member) != 0)
+        receiver_forget(r);
+    offset_restart(&r->offset);
     snprintf(r->from, sizeof r->from, "%s", s->hello.from);
     snprintf(r->origin, sizeof r->origin, "%s", s->hello.epoch.member);
     r->out = &out;
@@ -747,31 +747,172 @@ inlet_accept(struct inlet *i, struct session *s, timeline_t wanted_timeline, lsn
 
 /* ---- the link that ships ---- */
 
-struct link *
-outgoing_to(struct outgoing *o, const char *member)
+/* The far end of a link. */
+static int
+far_of(const struct link *l)
 {
-    for (size_t i = 0; i < o->links; i++)
-        if (strcmp(o->link[i].member, member) == 0)
-            return &o->link[i];
-    return NULL;
+    return atoi(config_member(&w.config, l->member)->pgdata);
+}
+
+static const struct link *
+link_of(const struct sender *s)
+{
+    return (const struct link *)((const char *)s - offsetof(struct link, sender));
 }
 
 int
 sender_tell(struct sender *s, const struct frame *f)
 {
     struct node *m = by_rooms(s);
-    const struct link *l = (const struct link *)((const char *)s - offsetof(struct link, sender));
-    const struct member *far = config_member(&w.config, l->member);
-    int to = far != NULL ? atoi(far->pgdata) : m->index;
+    const struct link *l = link_of(s);
     struct buf b;
 
-    if (m->ship[to].state != SHIP_SHIPS)
-        return 0; /* it is asked again */
-    if (buf_init(&b, 1 << 13) < 0 || frame_put(&b, f) < 0)
-        broke("a PROMISE of the simulation is too long");
-    send_forth(m, to, (struct message){.kind = M_FRAMES}, buf_data(&b), buf_used(&b));
+    if (l->state != LINK_SHIPPING)
+        return ERR_PEER; /* it is said again */
+    if (buf_init(&b, 1 << 17) < 0 || frame_put(&b, f) < 0)
+        broke("a frame of the simulation is too long");
+    send_forth(m, far_of(l), (struct message){.kind = M_FRAMES}, buf_data(&b), buf_used(&b));
     buf_release(&b);
     return 0;
+}
+
+void
+sender_beacon(struct sender *s, const struct beacon *b)
+{
+    const struct link *l = link_of(s);
+
+    s->stamped = *b;
+    if (l->state == LINK_SHIPPING)
+        send_forth(by_rooms(s), far_of(l), (struct message){.kind = M_BEACON, .beacon = *b}, NULL,
+                   0);
+}
+
+/* As in sender.c. */
+void
+sender_relayed(struct sender *s, const struct epoch *epoch, const struct member_position *at)
+{
+    if (link_of(s)->state >= LINK_DIALING || at->flushed == LSN_UNKNOWN)
+        return;
+    s->epoch = *epoch;
+    s->far = (struct ack){.timeline = at->timeline,
+                          .received = at->flushed,
+                          .flushed = at->flushed,
+                          .applied = at->applied};
+    s->far_known = s->far_compared = true;
+    lag_restart(&s->received);
+}
+
+void
+link_run(struct link *l, const struct loop *loop, const struct hello *hello,
+         const char *stop_reason, int64_t now_us, int64_t wall_us)
+{
+    (void)loop;
+    (void)now_us;
+    (void)wall_us;
+    ship_run(by_rooms(l), far_of(l), hello, stop_reason);
+}
+
+/* ---- what runs in no simulation: the life of outgoing.c, and what it does to a real server ---- */
+
+int
+workers_init(struct workers *c, unsigned threads)
+{
+    (void)c;
+    (void)threads;
+    return 0;
+}
+
+void
+workers_release(struct workers *c)
+{
+    (void)c;
+}
+
+int
+workers_fd(const struct workers *c)
+{
+    (void)c;
+    return -1;
+}
+
+void
+frame_cache_release(struct frame_cache *c)
+{
+    (void)c;
+}
+
+void
+loop_watch(struct loop *l, int fd, short events)
+{
+    (void)l;
+    (void)fd;
+    (void)events;
+}
+
+int
+link_init(struct link *l, const char *member, const struct lane_target *target,
+          const struct link_settings *settings, struct workers *workers,
+          struct frame_cache *frame_cache, const char *conninfo, const char *slot,
+          const char *pgdata, struct codec *codec)
+{
+    (void)l;
+    (void)member;
+    (void)target;
+    (void)settings;
+    (void)workers;
+    (void)frame_cache;
+    (void)conninfo;
+    (void)slot;
+    (void)pgdata;
+    (void)codec;
+    return 0;
+}
+
+int
+link_relay(struct link *l, const struct spool *spool, const char *conninfo)
+{
+    (void)l;
+    (void)spool;
+    (void)conninfo;
+    return 0;
+}
+
+void
+link_release(struct link *l)
+{
+    (void)l;
+}
+
+void
+link_watch(const struct link *l, struct loop *loop)
+{
+    (void)l;
+    (void)loop;
+}
+
+bool
+source_active(const struct source *s)
+{
+    (void)s;
+    return false;
+}
+
+void
+link_answers(struct link *l)
+{
+    (void)l;
+}
+
+void
+postgres_force_flush(struct postgres *p)
+{
+    (void)p;
+}
+
+int64_t
+quiets_heard_us(const struct quiets *q, const char *member)
+{
+    return by_rooms(q)->quiet[atoi(config_member(&w.config, member)->pgdata)].heard_us;
 }
 
 /* ---- the lane of a question ---- */

@@ -5,11 +5,13 @@
  *
  * Mirrored here, not the real code: link.c and sender.c (states of a link, rests between dials, 5 s
  * of silence end it, the tail of a dead server), inlet.c and receiver.c (one session at a time, bytes
- * that come again are compared, ACK after a flush).
+ * that come again are compared, ACK after a flush), the relay (a link gets what the spool has), and
+ * quiet.c: one that breaks is a word that comes late, and is not heard.
  */
 #include "sim/pool/world.h"
 
 #include "base/clock.h"
+#include "links/onward.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +20,11 @@
 #define SILENT_US  (5 * SECOND_US)
 #define BACKOFF_US (100 * MILLISECOND_US)
 #define REST_US    (3 * SECOND_US)
-#define UNDER_WAY  4
+#define FUTILE_US  (6 * SECOND_US)
 #define CHUNK      (256u << 10)
+#define UNDER_WAY  (4 * CHUNK)
+
+static void ship_wal(struct node *m, int to);
 
 static int64_t last_us[POOL_MEMBERS][POOL_MEMBERS]; /* the order on a line */
 
@@ -62,7 +67,7 @@ post(struct message x, const uint8_t *bytes, size_t length)
 /* ---- the one who is dialled ---- */
 
 struct session *
-live_session(struct node *m)
+live_session(const struct node *m)
 {
     return (struct session *)m->a->in.inlet.live;
 }
@@ -87,6 +92,8 @@ session_end(struct node *m, struct session *s, bool told, const char *why)
         in->inlet.since_us = w.now_us;
         in->inlet.ended++;
         in->receiver.out = NULL;
+        if (in->who->pool.promised.number == 0)
+            m->hears_us = 0;
         snprintf(in->inlet.reason, sizeof in->inlet.reason, "%s", why);
     }
     s->state = SESSION_FREE;
@@ -117,8 +124,11 @@ acknowledge(struct node *m)
         return;
     answer(m, s,
            (struct message){.kind = M_ACK,
+                            .received = m->next,
                             .flushed = drops ? m->next : m->spool.lsn,
                             .applied = m->server.replay.lsn,
+                            .timeline = in->spool.timeline,
+                            .beacon = in->receiver.flushed.covered,
                             .done = m->compared,
                             .fenced = in->receiver.fenced && !is_broken("fenced-acknowledges")});
 }
@@ -135,10 +145,27 @@ is_same(struct point a, struct point b)
 }
 
 static void
-take_beacon(struct receiver *r, const struct beacon *b)
+take_beacon(struct node *m, const struct beacon *b)
 {
+    struct receiver *r = &m->a->in.receiver;
+
+    r->stamped = *b;
     r->older |= lag_is_older(&r->flushed, b);
     lag_beacon(&r->flushed, b);
+    check_hears(m, b);
+    for (size_t i = 0; i < m->a->out.links && is_broken("passes-unproven"); i++)
+        if (outgoing_feeds(&m->a->out, m->a->out.link[i].member))
+            sender_beacon(&m->a->out.link[i].sender, b);
+}
+
+/* What was written is served at once. */
+static void
+pass_on(struct node *m)
+{
+    for (int to = 0; to < w.members; to++)
+        if (to != m->index && m->ship[to].link->relaying &&
+            m->ship[to].link->state == LINK_SHIPPING)
+            ship_wal(m, to);
 }
 
 static void
@@ -162,7 +189,7 @@ take_wal(struct node *m, struct session *s, const struct message *x)
     }
     m->next = x->end.lsn;
     if (x->beacon.lsn != 0)
-        take_beacon(r, &x->beacon);
+        take_beacon(m, &x->beacon);
     if (!m->spool_begun)
         spool_set(m, (struct point){normal(x->end).branch, x->start});
     m->spool_begun = true;
@@ -181,6 +208,7 @@ take_wal(struct node *m, struct session *s, const struct message *x)
         later(due_us, EVENT_FLUSH, m->index, m->life, NULL);
     m->flushes = true;
     server_follow(m);
+    pass_on(m);
 }
 
 static void
@@ -210,17 +238,20 @@ take_hello(struct node *m, struct session *s, const struct message *x)
     agent_soon(m);
 }
 
-/* An answer to one that was asked for over the link. */
+/* POOL, or an answer to a promise that was asked for over the link. */
 static void
-take_promise(struct node *m, const struct message *x)
+take_word_of_pool(struct node *m, const struct message *x)
 {
     struct buf b;
     struct frame f;
 
-    if (buf_init(&b, 1 << 13) < 0 || (buf_put_bytes(&b, x->bytes, x->length), false) ||
-        frame_next(&b, &f) != 1 || f.type != FRAME_PROMISE)
-        broke("a PROMISE of the simulation is none");
-    promise_answered(m->a, &f);
+    if (buf_init(&b, 1 << 17) < 0 || (buf_put_bytes(&b, x->bytes, x->length), false) ||
+        frame_next(&b, &f) != 1)
+        broke("a frame of the simulation is none");
+    if (f.type == FRAME_PROMISE)
+        promise_answered(m->a, &f);
+    else if (incoming_proven(&m->a->in)) /* as received of agent.c */
+        routes_hear(m->a, &f.pool.routes);
     buf_release(&b);
 }
 
@@ -261,15 +292,21 @@ take_forth(struct node *m, const struct message *x)
     r->heard_us = w.now_us;
     switch (x->kind) {
     case M_FRAMES:
-        take_promise(m, x);
+        take_word_of_pool(m, x);
+        break;
+    case M_BEACON:
+        take_beacon(m, &x->beacon);
+        acknowledge(m);
         break;
     case M_WAL:
         take_wal(m, s, x);
         break;
     case M_PONG:
         take_word(r, x);
-        if (x->beacon.lsn != 0)
-            take_beacon(r, &x->beacon);
+        if (x->beacon.lsn == 0)
+            break;
+        take_beacon(m, &x->beacon);
+        acknowledge(m);
         break;
     case M_DRAINED:
         r->drained = true;
@@ -285,6 +322,7 @@ take_forth(struct node *m, const struct message *x)
     case M_ACK:
     case M_PING:
     case M_DRAIN:
+    case M_QUIET:
         break;
     }
     if (m->a->failover.phase != FAILOVER_IDLE)
@@ -322,64 +360,50 @@ send_forth(struct node *m, int to, struct message x, const uint8_t *bytes, size_
     post(x, bytes, length);
 }
 
+static void
+set_state(struct link *l, enum link_state state)
+{
+    if (l->state >= LINK_DIALING && state < LINK_DIALING)
+        l->sender.far.fenced = false;
+    l->state = state;
+    l->since_us = w.now_us;
+}
+
 void
 ship_drop(struct node *m, int to, bool told, int64_t rest_us, const char *why)
 {
     struct ship *p = &m->ship[to];
+    struct link *l = p->link;
 
-    if (told && p->state >= SHIP_DIALS)
+    if (l->state == LINK_SHIPPING)
+        note("%d ships to %d no longer: %s", m->index, to, why);
+    if (told && l->state >= LINK_DIALING)
         send_forth(m, to, (struct message){.kind = M_CLOSED}, NULL, 0);
     if (rest_us == 0) {
-        rest_us = p->backoff_us - (int64_t)(draw() % (uint64_t)(p->backoff_us / 2 + 1));
-        p->backoff_us = p->backoff_us * 2 < REST_US ? p->backoff_us * 2 : REST_US;
+        rest_us = l->backoff_us - (int64_t)(draw() % (uint64_t)(l->backoff_us / 2 + 1));
+        l->backoff_us = l->backoff_us * 2 < REST_US ? l->backoff_us * 2 : REST_US;
     }
-    p->state = SHIP_WAITS;
-    p->due_us = w.now_us + rest_us;
+    set_state(l, LINK_WAITING);
+    l->due_us = w.now_us + rest_us;
     p->drain_us = 0;
-    p->far_compared = false;
     if (why[0] != '\0')
-        snprintf(p->reason, sizeof p->reason, "%s", why);
-}
-
-/* As outgoing.c's make_hello: is there something to ship? */
-static bool
-may_ship(struct node *m)
-{
-    const struct who *who = &m->a->who;
-    const struct postgres_sample *s = postgres_sample(who->postgres);
-
-    return who->role == ROLE_PRIMARY && who->ships && who->pool.timeline != 0 &&
-           (s == NULL || !s->in_recovery || postgres_state(who->postgres) != POSTGRES_UP);
+        snprintf(l->reason, sizeof l->reason, "%s", why);
 }
 
 static void
-say_hello(struct node *m, int to)
+say_hello(struct node *m, int to, const struct hello *hello)
 {
-    const struct who *who = &m->a->who;
-    struct frame f = {.type = FRAME_HELLO};
-    struct hello *h = &f.hello;
-    char history[4096];
-    int got = who->pool.timeline > 1
-                  ? pgwal_history(who->self->pgdata, who->pool.timeline, history, sizeof history)
-                  : 0;
+    struct link *l = m->ship[to].link;
+    struct frame f = {.type = FRAME_HELLO, .hello = *hello};
     struct buf b;
 
-    ask_hello(who->config, who->self, &w.config.member[to], h);
-    h->identity.system_identifier = 1;
-    h->epoch = who->pool.epoch;
-    h->lane = 0;
-    h->incarnation = (m->life << 20) + m->ship[to].session;
-    h->timeline = who->pool.timeline;
-    h->history = history;
-    h->history_bytes = got > 0 ? (size_t)got : 0;
-    if (got < 0 || buf_init(&b, 1 << 16) < 0 || frame_put(&b, &f) < 0) {
-        ship_drop(m, to, true, 0, "its history is not there");
-        return;
-    }
-    m->ship[to].state = SHIP_GREETS;
-    m->ship[to].epoch = who->pool.epoch;
-    m->ship[to].timeline = who->pool.timeline;
-    m->ship[to].due_us = w.now_us + 5 * SECOND_US;
+    snprintf(f.hello.to, sizeof f.hello.to, "%s", l->member);
+    f.hello.incarnation += ++l->incarnation;
+    if (buf_init(&b, 1 << 17) < 0 || frame_put(&b, &f) < 0)
+        broke("a HELLO of the simulation is too long");
+    set_state(l, LINK_GREETING);
+    l->sender.far_compared = l->sender.refused = false;
+    l->due_us = w.now_us + 5 * SECOND_US;
     send_forth(m, to, (struct message){.kind = M_FRAMES}, buf_data(&b), buf_used(&b));
     buf_release(&b);
 }
@@ -389,12 +413,51 @@ stamp(const struct node *m, const struct ship *p)
 {
     const struct server *s = &m->server;
 
-    if (s->state != SERVER_UP || s->recovery ||
+    if (p->link->relaying || s->state != SERVER_UP || s->recovery ||
         (p->server_life != 0 && p->server_life != s->life)) /* what it has now was not compared */
         return (struct beacon){0};
-    return (struct beacon){.lsn = s->wal.lsn,
-                           .wall_us = wall_of(m),
-                           .mono_us = is_broken("lag-by-wall") ? wall_of(m) - WALL_US : w.now_us};
+    p->link->sender.stamped =
+        (struct beacon){.lsn = s->wal.lsn,
+                        .wall_us = wall_of(m),
+                        .mono_us = is_broken("lag-by-wall") ? wall_of(m) - WALL_US : w.now_us};
+    return p->link->sender.stamped;
+}
+
+static void
+send_drained(struct node *m, int to, struct point end, const char *why_not)
+{
+    struct message x = {.kind = M_DRAINED, .done = why_not[0] == '\0', .end = end};
+
+    m->ship[to].drain_us = 0;
+    snprintf(x.reason, sizeof x.reason, "%s", why_not);
+    send_forth(m, to, x, NULL, 0);
+}
+
+/* The rest of a dead server, or all that is in the spool. */
+static void
+ship_drain(struct node *m, int to, struct point end)
+{
+    struct ship *p = &m->ship[to];
+
+    if (p->drain_us == 0 || w.now_us < p->drain_us)
+        return;
+    if (!p->link->relaying && m->server.state != SERVER_DOWN)
+        send_drained(m, to, end, "it is there again");
+    else if (!p->link->relaying && p->sent >= end.lsn && p->sent == p->resumed)
+        send_drained(m, to, end, "its WAL ends before that");
+    else if (p->sent >= end.lsn)
+        send_drained(m, to, end, "");
+}
+
+static bool
+may_read(const struct node *m, const struct ship *p)
+{
+    const struct server *s = &m->server;
+
+    if (p->link->relaying)
+        return p->link->source_allowed && m->spool_begun;
+    return (p->link->source_allowed && (s->state == SERVER_UP || s->state == SERVER_STOPPING)) ||
+           (p->drain_us != 0 && w.now_us >= p->drain_us);
 }
 
 static void
@@ -402,19 +465,23 @@ ship_wal(struct node *m, int to)
 {
     struct ship *p = &m->ship[to];
     const struct server *s = &m->server;
-    bool promised = m->a->who.pool.promised.number != 0;
-    lsn_t end = whole_of(s->wal).lsn;
-    bool reads = (!promised && (s->state == SERVER_UP || s->state == SERVER_STOPPING)) ||
-                 (p->drain_us != 0 && w.now_us >= p->drain_us);
+    bool relays = p->link->relaying, reads = may_read(m, p);
+    struct point wal = relays ? m->written : s->wal;
 
-    if (s->state == SERVER_UP && p->server_life != 0 && p->server_life != s->life) {
+    if (!relays && s->state == SERVER_UP && p->server_life != 0 && p->server_life != s->life) {
         ship_drop(m, to, true, 0, "its PostgreSQL was away: a new session compares its WAL");
         return;
     }
+    if (relays && p->sent > wal.lsn && p->sent > p->resumed) {
+        ship_drop(m, to, true, 0, "the spool has less than before");
+        return;
+    }
+    snprintf(p->link->source_reason, sizeof p->link->source_reason, "%s",
+             relays && p->sent > wal.lsn ? "the spool here ends before that" : "");
     if (reads)
         p->server_life = s->life;
-    while (reads && p->under_way < UNDER_WAY && p->sent < s->wal.lsn) {
-        struct message x = {.kind = M_WAL, .start = p->sent, .end = s->wal};
+    while (reads && p->sent - p->taken < UNDER_WAY && p->sent < wal.lsn) {
+        struct message x = {.kind = M_WAL, .start = p->sent, .end = wal};
 
         if (x.end.lsn - x.start > CHUNK)
             x.end.lsn = x.start + CHUNK;
@@ -422,63 +489,57 @@ ship_wal(struct node *m, int to)
             x.beacon = stamp(m, p);
         x.end = normal(x.end);
         p->sent = x.end.lsn;
-        p->under_way++;
         send_forth(m, to, x, NULL, 0);
     }
-    if (p->drain_us == 0 || w.now_us < p->drain_us)
-        return;
-    if (s->state != SERVER_DOWN) {
-        p->drain_us = 0;
-        send_forth(m, to, (struct message){.kind = M_DRAINED, .reason = "it is there again"}, NULL,
-                   0);
-    } else if (p->sent >= end && p->sent == p->resumed) {
-        p->drain_us = 0;
-        send_forth(m, to, (struct message){.kind = M_DRAINED, .reason = "its WAL ends before that"},
-                   NULL, 0);
-    } else if (p->sent >= end) {
-        p->drain_us = 0;
-        send_forth(m, to,
-                   (struct message){.kind = M_DRAINED, .done = true, .end = whole_of(s->wal)}, NULL,
-                   0);
-    }
+    ship_drain(m, to, relays ? wal : whole_of(s->wal));
 }
 
-static void
-ship_run(struct node *m, int to)
+/* As link_run. */
+void
+ship_run(struct node *m, int to, const struct hello *hello, const char *stop_reason)
 {
     struct ship *p = &m->ship[to];
-    bool other = p->state >= SHIP_GREETS && (!epoch_equal(&p->epoch, &m->a->who.pool.epoch) ||
-                                             p->timeline != m->a->who.pool.timeline);
+    struct link *l = p->link;
 
-    if (!may_ship(m) || other) {
-        if (p->state >= SHIP_DIALS)
-            ship_drop(m, to, true, 1, "");
-        p->state = SHIP_STOPPED;
-        p->backoff_us = BACKOFF_US;
-        snprintf(p->reason, sizeof p->reason, "%.150s", m->a->who.alarm);
+    if (l->state != LINK_STOPPED && l->relays != l->relaying)
+        hello = NULL;
+    if (hello == NULL) {
+        if (l->state >= LINK_DIALING)
+            ship_drop(m, to, true, 1, stop_reason);
+        if (l->state != LINK_STOPPED)
+            set_state(l, LINK_STOPPED);
+        l->backoff_us = BACKOFF_US;
+        snprintf(l->reason, sizeof l->reason, "%s", stop_reason);
         return;
     }
-    switch (p->state) {
-    case SHIP_STOPPED:
-        p->state = SHIP_WAITS;
-        p->due_us = w.now_us;
-        p->backoff_us = BACKOFF_US;
+    switch (l->state) {
+    case LINK_STOPPED:
+        set_state(l, LINK_WAITING);
+        l->relaying = l->relays;
+        l->due_us = w.now_us;
+        l->backoff_us = BACKOFF_US;
         break;
-    case SHIP_WAITS:
-        if (w.now_us < p->due_us)
+    case LINK_WAITING:
+        if (w.now_us < l->due_us)
             break;
         p->session = ++w.next_session;
-        p->state = SHIP_DIALS;
-        p->due_us = w.now_us + 5 * SECOND_US;
+        set_state(l, LINK_DIALING);
+        p->dialed = false;
+        l->due_us = w.now_us + 5 * SECOND_US;
         send_forth(m, to, (struct message){.kind = M_DIAL, .flushed = m->life}, NULL, 0);
         break;
-    case SHIP_DIALS:
-    case SHIP_GREETS:
-        if (w.now_us >= p->due_us)
+    case LINK_DIALING:
+        if (p->dialed)
+            say_hello(m, to, hello);
+        else if (w.now_us >= l->due_us)
             ship_drop(m, to, true, 0, "no answer in time");
         break;
-    case SHIP_SHIPS:
-        if (w.now_us - p->heard_us >= SILENT_US)
+    case LINK_GREETING:
+        if (w.now_us >= l->due_us)
+            ship_drop(m, to, true, 0, "no answer in time");
+        break;
+    case LINK_SHIPPING:
+        if (w.now_us - l->sender.heard_us >= SILENT_US)
             ship_drop(m, to, true, 0, "silence");
         else
             ship_wal(m, to);
@@ -489,10 +550,99 @@ ship_run(struct node *m, int to)
 void
 ships_run(struct node *m)
 {
-    for (int to = 0; to < w.members; to++)
-        if (to != m->index)
-            ship_run(m, to);
+    if (!agent_works(m))
+        return;
+    w.runs = m;
+    onward_run(&m->a->in, &m->a->out, w.now_us);
+    outgoing_run(&m->a->out, &m->a->loop, w.now_us, wall_of(m));
 }
+
+bool
+is_feeding(const struct node *m, int to)
+{
+    const struct node *far = &w.member[to];
+    const struct session *s = far->agent_up ? live_session(far) : NULL;
+
+    return m->agent_up && to != m->index && s != NULL && s->from == m->index &&
+           s->number == m->ship[to].session && m->ship[to].link->state == LINK_SHIPPING;
+}
+
+/* ---- quiet sessions ---- */
+
+static bool
+is_linked(const struct node *m, int to)
+{
+    const struct session *s = live_session(m);
+
+    return m->ship[to].link->state == LINK_SHIPPING || (s != NULL && s->from == to);
+}
+
+/* Once a second. */
+void
+quiet_say(struct node *m)
+{
+    const struct pool *pool = &m->a->who.pool;
+    struct frame f;
+    struct buf b;
+
+    for (int to = 0; to < w.members; to++) {
+        struct quiet_word *q = &m->quiet[to];
+        struct message x = {
+            .kind = M_QUIET, .from = m->index, .to = to, .sent_us = w.now_us, .forth = true};
+        bool up = q->came_us != 0 && w.now_us - q->came_us < SILENT_US;
+
+        if (to == m->index || is_linked(m, to))
+            continue;
+        x.done = up;
+        if (!up)
+            q->changes = 0; /* all is said in the next session */
+        if (!up || (pool->changes == q->changes && epoch_equal(&pool->epoch, &q->epoch))) {
+            post(x, NULL, 0);
+            continue;
+        }
+        q->epoch = pool->epoch;
+        q->changes = pool->changes;
+        who_pool_frame(&m->a->who, &f);
+        if (buf_init(&b, 1 << 17) < 0 || frame_put(&b, &f) < 0)
+            broke("a POOL of the simulation is too long");
+        post(x, buf_data(&b), buf_used(&b));
+        buf_release(&b);
+    }
+}
+
+/* Who stands first in the pool's file has dialled: its word is one that came in. */
+static void
+quiet_hear(struct node *m, const struct message *x)
+{
+    struct ask *q = asks_of(&m->a->asks, w.config.member[x->from].name);
+    static struct pool_change chain[FRAME_CHANGES_MAX]; /* large */
+    struct buf b;
+    struct frame f;
+
+    if (w.now_us - x->sent_us >= SILENT_US)
+        return;
+    m->quiet[x->from].came_us = w.now_us;
+    if (!x->done)
+        return;
+    m->quiet[x->from].heard_us = w.now_us;
+    if (strcmp(m->a->who.pool.promised.member, w.config.member[x->from].name) == 0 &&
+        m->a->who.pool.promised.number != 0) /* does it still ask? */
+        asks_hurry(&m->a->asks, w.config.member[x->from].name);
+    if (x->length == 0)
+        return;
+    if (buf_init(&b, 1 << 17) < 0 || (buf_put_bytes(&b, x->bytes, x->length), false) ||
+        frame_next(&b, &f) != 1)
+        broke("a POOL of the simulation is none");
+    frame_chain(&f, chain);
+    if (x->from > m->index)
+        ask_hear(q, &f);
+    else if (f.pool.changes > 0 && !chain_has(m->a->who.pool.change, m->a->who.pool.changes,
+                                              &chain[f.pool.changes - 1].origin.epoch))
+        asks_hurry(&m->a->asks, w.config.member[x->from].name);
+    buf_release(&b);
+}
+
+/* ---- its answers ---- */
 
 /* Who has waited for enough members' flushes is told that it is safe. */
 static void
@@ -515,6 +665,40 @@ confirm(struct node *m, int by, lsn_t flushed)
     }
 }
 
+/* The far side has not compared what came: the same would be sent for nothing again and again. */
+static void
+take_closed(struct node *m, const struct message *x)
+{
+    const struct ship *p = &m->ship[x->from];
+    struct link *l = p->link;
+    bool futile = l->state == LINK_SHIPPING && p->sent > p->resumed && !l->sender.far_compared;
+
+    ship_drop(m, x->from, false, futile && l->futile ? FUTILE_US : 0, x->reason);
+    l->futile |= futile;
+}
+
+/* As sender_frame does with ACK. */
+static void
+take_ack(struct node *m, const struct message *x)
+{
+    struct ship *p = &m->ship[x->from];
+    struct sender *s = &p->link->sender;
+
+    p->taken = x->received;
+    s->far = (struct ack){.timeline = x->timeline,
+                          .received = x->received,
+                          .flushed = x->flushed,
+                          .applied = x->applied,
+                          .fenced = x->fenced};
+    s->far_known = true;
+    s->far_compared = x->done;
+    p->link->futile &= !x->done;
+    lag_take(&s->received, &x->beacon);
+    if (x->done && !x->fenced && !p->link->relaying)
+        confirm(m, x->from, x->flushed);
+    ship_wal(m, x->from);
+}
+
 static void
 take_frames(struct node *m, struct dial *d, int from, const struct message *x)
 {
@@ -531,7 +715,7 @@ take_frames(struct node *m, struct dial *d, int from, const struct message *x)
     if (buf_init(&b, 1 << 17) < 0 || (buf_put_bytes(&b, x->bytes, x->length), false))
         broke("no memory");
     if (frame_next(&b, &f) == 1 && f.type == FRAME_POOL)
-        ask_hear(q, &f);
+        ask_shipped(q, &f);
     else if (f.type == FRAME_PROMISE)
         ask_promise(q, &f);
     buf_release(&b);
@@ -541,6 +725,7 @@ static void
 take_back(struct node *m, const struct message *x)
 {
     struct ship *p = &m->ship[x->from];
+    struct link *l = p->link;
     struct dial *d = &m->dial[x->from];
 
     if (d->number == x->session) {
@@ -553,42 +738,39 @@ take_back(struct node *m, const struct message *x)
         agent_soon(m);
         return;
     }
-    if (p->session != x->session || p->state < SHIP_DIALS)
+    if (p->session != x->session || l->state < LINK_DIALING)
         return;
-    p->heard_us = w.now_us;
+    l->sender.heard_us = w.now_us;
+    if (x->kind != M_REFUSE && x->kind != M_CLOSED && x->kind != M_DIALED)
+        l->sender.seen_us = w.now_us;
     switch (x->kind) {
     case M_DIALED:
-        if (p->state == SHIP_DIALS)
-            say_hello(m, x->from);
+        p->dialed = true;
+        ships_run(m);
         break;
     case M_FRAMES:
         take_frames(m, NULL, x->from, x);
         break;
     case M_CLOSED:
-        ship_drop(m, x->from, false, 0, x->reason);
+        take_closed(m, x);
         break;
     case M_REFUSE:
+        l->sender.refused = true;
+        l->sender.refused_us = x->refusal != REFUSE_RETRY ? w.now_us : 0;
         ship_drop(m, x->from, true, x->refusal != REFUSE_RETRY ? REST_US : 0, x->reason);
         break;
     case M_ACCEPT:
-        p->state = SHIP_SHIPS;
-        p->backoff_us = BACKOFF_US;
-        p->sent = p->resumed = x->start;
+        set_state(l, LINK_SHIPPING);
+        l->backoff_us = BACKOFF_US;
+        l->sender.refused_us = 0;
+        l->sender.far_compared = false;
+        p->sent = p->resumed = p->taken = x->start;
         p->server_life = 0;
-        p->under_way = 0;
-        p->far_flushed = 0;
-        p->reason[0] = '\0';
+        l->reason[0] = '\0';
         ship_wal(m, x->from);
         break;
     case M_ACK:
-        if (p->under_way > 0)
-            p->under_way--;
-        p->far_flushed = x->flushed;
-        p->far_compared = x->done;
-        p->far_fenced = x->fenced;
-        if (x->done && !x->fenced)
-            confirm(m, x->from, x->flushed);
-        ship_wal(m, x->from);
+        take_ack(m, x);
         break;
     case M_PING:
         send_forth(m, x->from,
@@ -596,7 +778,8 @@ take_back(struct node *m, const struct message *x)
                                     .sent_us = x->sent_us,
                                     .wall_us = wall_of(m),
                                     .beacon = stamp(m, p),
-                                    .word = who_postgres(&m->a->who, w.now_us)},
+                                    .word = l->relaying ? PONG_POSTGRES_UNKNOWN
+                                                        : who_postgres(&m->a->who, w.now_us)},
                    NULL, 0);
         break;
     case M_DRAIN:
@@ -606,6 +789,8 @@ take_back(struct node *m, const struct message *x)
     case M_WAL:
     case M_PONG:
     case M_DRAINED:
+    case M_BEACON:
+    case M_QUIET:
         break;
     }
 }
@@ -623,7 +808,10 @@ deliver(struct message *x)
         later(m->reads_us, EVENT_MESSAGE, x->to, 0, x);
         return;
     }
-    if (m->up && m->agent_up && x->forth)
+    if (x->kind == M_QUIET) {
+        if (m->up && m->agent_up)
+            quiet_hear(m, x);
+    } else if (m->up && m->agent_up && x->forth)
         take_forth(m, x);
     else if (m->up && m->agent_up)
         take_back(m, x);

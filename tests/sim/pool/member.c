@@ -33,7 +33,7 @@ spool_set(struct node *m, struct point p)
     s->start = 1;
     s->written = s->available = s->flushed = m->spool.lsn;
     s->whole_upto = LSN_UNKNOWN;
-    s->identity.system_identifier = 1;
+    s->identity = (struct identity){.system_identifier = 1, .segment_bytes = SEGMENT};
 }
 
 /* As spool_failed and try_spool of incoming.c: nothing is taken before there is room again. */
@@ -193,11 +193,32 @@ learn(void *agent, struct told *told)
 }
 
 static void
+hear(void *agent, struct told *told)
+{
+    learn(agent, told);
+    routes_hear(agent, &told->routes);
+}
+
+/* As inlet.c: of another start of the same member's agent, while the session of one lives. */
+static bool
+refuse_rival(struct node *m, struct session *s)
+{
+    const struct session *live = live_session(m);
+    const struct epoch_origin none = {0};
+
+    if (live == NULL || live->from != s->from || live->life == s->life || s->hello.lane != 0)
+        return false;
+    m->a->in.inlet.rival_us = w.now_us;
+    inlet_refuse(&m->a->in.inlet, s, REFUSE_RETRY, &none, "another session lives");
+    return true;
+}
+
+static void
 greet(struct node *m, struct session *s)
 {
     struct agent *a = m->a;
     const struct hello *hello = &s->hello;
-    bool dialled = hello->session >> 20 == m->life, asks = false; /* as say_hello numbers them */
+    bool dialled = outgoing_dialled(&a->out, hello->from, hello->session), asks = false;
     bool good = greeting_check(&a->in, s, hello, dialled, &asks);
 
     if (asks && is_broken("believes-claim")) {
@@ -311,7 +332,6 @@ run_postgres(struct node *m)
     }
     m->sample_us = w.now_us;
     p->sampled = true;
-    p->identity = (struct identity){.system_identifier = 1, .segment_bytes = 16u << 20};
     p->sample = (struct postgres_sample){
         .wall_us = clock_wall_us(),
         .mono_us = w.now_us,
@@ -342,13 +362,15 @@ gather_quorum(struct node *m, const struct postgres_sample *s, struct quorum_fac
                                                    who->pool.promised.number == 0};
     for (int i = 0; i < w.members; i++) {
         struct ship *p = &m->ship[i];
-        bool confirms = p->state == SHIP_SHIPS && p->far_compared && !p->far_fenced;
+        const struct link *l = p->link;
+        bool confirms = i != m->index && l->state == LINK_SHIPPING && l->sender.far_compared &&
+                        !l->sender.far.fenced;
 
         if (away)
             p->confirmed_us = w.now_us;
         ret_facts->member[i] = (struct quorum_member){
-            .fed = true,
-            .level = confirms && p->far_flushed >= s->flush,
+            .fed = outgoing_feeds(&m->a->out, w.config.member[i].name),
+            .level = confirms && l->sender.far.flushed >= s->flush,
             .lost = w.now_us - p->confirmed_us >= w.config.synchronous_wait_us};
     }
     m->kept_us = w.now_us;
@@ -401,6 +423,8 @@ upkeep(struct node *m)
     if (a->who.role == ROLE_FENCED || a->who.alarm[0] != '\0' ||
         (a->who.role == ROLE_STANDBY && !receiver_live(&a->in.receiver)))
         asks_want_all(&a->asks);
+    quiet_say(m);
+    routes_keep(a, w.now_us, clock_wall_us());
     asks_keep(&a->asks, w.now_us);
     incoming_tick(m);
 }
@@ -450,7 +474,7 @@ agent_turn(struct node *m)
         greeting_part(&a->in);
     a->in.receiver.fenced = a->who.role == ROLE_FENCED;
     for (int i = 0; i < SESSIONS_MAX; i++)
-        if (m->session[i].state == SESSION_GREETED)
+        if (m->session[i].state == SESSION_GREETED && !refuse_rival(m, &m->session[i]))
             greet(m, &m->session[i]);
     part_from_spool(a);
     ships_run(m);
@@ -471,6 +495,30 @@ agent_turn(struct node *m)
 
 /* ---- life ---- */
 
+/* As outgoing_open. */
+static void
+open_links(struct node *m)
+{
+    static char history[POOL_MEMBERS][HISTORY_BYTES_MAX + 1];
+    struct outgoing *o = &m->a->out;
+
+    o->who = &m->a->who;
+    o->incarnation = m->life << 20;
+    o->lineage.text = o->history = history[m->index];
+    for (int i = 0; i < w.members; i++) {
+        struct link *l = &o->link[o->links];
+
+        if (i == m->index)
+            continue;
+        o->links++;
+        m->ship[i].link = l;
+        snprintf(l->member, sizeof l->member, "%s", w.config.member[i].name);
+        l->sender.pool = ask_shipped;
+        l->sender.promise = ask_promise;
+        l->sender.pool_context = asks_of(&m->a->asks, l->member);
+    }
+}
+
 void
 agent_start(struct node *m)
 {
@@ -481,7 +529,8 @@ agent_start(struct node *m)
     if (m->agent_up || !m->up)
         return;
     memset(a, 0, sizeof *a);
-    *p = (struct postgres){.member = m->index};
+    *p = (struct postgres){.member = m->index,
+                           .identity = {.system_identifier = 1, .segment_bytes = SEGMENT}};
     a->who.config = &w.config;
     a->who.self = &w.config.member[m->index];
     a->who.spool = &a->in.spool;
@@ -500,18 +549,15 @@ agent_start(struct node *m)
     memset(m->session, 0, sizeof m->session);
     memset(m->ship, 0, sizeof m->ship);
     memset(m->dial, 0, sizeof m->dial);
+    memset(m->quiet, 0, sizeof m->quiet);
     m->flushes = m->compared = m->command_listens = false;
     m->house_us = m->sample_us = 0;
     m->turn_due_us = INT64_MAX;
     a->who.asking = &a->failover.own;
-    asks_open(&a->asks, &a->who, learn, promise_hear, a);
+    asks_open(&a->asks, &a->who, hear, promise_hear, a);
     failover_init(&a->failover, &a->who, &a->who.pool, &a->asks, &a->out, &a->in, &a->control,
                   &a->loop);
-    a->out.who = &a->who;
-    for (int i = 0; i < w.members; i++)
-        if (i != m->index)
-            snprintf(a->out.link[a->out.links++].member, MEMBER_NAME_SIZE, "%s",
-                     w.config.member[i].name);
+    open_links(m);
     if (m->spool_begun)
         spool_set(m, m->spool);
     code = pool_load(&a->who.pool, a->in.spool.dir);
@@ -532,7 +578,7 @@ agent_kill(struct node *m)
         if (m->session[i].state != SESSION_FREE)
             session_end(m, &m->session[i], m->up, "killed");
     for (int i = 0; i < w.members; i++)
-        if (m->ship[i].state >= SHIP_DIALS)
+        if (i != m->index && m->ship[i].link->state >= LINK_DIALING)
             ship_drop(m, i, m->up, 1, "killed");
     asks_close(&m->a->asks);
     m->a->asks.count = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * pool_sim: whole pools in virtual time, from one seed: 2 to 4 members with fake PostgreSQLs, spools and
+ * pool_sim: whole pools in virtual time, from one seed: 2 to 6 members with fake PostgreSQLs, spools and
  * lines, under faults and the commands of a DBA; then calm, in which the DBA types what alarms name.
  *
  * Real: all of agent/pool (role, believe, epoch with pool.state, replay), the sequence of a failover
@@ -209,6 +209,7 @@ run_flush(struct node *m, uint64_t life)
         lag_reach(&m->a->in.receiver.flushed, m->spool.lsn);
     server_follow(m);
     acknowledge(m);
+    ships_run(m);
     check_member(m);
     if (m->a->failover.phase != FAILOVER_IDLE)
         agent_soon(m);
@@ -265,14 +266,13 @@ run_event(const struct due *e)
 /* ---- a run ---- */
 
 void
-make_pool(uint64_t seed, int members, enum synchronous mode)
+make_pool(uint64_t seed, int members, int sites, enum synchronous mode)
 {
-    static const char *const names[] = {"dc1-a", "dc2-a", "dc3-a", "dc4-a"};
-
     w.seed = seed;
     w.now_us = 1000 * SECOND_US;
     w.runs = &w.member[0];
     w.members = members;
+    w.sites = sites;
     w.commits = w.forgeries = w.begins = 0;
     w.next_session = 0;
     for (int i = 0; i < w.branches; i++)
@@ -292,10 +292,12 @@ make_pool(uint64_t seed, int members, enum synchronous mode)
 
         for (int n = 0; n < 4; n++)
             free(m->file[n].text);
-        *m = (struct node){.index = i, .up = true, .a = a};
+        *m = (struct node){
+            .index = i, .up = true, .a = a, .unfit_us = w.now_us, .unfed_us = w.now_us};
         memset(m->history, 0xff, sizeof m->history);
-        snprintf(w.config.member[i].name, MEMBER_NAME_SIZE, "%s", names[i]);
-        snprintf(w.config.member[i].site, MEMBER_NAME_SIZE, "dc%d", i % 2 + 1);
+        snprintf(w.config.member[i].site, MEMBER_NAME_SIZE, "dc%d", i % sites + 1);
+        snprintf(w.config.member[i].name, MEMBER_NAME_SIZE, "dc%d-%c", i % sites + 1,
+                 'a' + i / sites);
         snprintf(w.config.member[i].pgdata, sizeof w.config.member[i].pgdata, "%d", i);
         m->server = (struct server){.wal = begin,
                                     .replay = begin,
@@ -340,8 +342,7 @@ step(bool faulty)
         if (chance(2))
             server_write(&w.member[i]);
         server_follow(&w.member[i]);
-        if (agent_works(&w.member[i]) && w.member[i].a->who.role == ROLE_PRIMARY)
-            ships_run(&w.member[i]);
+        ships_run(&w.member[i]);
     }
     w.faulty = faulty;
     if (faulty && chance(20))
@@ -367,8 +368,9 @@ tell_states(void)
              a->who.alarm, a->who.missing, a->in.inlet.live != NULL ? "live " : "",
              a->in.inlet.reason);
         for (int n = 0; n < w.members; n++)
-            if (m->ship[n].state != SHIP_STOPPED)
-                note("   ships to %d: %d, %s", n, (int)m->ship[n].state, m->ship[n].reason);
+            if (n != i && m->ship[n].link->state != LINK_STOPPED)
+                note("   ships to %d: %d, %s", n, (int)m->ship[n].link->state,
+                     m->ship[n].link->reason);
     }
 }
 
@@ -412,13 +414,19 @@ run(uint64_t seed)
 {
     enum synchronous mode = SYNCHRONOUS_OFF;
     int64_t end_us;
-    int members;
+    static const struct {
+        int members, sites;
+    } shape[] = {{2, 2}, {3, 2}, {4, 2}, {4, 3}, {6, 2}, {6, 3}};
+    int members, sites;
+    size_t shaped;
 
     w.random_state = seed;
-    members = 2 + (int)(draw() % 3);
+    shaped = draw() % (sizeof shape / sizeof *shape);
+    members = shape[shaped].members;
+    sites = shape[shaped].sites;
     if (chance(2)) /* a pool of two has no mirror */
         mode = members == 2 ? SYNCHRONOUS_SITE : (enum synchronous)(SYNCHRONOUS_MIRROR + seed % 4);
-    make_pool(seed, members, mode);
+    make_pool(seed, members, sites, mode);
     w.config.synchronous_degrades = seed / 4 % 2 != 0;
     end_us = w.now_us + RUN_US;
     while (w.now_us < end_us) {

@@ -18,6 +18,7 @@
 
 #define SETTLES_US (30 * SECOND_US)
 #define SLICE_US   MILLISECOND_US
+#define APART_US   (40 * SECOND_US)
 #define SEEDS      40 /* with other delays and writes each */
 
 enum act {
@@ -40,6 +41,12 @@ enum act {
     SIGNAL,  /* standby.signal, by hand, and a start */
     PROMOTE, /* pg_promote(), by hand */
     FORGE,   /* an epoch with the key of member n */
+    SPLIT,   /* the site from all others, for n seconds */
+    DEAF,    /* ... in: it is heard, and hears nothing */
+    APART,   /* the lines to member n, for a while */
+    PIN,
+    UNPIN,
+    REPLAY, /* it is told an older table of routes */
     FAILOVER,
     FORCED,
     DEAD,
@@ -54,6 +61,7 @@ enum act {
     ENDS,     /* the command ends with n */
     PRIMARY,  /* of epoch n, for clients */
     FOLLOWS,  /* member n, calm and compared */
+    FED_BY,   /* member n: its WAL comes from there, by the table there */
     FENCED,
     ALARM,
     /* looked at at that time */
@@ -281,7 +289,7 @@ static const struct story {
      NULL,
      4,
      false,
-     {{1, CUT, 0, 8},
+     {{1, SPLIT, 0, 8},
       {7, POWER_OFF, 0, 300},
       {10, DEAD, 1, 0},
       {40, IN_PHASE, 1, FAILOVER_RESCUING},
@@ -365,6 +373,78 @@ static const struct story {
       {60, OFFLINE, 0, 0},
       {70, DEAD, 0, 0},
       {110, PRIMARY, 0, 3}}},
+    {"head-is-gone",
+     "head-stays",
+     4,
+     false,
+     {{1, PIN, 1, 0},
+      {15, FED_BY, 1, 0},
+      {20, FED_BY, 3, 1},
+      {0, UNPIN, 1, 0},
+      {25, POWER_OFF, 1, 200},
+      {40, FED_BY, 3, 0},
+      {60, FED_BY, 2, 0}}},
+    {"head-that-comes-back",
+     "first-is-head",
+     4,
+     false,
+     {{1, PIN, 1, 0},
+      {20, FED_BY, 3, 1},
+      {0, UNPIN, 1, 0},
+      {25, POWER_OFF, 1, 20},
+      {60, FED_BY, 1, 3},
+      {110, FED_BY, 1, 3},
+      {110, FED_BY, 3, 0}}},
+    {"one-copy-to-a-site",
+     "feeds-all",
+     6,
+     false,
+     {{1, PIN, 5, 0}, {20, FED_BY, 1, 5}, {20, FED_BY, 3, 5}, {60, FED_BY, 5, 0}}},
+    {"table-of-a-deposed-primary",
+     "old-table",
+     4,
+     false,
+     {{1, PIN, 3, 0},
+      {20, FED_BY, 1, 3},
+      {30, SPLIT, 0, 50},
+      {32, FORCED, 1, 0},
+      {60, PRIMARY, 1, 2},
+      {65, REPLAY, 3, 0},
+      {90, FENCED, 0, 0},
+      {95, FED_BY, 3, 1}}},
+    {"site-that-is-cut-off",
+     NULL,
+     6,
+     false,
+     {{1, SPLIT, 1, 30}, {50, FED_BY, 2, 0}, {70, FOLLOWS, 1, 0}, {70, FOLLOWS, 3, 0}}},
+    {"site-that-hears-nothing",
+     NULL,
+     4,
+     false,
+     {{1, DEAF, 1, 30}, {60, FOLLOWS, 1, 0}, {60, FOLLOWS, 3, 0}}},
+    {"promise-of-who-is-fed-by-a-head",
+     "passed-on-is-no-word",
+     4,
+     false,
+     {{1, PIN, 1, 0},
+      {20, FED_BY, 3, 1},
+      {0, UNPIN, 1, 0},
+      {21, APART, 2, 0},
+      {30, FAILOVER, 2, 0},
+      {60, ENDS, 2, 1},
+      {61, EPOCH, 3, 1},
+      {62, FED_BY, 3, 1}}},
+    {"fed-through-a-head-whose-primary-was-put-back",
+     "passes-unproven",
+     4,
+     false,
+     {{1, PIN, 1, 0},
+      {20, FED_BY, 3, 1},
+      {21, KEEP, 0, 0},
+      {29, CRASH, 0, 0},
+      {29.1, PUT_BACK, 0, 0},
+      {29.2, START, 0, 0},
+      {60, EPOCH, 3, 1}}},
 };
 
 static int64_t written_us; /* half a second for half a second, clients write */
@@ -377,8 +457,7 @@ go_to(int64_t until_us)
             for (int i = 0; i < w.members; i++) {
                 server_write(&w.member[i]);
                 server_follow(&w.member[i]);
-                if (agent_works(&w.member[i]) && w.member[i].a->who.role == ROLE_PRIMARY)
-                    ships_run(&w.member[i]);
+                ships_run(&w.member[i]);
             }
             check_pool();
             written_us = w.now_us + SECOND_US / 2;
@@ -410,6 +489,8 @@ is_there(const struct step *s)
                a->in.inlet.live != NULL && m->compared &&
                point_in(m->server.replay, n->server.wal) &&
                epoch_equal(&a->who.pool.epoch, &n->a->who.pool.epoch);
+    case FED_BY:
+        return is_feeding(n, m->index);
     case FENCED:
         return m->agent_up && a->who.role == ROLE_FENCED;
     case ALARM:
@@ -526,6 +607,22 @@ act(const struct step *s)
     case FORGE:
         forge(m, n, false);
         break;
+    case SPLIT:
+    case DEAF:
+        split(w.config.member[m->index].site, us, s->act == SPLIT, true);
+        break;
+    case APART:
+        cut(m->index, n->index, APART_US);
+        cut(n->index, m->index, APART_US);
+        break;
+    case PIN:
+    case UNPIN:
+        pin(m, s->act == PIN);
+        break;
+    case REPLAY:
+        for (int i = 0; i < 8; i++)
+            tell_old_table(m);
+        break;
     default:
         break;
     }
@@ -539,7 +636,7 @@ tell(const struct story *story, uint64_t seed)
     note("==== %s ====", story->name);
     w.story = story->name;
     w.random_state = seed;
-    make_pool(seed, story->members, story->synchronous ? SYNCHRONOUS_SITE : SYNCHRONOUS_OFF);
+    make_pool(seed, story->members, 2, story->synchronous ? SYNCHRONOUS_SITE : SYNCHRONOUS_OFF);
     written_us = w.now_us;
     go_to(w.now_us + SETTLES_US);
     if (!dba_healthy())

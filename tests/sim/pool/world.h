@@ -12,7 +12,7 @@
 #include "daemon/agent.h"
 #include "pool/quorum.h"
 
-#define POOL_MEMBERS 4
+#define POOL_MEMBERS 6
 #define BRANCHES_MAX 512
 #define COMMITS_MAX  8192
 #define SESSIONS_MAX 8
@@ -83,6 +83,8 @@ enum message_kind {
     M_PONG,
     M_DRAIN,
     M_DRAINED,
+    M_BEACON,
+    M_QUIET, /* of a quiet session; bytes: POOL, where the other one does not know it */
 };
 
 struct message {
@@ -93,7 +95,7 @@ struct message {
     lsn_t start;         /* WAL: its begin; ACCEPT: where to resume */
     struct point end;    /* WAL: its end; DRAINED, too */
     timeline_t timeline; /* ACCEPT */
-    lsn_t flushed, applied, compared;
+    lsn_t received, flushed, applied;
     bool fenced, done;
     struct beacon beacon;
     int64_t sent_us, wall_us;
@@ -115,23 +117,22 @@ struct session {
     char history[4096];
 };
 
-enum ship_state { SHIP_STOPPED, SHIP_WAITS, SHIP_DIALS, SHIP_GREETS, SHIP_SHIPS };
-
-/* A link as the one sees it that ships. */
+/* A link as the one sees it that ships: what is not in struct link. */
 struct ship {
-    enum ship_state state;
+    struct link *link;
     uint64_t session;
-    struct epoch epoch; /* as HELLO told it */
-    timeline_t timeline;
-    int64_t due_us, backoff_us, heard_us;
-    int64_t confirmed_us; /* when the last confirmation came */
-    lsn_t resumed, sent;  /* from there, up to here, of the server's WAL */
-    uint64_t server_life; /* that it comes from; 0: nothing was read yet */
-    int under_way;
-    lsn_t far_flushed;
-    bool far_compared, far_fenced;
-    int64_t drain_us; /* the rest of a dead server is read by then; 0: not asked */
-    char reason[200];
+    bool dialed;                /* the line of a dial is there */
+    int64_t confirmed_us;       /* when the last confirmation came */
+    lsn_t resumed, sent, taken; /* from there, up to here, of the WAL of the server or the spool */
+    uint64_t server_life;       /* that it comes from; 0: nothing was read yet */
+    int64_t drain_us;           /* the rest of a dead server is read by then; 0: not asked */
+};
+
+/* What was last said to another member without a link, and when that one spoke. */
+struct quiet_word {
+    struct epoch epoch;
+    size_t changes;
+    int64_t came_us, heard_us; /* heard: it comes from who hears this one, too, as in a session */
 };
 
 struct dial {
@@ -170,6 +171,7 @@ struct node {
     struct session session[SESSIONS_MAX];
     struct ship ship[POOL_MEMBERS];
     struct dial dial[POOL_MEMBERS];
+    struct quiet_word quiet[POOL_MEMBERS];
     enum cut_wish cut;   /* of the spool, under way */
     lsn_t fork;          /* ... at */
     bool compared, held; /* of the live session; replay is held back */
@@ -194,7 +196,12 @@ struct node {
     int64_t woke_us;    /* from its last pause, or will */
     int64_t torn_since_us;
     int64_t agent_since_us, server_since_us, calm_since_us, stuck_since_us, apart_since_us;
-    int64_t moved_us; /* when its PostgreSQL had all that came */
+    int64_t moved_us;           /* when its PostgreSQL had all that came */
+    int64_t unfit_us, unfed_us; /* when something was wrong with it last; fed, or nobody could */
+    int64_t hears_us;           /* ... and when a beacon of a primary that answers came */
+    struct epoch promised_to;
+    struct epoch table_of; /* whose table it had last, */
+    struct routes table;   /* and that */
 };
 
 /* An epoch that a failover has begun, which no DBA forced. */
@@ -218,7 +225,7 @@ struct postgres {
 struct sim {
     uint64_t seed, random_state;
     int64_t now_us;
-    int members;
+    int members, sites;
     bool faulty, trail;
     bool steady;             /* no wall clock is stepped */
     const struct node *runs; /* whose clock is read */
@@ -236,6 +243,7 @@ struct sim {
     uint64_t next_session;
     struct epoch forged[64];
     int forgeries;
+    struct routes told[16]; /* tables of earlier moments */
     struct begun begun[BRANCHES_MAX];
     int begins;
     const char *broken;                         /* --break */
@@ -249,7 +257,7 @@ uint64_t draw(void);
 bool chance(uint64_t one_in);
 int64_t between(int64_t low_us, int64_t high_us);
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void make_pool(uint64_t seed, int members, enum synchronous mode);
+void make_pool(uint64_t seed, int members, int sites, enum synchronous mode);
 void run_until(int64_t until_us);
 void get_well(void); /* calm, and the DBA does what alarms name */
 void end_pool(void);
@@ -294,12 +302,15 @@ void message_free(struct message *x);
 void post(struct message x, const uint8_t *bytes, size_t length);
 void deliver(struct message *x);
 void ships_run(struct node *m);
+void quiet_say(struct node *m);
+bool is_feeding(const struct node *m, int to); /* ... in the session that lives there */
 void send_forth(struct node *m, int to, struct message x, const uint8_t *bytes, size_t length);
+void ship_run(struct node *m, int to, const struct hello *hello, const char *stop_reason);
 void ship_drop(struct node *m, int to, bool told, int64_t rest_us, const char *why);
 void session_end(struct node *m, struct session *s, bool told, const char *why);
 void incoming_tick(struct node *m);
 void acknowledge(struct node *m);
-struct session *live_session(struct node *m);
+struct session *live_session(const struct node *m);
 void lines_reset(int a, int b, bool both);
 
 /* What is mirrored here changes the pool first. */
@@ -336,6 +347,9 @@ void excuse_all_but(struct point kept);
 
 /* faults.c */
 void cut(int a, int b, int64_t us);
+void split(const char *site, int64_t us, bool out, bool in); /* from all others */
+void pin(struct node *m, bool pinned);                       /* typed on the host of the primary */
+void tell_old_table(struct node *m);
 void forge(struct node *m, struct node *as, bool ships); /* somebody with its key */
 void put_back(struct node *m);
 void fault(void);
@@ -352,6 +366,7 @@ void check_member(struct node *m);
 void check_pool(void);
 void check_told(const struct commit *c);
 void check_let_go(const struct node *m, const struct commit *c);
+void check_hears(struct node *m, const struct beacon *b);
 void check_confirmed(const struct node *m, struct node *by);
 
 #endif
