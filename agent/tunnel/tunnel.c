@@ -11,6 +11,8 @@
 #include "tunnel/service.h"
 #include "tunnel/slot_sync.h"
 
+#include "pool/route.h"
+
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/log.h"
@@ -43,6 +45,7 @@ struct passage {
     const struct member *to;    /* of the door; NULL: the primary */
     int client;                 /* ours, until the stream has it; -1 */
     uint64_t number;            /* TUNNEL's; 0: the dialler wants it */
+    struct epoch epoch;         /* it was begun in */
     int64_t due_us;             /* until it is open */
     struct stream stream;
     struct gate gate;  /* of PostgreSQL, here */
@@ -304,6 +307,7 @@ new_passage(struct tunnel *t, enum tunnel_service service, bool ours, int64_t no
                 break;
             p->ours = ours;
             p->service = service;
+            p->epoch = t->who->pool.epoch;
             p->client = p->stream.local = -1;
             p->stream.handed.fd = p->stream.handed.in = p->stream.handed.out = -1;
             p->due_us = now_us + TUNNEL_WAIT_US;
@@ -670,6 +674,22 @@ run_open(struct tunnel *t, const struct loop *l, struct passage *p, int64_t now_
     end_passage(t, p);
 }
 
+/* Does it still lead to the primary, by a way that is one now? Of a connection that was cut no end is
+ * heard, or a minute later. */
+static bool
+leads_astray(const struct tunnel *t, const struct passage *p)
+{
+    const struct pool *pool = &t->who->pool;
+    const struct route *route = routes_of(&pool->routes, t->who->self->name);
+
+    if (p->service != TUNNEL_POSTGRES)
+        return false;
+    if (!epoch_equal(&p->epoch, &pool->epoch))
+        return p->epoch.number != 0;
+    return p->ours && p->far[0] != 0 && strcmp(p->far, pool->epoch.member) != 0 && route != NULL &&
+           strcmp(p->far, route->from) != 0;
+}
+
 static void
 run_passage(struct tunnel *t, const struct loop *l, struct passage *p, int64_t now_us)
 {
@@ -693,6 +713,14 @@ run_passage(struct tunnel *t, const struct loop *l, struct passage *p, int64_t n
             end_passage(t, p);
             return;
         }
+    }
+    if (leads_astray(t, p)) {
+        log_info(
+            "tunnel: a stream by %s to the primary is ended: the primary, or the way to it, is "
+            "another one now",
+            p->far);
+        end_passage(t, p);
+        return;
     }
     if (p->state == PASSAGE_ASKED &&
         !(receiver_live(&t->in->receiver) && strcmp(t->in->receiver.from, p->far) == 0)) {
