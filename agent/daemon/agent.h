@@ -30,7 +30,7 @@
 struct note {
     int dir;
     char name[64];
-    char text[LAG_RECORD_MAX];
+    char text[MEMBERS_MAX * LAG_RECORD_MAX];
     size_t length;
 };
 

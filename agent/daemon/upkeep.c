@@ -41,12 +41,20 @@ job_escrow(void *job)
         escrow_prune(self->spool, self->escrow_keep_us, clock_wall_us());
 }
 
+static void
+note_lag(struct note *n, const struct lag_record *record)
+{
+    char boot_id[BOOT_ID_SIZE];
+
+    clock_boot_id(boot_id);
+    if (record->flushed.lsn != LSN_UNKNOWN)
+        n->length += lag_record_save(record, boot_id, n->text + n->length);
+}
+
 /* The newest covered beacons, once a second, so that lag goes on growing over a restart. */
 static void
 save_lag(struct agent *a)
 {
-    struct lag_record record = {0};
-    char boot_id[BOOT_ID_SIZE];
     struct note *n = &a->note;
 
     worker_done(&a->state_writer);
@@ -57,20 +65,24 @@ save_lag(struct agent *a)
         worker_submit(&a->state_writer, job_escrow, &a->who.self);
         return;
     }
-    if (a->who.role == ROLE_PRIMARY && a->out.links > 0) {
-        record.flushed = a->out.link[0].sender.flushed.covered;
-        record.applied = a->out.link[0].sender.applied.covered;
+    *n = (struct note){.dir = a->in.spool.dir, .name = LAG_FILE};
+    for (size_t i = 0; a->who.role == ROLE_PRIMARY && i < a->out.links; i++) {
+        const struct link *l = &a->out.link[i];
+        struct lag_record record = {.flushed = l->sender.flushed.covered,
+                                    .applied = l->sender.applied.covered};
+
         snprintf(record.primary, sizeof record.primary, "%s", a->who.self->name);
-    } else if (a->who.role == ROLE_STANDBY && !a->in.unproven) {
-        receiver_record(&a->in.receiver, &record);
+        snprintf(record.member, sizeof record.member, "%s", l->member);
+        note_lag(n, &record);
     }
-    if (record.flushed.lsn == LSN_UNKNOWN)
-        return;
-    clock_boot_id(boot_id);
-    n->dir = a->in.spool.dir;
-    snprintf(n->name, sizeof n->name, "%s", LAG_FILE);
-    n->length = lag_record_save(&record, boot_id, n->text);
-    worker_submit(&a->state_writer, job_note, n);
+    if (a->who.role == ROLE_STANDBY && !a->in.unproven) {
+        struct lag_record record;
+
+        receiver_record(&a->in.receiver, &record);
+        note_lag(n, &record);
+    }
+    if (n->length > 0)
+        worker_submit(&a->state_writer, job_note, n);
 }
 
 static int64_t
@@ -80,23 +92,33 @@ epoch_began_us(const struct pool *p)
 }
 
 static void
+remember_lag(struct agent *a, const struct lag_record *record)
+{
+    struct link *l = outgoing_to(&a->out, record->member);
+
+    if (strcmp(record->primary, a->who.self->name) != 0) {
+        receiver_remember(&a->in.receiver, record, clock_us());
+    } else if (l != NULL && record->flushed.wall_us >= epoch_began_us(&a->who.pool)) {
+        /* else of an earlier epoch */
+        l->sender.received.covered = l->sender.flushed.covered = record->flushed;
+        l->sender.applied.covered = record->applied;
+    }
+}
+
+static void
 load_lag(struct agent *a)
 {
-    char text[LAG_RECORD_MAX], boot_id[BOOT_ID_SIZE];
+    char text[sizeof a->note.text], boot_id[BOOT_ID_SIZE], *line = text;
     struct lag_record record;
 
     clock_boot_id(boot_id);
-    if (durable_load(a->in.spool.dir, LAG_FILE, text, sizeof text) < 0 ||
-        !lag_record_load(&record, text, boot_id, clock_us(), clock_wall_us()))
+    if (durable_load(a->in.spool.dir, LAG_FILE, text, sizeof text) < 0)
         return;
-    if (strcmp(record.primary, a->who.self->name) != 0) {
-        receiver_remember(&a->in.receiver, &record, clock_us());
-    } else if (a->out.links > 0 &&
-               record.flushed.wall_us >=
-                   epoch_began_us(&a->who.pool)) { /* else of an earlier epoch */
-        a->out.link[0].sender.received.covered = a->out.link[0].sender.flushed.covered =
-            record.flushed;
-        a->out.link[0].sender.applied.covered = record.applied;
+    while (line[0] != '\0' &&
+           lag_record_load(&record, line, boot_id, clock_us(), clock_wall_us())) {
+        remember_lag(a, &record);
+        line += strcspn(line, "\n");
+        line += line[0] == '\n';
     }
 }
 

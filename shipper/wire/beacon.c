@@ -191,10 +191,11 @@ lag_record_save(const struct lag_record *r, const char *boot_id, char out[LAG_RE
 {
     int n = snprintf(out, LAG_RECORD_MAX,
                      "primary %s boot %s offset %" PRId64 " flushed %" PRIu64 " %" PRId64
-                     " %" PRId64 " applied %" PRIu64 " %" PRId64 " %" PRId64 "\n",
+                     " %" PRId64 " applied %" PRIu64 " %" PRId64 " %" PRId64 "%s%s\n",
                      r->primary[0] != '\0' ? r->primary : "-", boot_id[0] != '\0' ? boot_id : "-",
                      r->offset_us, r->flushed.lsn, r->flushed.wall_us, r->flushed.mono_us,
-                     r->applied.lsn, r->applied.wall_us, r->applied.mono_us);
+                     r->applied.lsn, r->applied.wall_us, r->applied.mono_us,
+                     r->member[0] != '\0' ? " member " : "", r->member);
 
     return (size_t)n;
 }
@@ -208,10 +209,10 @@ lag_record_load(struct lag_record *r, const char *text, const char *boot_id, int
 
     if (sscanf(text,
                "primary %31s boot %63s offset %" SCNd64 " flushed %" SCNu64 " %" SCNd64 " %" SCNd64
-               " applied %" SCNu64 " %" SCNd64 " %" SCNd64,
+               " applied %" SCNu64 " %" SCNd64 " %" SCNd64 " member %31s",
                got.primary, boot, &got.offset_us, &got.flushed.lsn, &got.flushed.wall_us,
-               &got.flushed.mono_us, &got.applied.lsn, &got.applied.wall_us,
-               &got.applied.mono_us) != 9)
+               &got.flushed.mono_us, &got.applied.lsn, &got.applied.wall_us, &got.applied.mono_us,
+               got.member) < 9)
         return false;
     if (boot_id[0] == '\0' || strcmp(boot, boot_id) != 0) {
         got.offset_us = 0;

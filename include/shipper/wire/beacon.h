@@ -81,13 +81,14 @@ bool offset_sample(struct clock_offset *o, int64_t sent_us, int64_t far_us, int6
                    int64_t now_us, int64_t wall_us);
 
 /*
- * Kept across a restart, so that lag goes on growing: one line of text.
- *   "primary NAME boot ID offset us flushed lsn wall mono applied lsn wall mono\n"
+ * Kept across a restart, so that lag goes on growing: a line of text, on the primary one for each member.
+ *   "primary NAME boot ID offset us flushed lsn wall mono applied lsn wall mono[ member NAME]\n"
  * On the same boot the monotonic clock still counts. After a reboot only the wall clock does:
  * lag_record_load gives each beacon the monotonic time that makes its age right on the new clock.
  */
 struct lag_record {
     char primary[MEMBER_NAME_SIZE]; /* whose clock it is */
+    char member[MEMBER_NAME_SIZE];  /* who stands there; "": who has written it */
     struct beacon flushed, applied; /* lsn 0: unknown */
     int64_t offset_us; /* primary's monotonic clock minus ours; 0 on the primary itself */
 };

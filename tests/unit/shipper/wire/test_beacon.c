@@ -260,6 +260,26 @@ test_beacon_record_goes_on_after_a_restart(void **state)
     }
 }
 
+static void
+test_beacon_record_tells_of_whom_it_is(void **state)
+{
+    struct lag_record record = {.primary = "dc1-a", .member = "dc2-b", .flushed = {.lsn = 7}};
+    struct lag_record got;
+    char text[2 * LAG_RECORD_MAX];
+    size_t length;
+
+    (void)state;
+    length = lag_record_save(&record, "boot-1", text);
+    assert_true(lag_record_load(&got, text, "boot-1", 0, 0));
+    assert_string_equal(got.member, "dc2-b");
+    assert_int_equal(got.flushed.lsn, 7);
+    record.member[0] = '\0';
+    length = lag_record_save(&record, "boot-1", text);
+    lag_record_save(&record, "boot-1", text + length);
+    assert_true(lag_record_load(&got, text, "boot-1", 0, 0));
+    assert_string_equal(got.member, "");
+}
+
 int
 main(void)
 {
@@ -278,6 +298,7 @@ main(void)
         cmocka_unit_test_setup(test_beacon_offset_keeps_the_best_sample_on_a_full_line, setup),
         cmocka_unit_test_setup(test_beacon_another_boot_is_dated_by_the_wall_clock, setup),
         cmocka_unit_test_setup(test_beacon_record_goes_on_after_a_restart, setup),
+        cmocka_unit_test(test_beacon_record_tells_of_whom_it_is),
     };
 
     return cmocka_run_group_tests_name("beacon", tests, NULL, NULL);
