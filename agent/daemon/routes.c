@@ -35,15 +35,13 @@ later(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* Since this member heard of that one: over its link, or when it was asked, or in a quiet session, which
- * says nothing of the link to one that is fed from here. One that refuses the WAL would refuse another
- * feeder's, too; but no head may. */
+/* Since this member heard of that one: over its link, also that it refuses the WAL, or when it was asked,
+ * or in a quiet session, which says nothing of the link to one that is fed from here. */
 static int64_t
 silent_us(struct agent *a, const struct member *m, int64_t now_us)
 {
     const struct link *l = outgoing_to(&a->out, m->name);
     const struct ask *q = asks_of(&a->asks, m->name);
-    const struct route *route = routes_of(&a->who.pool.routes, m->name);
     int64_t *talked_us = &a->routes.talked_us[m - a->who.config->member];
     int64_t heard_us;
 
@@ -51,28 +49,30 @@ silent_us(struct agent *a, const struct member *m, int64_t now_us)
         *talked_us = quiets_heard_us(&a->quiets, m->name);
     heard_us = later(a->routes.since_us, *talked_us);
     if (l != NULL)
-        heard_us = later(heard_us, l->sender.seen_us);
-    if (l != NULL && route != NULL && !route_is_head(route))
-        heard_us = later(heard_us, l->sender.refused_us);
+        heard_us = later(heard_us, later(l->sender.seen_us, l->sender.refused_us));
     if (q != NULL)
         heard_us = later(heard_us, q->told_us);
     return now_us - heard_us;
 }
 
 /* Since a link brings nothing further, though there is more, and our server gives it: one that was put
- * back has less. So does a link whose sessions the far side ends before it has compared its WAL. */
+ * back has less. So does a link that is refused, or whose sessions the far side ends before it has
+ * compared its WAL. */
 static int64_t
 stalled_us(struct agent *a, const struct member *m, struct progress_seen *seen, int64_t now_us)
 {
     const struct link *l = outgoing_to(&a->out, m->name);
-    bool futile = l != NULL && l->futile && outgoing_feeds(&a->out, m->name);
+    bool ships = l != NULL && l->state == LINK_SHIPPING,
+         fails = l != NULL && outgoing_feeds(&a->out, m->name) &&
+                 (l->futile || (!ships && l->sender.refused_us != 0));
     const struct lag *received;
 
-    if (l == NULL || (l->state != LINK_SHIPPING && !futile) ||
-        who_postgres(&a->who, now_us) != PONG_POSTGRES_ANSWERS) {
+    if (!(ships || fails) || who_postgres(&a->who, now_us) != PONG_POSTGRES_ANSWERS) {
         seen->us = now_us;
         return 0;
     }
+    if (!ships)
+        return now_us - seen->us;
     received = &l->sender.received;
     if (received->covered.mono_us >= l->sender.stamped.mono_us ||
         l->sender.far.received > l->sender.stamped.lsn ||
@@ -80,7 +80,7 @@ stalled_us(struct agent *a, const struct member *m, struct progress_seen *seen, 
         *seen = (struct progress_seen){.received = l->sender.far.received,
                                        .covered_us = received->covered.mono_us,
                                        .us = now_us};
-    return now_us - (futile ? seen->us : later(seen->us, l->since_us));
+    return now_us - (fails ? seen->us : later(seen->us, l->since_us));
 }
 
 /* Where `of` stands by the word of `m`, and how old that word is. NULL: it did not say. */
@@ -115,6 +115,17 @@ head_of(struct agent *a, const char *site)
     return NULL;
 }
 
+/* Since `m` could report: what it said before its link, or this watch, began speaks against no way. */
+static int64_t
+watched_us(struct agent *a, const struct member *m, int64_t now_us)
+{
+    const struct link *l = outgoing_to(&a->out, m->name);
+
+    if (l == NULL || l->state != LINK_SHIPPING)
+        return 0;
+    return now_us - later(a->routes.since_us, l->since_us);
+}
+
 /* Since a member that could feed another has heard of that one. A way that is in the table gets its
  * time. The others of a site reach what its head does: a report that comes a moment earlier makes none
  * the head. */
@@ -123,14 +134,14 @@ apart_us(struct agent *a, const struct member *m, const struct member *of, int64
 {
     const struct member *head = head_of(a, m->site);
     const struct route *before = routes_of(&a->who.pool.routes, of->name);
-    int64_t age_us, watched_us = now_us - a->routes.since_us;
+    int64_t age_us, watched = watched_us(a, m, now_us);
     bool fed = before != NULL && strcmp(before->from, m->name) == 0;
 
     if (head != NULL && head != m)
         return apart_us(a, head, of == head ? m : of, now_us);
     if (reported(a, m->name, of->name, now_us, &age_us) != NULL)
-        return fed && watched_us < age_us ? watched_us : age_us;
-    return fed ? watched_us : ROUTE_SILENT_US;
+        return fed && watched < age_us ? watched : age_us;
+    return fed ? watched : ROUTE_SILENT_US;
 }
 
 static void

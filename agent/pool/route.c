@@ -129,7 +129,7 @@ weight(const struct plan *p, size_t m)
 
     if (!reaches(p, p->f->primary, m))
         return was_head(p, m);
-    if (p->f->member[m].pinned)
+    if (p->f->member[m].pinned && gets_on(p, m))
         return SIZE_MAX;
     for (size_t i = 0; i < p->f->members; i++)
         if (i != m && same_site(p, i, m) && reaches(p, m, i))
@@ -232,6 +232,14 @@ feed_around(struct plan *p, size_t m)
         p->why[by] = ROUTE_BRIDGE;
 }
 
+/* Else it would take its place again and again. One that is silent is another matter. */
+static bool
+stays_pinned(const struct plan *p, size_t m)
+{
+    return p->f->member[m].pinned && (p->head[m] == m || !was_head(p, m) || gets_on(p, m) ||
+                                      p->f->member[p->f->primary].silent_us[m] >= ROUTE_FRESH_US);
+}
+
 static void
 put(const struct plan *p, size_t m, struct route *ret)
 {
@@ -241,7 +249,7 @@ put(const struct plan *p, size_t m, struct route *ret)
 
     *ret = (struct route){.why = m == p->f->primary ? ROUTE_PRIMARY : p->why[m],
                           .cut = p->cut[m],
-                          .pinned = member->pinned,
+                          .pinned = stays_pinned(p, m),
                           .since_us = p->f->wall_us};
     snprintf(ret->member, sizeof ret->member, "%s", member->name);
     snprintf(ret->from, sizeof ret->from, "%s", from);

@@ -11,7 +11,8 @@
  * A way that is in the table stays until nothing was heard over it for ROUTE_SILENT_US; another one is
  * taken only while it is heard of. A head keeps its place, so that one which comes back does not take
  * it: until it is silent, has got no further for so long though there was more, another reaches
- * more of its site, or a DBA pins another. A pinned one takes it whenever it is heard of.
+ * more of its site, or a DBA pins another. A pinned one takes it whenever it is heard of; if it has got
+ * no further there, or refuses what it is sent, its pin is over.
  */
 #ifndef AGENT_POOL_ROUTE_H
 #define AGENT_POOL_ROUTE_H

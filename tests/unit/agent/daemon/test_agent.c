@@ -221,6 +221,31 @@ test_agent_numbers_its_table_above_what_others_hold(void **state)
     assert_int_equal(a->who.pool.routes.number, 8);
 }
 
+/* The lag of each member is kept, also over a restart. */
+static void
+test_agent_remembers_where_each_member_stood(void **state)
+{
+    struct lag_record record = {.primary = "dc1-a"};
+    char text[2 * LAG_RECORD_MAX];
+    size_t length = 0;
+
+    (void)state;
+    a->out.links = 2;
+    for (size_t k = 0; k < 2; k++) {
+        snprintf(a->out.link[k].member, MEMBER_NAME_SIZE, "dc2-%c", (int)('a' + k));
+        snprintf(record.member, MEMBER_NAME_SIZE, "dc2-%c", (int)('b' - k));
+        record.flushed = (struct beacon){.lsn = 8 - k, .wall_us = clock_wall_us()};
+        record.applied = (struct beacon){.lsn = 6 - k, .wall_us = clock_wall_us()};
+        length += lag_record_save(&record, "-", text + length);
+    }
+    assert_int_equal(durable_replace(a->in.spool.dir, "lag", text, length), 0);
+    upkeep_open(a);
+    assert_int_equal(a->out.link[0].sender.flushed.covered.lsn, 7);
+    assert_int_equal(a->out.link[0].sender.applied.covered.lsn, 5);
+    assert_int_equal(a->out.link[1].sender.flushed.covered.lsn, 8);
+    assert_int_equal(a->out.link[1].sender.applied.covered.lsn, 6);
+}
+
 /* dc2-a says that it could feed dc2-b. */
 static void
 head_reports(int64_t now_us)
@@ -333,6 +358,21 @@ test_agent_keeps_what_a_head_has_reported(void **state)
     assert_int_equal(ships_to_the_head(now_us + 11 * SECOND_US), ROUTE_AROUND);
 }
 
+/* Its link is there again, and what it reported before is old. */
+static void
+test_agent_waits_for_the_report_of_a_head_that_is_back(void **state)
+{
+    int64_t now_us = clock_us();
+
+    (void)state;
+    head_tells(ask_shipped, 2);
+    assert_int_equal(ships_to_the_head(now_us), ROUTE_RELAYED);
+    now_us += 11 * SECOND_US;
+    a->out.link[0].since_us = now_us;
+    assert_int_equal(ships_to_the_head(now_us + 2 * SECOND_US), ROUTE_RELAYED);
+    assert_int_equal(ships_to_the_head(now_us + 10 * SECOND_US), ROUTE_AROUND);
+}
+
 /* Who speaks in a quiet session is there, and is not dialled for that. Who is fed takes WAL, or is silent. */
 static void
 test_agent_hears_of_who_talks_in_a_quiet_session(void **state)
@@ -369,27 +409,48 @@ test_agent_hears_of_who_talks_in_a_quiet_session(void **state)
     assert_int_equal(routes_of(&a->who.pool.routes, "dc2-b")->why, ROUTE_SILENT);
 }
 
-/* Nobody else could feed it either. A head makes place for one that takes WAL. */
-static void
-test_agent_goes_on_to_ship_to_who_refuses(void **state)
+/* The route to a member of that site, after the links to it and to dc2-a have been refused for that long. */
+static const struct route *
+both_refuse(const char *member, const char *site, int seconds)
 {
     int64_t now_us = 100 * SECOND_US;
 
-    (void)state;
-    config.member[2] = (struct member){.name = "dc1-b", .site = "dc1"};
+    config.member[2] = (struct member){.name = ""};
+    snprintf(config.member[2].name, MEMBER_NAME_SIZE, "%s", member);
+    snprintf(config.member[2].site, MEMBER_NAME_SIZE, "%s", site);
     config.members = 3;
+    server = PONG_POSTGRES_ANSWERS;
     a->who.role = ROLE_PRIMARY;
     a->out.links = 2;
-    memcpy(a->out.link[0].member, "dc2-a", sizeof "dc2-a");
-    memcpy(a->out.link[1].member, "dc1-b", sizeof "dc1-b");
+    for (size_t k = 0; k < 2; k++)
+        memcpy(a->out.link[k].member, config.member[k + 1].name, MEMBER_NAME_SIZE);
     routes_keep(a, now_us, now_us);
-    for (int i = 0; i < 12; i++, now_us += SECOND_US) {
+    for (int i = 0; i < seconds; i++, now_us += SECOND_US) {
         a->out.link[0].sender.refused_us = a->out.link[1].sender.refused_us = now_us;
         routes_keep(a, now_us, now_us);
     }
     config.members = 2;
-    assert_false(routes_of(&a->who.pool.routes, "dc1-b")->cut);
-    assert_true(routes_of(&a->who.pool.routes, "dc2-a")->cut);
+    return routes_of(&a->who.pool.routes, member);
+}
+
+/* Nobody else could feed it either. */
+static void
+test_agent_goes_on_to_ship_to_who_refuses(void **state)
+{
+    (void)state;
+    assert_false(both_refuse("dc1-b", "dc1", 12)->cut);
+    assert_false(routes_of(&a->who.pool.routes, "dc2-a")->cut);
+}
+
+/* A head makes place for one that may take WAL. */
+static void
+test_agent_replaces_a_head_that_refuses(void **state)
+{
+    (void)state;
+    head_reports(100 * SECOND_US);
+    assert_int_equal(both_refuse("dc2-b", "dc2", 10)->why, ROUTE_RELAYED);
+    assert_int_equal(both_refuse("dc2-b", "dc2", 13)->why, ROUTE_STALLED);
+    assert_int_equal(routes_of(&a->who.pool.routes, "dc2-a")->why, ROUTE_RELAYED);
 }
 
 int
@@ -407,6 +468,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_agent_pins_as_the_primary, open_agent, close_agent),
         cmocka_unit_test_setup_teardown(test_agent_numbers_its_table_above_what_others_hold,
                                         open_agent, close_agent),
+        cmocka_unit_test_setup_teardown(test_agent_remembers_where_each_member_stood, open_agent,
+                                        close_agent),
         cmocka_unit_test_setup_teardown(test_agent_replaces_a_head_that_gets_no_further, open_agent,
                                         close_agent),
         cmocka_unit_test_setup_teardown(test_agent_leaves_a_head_alone_while_its_own_server_is_down,
@@ -414,6 +477,10 @@ main(void)
         cmocka_unit_test_setup_teardown(test_agent_keeps_what_a_head_has_reported, open_agent,
                                         close_agent),
         cmocka_unit_test_setup_teardown(test_agent_goes_on_to_ship_to_who_refuses, open_agent,
+                                        close_agent),
+        cmocka_unit_test_setup_teardown(test_agent_waits_for_the_report_of_a_head_that_is_back,
+                                        open_agent, close_agent),
+        cmocka_unit_test_setup_teardown(test_agent_replaces_a_head_that_refuses, open_agent,
                                         close_agent),
         cmocka_unit_test_setup_teardown(test_agent_hears_of_who_talks_in_a_quiet_session,
                                         open_agent, close_agent),

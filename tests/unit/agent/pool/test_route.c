@@ -194,6 +194,36 @@ test_route_head_is_pinned(void **state)
     assert_int_equal(table.number, number + 4);
 }
 
+/* It is heard of, and would take its place again and again. */
+static void
+test_route_pin_is_over_when_its_head_gets_no_further(void **state)
+{
+    (void)state;
+    facts.member[A2].pinned = true;
+    facts.wall_us += 60 * SECOND_US;
+    facts.member[A2].stalled_us = ROUTE_SILENT_US;
+    judge();
+    is(B2, "dc1-a", ROUTE_STALLED);
+    assert_false(routes_of(&table, "dc2-a")->pinned);
+}
+
+static void
+test_route_pin_outlasts_a_host_that_is_gone(void **state)
+{
+    (void)state;
+    facts.member[A2].pinned = true;
+    judge();
+    facts.wall_us += 60 * SECOND_US;
+    facts.member[A2].stalled_us = ROUTE_SILENT_US; /* its link is not known to have ended yet */
+    heard_by_all(A2, ROUTE_SILENT_US - 1);
+    judge();
+    is(B2, "dc1-a", ROUTE_STALLED);
+    facts.member[A2].stalled_us = 0;
+    heard_by_all(A2, 0);
+    judge();
+    is(A2, "dc1-a", ROUTE_PINNED);
+}
+
 static void
 test_route_head_that_reaches_less_is_replaced(void **state)
 {
@@ -536,6 +566,36 @@ test_route_stays_what_it_is_while_the_facts_do(void **state)
     }
 }
 
+/* A member takes nothing, which is seen only while it is a head; pins are as the table tells. Another one
+ * of its site is the head in the end, and stays it. */
+static void
+test_route_settles_at_a_head_that_gets_on(void **state)
+{
+    (void)state;
+    srandom(19);
+    for (size_t i = 0; i < 1000; i++) {
+        struct routes settled;
+        size_t bad;
+
+        random_pool(true);
+        bad = below(facts.members);
+        for (size_t m = 0; m < facts.members; m++)
+            heard_by_all(m, 0);
+        facts.member[bad].pinned = random() % 2 == 0;
+        for (int second = 0; second < 60; second++) {
+            settled = table;
+            judge();
+            facts.member[bad].pinned = table.route[bad].pinned;
+            facts.member[bad].stalled_us =
+                route_is_head(&table.route[bad]) ? facts.member[bad].stalled_us + SECOND_US : 0;
+        }
+        assert_memory_equal(&settled, &table, sizeof table);
+        for (size_t m = 0; m < facts.members; m++)
+            if (m != bad && same_site(m, bad))
+                assert_false(route_is_head(&table.route[bad]));
+    }
+}
+
 /* What happens between two members is of no matter to another site. */
 static void
 test_route_of_a_site_depends_on_its_own_ways(void **state)
@@ -571,6 +631,8 @@ main(void)
         cmocka_unit_test_setup(test_route_head_that_gets_no_further_is_replaced, make),
         cmocka_unit_test_setup(test_route_head_stays_while_no_other_would_do_better, make),
         cmocka_unit_test_setup(test_route_head_is_pinned, make),
+        cmocka_unit_test_setup(test_route_pin_is_over_when_its_head_gets_no_further, make),
+        cmocka_unit_test_setup(test_route_pin_outlasts_a_host_that_is_gone, make),
         cmocka_unit_test_setup(test_route_head_that_reaches_less_is_replaced, make),
         cmocka_unit_test_setup(test_route_head_is_not_replaced_for_a_member_that_dies, make),
         cmocka_unit_test_setup(test_route_goes_around_what_does_not_reach_a_member, make),
@@ -581,6 +643,7 @@ main(void)
         cmocka_unit_test_setup(test_route_primary_goes_on_above_a_table_that_it_did_not_make, make),
         cmocka_unit_test(test_route_feeds_all_of_any_pool_by_one_copy_for_each_site),
         cmocka_unit_test(test_route_stays_what_it_is_while_the_facts_do),
+        cmocka_unit_test(test_route_settles_at_a_head_that_gets_on),
         cmocka_unit_test(test_route_of_a_site_depends_on_its_own_ways),
     };
 
