@@ -13,6 +13,7 @@
 #include "base/fail.h"
 #include "base/text.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -204,23 +205,26 @@ print_status(const json_t *json)
 static void
 print_line(const json_t *json)
 {
-    const json_t *stream = json_array_get(json_object_get(json, "links"), 0);
+    const char *direction;
+    const json_t *stream = show_worst_stream(json, &direction), *standby = show_worst_standby(json);
     char exposure[32], lag[32], when[40], behind[24];
 
-    if (stream == NULL)
-        stream = json_object_get(json, "receiving");
-    printf("%s %s %s exposure %s link %s flushed %s (%s behind) applied %s (lag %s)%s%s\n",
+    printf("%s %s %s exposure %s link %s %s %s flushed %s (%s behind) applied %s (lag %s)",
            text_time(when, sizeof when, clock_wall_us()), show_word(json, "member", "?"),
            show_word(json, "role", "?"),
            show_seconds(json_object_get(json, "exposure_seconds"), exposure, sizeof exposure),
-           show_word(stream, "state", "none"),
+           show_word(stream, "state", "none"), direction, show_word(stream, direction, "nobody"),
            show_word(json_object_get(stream, "flushed"), "lsn", "unknown"),
            show_bytes(json_object_get(json_object_get(stream, "flushed"), "behind_bytes"), behind,
                       sizeof behind),
            show_word(json_object_get(stream, "applied"), "lsn", "unknown"),
            show_seconds(json_object_get(json_object_get(stream, "applied"), "lag_seconds"), lag,
-                        sizeof lag),
-           show_word(json, "alarm", NULL) != NULL ? " ALARM: " : "", show_word(json, "alarm", ""));
+                        sizeof lag));
+    if (json_array_size(json_object_get(json, "members")) > 2)
+        printf(" worst %s (lag %s)", show_word(standby, "name", "?"),
+               show_seconds(json_object_get(standby, "applied_lag_seconds"), lag, sizeof lag));
+    printf("%s%s\n", show_word(json, "alarm", NULL) != NULL ? " ALARM: " : "",
+           show_word(json, "alarm", ""));
 }
 
 struct view {
@@ -285,8 +289,8 @@ ask_pool(const char *file, const char *member, int *ret_code)
 {
     static struct config config; /* large */
     const struct member *self = NULL;
-    json_t *status = NULL, *error;
-    char *wrong = NULL;
+    char why[FAIL_MESSAGE_MAX], shown[PATH_MAX], *wrong = NULL, *text = why;
+    json_t *status = NULL;
     int code = load_pool(file, member, &config, &self, &wrong);
 
     *ret_code = code < 0 ? 2 : 1;
@@ -302,10 +306,14 @@ ask_pool(const char *file, const char *member, int *ret_code)
         *ret_code = 0;
     } else {
         json_decref(status);
-        error = json_string(wrong != NULL && wrong[0] != '\0' ? wrong : fail_message());
-        status = json_pack("{s:s s:s* s:s* s:o}", "file", file, "pool",
-                           config.name[0] != '\0' ? config.name : NULL, "member",
-                           self != NULL ? self->name : NULL, "error", error);
+        snprintf(why, sizeof why, "%s", fail_message());
+        if (wrong != NULL && wrong[0] != '\0')
+            text = wrong;
+        snprintf(shown, sizeof shown, "%s", file);
+        status = json_pack("{s:s s:s* s:s* s:s}", "file", text_make_safe(shown, strlen(shown)),
+                           "pool", config.name[0] != '\0' ? config.name : NULL, "member",
+                           self != NULL ? self->name : NULL, "error",
+                           text_make_safe(text, strlen(text)));
     }
     free(wrong);
     return status;

@@ -20,12 +20,20 @@
 
 enum colour { PLAIN, GOOD, LATE, BAD, FAINT };
 
+static void
+forget_wire(struct status_screen *s)
+{
+    for (size_t i = 0; i < SCREEN_STREAMS; i++)
+        s->wire_bytes[i] = -1;
+}
+
 void
 status_screen_init(struct status_screen *s)
 {
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
 
-    *s = (struct status_screen){.wire_bytes = -1};
+    *s = (struct status_screen){0};
+    forget_wire(s);
     setlocale(LC_CTYPE, "");
     s->utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
     s->colours =
@@ -160,10 +168,10 @@ put_head(const struct status_screen *s, FILE *out, const json_t *report)
 }
 
 static void
-put_ages(const struct status_screen *s, FILE *out, const json_t *report, const json_t *stream)
+put_ages(const struct status_screen *s, FILE *out, const json_t *report, const json_t *standby)
 {
     const json_t *limits = at(report, "limits"), *exposure = at(report, "exposure_seconds");
-    const json_t *applied = at(at(stream, "applied"), "lag_seconds");
+    const json_t *applied = at(standby, "applied_lag_seconds");
     char text[32];
 
     put(s, out, PLAIN, "%-*s", LABEL_COLUMNS, "exposure");
@@ -179,6 +187,8 @@ put_ages(const struct status_screen *s, FILE *out, const json_t *report, const j
                    at(limits, "apply_critical_seconds")),
         "%-16s", show_seconds(applied, text, sizeof text));
     put_bars(s, out, s->applied);
+    if (json_array_size(at(report, "members")) > 2)
+        put(s, out, FAINT, "  of %s", show_word(standby, "name", "?"));
     end_line(out);
 }
 
@@ -273,42 +283,53 @@ put_events(const struct status_screen *s, FILE *out, const json_t *events)
     }
 }
 
-/* Bytes on the wire per second since the last answer, null: unknown. A new reference. */
+/* Bytes on the wire of the i-th stream per second since the last answer, null: unknown. A new reference. */
 static json_t *
-wire_rate(struct status_screen *s, const json_t *stream)
+wire_rate(struct status_screen *s, size_t i, const json_t *stream, int64_t passed_us)
 {
-    int64_t now_us = clock_us(), before_us = s->asked_us, before = s->wire_bytes;
     const json_t *now = at(stream, "wire_bytes");
+    int64_t before = s->wire_bytes[i];
 
-    s->wire_bytes = json_is_integer(now) ? json_integer_value(now) : -1;
-    s->asked_us = now_us;
-    if (before < 0 || s->wire_bytes < before || now_us <= before_us)
+    s->wire_bytes[i] = json_is_integer(now) ? json_integer_value(now) : -1;
+    if (before < 0 || s->wire_bytes[i] < before || passed_us <= 0)
         return json_null();
-    return json_real((double)(s->wire_bytes - before) * (double)SECOND_US /
-                     (double)(now_us - before_us));
+    return json_real((double)(s->wire_bytes[i] - before) * (double)SECOND_US / (double)passed_us);
+}
+
+static void
+put_streams(struct status_screen *s, FILE *out, const json_t *report)
+{
+    const json_t *receiving = at(report, "receiving"), *link;
+    int64_t now_us = clock_us(), passed_us = now_us - s->asked_us;
+    json_t *wire;
+    size_t i;
+
+    s->asked_us = now_us;
+    json_array_foreach (at(report, "links"), i, link) {
+        wire = wire_rate(s, i % SCREEN_STREAMS, link, passed_us);
+        put_stream(s, out, link, "to", wire);
+        json_decref(wire);
+    }
+    if (json_is_object(receiving)) {
+        wire = wire_rate(s, SCREEN_STREAMS - 1, receiving, passed_us);
+        put_stream(s, out, receiving, "from", wire);
+        json_decref(wire);
+    }
 }
 
 static void
 put_report(struct status_screen *s, FILE *out, const json_t *report)
 {
-    const json_t *links = at(report, "links"), *receiving = at(report, "receiving"), *link;
-    const json_t *first = json_array_size(links) > 0 ? json_array_get(links, 0) : receiving;
-    json_t *wire = wire_rate(s, first);
-    size_t i;
+    const json_t *standby = show_worst_standby(report);
 
-    remember(s, figure(at(report, "exposure_seconds")),
-             figure(at(at(first, "applied"), "lag_seconds")));
+    remember(s, figure(at(report, "exposure_seconds")), figure(at(standby, "applied_lag_seconds")));
     put_head(s, out, report);
-    put_ages(s, out, report, first);
-    json_array_foreach (links, i, link)
-        put_stream(s, out, link, "to", i == 0 ? wire : NULL);
-    if (json_is_object(receiving))
-        put_stream(s, out, receiving, "from", receiving == first ? wire : NULL);
+    put_ages(s, out, report, standby);
+    put_streams(s, out, report);
     end_line(out);
     put_disk(s, out, "spool", at(report, "spool"));
     put_disk(s, out, "pg_wal", at(report, "pg_wal"));
     put_events(s, out, at(report, "events"));
-    json_decref(wire);
 }
 
 void
@@ -325,7 +346,7 @@ status_screen_draw(struct status_screen *s, const json_t *report, const char *er
         put_report(s, out, report);
     } else {
         remember(s, (double)NAN, (double)NAN);
-        s->wire_bytes = -1;
+        forget_wire(s);
         put(s, out, BAD, "unknown: %s", error);
         put(s, out, FAINT, "   %s", text_time(when, sizeof when, clock_wall_us()));
         end_line(out);

@@ -41,6 +41,62 @@ show_bytes(const json_t *value, char *out, size_t size)
     return out;
 }
 
+/* Is `a` more than `b`? What is unknown is most. */
+static bool
+is_more(const json_t *a, const json_t *b)
+{
+    if (!json_is_number(a) || !json_is_number(b))
+        return json_is_number(b);
+    return json_number_value(a) > json_number_value(b);
+}
+
+static bool
+is_worse_stream(const json_t *a, const json_t *b)
+{
+    bool up_a = strcmp(show_word(a, "state", ""), "up") == 0,
+         up_b = strcmp(show_word(b, "state", ""), "up") == 0;
+
+    if (up_a != up_b)
+        return up_b;
+    return is_more(json_object_get(json_object_get(a, "applied"), "lag_seconds"),
+                   json_object_get(json_object_get(b, "applied"), "lag_seconds"));
+}
+
+const json_t *
+show_worst_stream(const json_t *status, const char **ret_direction)
+{
+    const json_t *worst = json_object_get(status, "receiving"), *link;
+    size_t i;
+
+    *ret_direction = "from";
+    if (!json_is_object(worst))
+        worst = NULL;
+    json_array_foreach (json_object_get(status, "links"), i, link) {
+        if (strcmp(show_word(link, "state", ""), "stopped") == 0) /* another member feeds it */
+            continue;
+        if (worst == NULL || is_worse_stream(link, worst)) {
+            worst = link;
+            *ret_direction = "to";
+        }
+    }
+    return worst;
+}
+
+const json_t *
+show_worst_standby(const json_t *status)
+{
+    const char *primary = show_word(json_object_get(status, "epoch"), "member", "");
+    const json_t *worst = NULL, *member;
+    size_t i;
+
+    json_array_foreach (json_object_get(status, "members"), i, member)
+        if (strcmp(show_word(member, "name", ""), primary) != 0 &&
+            (worst == NULL || is_more(json_object_get(member, "applied_lag_seconds"),
+                                      json_object_get(worst, "applied_lag_seconds"))))
+            worst = member;
+    return worst;
+}
+
 void
 show_line(void *context, json_t *line)
 {

@@ -16,6 +16,14 @@ const char *show_word(const json_t *json, const char *key, const char *missing);
 const char *show_seconds(const json_t *value, char *out, size_t size);
 const char *show_bytes(const json_t *value, char *out, size_t size);
 
+/* Of a status: the stream that is not up, else the one whose standby has applied least; borrowed. NULL: it
+ * has none. `*ret_direction`: its key of the member at the other end. */
+const json_t *show_worst_stream(const json_t *status, const char **ret_direction);
+
+/* ... and of all the pool the standby that has applied least, one of unknown lag before all others;
+ * borrowed. NULL: there is none. */
+const json_t *show_worst_standby(const json_t *status);
+
 /* For control_ask: print the text of a line of progress. */
 void show_line(void *context, json_t *line);
 

@@ -82,7 +82,10 @@ as sh -c 'umask 077; echo "[pool]" >"$1"' sh "$WALFERRY_DEMO/pools/zoo.ini"
 both dc1-a >"$OUT"
 [ $? = 2 ] || fail "a file that is wrong does not exit 2"
 told "^config $WALFERRY_DEMO/pools/zoo.ini: unknown: "
-as rm "$WALFERRY_DEMO/pools/zoo.ini"
+odd=$WALFERRY_DEMO/pools/z$(printf '\377').ini # no UTF-8, nor what is said of it
+as mv "$WALFERRY_DEMO/pools/zoo.ini" "$odd"
+both dc1-a --json | jq -e 'length == 3 and (.[2] | .file + .error | contains("z?.ini"))' >/dev/null || fail "json: $(both dc1-a --json)"
+as rm "$odd"
 mail start_agent 1
 expect 30 'mail level 1 2'
 
