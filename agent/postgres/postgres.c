@@ -572,9 +572,12 @@ postgres_ask(struct postgres *p, enum postgres_command command, const char *argu
     case POSTGRES_MAKE_SLOT: /* a slot's name has only a-z, 0-9 and _ : nothing to quote */
         snprintf(
             p->query, sizeof p->query,
-            "select pg_catalog.pg_create_physical_replication_slot('%s', true) where not exists "
-            "(select from pg_catalog.pg_replication_slots where slot_name = '%s')",
-            argument, argument);
+            "select pg_catalog.pg_create_physical_replication_slot('%s', true) from "
+            "(select count(pg_catalog.pg_drop_replication_slot(slot_name)) from "
+            "pg_catalog.pg_replication_slots where slot_name = '%s' and wal_status = 'lost' and not "
+            "active) dropped where not exists (select from pg_catalog.pg_replication_slots where "
+            "slot_name = '%s' and wal_status is distinct from 'lost')",
+            argument, argument, argument);
         break;
     case POSTGRES_ADVANCE_SLOT:
         snprintf(p->query, sizeof p->query, "select pg_catalog.pg_replication_slot_advance(%s)",

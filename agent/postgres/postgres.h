@@ -93,7 +93,7 @@ enum postgres_command {
     POSTGRES_PROMOTE,       /* select pg_promote(wait => false) */
     POSTGRES_REPLAY_RESUME, /* select pg_wal_replay_resume() */
     POSTGRES_RELOAD,        /* select pg_reload_conf() */
-    POSTGRES_MAKE_SLOT,     /* pg_create_physical_replication_slot(argument, true), if absent */
+    POSTGRES_MAKE_SLOT,     /* pg_create_physical_replication_slot(argument, true), if needed */
     POSTGRES_ADVANCE_SLOT,  /* pg_replication_slot_advance(argument): "'slot', 'X/X'" */
     POSTGRES_DROP_SLOT,     /* pg_drop_replication_slot(argument); absent is fine */
     /* What the role named by the argument can become. postgres_answer is "" (no such role), or: '1'

@@ -402,6 +402,9 @@ test_postgres_tells_a_slot_that_lost_its_wal(void **state)
     server_sql(&s, "checkpoint");
     assert_true(next_sample(p)->slot[0].lost);
     assert_string_equal(postgres_sample(p)->other_slot, ""); /* that one keeps nothing, too */
+    assert_null(run_command(p, POSTGRES_MAKE_SLOT, "walferry_dc2_a"));
+    assert_false(next_sample(p)->slot[0].lost);
+    assert_true(postgres_sample(p)->slot[0].restart_lsn != LSN_UNKNOWN);
     postgres_free(p);
     server_remove(&s);
 }
