@@ -138,7 +138,13 @@ upkeep_open(struct agent *a)
     load_lag(a);
 }
 
-/* Files outside the WAL, both ways over every link that is up. */
+/* Files outside the WAL, both ways over every link that is up, and every quiet session. */
+static int
+file_to_quiet(void *out, const struct frame *f)
+{
+    return frame_put(out, f);
+}
+
 static int
 file_to_receiver(void *link, const struct frame *f)
 {
@@ -154,10 +160,16 @@ file_to_sender(void *receiver, const struct frame *f)
 static void
 send_files(struct agent *a)
 {
-    for (size_t i = 0; i < a->out.links; i++)
-        if (a->out.link[i].state == LINK_SHIPPING)
-            site_files_send(&a->site, i, a->out.link[i].since_us, file_to_receiver,
-                            &a->out.link[i]);
+    for (size_t i = 0; i < a->out.links; i++) {
+        struct link *l = &a->out.link[i];
+        int64_t since_us;
+        struct buf *out = quiets_out(&a->quiets, l->member, &since_us);
+
+        if (l->state == LINK_SHIPPING)
+            site_files_send(&a->site, i, l->since_us, file_to_receiver, l);
+        else if (out != NULL)
+            site_files_send(&a->site, i, since_us, file_to_quiet, out);
+    }
     if (receiver_live(&a->in.receiver))
         site_files_send(&a->site, SITE_FILES_PEERS_MAX, a->in.inlet.since_us, file_to_sender,
                         &a->in.receiver);

@@ -5,8 +5,8 @@
  *
  * Each member lists its own files in a file (key site_files: one absolute path or glob pattern per
  * line, '#' begins a comment). Its agent looks at the listed files every few seconds and sends what
- * is new or has changed over every link, both ways; the far side keeps versions (store.h). No agent
- * puts a file in place: `walferry files apply` does, for a DBA. A file has at most
+ * is new or has changed over every link and quiet session, both ways; the far side keeps versions
+ * (store.h). No agent puts a file in place: `walferry files apply` does, for a DBA. A file has at most
  * SITE_FILE_BYTES_MAX, a member sends at most SITE_FILES_MAX; the log names what is left out.
  */
 #ifndef AGENT_FILES_SITE_FILES_H

@@ -28,7 +28,7 @@ now_said(const struct who *w)
     return (struct quiet_said){.epoch = w->pool.epoch,
                                .changes = w->pool.changes,
                                .role = w->role,
-                               .asks = w->asking->promise.number};
+                               .asks = w->asking->promise};
 }
 
 static bool
@@ -41,10 +41,21 @@ static int64_t
 say_due_us(const struct who *w, const struct quiet_talk *t)
 {
     const struct quiet_said now = now_said(w);
-    bool news =
-        t->said.role != now.role || t->said.asks != now.asks || chain_differs(&t->said, &now);
+    bool news = t->said.role != now.role || t->said.asks.number != now.asks.number ||
+                chain_differs(&t->said, &now);
 
     return t->said_us + (news ? NEWS_US : SAY_US);
+}
+
+/* A failover here has ended without its epoch: what is promised to it is free at once. */
+static void
+give_back(const struct quiet_said *said, const struct quiet_said *now, struct buf *out)
+{
+    struct frame back = {.type = FRAME_PROMISE, .promise = said->asks};
+
+    back.promise.word = PROMISE_RETURN;
+    if (said->asks.number > now->epoch.number && now->asks.number == 0)
+        frame_put(out, &back);
 }
 
 /* POOL and PING, when it is time. What has no room now is said a second later. */
@@ -60,6 +71,7 @@ say(const struct quiet *q, struct quiet_talk *t, struct buf *out, int64_t now_us
         return;
     if (t->said_us == 0 || chain_differs(&t->said, &now))
         who_pool_frame(w, &pool);
+    give_back(&t->said, &now, out);
     q->quiets->compose(q->quiets->context, q->to->name, t->turn++, &t->echo, &pool);
     t->said_us = now_us;
     if (frame_put(out, &pool) == 0)
@@ -104,10 +116,12 @@ static int
 hear(struct quiet *q, bool dialled, const struct frame *f, int64_t now_us)
 {
     struct quiet_talk *t = dialled ? &q->dialled : &q->came;
+    const struct link *l = outgoing_to(q->quiets->out, q->to->name);
+    bool itself = dialled || q->own;
     char reason[200];
 
     t->heard_us = now_us;
-    if (f->type != FRAME_REFUSE && (dialled || q->own))
+    if (f->type != FRAME_REFUSE && itself)
         q->heard_us = now_us;
     if (f->type == FRAME_POOL && is_promised(q)) /* does it still ask? */
         asks_hurry(q->quiets->asks, q->to->name);
@@ -117,10 +131,14 @@ hear(struct quiet *q, bool dialled, const struct frame *f, int64_t now_us)
         ask_hear(q->ask, f);
     else if (f->type == FRAME_POOL)
         hear_claim(q, f);
+    else if (f->type == FRAME_FILE && itself && l != NULL && l->sender.file != NULL)
+        l->sender.file(l->sender.file_context, f);
+    else if (f->type == FRAME_PROMISE && f->promise.word == PROMISE_RETURN && itself)
+        ask_promise(q->ask, f);
     else if (f->type == FRAME_REFUSE)
         return fail(ERR_PEER, "%s",
                     text_escape(reason, sizeof reason, f->refuse.reason, strlen(f->refuse.reason)));
-    else
+    else if (f->type != FRAME_FILE && f->type != FRAME_PROMISE)
         return fail(ERR_PEER, "a frame of type %d in a quiet session", (int)f->type);
     return 0;
 }
@@ -200,7 +218,7 @@ greet(struct quiet *q, int64_t now_us)
     f.hello.stays = outgoing_next_incarnation(q->quiets->out, q->to->name);
     q->state = QUIET_GREETS;
     q->due_us = now_us + ANSWER_US;
-    q->dialled = (struct quiet_talk){.heard_us = now_us};
+    q->dialled = (struct quiet_talk){.since_us = now_us, .heard_us = now_us};
     return frame_put(&q->lane.out, &f);
 }
 
@@ -341,7 +359,7 @@ quiets_take(void *quiets, struct session *s, const struct hello *h)
         q->incarnation = h->stays;
         q->own = asks_whose(all->asks, q->to->name, h->stays) == SESSION_OWN;
         q->claimed.number = 0;
-        q->came = (struct quiet_talk){.heard_us = clock_us()};
+        q->came = (struct quiet_talk){.since_us = clock_us(), .heard_us = clock_us()};
         q->here = true;
         inlet_hand_out(&all->in->inlet, s, &q->handed);
         log_info("quiet session from %s: up", q->to->name);
@@ -359,6 +377,20 @@ quiets_heard_us(const struct quiets *all, const char *member)
         if (strcmp(all->quiet[i].to->name, member) == 0)
             return all->quiet[i].heard_us;
     return 0;
+}
+
+struct buf *
+quiets_out(struct quiets *all, const char *member, int64_t *ret_since_us)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        struct quiet *q = &all->quiet[i];
+
+        if (strcmp(q->to->name, member) != 0 || !(q->state == QUIET_UP || (q->here && q->own)))
+            continue;
+        *ret_since_us = q->state == QUIET_UP ? q->dialled.since_us : q->came.since_us;
+        return q->state == QUIET_UP ? &q->lane.out : &q->handed.output;
+    }
+    return NULL;
 }
 
 void

@@ -2,7 +2,7 @@
 /*
  * quiet: each two members that have no link of WAL between them keep a quiet session (frame.h): a
  * knock that stays. Over it goes who is the primary, at once when that changes, and where members
- * stand (pool/known.h).
+ * stand (pool/known.h), and files outside the WAL (files/site_files.h).
  *
  * Which of the two dials is a rule (known_dials): the one that stands first in the pool's file, the
  * other one when that did not for QUIET_SILENT_US. A dial that fails is tried again after
@@ -30,12 +30,12 @@ struct quiet_said {
     struct epoch epoch;
     size_t changes;
     enum role role;
-    uint64_t asks; /* the epoch for which a failover here asks for promises; 0: none does */
+    struct promise asks; /* what a failover here asks for; number 0: none does */
 };
 
 /* One direction's session, whoever has dialled it. */
 struct quiet_talk {
-    int64_t heard_us, said_us; /* said_us 0: nothing yet */
+    int64_t since_us, heard_us, said_us; /* said_us 0: nothing yet */
     struct echo echo;
     unsigned turn;
     struct quiet_said said;
@@ -85,6 +85,9 @@ void quiets_run(struct quiets *q, const struct loop *l, int64_t now_us);
 
 /* When that member itself spoke last in a quiet session; 0: never. */
 int64_t quiets_heard_us(const struct quiets *q, const char *member);
+
+/* What goes to that member, and since when; NULL: there is no session with that member itself. */
+struct buf *quiets_out(struct quiets *q, const char *member, int64_t *ret_since_us);
 
 /* As `stays` of struct incoming. */
 bool quiets_take(void *quiets, struct session *s, const struct hello *h);

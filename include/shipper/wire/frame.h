@@ -115,10 +115,11 @@
  * its key: OWN, when it has dialled that, since its agent was started, whether or not it is over.
  *
  * Quiet sessions: a knock that stays is answered by POOL alone. Then each side says POOL and PING each
- * second, or at once when its epoch or role changes; with no chain it tells news only. Nothing for 5 s:
- * it is over. News go over links, too; they are taken from who was dialled, or in a session that it has
- * called OWN, are to be shown, and decide nothing. How old they are counts from the PING that the teller
- * says it had: what a slow line holds up cannot look younger than it is.
+ * second, or at once when its epoch or role changes; with no chain it tells news only. FILE comes, too,
+ * and PROMISE_RETURN where a failover has ended without its epoch. Nothing for 5 s: it is over. News go
+ * over links, too; they are taken from who was dialled, or in a session that it has called OWN, as FILE
+ * and PROMISE_RETURN are, are to be shown, and decide nothing. How old they are counts from the PING that
+ * the teller says it had: what a slow line holds up cannot look younger than it is.
  *
  * Whom to believe: only who was dialled is who the pool's file says it is, by its host key. What
  * comes in over a session that was dialled from elsewhere is signed by a key that may be stolen: of
