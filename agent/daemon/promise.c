@@ -46,8 +46,7 @@ answer(struct agent *a, const char *asker, const struct promise *ask)
 
     if (verdict == PROMISE_LATER || (verdict == PROMISE_YES && !give(a, ask)) || l == NULL)
         return;
-    f.promise.word = verdict == PROMISE_YES ? PROMISE_GIVE : PROMISE_REFUSE;
-    f.promise.reason = reason;
+    promised_answer(&a->who.pool, verdict, reason, &f.promise);
     sender_tell(&l->sender, &f); /* lost: asked again */
 }
 

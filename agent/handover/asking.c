@@ -148,6 +148,7 @@ asking_hear(struct failover *f, const char *member, const struct promise *promis
     for (size_t i = 0; i < config->members; i++)
         if (strcmp(config->member[i].name, member) == 0) {
             f->answer[i].word = promise->word;
+            f->answer[i].yields = strcmp(promise->asker, f->who->self->name) < 0;
             text_escape(f->answer[i].reason, sizeof f->answer[i].reason, promise->reason,
                         strlen(promise->reason));
         }
@@ -437,6 +438,18 @@ lacks_promise(struct failover *f, size_t i)
     return ASKED_REFUSED;
 }
 
+static void
+note_given(struct failover *f, int64_t now_us)
+{
+    unsigned given = 0;
+
+    for (size_t i = 0; i < f->who->config->members; i++)
+        given += f->answer[i].word == PROMISE_GIVE;
+    if (given > f->given)
+        f->promises_us = now_us;
+    f->given = given;
+}
+
 static enum asked
 wait_for_promises(struct failover *f, int64_t now_us)
 {
@@ -444,6 +457,7 @@ wait_for_promises(struct failover *f, int64_t now_us)
     enum asked asked = ASKED_GOES_ON;
     enum pong_postgres word;
 
+    note_given(f, now_us);
     for (size_t i = 0; f->own.promise.number != 0 && i < config->members; i++) {
         const struct member *m = &config->member[i];
         const struct ask *q = asks_of(f->asks, m->name);
@@ -452,6 +466,7 @@ wait_for_promises(struct failover *f, int64_t now_us)
                                      .linked = is_linked(f, m) && has_answered(f, &word),
                                      .given = f->answer[i].word == PROMISE_GIVE,
                                      .refused = f->answer[i].word == PROMISE_REFUSE,
+                                     .yields = f->answer[i].yields,
                                      .asked_us = now_us - f->promises_us,
                                      .reached = q != NULL && q->reached};
 

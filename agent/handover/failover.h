@@ -76,9 +76,11 @@ struct failover {
     struct own_ask own; /* the promises that are asked for; number 0: none, or no more */
     struct {
         enum promise_word word; /* GIVE, REFUSE; else there is none yet */
+        bool yields;            /* ... for who has to give way to us */
         char reason[256];
     } answer[MEMBERS_MAX];         /* ... of each member of the pool's file, to the present ask */
-    int64_t promises_us;           /* since when they are waited for */
+    unsigned given;                /* ... */
+    int64_t promises_us;           /* since when no other one came */
     struct fetch fetch;            /* of the rest of one of them */
     enum tail tail[MEMBERS_MAX];   /* what they had when that was judged last */
     bool tail_failed[MEMBERS_MAX]; /* it could not be got: */

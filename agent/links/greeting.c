@@ -242,8 +242,7 @@ answer_promise(struct incoming *in, struct session *s, const struct hello *h, bo
     *ret_asks = verdict == PROMISE_YES && !promised_stands(&in->who->pool, &f.promise);
     if (*ret_asks || verdict == PROMISE_LATER)
         return;
-    f.promise.word = verdict == PROMISE_YES ? PROMISE_GIVE : PROMISE_REFUSE;
-    f.promise.reason = reason;
+    promised_answer(&in->who->pool, verdict, reason, &f.promise);
     inlet_tell(s, &f);
 }
 

@@ -6,6 +6,7 @@
 #include "base/log.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define FED_US (2 * SECOND_US) /* a living primary's link is never silent for so long */
@@ -47,6 +48,16 @@ promised_stands(const struct pool *p, const struct promise *ask)
     bool spent = p->epoch.number == ask->number && strcmp(p->epoch.member, ask->asker) == 0;
 
     return asked || spent;
+}
+
+void
+promised_answer(const struct pool *pool, enum promise_verdict verdict, const char *reason,
+                struct promise *p)
+{
+    p->word = verdict == PROMISE_YES ? PROMISE_GIVE : PROMISE_REFUSE;
+    p->reason = reason;
+    if (verdict == PROMISE_NO && pool->promised.number != 0)
+        snprintf(p->asker, sizeof p->asker, "%s", pool->promised.member);
 }
 
 int

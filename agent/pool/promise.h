@@ -47,14 +47,15 @@ struct asked_member {
     bool primary;         /* of the present epoch */
     bool linked;          /* ... and its link is up, and not silent */
     bool given, refused;  /* its answer to this ask */
+    bool yields;          /* ... for it has promised one that asks, too, and has to give way */
     bool reached, failed; /* without a link: has its agent spoken, or can it not be dialled? */
     int64_t dials_us;     /* since it is dialled, and has not spoken */
-    int64_t asked_us;     /* since its answer is waited for */
+    int64_t asked_us;     /* since its answer is waited for, and another one has promised */
 };
 
 /* Everybody has to promise. Only a primary that cannot be dialled does not: where --dead vouches for
- * its death, or there is nobody else to ask. One that has promised somebody else is asked again for 3 s:
- * that one may have given way. Force overrules what is not promised. */
+ * its death, or there is nobody else to ask. One that refuses is asked again for 3 s, one that has promised
+ * who gives way until that is given back. Force overrules what is not promised. */
 enum asked_verdict { ASKED_MEMBER_WAITS, ASKED_MEMBER_GOOD, ASKED_MEMBER_LACKS };
 enum asked_verdict judge_asked(const struct asked_member *m, size_t members,
                                const struct failover_wish *wish);

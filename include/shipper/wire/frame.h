@@ -320,7 +320,8 @@ enum session_word { SESSION_UNKNOWN = 0, SESSION_OWN = 1, SESSION_FOREIGN = 2 };
 struct promise {
     enum promise_word word;
     uint64_t number;
-    char asker[MEMBER_NAME_SIZE];
+    char asker
+        [MEMBER_NAME_SIZE]; /* of a refusal: who holds the promise that stands in the way, if one does */
     uint64_t nonce;
     const char *reason; /* borrowed */
 };
