@@ -3,7 +3,9 @@
 // peer wrote can never become markup. What is unknown says so.
 "use strict";
 
-const POLL_MS = 400, PATIENCE_MS = 2000, HOUR_MS = 3600000, SPANS_MIN = [5, 15, 30, 60], QUIET_S = 0.8, RATE_MS = 3000;
+const POLL_MS = 400, PATIENCE_MS = 2000, HOUR_MS = 3600000, SPANS_MIN = [5, 15, 30, 60], QUIET_S = 0.8, OLD_S = 5, NAME_PX = 24, RATE_MS = 3000, NEWS_RATE_MS = 10000;
+const HEAD = ["head", "pinned", "silent", "stalled", "reaches"], DOWN = ["down", "starting", "stopping", "silent"];
+const ASKS = "M-2.5-2a2.5 2.5 0 1 1 2.5 2.5v1.5m0 2.6v.2", MARKS = { down: "M-4-4L4 4M4-4L-4 4", quiet: ASKS, unknown: ASKS };
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -30,6 +32,7 @@ function bytes(n) {
 }
 
 const milliseconds = (s) => (known(s) ? (s * 1000).toFixed(1) + " ms" : "unknown");
+const position = (lsn) => (lsn ? lsn.split("/").reduce((sum, part) => sum * 4294967296 + parseInt(part, 16), 0) : null);
 const or = (x, word) => (x === null || x === undefined || x === "" ? word : String(x));
 
 // ---- elements ----
@@ -59,11 +62,11 @@ function refresh(parent, nodes) {
     if (!old) parent.append(node);
     else if (old.tagName !== node.tagName) old.replaceWith(node);
     else if (old.outerHTML !== node.outerHTML) {
-      if (old.className !== node.className) old.className = node.className;
       if (node.children.length === 0) set(old, node.textContent);
       else if ([...old.childNodes, ...node.childNodes].every((n) => n.nodeType === 1)) refresh(old, [...node.children]);
       else old.replaceChildren(...node.childNodes);
-      for (const a of node.attributes) old.setAttribute(a.name, a.value);
+      for (const a of [...old.attributes]) if (!node.hasAttribute(a.name)) old.removeAttribute(a.name);
+      for (const a of node.attributes) if (old.getAttribute(a.name) !== a.value) old.setAttribute(a.name, a.value);
     }
   });
   while (parent.children.length > nodes.length) parent.lastChild.remove();
@@ -73,10 +76,10 @@ function refresh(parent, nodes) {
 
 // The primary ships nothing to a member that another one feeds: that is no link.
 function ships(s, l) {
-  return s.role !== "primary" || l.feeds !== false || l.state !== "stopped";
+  return s.role === "primary" ? l.feeds !== false || l.state !== "stopped" : l.state === "up";
 }
 
-// The links as both sides know them: from, to and what is told of each.
+// The links of this member, as it sees them itself.
 function linksOf(s) {
   const links = (s.links || []).filter((l) => ships(s, l)).map((l) => ({ ...l, from: s.member }));
   if (s.receiving && s.receiving.from) links.push({ ...s.receiving, to: s.member });
@@ -88,85 +91,218 @@ function moodOf(l) {
   return known(l.heard_seconds_ago) && l.heard_seconds_ago > QUIET_S ? "quiet" : "up";
 }
 
-const rates = new Map(); // link: counts of the last seconds
+const isHeard = (m) => !m.silent && known(m.heard_seconds_ago);
 
-function rateOf(l) {
-  const name = l.from + ">" + l.to, now = performance.now(), list = rates.get(name) || [];
-  if (list.length && l.wal_bytes < list[list.length - 1].wal) list.length = 0;
-  list.push({ at: now, wal: l.wal_bytes, wire: l.wire_bytes });
-  while (list.length > 2 && now - list[0].at > RATE_MS) list.shift();
+// Of a link between others there are only their news.
+function newsMood(s, told, m) {
+  if (told.cut) return "down";
+  if (!isHeard(m) || m.heard_seconds_ago > OLD_S || !known(m.flushed_lag_seconds)) return "unknown";
+  return m.flushed_lag_seconds >= limitsOf(s).warning ? "late" : "up";
+}
+
+function limitsOf(s) {
+  const l = s.limits || {};
+  return { warning: l.exposure_warning_seconds ?? 10, critical: l.exposure_critical_seconds ?? 60 };
+}
+
+// Who feeds whom: a link of this member as it is, between others as the table of routes has it.
+function routesOf(s, links) {
+  const table = (s.routes && s.routes.members) || [], siteOf = (name) => (s.members.find((m) => m.name === name) || {}).site;
+  return s.members.flatMap((m) => {
+    const told = table.find((r) => r.member === m.name) || {}, own = links.find((l) => l.to === m.name);
+    const from = own && (own.state === "up" || !told.from) ? own.from : told.from;
+    if (!from || from === m.name || !siteOf(from)) return [];
+    const link = own && (own.from === from || m.name === s.member) ? own : null;
+    return [{ from, to: m.name, link, member: m, far: siteOf(from) !== m.site, mood: link ? moodOf(link) : newsMood(s, told, m), head: HEAD.includes(told.why) }];
+  });
+}
+
+const rates = new Map(); // route: counts of the last seconds
+
+// Bytes a second of WAL, and of what went over the wire where this member saw that.
+function rateOf(r) {
+  const name = r.from + ">" + r.to, list = rates.get(name) || [], link = r.link;
+  const at = performance.now() - (link ? 0 : 1000 * (r.member.heard_seconds_ago || 0));
+  const wal = link ? link.wal_bytes : position(r.member.received), last = list[list.length - 1];
+  if (!known(wal)) return rates.delete(name), null;
+  if (last && (wal < last.wal || link === null !== last.news)) list.length = 0;
+  if (!last || link || at - last.at > 300) list.push({ at, wal, wire: link ? link.wire_bytes : null, news: !link });
+  while (list.length > 2 && at - list[0].at > (link ? RATE_MS : NEWS_RATE_MS)) list.shift();
   rates.set(name, list);
-  const first = list[0], seconds = (now - first.at) / 1000;
-  if (seconds < 0.2) return null;
-  return { wal: (l.wal_bytes - first.wal) / seconds, wire: (l.wire_bytes - first.wire) / seconds };
+  const first = list[0], end = list[list.length - 1], seconds = (end.at - first.at) / 1000;
+  if (!(seconds >= 0.2)) return null;
+  return { wal: (end.wal - first.wal) / seconds, wire: link ? (end.wire - first.wire) / seconds : null };
+}
+
+const ago = (m) => (known(m.heard_seconds_ago) ? m.name + " heard " + duration(m.heard_seconds_ago) + " ago" : m.name + " not heard yet");
+
+// Its strong word, then the figures, then why.
+function wordsOf(r) {
+  const l = r.link, rate = rateOf(r), [lag] = lagsOf(r.member, r), behind = known(lag) ? duration(lag) + " behind" : "lag unknown";
+  const flow = rate === null ? "rate unknown" : rate.wal < 1 ? "idle" : bytes(rate.wal) + "/s of WAL";
+  r.flows = r.mood === "up" && rate !== null && rate.wal >= 1;
+  switch (r.mood) {
+  case "down":
+    return ["broken", [!l ? "gets no WAL now" : known(l.heard_seconds_ago) ? "no word for " + duration(l.heard_seconds_ago) : "not heard yet"], l ? [l.reason, l.source_reason].filter(Boolean) : []];
+  case "quiet":
+    return ["silent for " + duration(l.heard_seconds_ago), [behind], []];
+  case "unknown":
+    return ["unknown", r.far ? [ago(r.member)] : [], []]; // else its card says so
+  case "late":
+    return ["late", [behind, flow], []];
+  }
+  return [flow, [...(r.far ? [behind] : []), ...(r.flows && known(rate.wire) ? [bytes(rate.wire) + "/s on the wire"] : []), ...(l && known(l.round_trip_seconds) ? ["round trip " + milliseconds(l.round_trip_seconds)] : [])], []];
+}
+
+// On disk and applied: by the link's own measure where there is one.
+function lagsOf(m, r) {
+  return r && r.link ? [r.link.flushed, r.link.applied].map((p) => (p || {}).lag_seconds) : [m.flushed_lag_seconds, m.applied_lag_seconds];
 }
 
 // What a stranger should read first.
-function verdictOf(s, links) {
-  const limits = s.limits || {}, e = s.exposure_seconds;
-  const warning = limits.exposure_warning_seconds ?? 10, critical = limits.exposure_critical_seconds ?? 60;
-  const bad = links.find((l) => moodOf(l) === "down"), quiet = links.find((l) => moodOf(l) === "quiet");
-  const loss = s.loss || {}, last = "A failover now would lose: " + (loss.text || "unknown") + ".";
+function verdictOf(s, routes) {
+  const { warning, critical } = limitsOf(s), e = s.exposure_seconds, loss = s.loss || {}, primary = primaryOf(s);
+  const find = (mood) => routes.find((r) => r.far && r.mood === mood) || routes.find((r) => r.mood === mood);
+  const broken = find("down"), quiet = find("quiet"), late = find("late"), unheard = find("unknown"), served = routes.some((r) => r.far && r.mood === "up");
+  const last = s.mirror ? "What other sites have is not measured by " + s.member + ", a mirror." : "A failover now would lose: " + (loss.text || "unknown") + ".";
+  const tell = (r, what) => r.from + " \u2192 " + r.to + " " + what + ". " + last, calm = s.mirror ? served : known(e) && e < warning;
   if (s.alarm) return ["bad", "In alarm", last];
   if (s.spool && s.spool.error) return ["bad", "The spool is stuck", s.spool.error];
   if (s.role === "promoting") return ["warn", "Failover under way", "Step " + s.failover_step + " on " + s.member + "."];
-  if (links.length === 0) return ["none", "Unknown", "No link has been seen by " + s.member + " yet."];
-  if (bad) return [known(e) && e < warning ? "warn" : "bad", "Not shipping", last];
-  if (!known(e)) return ["none", "Unknown", last];
-  if (loss.kind === "none") return ["warn", "The primary is down", last];
-  if (quiet) return [e >= critical ? "bad" : "warn", "Silence on the line", last];
+  if (routes.length === 0) return ["none", "Unknown", "No link has been seen by " + s.member + " yet."];
+  if (broken && calm && served) return ["warn", "Safe, but " + broken.to + " is cut off", tell(broken, "is broken")];
+  if (broken) return [calm ? "warn" : "bad", known(e) && e >= warning ? "Exposed, link broken" : "Link broken", tell(broken, "is broken")];
+  if (loss.kind === "none" && !s.mirror) return ["warn", "The primary is down", last];
+  if (!s.mirror && !known(e)) return ["none", "Unknown", last];
+  if (quiet) return [e >= critical ? "bad" : "warn", "Silence on the line", tell(quiet, "is silent")];
   if (e >= critical) return ["bad", "Exposed", last];
   if (e >= warning) return ["warn", "Late", last];
+  if (primary && DOWN.includes(primary.postgres)) return ["warn", "The primary is down", primary.name + " says: PostgreSQL " + primary.postgres + ". " + last];
+  if (unheard) return [calm ? "warn" : "none", (calm ? "Safe, but " : "") + unheard.to + " is not heard", last];
+  if (late) return ["warn", "Safe, but " + late.to + " is late", tell(late, "is " + duration(late.member.flushed_lag_seconds) + " behind")];
+  if (s.mirror) return ["good", "All follow", last];
   return ["good", "Safe", "A disaster now would cost at most the last " + duration(e) + " of commits."];
 }
 
-function showMap(s, links) {
-  const sites = [...new Set(s.members.map((m) => m.site))];
-  const primary = s.members.find((m) => m.role === "primary");
-  const cards = sites.map((name) => {
-    const active = primary && primary.site === name;
-    const members = s.members.filter((m) => m.site === name).map((m) =>
-      make("li", "", make("b", "", m.name), make("span", "role " + m.role.replace(/[^a-z]/g, ""), m.role)));
-    return make("div", active ? "site active" : "site",
-      make("h2", "", make("span", "", name), make("small", "", active ? "active" : "stands by")), make("ul", "", ...members));
+const primaryOf = (s) => s.members.find((m) => m.role === "primary");
+
+// What a member says it is; before it was heard, what it is by what is known here.
+function roleOf(s, m, primary) {
+  const role = m.name === s.member || m.silent || !m.says || m.says === "unknown" ? m.role : m.says;
+  return role === "standby" && primary && primary.site === m.site ? "mirror" : role;
+}
+
+function routeBox(r, ends) {
+  const [word, figures, why] = wordsOf(r);
+  const box = make("div", "route " + r.mood, make("p", "above", make("span", "ends", ends), make("strong", "", word)), make("span", "line"),
+    make("p", "figures", figures.join(", ")), ...why.map((text) => make("p", "why", text)));
+  box.dataset.to = r.to;
+  return box;
+}
+
+function memberCard(s, m, primary, route, depth) {
+  const here = m.name === s.member, role = roleOf(s, m, primary), heard = here || isHeard(m);
+  const down = heard && DOWN.includes(m.postgres), mood = !heard ? "none" : down || m.severity > 1 ? "bad" : m.severity > 0 ? "warn" : "good";
+  const alone = s.members.filter((other) => other.site === m.site).length === 1;
+  const card = make("li", "member " + role.replace(/[^a-z]/g, "") + " " + mood + (depth ? " fed" : ""), make("p", "name", make("b", "", m.name), make("span", "role", role),
+    ...(route && route.far && route.head && !alone ? [make("span", "tag", "head of " + m.site)] : []), ...(here ? [make("span", "tag", "seen from here")] : [])));
+  card.dataset.member = m.name;
+  if (route && !route.far) card.append(routeBox(route, "from " + route.from));
+  if (!heard) return card.append(make("p", "old", or(m.state, "not heard of yet"))), card;
+  if (role !== "primary") card.append(make("p", "lags", ...["lag on disk ", "applied "].map((word, i) => make("span", "", word, make("b", "", duration(lagsOf(m, route)[i]))))));
+  if (role === "primary" || m.postgres !== "up") card.append(make("p", down ? "server not" : "server", "PostgreSQL " + or(m.postgres, "unknown")));
+  if (m.reason) card.append(make("p", "why", m.reason));
+  if (!here && m.heard_seconds_ago > OLD_S) card.append(make("p", "old", "heard " + duration(m.heard_seconds_ago) + " ago" + (m.by ? ", by " + m.by : "")));
+  return card;
+}
+
+// Whom another member of the site feeds stands below that one.
+function siteBox(s, name, primary, routes) {
+  const members = s.members.filter((m) => m.site === name), list = make("ul"), placed = new Set();
+  const fed = (m) => routes.find((r) => r.to === m.name), inside = (m) => fed(m) && !fed(m).far;
+  const place = (m, depth) => {
+    if (placed.has(m)) return;
+    placed.add(m);
+    list.append(memberCard(s, m, primary, fed(m), depth));
+    for (const other of members) if (inside(other) && fed(other).from === m.name) place(other, depth + 1);
+  };
+  for (const m of members) if (!inside(m)) place(m, 0);
+  for (const m of members) place(m, 1);
+  const active = primary && primary.site === name;
+  return make("section", active ? "site active" : "site", make("h2", "", make("span", "", name), make("small", "", active ? "the primary\u2019s site" : primary ? "stands by" : "")), list);
+}
+
+// The primary's site, then each other one behind what leads to it.
+function showMap(s, routes) {
+  const primary = primaryOf(s), names = [...new Set(s.members.map((m) => m.site))];
+  const first = primary ? primary.site : names[0], others = names.filter((name) => name !== first);
+  const strait = (name) => {
+    const ways = routes.filter((r) => r.far && r.member.site === name).map((r) => routeBox(r, r.from + " \u2192 " + r.to));
+    return make("div", "strait", ...(ways.length ? ways : [make("p", "ends", "no route is known")]));
+  };
+  const rows = others.map((name) => make("div", "row", strait(name), siteBox(s, name, primary, routes)));
+  refresh($("sites"), [siteBox(s, first, primary, routes), make("div", "others", ...rows)]);
+  wired = routes;
+  showWires();
+}
+
+// ---- its wires ----
+
+let wired = [];
+
+// A line through these points, with round corners.
+function bend(points) {
+  const towards = (a, b, by) => { const far = Math.hypot(b[0] - a[0], b[1] - a[1]) || 1; return [a[0] + ((b[0] - a[0]) / far) * by, a[1] + ((b[1] - a[1]) / far) * by]; };
+  const length = (a, b) => Math.hypot(b[0] - a[0], b[1] - a[1]), at = (p) => p.map((x) => x.toFixed(1)).join(" ");
+  let d = "M" + at(points[0]);
+  for (let i = 1; i < points.length - 1; i++) {
+    const [a, b, c] = points.slice(i - 1, i + 2), by = Math.min(10, length(a, b) / 2, length(b, c) / 2);
+    d += "L" + at(towards(b, a, by)) + "Q" + at(b) + " " + at(towards(b, c, by));
+  }
+  return d + "L" + at(points[points.length - 1]);
+}
+
+function showWires() {
+  const map = $("map"), origin = map.getBoundingClientRect(), wide = matchMedia("(min-width: 56rem)").matches;
+  const box = (name) => {
+    const r = [...map.querySelectorAll(".member")].find((card) => card.dataset.member === name).getBoundingClientRect();
+    return { left: r.left - origin.left, right: r.right - origin.left, bottom: r.bottom - origin.top, y: r.top + NAME_PX - origin.top };
+  };
+  const far = wired.filter((r) => r.far), step = Math.min(5, 18 / far.length);
+  const labels = [...map.querySelectorAll(".strait .route")], middle = (label) => { const r = label.querySelector(".line").getBoundingClientRect(); return (r.top + r.bottom) / 2 - origin.top; };
+  for (const label of labels) label.style.marginTop = "0";
+  if (wide) for (const label of labels) label.style.marginTop = Math.max(0, box(label.dataset.to).y - middle(label)) + "px"; // at the height of the member it leads to
+  const wires = wired.map((r) => {
+    const a = box(r.from), b = box(r.to), lane = far.indexOf(r) * step, start = a.y + lane;
+    let points, mark;
+    if (!r.far) {
+      mark = [a.left + 14, b.y];
+      points = [[mark[0], a.bottom], mark, [b.left, b.y]];
+    } else {
+      const label = labels.find((n) => n.dataset.to === r.to), words = label.getBoundingClientRect(), y = middle(label);
+      const left = words.left - origin.left - 8 - lane, right = words.right - origin.left + 6, bus = a.left - 9 - lane;
+      mark = wide ? [(left + right) / 2, y] : [bus, y];
+      points = wide ? [[a.right, start], [left, start], [left, y], [right, y], [right, b.y], [b.left, b.y]] : [[a.left, start], [bus, start], [bus, b.y], [b.left, b.y]];
+    }
+    const g = draw("g", { class: "wire " + r.mood + (r.flows ? " flows" : "") });
+    g.append(draw("path", { class: "track", d: bend(points) }), draw("path", { class: "flow", d: bend(points) }), draw("path", { class: "tip", d: `M${b.left - 7} ${b.y - 5}l7 5-7 5` }));
+    if (MARKS[r.mood]) g.append(draw("circle", { cx: mark[0], cy: mark[1], r: 10 }), draw("path", { class: "mark", d: MARKS[r.mood], transform: `translate(${mark.join(" ")})` }));
+    return g;
   });
-  const siteOf = (member) => sites.indexOf((s.members.find((m) => m.name === member) || {}).site);
-  const straits = links.map((l) => {
-    const mood = moodOf(l), rate = rateOf(l), back = siteOf(l.from) > siteOf(l.to);
-    const word = mood === "up" ? "link up" : mood === "quiet" ? "no word for " + duration(l.heard_seconds_ago) : "link " + l.state;
-    const flow = make("div", "flow");
-    flow.setAttribute("aria-hidden", "true");
-    const box = make("div", "link " + mood + (back ? " back" : ""),
-      make("p", "name", make("strong", "", word), make("span", "", mood === "up" ? ", " + milliseconds(l.round_trip_seconds) : " for " + duration(l.since_seconds))),
-      flow,
-      make("p", "rate", mood !== "up" ? "nothing is shipped" : rate && rate.wal >= 1 ? bytes(rate.wal) + "/s of WAL in " + bytes(rate.wire) + "/s" : "idle, nothing to ship"));
-    if (mood === "quiet") box.firstChild.lastChild.textContent = "";
-    for (const why of [l.reason, l.source_reason])
-      if (why) box.append(make("p", "why", why));
-    return box;
-  });
-  const strait = make("div", "strait", ...straits);
-  $("map").className = sites.length === 2 ? "" : "many";
-  refresh($("map"), sites.length === 2 ? [cards[0], strait, cards[1]] : [...cards, strait]);
+  refresh($("wires"), wires.reverse()); // the mark of an upper one lies on the lines to those below
 }
 
 function showPositions(links) {
+  const cell = (className, text) => { const td = make("td", className, text); td.setAttribute("role", "cell"); return td; };
   const rows = [];
   for (const l of links)
     for (const stage of ["received", "flushed", "applied"]) {
       const p = l[stage] || {};
-      rows.push(make("tr", "", make("td", "", stage === "received" ? l.from + " \u2192 " + l.to : ""), make("td", "", stage),
-        make("td", "", or(p.lsn, "unknown")), make("td", "number", bytes(p.behind_bytes)),
-        make("td", "number", duration(p.lag_seconds)), make("td", "", or(p.as_of, "unknown"))));
+      rows.push(make("tr", stage, cell("", stage === "received" ? l.from + " \u2192 " + l.to : ""), cell("", stage), cell("", or(p.lsn, "unknown")),
+        cell("number", bytes(p.behind_bytes)), cell("number", duration(p.lag_seconds)), cell("", or(p.as_of, "unknown"))));
+      rows[rows.length - 1].setAttribute("role", "row");
     }
   refresh($("positions"), rows);
-}
-
-function showMembers(s) {
-  refresh($("members"), s.members.map((m) => make("tr", "", make("td", "", m.name), make("td", "", m.site),
-    make("td", "", m.says && m.says !== "unknown" && !m.silent ? m.says : m.role),
-    make("td", "number", m.silent ? "unknown" : duration(m.flushed_lag_seconds)), make("td", "number", m.silent ? "unknown" : duration(m.applied_lag_seconds)),
-    make("td", "", or(m.state, "unknown")), make("td", "number", m.name === s.member ? "here" : known(m.heard_seconds_ago) ? duration(m.heard_seconds_ago) + " ago" : "never"))));
 }
 
 function showFacts(s) {
@@ -196,7 +332,7 @@ function showEvents(s) {
 }
 
 function show(s) {
-  const links = linksOf(s), [mood, verdict, explain] = verdictOf(s, links);
+  const links = linksOf(s), routes = routesOf(s, links), [mood, verdict, explain] = verdictOf(s, routes);
   document.body.dataset.mood = mood;
   document.title = verdict + ", " + s.pool;
   set($("pool"), s.pool);
@@ -204,14 +340,14 @@ function show(s) {
   set($("verdict"), verdict);
   set($("explain"), explain);
   set($("exposure"), duration(s.exposure_seconds));
+  $("exposure").className = known(s.exposure_seconds) ? "" : "unknown";
   $("alarm").hidden = !s.alarm && !s.missing;
   set($("alarm"), s.alarm || s.missing || "");
-  showMap(s, links);
+  showMap(s, routes);
   showPositions(links);
-  showMembers(s);
   showFacts(s);
   showEvents(s);
-  const lags = links.map((l) => l.applied && l.applied.lag_seconds).filter(known);
+  const lags = links.filter((l) => !l.mirror).map((l) => l.applied && l.applied.lag_seconds).filter(known);
   remember(s.exposure_seconds, lags.length ? Math.min(...lags) : null);
   limits = s.limits || {};
 }
@@ -295,7 +431,7 @@ function showChart() {
 function describeChart() {
   const seen = samples.map((s) => s.exposure).filter(known);
   $("chart").setAttribute("aria-label", seen.length === 0 ? "Lag of the last hour: nothing measured yet."
-    : "Lag of the last hour, durable on the other site: now " + duration(seen[seen.length - 1]) + ", worst " + duration(seen.reduce((a, b) => Math.max(a, b), 0)) + ".");
+    : "Lag of the last hour, durable on another site: now " + duration(seen[seen.length - 1]) + ", worst " + duration(seen.reduce((a, b) => Math.max(a, b), 0)) + ".");
 }
 
 // ---- life ----
@@ -338,5 +474,5 @@ async function recall() {
 
 $("chart").addEventListener("pointermove", (e) => { pointer = e.clientX - $("chart").getBoundingClientRect().left; showChart(); });
 $("chart").addEventListener("pointerleave", () => { pointer = null; showChart(); });
-addEventListener("resize", showChart);
+addEventListener("resize", () => { showChart(); showWires(); });
 recall().then(poll);

@@ -14,7 +14,7 @@ open_browser() { # [CHROMIUM ARGUMENT ...]
     done
     arguments=$(printf '%s\n' --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars \
         --no-first-run --disable-background-networking "--user-data-dir=$home/profile" "$@" | jq -R . | jq -sc .)
-    SESSION=$(curl -s -m 60 -d "{\"capabilities\":{\"alwaysMatch\":{\"goog:chromeOptions\":{\"args\":$arguments},
+    SESSION=$(curl -s -m 180 -d "{\"capabilities\":{\"alwaysMatch\":{\"goog:chromeOptions\":{\"args\":$arguments},
         \"goog:loggingPrefs\":{\"browser\":\"ALL\"}}}}" "http://127.0.0.1:$DRIVER_PORT/session" | jq -r .value.sessionId)
     [ -n "$SESSION" ] && [ "$SESSION" != null ] || fail "no browser: $(tail -3 "$home/log")"
 }
@@ -29,5 +29,9 @@ visit() { driver url "{\"url\":\"$1\"}" >/dev/null; }                           
 script() { driver execute/sync "$(jq -nc --arg s "$1" '{script: $s, args: []}')" | jq -r .value; } # JS: "return ..."
 shown() { script "return document.getElementById('$1').textContent"; }              # ID
 console() { driver se/log '{"type":"browser"}' | jq -c '.value[] | select(.level == "SEVERE" or .level == "WARNING")'; }
-devtools() { driver goog/cdp/execute "{\"cmd\":\"$1\",\"params\":$2}" >/dev/null; }  # COMMAND JSON
+devtools() { driver goog/cdp/execute "{\"cmd\":\"$1\",\"params\":$2}"; }            # COMMAND JSON
+width() { devtools Emulation.setDeviceMetricsOverride "{\"width\":$1,\"height\":$2,\"deviceScaleFactor\":1,\"mobile\":false}" >/dev/null; }
+scheme() { devtools Emulation.setEmulatedMedia "{\"features\":[{\"name\":\"prefers-color-scheme\",\"value\":\"$1\"}]}" >/dev/null; } # light|dark
+spoken() { devtools Accessibility.getFullAXTree '{}' | jq -r '.value.nodes[] | select(.ignored | not) | .name.value // empty'; } # to a screen reader
+press_tab() { driver actions '{"actions":[{"type":"key","id":"keys","actions":[{"type":"keyDown","value":"\uE004"},{"type":"keyUp","value":"\uE004"}]}]}' >/dev/null; }
 screenshot() { curl -s -m 30 "http://127.0.0.1:$DRIVER_PORT/session/$SESSION/screenshot" | jq -r .value | base64 -d >"$1"; } # FILE
