@@ -66,7 +66,7 @@ milliseconds(const json_t *seconds)
     return !json_is_number(seconds) ? LAG_UNKNOWN : ms < INT32_MAX ? (int32_t)ms : INT32_MAX;
 }
 
-/* The smallest of the links' lags of what is applied; of the one that comes in on a standby. */
+/* The smallest lag of what is applied on another site; on a standby of what is applied here. */
 static int32_t
 applied_lag(const json_t *report)
 {
@@ -79,6 +79,8 @@ applied_lag(const json_t *report)
     json_array_foreach (json_object_get(report, "links"), i, link) {
         int32_t ms = milliseconds(json_object_get(json_object_get(link, "applied"), "lag_seconds"));
 
+        if (json_is_true(json_object_get(link, "mirror")))
+            continue;
         if (ms != LAG_UNKNOWN && (best == LAG_UNKNOWN || ms < best))
             best = ms;
     }

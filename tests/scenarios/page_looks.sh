@@ -76,6 +76,7 @@ for count in 2 4; do
     expect 30 'hold 1 "Exposed, link broken"'
     look $count-exposed "Exposed, link broken" dc1-a
     if [ $count = 4 ]; then
+        curl -s -m 5 "http://$DC1_HTTP/history.json" | jq -e '.applied_seconds[-1] > 5' >/dev/null || fail "what the mirror has applied counts as applied on another site"
         hold again "Exposed, link broken" "$EIGHT" || fail "$(shown verdict)"
         look 8-exposed "Exposed, link broken" dc1-a
         visit "http://$DC2_HTTP/"
