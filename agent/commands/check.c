@@ -10,6 +10,7 @@
 #include "control/control.h"
 #include "control/show.h"
 #include "jobs/status.h"
+#include "monitor/events.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
@@ -187,6 +188,18 @@ judge_guard(struct verdict *v, const char *step)
         find(v, CRITICAL, "pg_wal has less than its reserve, the disk guard is at %s", step);
 }
 
+/* An event that no figure tells. */
+static void
+find_event(struct verdict *v, const json_t *events, enum event_id id, enum severity severity)
+{
+    const json_t *event;
+    size_t i;
+
+    json_array_foreach (events, i, event)
+        if (strcmp(show_word(event, "id", ""), event_kind(id)->id) == 0)
+            find(v, severity, "%s", show_word(event, "text", "?"));
+}
+
 static void
 judge(void *context, json_t *json)
 {
@@ -222,6 +235,8 @@ judge(void *context, json_t *json)
             judge_stream(v, link, "to", i);
     else
         judge_stream(v, json_object_get(json, "receiving"), "from", 0);
+    find_event(v, json_object_get(json, "events"), EVENT_NOT_SYNCHRONOUS, WARNING);
+    find_event(v, json_object_get(json, "events"), EVENT_COMMITS_HANG, CRITICAL);
     judge_guard(v, show_word(json_object_get(json, "guard"), "step", ""));
     json_array_foreach (json_object_get(json, "members"), i, member)
         if (strcmp(show_word(member, "name", ""), show_word(json, "member", "")) != 0)

@@ -162,3 +162,15 @@ commits_lack(const struct outgoing *o, char *out, size_t size)
     gather_facts(o, s, &facts);
     return quorum_lacks(&facts, out, size);
 }
+
+bool
+commits_hang(const struct outgoing *o, char *out, size_t size)
+{
+    const struct postgres_sample *s = postgres_sample(o->who->postgres);
+    struct quorum_facts facts;
+
+    if (!is_primary(o, s))
+        return false;
+    gather_facts(o, s, &facts);
+    return quorum_hangs(&facts, out, size);
+}

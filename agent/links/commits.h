@@ -17,4 +17,7 @@ void commits_keep(struct outgoing *o);
 /* Is this a primary whose commits do not wait as the pool's file says, and why not? */
 bool commits_lack(const struct outgoing *o, char *out, size_t size);
 
+/* ... or whose commits wait for members that are lost, and for whom? */
+bool commits_hang(const struct outgoing *o, char *out, size_t size);
+
 #endif

@@ -325,6 +325,10 @@ judge_member(const struct view *v, struct event_condition c[EVENTS], int64_t now
     if (v->who->role == ROLE_PRIMARY && commits_lack(v->out, lacks, sizeof lacks))
         hold(&c[EVENT_NOT_SYNCHRONOUS], "synchronous = %s, but %s",
              synchronous_name(v->who->config->synchronous), lacks);
+    if (v->who->role == ROLE_PRIMARY && commits_hang(v->out, lacks, sizeof lacks))
+        hold(&c[EVENT_COMMITS_HANG],
+             "synchronous = %s, and commits hang: nothing is confirmed by %s",
+             synchronous_name(v->who->config->synchronous), lacks);
 }
 
 static void

@@ -38,6 +38,7 @@ static const struct event_kind kinds[EVENTS] = {
     [EVENT_RESTORED] = {"WF021", "primary restored", "critical", 0, SECONDS(5)},
     /* a failover asks for it, and is over in seconds */
     [EVENT_PROMISED] = {"WF022", "promise stands", "warning", SECONDS(60), 0},
+    [EVENT_COMMITS_HANG] = {"WF023", "commits hang", "critical", SECONDS(3), SECONDS(5)},
 };
 
 const struct event_kind *

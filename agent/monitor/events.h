@@ -43,6 +43,7 @@ enum event_id { /* WF001 is the first; numbers are never used again */
                 EVENT_MISSING,
                 EVENT_RESTORED,
                 EVENT_PROMISED,
+                EVENT_COMMITS_HANG,
                 EVENTS
 };
 

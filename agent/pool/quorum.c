@@ -151,3 +151,25 @@ quorum_lacks(const struct quorum_facts *f, char *out, size_t size)
         snprintf(out, size, "commits do not wait for %s", nobody[mode]);
     return all > 0 && (mode == SYNCHRONOUS_ALL ? named < all : named == 0);
 }
+
+bool
+quorum_hangs(const struct quorum_facts *f, char *out, size_t size)
+{
+    size_t named = 0, lost = 0, used = 0;
+    char ours[QUORUM_SIZE];
+
+    quorum_choose(f, ours);
+    for (size_t i = 0; i < f->config->members; i++) {
+        if (&f->config->member[i] == f->primary || !is_named(f, i))
+            continue;
+        named++;
+        if (!f->member[i].lost)
+            continue;
+        lost++;
+        if (used < size)
+            used += (size_t)snprintf(out + used, size - used, "%s%s", used > 0 ? ", " : "",
+                                     f->config->member[i].name);
+    }
+    return lost > 0 && (f->config->synchronous == SYNCHRONOUS_ALL || lost == named) &&
+           strcmp(ours, f->names) == 0;
+}

@@ -42,4 +42,7 @@ bool quorum_names(const char *names, const char *slot);
 /* Commits do not wait as the pool's file says: why, as "commits wait for no mirror". False: they do. */
 bool quorum_lacks(const struct quorum_facts *f, char *out, size_t size);
 
+/* Commits wait for us, and cannot return: who is lost, of whom they wait for. False: they return. */
+bool quorum_hangs(const struct quorum_facts *f, char *out, size_t size);
+
 #endif

@@ -74,11 +74,15 @@ step "synchronous_loss = wait: the mirror's host is gone, and no commit returns 
 demo kill dc1-b
 write 1 12 && fail "a commit returned that only the primary has"
 [ "$(names)" = walferry_dc1_b ] || fail "commits wait for '$(names)'"
+expect 5 'field 1 ".events[] | .id + \" \" + .text" | grep -qx "WF023 synchronous = mirror, and commits hang: nothing is confirmed by dc1-b"'
+walferry 1 check >"$OUT"
+[ $? = 2 ] && grep -q "commits hang: nothing is confirmed by dc1-b" "$OUT" || fail "check: $(cat "$OUT")"
 write 1 60 &
 late=$!
 demo revive dc1-b
 expect 30 "! kill -0 $late"
 wait $late || fail "the commit that waited has failed"
+expect 20 '[ "$(field 1 "[.events[] | select(.id == \"WF023\")] | length")" = 0 ]'
 
 step "degrade: commits go on within synchronous_wait, with an alarm; they wait again when it has caught up"
 as sed -i 's/^synchronous .*/&\nsynchronous_loss = degrade/' "$CONFIG"

@@ -61,15 +61,15 @@ link_of(const char *to, const char *state, const char *reason, bool feeds, doubl
                      retained);
 }
 
-/* What check ends with on the primary of dc2-a, and of dc2-b whose link is `fed`. */
+/* What check ends with on the primary of dc2-a, and of dc2-b whose link is `fed`, with an event. */
 static int
-checked(json_t *fed, bool silent)
+checked_event(json_t *fed, bool silent, const char *event)
 {
-    json_t *status =
-        json_pack("{s:s s:s s:{s:s} s:f s:[o,o] s:[{s:s s:b s:f s:i}]}", "member", "dc1-a", "role",
-                  "primary", "postgres", "state", "up", "exposure_seconds", 0.1, "links",
-                  link_of("dc2-a", "up", NULL, true, 0.1, 10), fed, "members", "name", "dc2-b",
-                  "silent", silent, "silent_seconds", 20.0, "severity", 0);
+    json_t *status = json_pack(
+        "{s:s s:s s:{s:s} s:f s:[o,o] s:[{s:s s:b s:f s:i}] s:[{s:s s:s}]}", "member", "dc1-a",
+        "role", "primary", "postgres", "state", "up", "exposure_seconds", 0.1, "links",
+        link_of("dc2-a", "up", NULL, true, 0.1, 10), fed, "members", "name", "dc2-b", "silent",
+        silent, "silent_seconds", 20.0, "severity", 0, "events", "id", event, "text", "it happens");
     char path[] = "/tmp/wf-test-XXXXXX", command[100];
     struct control control;
     int got, code;
@@ -90,6 +90,12 @@ checked(json_t *fed, bool silent)
     snprintf(command, sizeof command, "rm -r %s", path);
     assert_int_equal(system(command), 0);
     return got;
+}
+
+static int
+checked(json_t *fed, bool silent)
+{
+    return checked_event(fed, silent, "WF012");
 }
 
 static void
@@ -113,12 +119,21 @@ test_check_judges_a_link_that_is_down(void **state)
     assert_int_equal(checked(link_of("dc2-b", "down", "no route", true, 0.1, 10), false), 1);
 }
 
+static void
+test_check_tells_how_commits_wait(void **state)
+{
+    (void)state;
+    assert_int_equal(checked_event(link_of("dc2-b", "up", NULL, true, 0.1, 10), false, "WF013"), 1);
+    assert_int_equal(checked_event(link_of("dc2-b", "up", NULL, true, 0.1, 10), false, "WF023"), 2);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_check_leaves_a_member_to_its_feeder),
         cmocka_unit_test(test_check_judges_a_link_that_is_down),
+        cmocka_unit_test(test_check_tells_how_commits_wait),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

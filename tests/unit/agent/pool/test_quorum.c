@@ -216,6 +216,42 @@ test_quorum_says_whom_commits_do_not_wait_for(void **state)
     }
 }
 
+static void
+test_quorum_says_for_whom_commits_hang(void **state)
+{
+    static const struct {
+        enum synchronous mode;
+        bool degrades;
+        const char *state, *names, *who; /* NULL: they return */
+    } hanging[] = {
+        {SYNCHRONOUS_OFF, WAITS, "xxx", "", NULL},
+        {SYNCHRONOUS_OFF, WAITS, "xxx", A, NULL},
+        {SYNCHRONOUS_MIRROR, WAITS, "xhx", M, NULL},
+        {SYNCHRONOUS_MIRROR, WAITS, "LxL", M, "dc1-b"},
+        {SYNCHRONOUS_MIRROR, DEGRADES, "LxL", M, NULL}, /* not for long */
+        {SYNCHRONOUS_MIRROR, WAITS, "xxx", "", NULL},
+        {SYNCHRONOUS_SITE, WAITS, "x-h", "ANY 1 (" A ", " B ")", NULL},
+        {SYNCHRONOUS_SITE, WAITS, "xL-", "ANY 1 (" A ", " B ")", "dc2-a, dc2-b"},
+        {SYNCHRONOUS_SITE, WAITS, "xxx", "other", NULL}, /* about to be ours */
+        {SYNCHRONOUS_ANY, WAITS, "xhx", "ANY 1 (" A ", " M ", " B ")", NULL},
+        {SYNCHRONOUS_ANY, WAITS, "xxx", "ANY 1 (" A ", " M ", " B ")", "dc2-a, dc1-b, dc2-b"},
+        {SYNCHRONOUS_ALL, WAITS, "hh-", "ANY 2 (" A ", " M ")", NULL},
+        {SYNCHRONOUS_ALL, WAITS, "hx-", "ANY 2 (" A ", " M ")", "dc1-b"},
+        {SYNCHRONOUS_ALL, WAITS, "-Lh", "ANY 2 (" A ", " M ")", "dc2-a"},
+    };
+    char who[200];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof hanging / sizeof *hanging; i++) {
+        struct quorum_facts f = facts_of(&four, hanging[i].mode, hanging[i].degrades,
+                                         hanging[i].state, hanging[i].names);
+
+        assert_int_equal(quorum_hangs(&f, who, sizeof who), hanging[i].who != NULL);
+        if (hanging[i].who != NULL)
+            assert_string_equal(who, hanging[i].who);
+    }
+}
+
 int
 main(void)
 {
@@ -225,6 +261,7 @@ main(void)
         cmocka_unit_test(test_quorum_has_room_for_the_longest_names),
         cmocka_unit_test(test_quorum_knows_a_name_among_names),
         cmocka_unit_test(test_quorum_says_whom_commits_do_not_wait_for),
+        cmocka_unit_test(test_quorum_says_for_whom_commits_hang),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
