@@ -21,6 +21,12 @@
 # tps                     TPS of pgbench -c8, the link asynchronous
 # tps-shipping            the same while a backlog is shipped: the seconds from its beginning on
 # failover                command to first accepted write, the primary dead, nothing to apply
+# failover-mirror         the same to the mirror, in a pool of four
+# far-N                   N standbys on the far site, beside as many native ones, each fed by the
+#                         primary (star) or by the first of them (cascade): bytes on the line, CPU
+#                         of the primary's host, which feeds N (with mirrors)
+# mirror-cN               commits, N clients, that wait for a mirror, beside a native one
+# head                    the far head's host dies: until its neighbour has new WAL
 #
 # WAL is pgbench (pgbench -i: nearly all full-page images) or uuid (rows of a uuid and an md5).
 # DEMO_POOL_CONF: lines for [pool] of the pool's file. LIMIT: seconds anything may take.
@@ -34,7 +40,7 @@ for wal in pgbench uuid; do
     ALL+=(durable-$wal-{0ms,20ms,50ms,80ms,50ms-100mbit} applied-$wal-{0ms,50ms} killed-$wal-50ms levels-$wal-{0ms,50ms,50ms-100mbit} living-$wal-{0ms,50ms,50ms-100mbit} links-$wal
         fetch-$wal)
 done
-ALL+=(visible-idle visible-load sync-c{1,8}-{0ms,20ms} tps tps-shipping failover)
+ALL+=(visible-idle visible-load sync-c{1,8}-{0ms,20ms} tps tps-shipping failover failover-mirror far-{1,2,3} mirror-c{1,8} head)
 QUICK=(durable-pgbench-{0ms,50ms,50ms-100mbit} durable-uuid-{0ms,50ms} applied-pgbench-0ms fetch-pgbench visible-idle
     sync-c8-{0ms,20ms} tps failover)
 die() { echo "bench: $*" >&2; exit 1; }
@@ -111,6 +117,17 @@ mark() {
     sql "checkpoint" && sql "select pg_create_physical_replication_slot('bench_mark', true)" >/dev/null || broken "no mark"
 }
 pgbench() { as timeout "$LIMIT" "$PGBIN/pgbench" "$@" "$DC1_PG dbname=postgres"; }
+write_wal() { # KIND FROM: as a number
+    if [ "$1" = pgbench ]; then
+        pgbench -i -q -s $((MB * 10 / 144 + 1)) >/dev/null 2>&1
+    else
+        sql "create table rows (id uuid primary key, hash text)" && sql "do \$\$ begin
+            while pg_current_wal_insert_lsn() - '$(lsn "$2")'::pg_lsn < $MB * 1000000::numeric loop
+                insert into rows select gen_random_uuid(), md5(random()::text) from generate_series(1, 50000);
+                commit;
+            end loop; end \$\$"
+    fi || broken "no WAL"
+}
 make_wal() { # KIND
     local first end
     echo "making $MB MB of $1 WAL" >&2
@@ -118,15 +135,7 @@ make_wal() { # KIND
     mark
     first=$(number "$(sql "select restart_lsn from pg_replication_slots where slot_name = 'bench_mark'")")
     first=$((first & ~0xffffff))
-    if [ "$1" = pgbench ]; then
-        pgbench -i -q -s $((MB * 10 / 144 + 1)) >/dev/null 2>&1
-    else
-        sql "create table rows (id uuid primary key, hash text)" && sql "do \$\$ begin
-            while pg_current_wal_insert_lsn() - '$(lsn $first)'::pg_lsn < $MB * 1000000::numeric loop
-                insert into rows select gen_random_uuid(), md5(random()::text) from generate_series(1, 50000);
-                commit;
-            end loop; end \$\$"
-    fi || broken "no WAL"
+    write_wal "$1" $first
     sql "checkpoint"
     end=$(number "$(sql "select pg_switch_wal()")")
     end=$(((end + 0xffffff) & ~0xffffff))
@@ -220,8 +229,8 @@ live() { # all that the live cases begin with: small tables, and a standby that 
 
 # The whole first site dies at once. The peer is pg_promote() alone, on the native standby.
 write='insert into visible values ((random() * 1e9)::int) returning true'
-failover() {
-    local begin
+failover() { # MEMBERS N: the Nth of them takes over
+    local begin to
     sql "create table if not exists visible (n int primary key)" 2>/dev/null
     mark
     native_live
@@ -231,22 +240,20 @@ failover() {
     await "$NATIVE_PG" "$write" "the promoted native standby takes no write"
     note pg_promote "first write, ms" $((($(now_us) - begin) / 1000))
     wait
-    quiet
-    export WALFERRY_DEMO=$POOL-f
-    "$ROOT/conf/demo.sh" up >/dev/null || broken "the second pool does not come up"
-    . "$WALFERRY_DEMO/env"
+    pool_of "$1"
+    to=$(its "$2" MEMBER)
     sql "create table visible (n int primary key)"
-    level walferry_dc2_a replay_lsn
+    level "walferry_${to/-/_}" replay_lsn
     end "$DC1_SSHD_PID" KILL
     end "$DC1_AGENT_PID" KILL
     as "$PGBIN/pg_ctl" -D "$WALFERRY_DEMO/dc1/etc" -m immediate -w stop >/dev/null 2>&1
     begin=$(now_us)
-    as "$WALFERRY" failover --yes --dead --config "$CONFIG" --member dc2-a >"$OUT/failover.log" 2>&1 &
-    (await "$DC2_PG" "$write" "walferry's standby takes no write after failover") || { cat "$OUT/failover.log" >&2; exit 1; }
+    as "$WALFERRY" failover --yes --dead --config "$CONFIG" --member "$to" >"$OUT/failover.log" 2>&1 &
+    (await "$(its "$2" PG)" "$write" "walferry's standby takes no write after failover") || { cat "$OUT/failover.log" >&2; exit 1; }
     note walferry "first write, ms" $((($(now_us) - begin) / 1000))
     wait
     note walferry "of it asking, s" "$(sed -n 's/.*: asking \([0-9.]*\) s,.*/\1/p' "$OUT/failover.log")"
-    "$ROOT/conf/demo.sh" down >/dev/null
+    end_pool
 }
 
 turns() { # COMMAND ...: in this order, the next round backwards, so that none is always the first
@@ -285,7 +292,14 @@ run_case() { # NAME: in a shell of its own
         ;;
     tps-shipping) turns "shipping walferry" "shipping native" "shipping nobody" ;;
     tps) turns "tps walferry" "tps native" ;;
-    failover) failover ;;
+    failover) failover 2 2 ;;
+    failover-mirror) failover 4 3 ;;
+    far-*) turns "far_walferry ${CASE#far-}" "far_native star ${CASE#far-}" "far_native cascade ${CASE#far-}" ;;
+    mirror-c*)
+        clients=${CASE#mirror-c}
+        turns "mirror_walferry $clients" "mirror_native tcp $clients" "mirror_native ssh $clients" "mirror_native nobody $clients"
+        ;;
+    head) head_dies ;;
     *) broken "no such case; --list names them" ;;
     esac
 }
@@ -302,13 +316,14 @@ rounds() { # GLOB
     (trap - EXIT INT TERM; quiet)
 }
 
-live_cases=('visible-*' 'sync-*' 'tps*' failover)
+live_cases=('visible-*' 'sync-*' 'tps*' 'failover*' 'far-*' 'mirror-*' head)
 [ -n "$(for glob in '*-pgbench-*' '*-pgbench' '*-uuid-*' '*-uuid' "${live_cases[@]}"; do selected "$glob"; done)" ] || die "no such case; --list names them"
 export WALFERRY_DEMO=$POOL
 "$ROOT/conf/demo.sh" up >/dev/null || die "the pool does not come up"
 . "$WALFERRY_DEMO/env"
 cd /
 . "$ROOT/tests/bench/contenders.sh"
+. "$ROOT/tests/bench/many.sh"
 make_peers
 for wal in pgbench uuid; do
     [ -n "$(selected "*-$wal*")" ] || continue
