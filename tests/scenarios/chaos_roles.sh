@@ -8,46 +8,14 @@
 . "$(dirname "$0")/lib.sh"
 . "$ROOT/tests/support/rejoin.sh"
 . "$ROOT/tests/support/ledger.sh"
+. "$ROOT/tests/support/disturb.sh"
 long && rounds=100000 seconds=${CHAOS_SECONDS:-3300} || rounds=10 seconds=${CHAOS_SECONDS:-150}
 rounds=${CHAOS_ROUNDS:-$rounds}
 BEFORE_DOWN='clients_end; rm -f "$OUT" "$OUT".?'
-P=1 S=2 ROUND=0 ACTIONS=0 CHANGES=0
-up() { sql "$1" "select 1" | grep -qx 1; } # N
-draw() { DRAWN=$((RANDOM % $1)); }         # a subshell would draw for itself
-moment() { draw 9; sleep 0.$((DRAWN + 1)); } # when it happens is what is random here
-line() { "$WALFERRY_DEMO/bin/wanproxy" ctl "$WALFERRY_DEMO/wan/socket" "$@" >/dev/null || fail "wanproxy $*"; }
-act() {
-    ACTIONS=$((ACTIONS + 1))
-    TALE="$TALE; $*"
-    step "round $ROUND, dc$P to dc$S$TALE"
-}
-says_out() { grep -qE "$1" "$OUT" || fail "'$1' is not said: $(cat "$OUT")"; }
+P=1 S=2
 
 # ---- what breaks, and how it is mended ----
 
-break_agent() { # N
-    draw 3
-    case $DRAWN in
-    0) act "agent $1 killed"; kill_agent $1; MEND="start_agent $1" ;;
-    1) act "agent $1 stopped"; kill_agent $1 TERM; MEND="start_agent $1" ;;
-    2) act "agent $1 frozen"; kill -STOP "$(agent_pid $1)"; MEND="kill -CONT $(agent_pid $1)" ;;
-    esac
-}
-break_server() { # N
-    local pid
-    draw 4
-    pid=$(head -1 "$(eval "echo \$DC$1_PGDATA")/postmaster.pid")
-    MEND="expect 60 'pg $1 start || up $1'"
-    case $DRAWN in
-    0)
-        act "server $1 stopped"
-        pg $1 -W -m fast stop
-        LATER="$LATER; expect 90 'gone $pid'; $MEND" MEND=: ;; # it waits for what is frozen or cut
-    1) act "server $1 stopped at once"; pg $1 -m immediate stop ;;
-    2) act "server $1 killed"; kill_postgres $1 ;;
-    3) act "server $1 frozen"; kill -STOP $pid; MEND="kill -CONT $pid" ;;
-    esac
-}
 break_line() {
     draw 6
     case $DRAWN in
@@ -82,16 +50,11 @@ disturb() { # one or two of the five, mended in any order
     as_before
 }
 as_before() { # the roles are those of before, and all flows again
-    step "round $ROUND, dc$P to dc$S$TALE"
+    step "round $ROUND, $TALE"
     expect 60 "[ \"\$(field $P .role) \$(field $S .role)\" = 'primary standby' ]"
     expect 60 "[ \"\$(field $S .receiving.state)\" = up ] && [ \"\$(field $S .receiving.standby_connected)\" = true ]"
     expect 20 "is_primary $P && ! is_primary $S"
     goes_on $P
-}
-goes_on() { # N: its client writes
-    local before
-    before=$(acks $1)
-    expect 30 "[ \$(acks $1) -gt $before ]"
 }
 
 # ---- role changes: dc$S takes over from dc$P ----
@@ -278,7 +241,7 @@ close_books() { # PRIMARY [FORMER]
     [ -z "$(awk -v t=$SYNCED '$5 < t' "$LEDGER/missing")" ] || fail "these were on the other side: $(awk -v t=$SYNCED '$5 < t' "$LEDGER/missing" | head -5)"
     if [ $# = 2 ]; then receipt_is_exact $1 $2 $((EPOCH + 1)); else [ $MISSING = 0 ] || fail "rows are missing: $(head -5 "$LEDGER/missing")"; fi
     balanced $1 $standby
-    echo "# round $ROUND, dc$P to dc$S$TALE: $(acks 1) and $(acks 2) acknowledged, $MISSING lost as told"
+    echo "# round $ROUND, $TALE: $(acks 1) and $(acks 2) acknowledged, $MISSING lost as told"
     clients_go
 }
 level_there() { # PRIMARY STANDBY
@@ -308,8 +271,8 @@ while [ $ROUND -lt $rounds ] && [ $SECONDS -lt $until ]; do
     draw ${#deck[@]}
     kind=${deck[$DRAWN]}
     deck=("${deck[@]:0:$DRAWN}" "${deck[@]:$((DRAWN + 1))}")
-    ROUND=$((ROUND + 1)) TALE= SYNCED=0
-    step "round $ROUND, dc$P to dc$S"
+    ROUND=$((ROUND + 1)) TALE="dc$P to dc$S" SYNCED=0
+    step "round $ROUND, $TALE"
     goes_on $P
     disturb
     case $kind in

@@ -64,9 +64,12 @@ trap cleanup EXIT
 trap 'exit 1' INT TERM
 
 demo() { "$ROOT/conf/demo.sh" "$@" >"/tmp/wf-$$.out" 2>&1 || fail "demo.sh $*: $(tail -3 "/tmp/wf-$$.out")"; rm -f "/tmp/wf-$$.out"; }
-# The connections into dcN are swallowed: no reset, and who dials again gets through.
+# The connections into member N are swallowed: no reset, and who dials again gets through.
 hold() { # N
-    "$WALFERRY_DEMO/bin/wanproxy" ctl "$WALFERRY_DEMO/wan/socket" hold "$(sed -n "/^\[member dc$1-a/,\$s/^ssh .*://p" "$CONFIG" | head -1)" >/dev/null || fail "wanproxy hold"
+    local link
+    for link in $(awk -v to="$(its "$1" MEMBER)" '$3 == to { print $1 }' "$WALFERRY_DEMO/wan/links" | sort -u); do
+        "$WALFERRY_DEMO/bin/wanproxy" ctl "$WALFERRY_DEMO/wan/socket" hold "$link" >/dev/null || fail "wanproxy hold"
+    done
 }
 
 # A pool of its own, of two; further calls begin with a new one.

@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: PostgreSQL
 # ledger.sh: clients that write where they are sent, and what they were told; sourced behind lib.sh.
 #
-# Each side has one, who writes while /primary of the agent there is 200: transactions of one to three rows, and a
-# sum of them in another table. $LEDGER/said.N is what the client of side N saw:
+# Each member has one, who writes while /primary of its agent is 200: transactions of one to three rows, and a
+# sum of them in another table. $LEDGER/said.N is what the client of member N saw (its side):
 #
-#   try NUMBER                 it was sent
-#   ack NUMBER ROWS XID TIME   COMMIT has returned; TIME (of this machine) is before that
-#   end TIME                   of a session, which ends at its first fault
+#   try NUMBER                          it was sent
+#   ack NUMBER ROWS XID TIMELINE TIME   COMMIT has returned; TIME (of this machine) is before that
+#   end TIME                            of a session, which ends at its first fault
 is_primary() ( # N
     http=$(its "$1" HTTP)
-    { exec 3<>"/dev/tcp/${http/://}"; } 2>/dev/null && printf 'GET /primary HTTP/1.0\r\n\r\n' >&3 && read -rt 2 -u 3 line && [[ $line == *' 200 '* ]]
+    { exec 3<>"/dev/tcp/${http/://}"; } 2>/dev/null && printf 'GET /primary HTTP/1.0
+
+' >&3 && read -rt 2 -u 3 line && [[ $line == *' 200 '* ]]
 )
 
 make_ledger() {
     LEDGER=$WALFERRY_DEMO/ledger
     mkdir -p "$LEDGER"
-    : >"$LEDGER/lost" && : >"$LEDGER/said.1" && : >"$LEDGER/said.2"
+    : >"$LEDGER/lost"
+    for n in $(members); do : >"$LEDGER/said.$n"; done
     sql1 "create table ledger (side int, number int, part int, primary key (side, number, part));
-        create table sums (side int primary key, rows bigint); insert into sums values (1, 0), (2, 0)" >/dev/null
+        create table sums (side int primary key, rows bigint); insert into sums select n, 0 from unnest(array[$(members | paste -sd,)]) n" >/dev/null
 }
 
 batch() { # SIDE FIRST
@@ -25,12 +28,12 @@ batch() { # SIDE FIRST
         printf "\\echo try %d\n", n
         printf "with a as (insert into ledger select %d, %d, generate_series(1, %d) returning 1),", side, n, n % 3 + 1
         printf " b as (update sums set rows = rows + %d where side = %d)", n % 3 + 1, side
-        printf " select $$ack$$, %d, (select count(*) from a), pg_current_xact_id(), extract(epoch from clock_timestamp());\n", n
+        printf " select $$ack$$, %d, (select count(*) from a), pg_current_xact_id(), substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8), extract(epoch from clock_timestamp());\n", n
     } }'
 }
 client() { # SIDE
     local first=1 to
-    to=$(eval "echo \$DC$1_PG")
+    to=$(its "$1" PG)
     while kill -0 $$ 2>/dev/null && [ ! -e "$LEDGER/stop" ]; do
         if [ -e "$LEDGER/rest" ]; then
             : >"$LEDGER/rests.$1"
@@ -42,11 +45,11 @@ client() { # SIDE
         sleep 0.1
     done
 }
-clients_begin() { for n in 1 2; do client $n & done; }
+clients_begin() { for n in $(members); do client $n & done; }
 clients_rest() {
     rm -f "$LEDGER"/rests.?
     : >"$LEDGER/rest"
-    expect 30 '[ -e "$LEDGER/rests.1" ] && [ -e "$LEDGER/rests.2" ]'
+    expect 30 '[ $(ls "$LEDGER"/rests.? | wc -l) = $(members | wc -l) ]'
 }
 clients_go() { rm -f "$LEDGER/rest"; }
 clients_end() { : >"$LEDGER/stop"; }
@@ -55,7 +58,7 @@ acks() { grep -c '^ack' "$LEDGER/said.$1"; } # SIDE
 # "SIDE NUMBER ROWS XID TIME": COMMIT had returned by then.
 acknowledged() {
     awk '/^(ack|end)/ && held != "" { print held, $NF; held = "" }
-        /^ack/ { held = substr(FILENAME, length(FILENAME)) " " $2 " " $3 " " $4 }' "$LEDGER/said.1" "$LEDGER/said.2" | sort
+        /^ack/ { held = substr(FILENAME, length(FILENAME)) " " $2 " " $3 " " $4 }' "$LEDGER"/said.? | sort
 }
 # How many of SIDE had no answer and are not there.
 unanswered() {
@@ -103,7 +106,7 @@ receipt_is_exact() { # PRIMARY FORMER EPOCH
         before=$(date -d "$(sed 's/.*everything before \([^(]*\) (.*/\1/' <<<"$said")" +%s.%N) || fail "no time in: $said"
         [ -z "$(awk -v t="$before" '$5 < t' "$LEDGER/missing")" ] || fail "the failover said \"$said\", older ones are missing: $(awk -v t="$before" '$5 < t' "$LEDGER/missing" | head -5)"
         ;;
-    "all that dc$2-a committed"*) ;; # of a reclaim
+    "all that $(its "$2" MEMBER) committed"*) ;; # of a reclaim
     *) fail "what the failover cost is not known: $said" ;;
     esac
     sort -o "$LEDGER/lost" "$LEDGER/lost" "$LEDGER/missing"
