@@ -1,24 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: PostgreSQL
 # Every figure of both agents against the truth of both servers, ten times a second, through all that
-# happens to a pool (tests/support/truth.c says what is compared). Older by a beacon and a round trip
-# is allowed, and what this machine takes for them; better than the truth never is.
+# happens to a pool (tests/support/truth.c says what is compared).
 . "$(dirname "$0")/lib.sh"
-long && seconds=20 || seconds=3
-MOMENT=1000 # ms
-now() { date +%s; }
-
-skew() { perl -e 'print pack("q", $ARGV[0] * 1e6)' -- "$2" | as dd of="$WALFERRY_DEMO/dc$1/skew" conv=notrunc status=none; } # N SECONDS
-start_skewed() { # N: an agent whose wall clock is ours to set
-    ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 LD_PRELOAD=$WALFERRY_DEMO/bin/skew.so \
-        WALFERRY_SKEW=$WALFERRY_DEMO/dc$1/skew start_agent "$1"
-    expect 15 "[ \"\$(field $1 .pool)\" = demo ]"
-}
-phase() { # NAME [LIMIT_MS [MARKERS]]
-    step "$1"
-    kill -0 $TRUTH_PID 2>/dev/null || fail "truth is gone: $(tail -3 "$OUT")"
-    echo "phase $1 ${2:-$MOMENT} ${3:-1}" >>"$OUT.in"
-}
+. "$ROOT/tests/support/truth.sh"
 near() { # N FIELD: that position is known and less than a second behind, and not from an agent's earlier life
     [ "$(field "$1" "(.links[0] // .receiving) | .state == \"up\" and (.$2.lag_seconds // 99) < 1")" = true ]
 }
@@ -26,22 +11,7 @@ level_again() { for n in 1 2; do expect 30 "near $n flushed && near $n applied";
 
 start_pool
 fill 2
-OUT=/tmp/wf-$$.truth
-BEFORE_DOWN='[ -z "${TRUTH_PID:-}" ] || as kill $TRUTH_PID; rm -f "$OUT" "$OUT.in"'
-install -m 755 "$WALFERRY_BUILD/skew.so" "$WALFERRY_BUILD/truth" "$WALFERRY_DEMO/bin/" || fail "the build has no truth"
-sql1 "create table truth (n bigint)" >/dev/null
-expect 30 level
-for n in 1 2; do
-    as truncate -s 8 "$WALFERRY_DEMO/dc$n/skew"
-    kill_agent $n
-    start_skewed $n
-done
-level_again
-: >"$OUT.in"
-as env LD_PRELOAD= "$WALFERRY_DEMO/bin/truth" "$DC1_PG dbname=postgres" "$DC2_PG dbname=postgres" "$WALFERRY_DEMO/dc1/run" \
-    "$WALFERRY_DEMO/dc2/run" "$DC1_SPOOL" "$DC2_SPOOL" "$WALFERRY_DEMO/dc1/skew" "$WALFERRY_DEMO/dc2/skew" \
-    <"$OUT.in" >"$OUT" 2>&1 &
-TRUTH_PID=$!
+begin_truth
 
 phase idle $MOMENT 0
 sleep $seconds
@@ -150,11 +120,5 @@ pg1 start
 expect 20 '[ "$(field 1 .role)" = fenced ]'
 sleep 4 # longer than the limit: it is compared with its own history
 
-echo end >>"$OUT.in"
-wait $TRUTH_PID
-code=$?
-TRUTH_PID=
-sed 's/^/# /' "$OUT"
-[ $code = 0 ] || fail "$(grep -m 5 LIE "$OUT")"
-[ "$(awk '$2 ~ /^[0-9]+$/ && $2 < 30' "$OUT" | grep -c figures)" = 0 ] || fail "a phase has next to nothing to compare"
+end_truth
 pass

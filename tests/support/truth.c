@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * truth: are the agents' figures true? Ten times a second it asks both servers where they are, both
- * agents what they say, and both servers again, and compares every figure that has a truth.
+ * truth: are the agents' figures true? Ten times a second it asks all servers where they are, all
+ * agents what they say, and all servers again, and compares every figure that has a truth.
  *
- *     truth CONNINFO1 CONNINFO2 RUN1 RUN2 SPOOL1 SPOOL2 SKEW1 SKEW2
+ *     truth NAME CONNINFO RUN SPOOL SKEW ...     five for each member; the first is the primary
  *
  * All runs on one machine: there is one monotonic clock, so the truth is exact. What is compared:
  *
@@ -14,6 +14,7 @@
  * and how long it has been there.
  * - "As of" says the same in the primary's wall clock, whatever that shows.
  * - An LSN is not ahead of what is there a moment later.
+ * - What a member says of another one (members) is not better than the truth of that one.
  * - Bytes behind: from there to a place where the primary was a moment ago.
  * - Slot, disk, rates, clock offset, PostgreSQL's own figures: as of a moment ago.
  *
@@ -46,39 +47,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SITES       2
+#define MEMBERS_MAX 8
 #define SEGMENT     (UINT64_C(16) << 20)
 #define MARKERS_MAX 20000
 #define MOMENTS     1200
 #define TICK_US     (100 * MILLISECOND_US)
 #define SKEWS       3
 #define LIES_SHOWN  5 /* of a phase */
-
-struct site {
-    const char *conninfo, *run, *spool;
-    const volatile int64_t *skew; /* mapped: skew.c has it, too */
-    PGconn *conn;
-    int64_t dialed_us;
-    int64_t skew_us[SKEWS], skewed_us; /* of its agent's wall clock, now and before; since when */
-    bool in_recovery;
-    int64_t turned_us; /* when that changed, or it was away */
-    json_t *status;    /* of this tick; NULL: no agent answered */
-    int64_t asked_us, answered_us;
-};
-
-/* Where a server was between begin_us and end_us. */
-struct moment {
-    int64_t begin_us, end_us;
-    bool up, in_recovery;
-    lsn_t flush, insert, replay, restart;
-    int64_t visible; /* newest marker */
-    lsn_t spool_end;
-};
-
-struct marker {
-    lsn_t before; /* its commit ends behind this */
-    int64_t begin_us, end_us;
-};
 
 /* What a position really had: all commits before as_of_us, at at_us. */
 struct series {
@@ -88,13 +63,40 @@ struct series {
     size_t count, next;
 };
 
-static struct site site[SITES];
-static struct series spooled, shown;
-static struct moment history[SITES][MOMENTS]; /* while it takes writes */
-static size_t moments[SITES], next_moment[SITES];
+struct member {
+    const char *name, *conninfo, *run, *spool;
+    const volatile int64_t *skew; /* mapped: skew.c has it, too */
+    PGconn *conn;
+    int64_t dialed_us;
+    int64_t skew_us[SKEWS], skewed_us; /* of its agent's wall clock, now and before; since when */
+    bool in_recovery;
+    int64_t turned_us; /* when that changed, or it was away */
+    json_t *status;    /* of this tick; NULL: no agent answered */
+    int64_t asked_us, answered_us;
+    struct series spooled, shown;
+};
+
+/* Where a server was between begin_us and end_us. */
+struct moment {
+    int64_t begin_us, end_us;
+    bool up, in_recovery;
+    lsn_t flush, insert, replay;
+    char slots[400]; /* "NAME LSN," of each */
+    int64_t visible; /* newest marker */
+    lsn_t spool_end;
+};
+
+struct marker {
+    lsn_t before; /* its commit ends behind this */
+    int64_t begin_us, end_us;
+};
+
+static struct member member[MEMBERS_MAX];
+static struct moment history[MEMBERS_MAX][MOMENTS]; /* while it takes writes */
+static size_t moments[MEMBERS_MAX], next_moment[MEMBERS_MAX];
 static struct marker marker[MARKERS_MAX + 1]; /* [n]; the first is 1 */
 static int64_t markers;
-static int primary, standby = 1;
+static int members, primary;
 static struct {
     char name[64];
     int64_t limit_us, begun_us;
@@ -143,7 +145,7 @@ largest(int64_t *most_us, char what[64], int64_t error_us, const char *format, .
 /* ---- the servers ---- */
 
 static PGresult *
-ask(struct site *s, const char *query)
+ask(struct member *s, const char *query)
 {
     PGresult *r;
 
@@ -174,7 +176,7 @@ lsn_of(const char *text)
 
 /* The end of the newest segment file of the spool; what is written there is received. */
 static lsn_t
-spool_end(const struct site *s)
+spool_end(const struct member *s)
 {
     DIR *dir = opendir(s->spool);
     char newest[32] = "", path[400];
@@ -213,9 +215,10 @@ look(int n)
         " case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end,"
         " case when not pg_is_in_recovery() then pg_current_wal_insert_lsn() end, pg_last_wal_replay_lsn(),"
         " (select coalesce(max(n), 0) from truth),"
-        " (select restart_lsn from pg_replication_slots where slot_name like 'walferry%' limit 1)";
+        " (select string_agg(slot_name || ' ' || restart_lsn, ',') from pg_replication_slots where"
+        " slot_name like 'walferry%')";
     struct moment m = {.begin_us = clock_us(), .visible = -1};
-    PGresult *r = ask(&site[n], query);
+    PGresult *r = ask(&member[n], query);
 
     if (r != NULL) {
         m.up = true;
@@ -224,10 +227,10 @@ look(int n)
         m.insert = lsn_of(PQgetvalue(r, 0, 2));
         m.replay = m.in_recovery ? lsn_of(PQgetvalue(r, 0, 3)) : LSN_UNKNOWN;
         m.visible = strtoll(PQgetvalue(r, 0, 4), NULL, 10);
-        m.restart = lsn_of(PQgetvalue(r, 0, 5));
+        snprintf(m.slots, sizeof m.slots, "%s", PQgetvalue(r, 0, 5));
     }
     PQclear(r);
-    m.spool_end = spool_end(&site[n]);
+    m.spool_end = spool_end(&member[n]);
     m.end_us = clock_us();
     return m;
 }
@@ -262,7 +265,7 @@ put_marker(void)
     snprintf(query, sizeof query,
              "insert into truth values (%" PRId64 ") returning pg_current_wal_insert_lsn()",
              markers + 1);
-    r = ask(&site[primary], query);
+    r = ask(&member[primary], query);
     m->end_us = clock_us();
     if (r == NULL)
         return;
@@ -274,7 +277,7 @@ put_marker(void)
 /* ---- the agents ---- */
 
 static void
-ask_agent(struct site *s)
+ask_agent(struct member *s)
 {
     static const char request[] = "{\"command\":\"status\"}\n";
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -382,7 +385,7 @@ older_by(const struct series *t, int64_t told_us, int64_t asked_us, int64_t on_i
 
 /* `missing` is the first commit that is not there a moment later; `truth` may be NULL. */
 static void
-check_lag(const struct site *s, const char *who, const char *what, const json_t *lag,
+check_lag(const struct member *s, const char *who, const char *what, const json_t *lag,
           int64_t missing, const struct series *truth, int64_t slack_us)
 {
     int64_t told_us, older_us;
@@ -410,10 +413,10 @@ check_lag(const struct site *s, const char *who, const char *what, const json_t 
 
 /* "As of" is the same moment on the primary's wall clock. */
 static void
-check_as_of(const struct site *s, const char *who, const char *what, const json_t *position)
+check_as_of(const struct member *s, const char *who, const char *what, const json_t *position)
 {
     const char *text = json_string_value(at(position, "as_of"));
-    const struct site *p = &site[primary];
+    const struct member *p = &member[primary];
     struct tm tm = {0};
     int ms = 0;
     int64_t told_us, now_us = clock_wall_us() - (clock_us() - s->asked_us), off_us = INT64_MAX;
@@ -439,7 +442,7 @@ check_as_of(const struct site *s, const char *who, const char *what, const json_
 
 /* A place where server n was, a primary or a former one: how long ago did it leave it? */
 static void
-check_place(const struct site *s, const char *who, const char *what, int n, lsn_t place,
+check_place(const struct member *s, const char *who, const char *what, int n, lsn_t place,
             lsn_t insert_after)
 {
     int64_t left_us = s->asked_us;
@@ -448,10 +451,10 @@ check_place(const struct site *s, const char *who, const char *what, int n, lsn_
         left_us = past(n, i)->end_us;
     largest(&phase.stale_us, phase.stale_what, s->asked_us - left_us, "%s %s", who, what);
     if (s->asked_us - left_us > phase.limit_us)
-        lie("%s %s: dc%d-a at %X/%X, which it left %.3f s ago", who, what, n + 1, LSN_ARGS(place),
-            (double)(s->asked_us - left_us) / SECOND_US);
+        lie("%s %s: %s at %X/%X, which it left %.3f s ago", who, what, member[n].name,
+            LSN_ARGS(place), (double)(s->asked_us - left_us) / SECOND_US);
     if (insert_after != LSN_UNKNOWN && place > insert_after)
-        lie("%s %s: dc%d-a at %X/%X, it is only at %X/%X", who, what, n + 1, LSN_ARGS(place),
+        lie("%s %s: %s at %X/%X, it is only at %X/%X", who, what, member[n].name, LSN_ARGS(place),
             LSN_ARGS(insert_after));
 }
 
@@ -466,7 +469,7 @@ check_ahead(const char *who, const char *what, lsn_t told, lsn_t really)
 }
 
 static void
-check_position(const struct site *s, const char *who, const char *what, const json_t *position,
+check_position(const struct member *s, const char *who, const char *what, const json_t *position,
                lsn_t end, int64_t visible, const struct series *truth, const struct moment *p_after,
                int64_t slack_us)
 {
@@ -486,7 +489,7 @@ check_position(const struct site *s, const char *who, const char *what, const js
 
 /* The steepest and the flattest that the primary went, over windows of the agent's sort. */
 static void
-check_rate(const struct site *s, const char *who, const json_t *rate)
+check_rate(const struct member *s, const char *who, const json_t *rate)
 {
     double least = 1e18, most = 0, told = json_number_value(rate);
 
@@ -511,7 +514,8 @@ check_rate(const struct site *s, const char *who, const json_t *rate)
 }
 
 static void
-check_shipping(const struct site *s, const char *who, const json_t *shipping, const json_t *flushed)
+check_shipping(const struct member *s, const char *who, const json_t *shipping,
+               const json_t *flushed)
 {
     const char *state = json_string_value(at(shipping, "state"));
 
@@ -526,7 +530,8 @@ check_shipping(const struct site *s, const char *who, const json_t *shipping, co
 }
 
 static void
-check_offset(const struct site *s, const struct site *far, const char *who, const json_t *stream)
+check_offset(const struct member *s, const struct member *far, const char *who,
+             const json_t *stream)
 {
     const json_t *offset = at(stream, "clock_offset_seconds");
     int64_t since_us = s->skewed_us > far->skewed_us ? s->skewed_us : far->skewed_us, error_us;
@@ -542,36 +547,109 @@ check_offset(const struct site *s, const struct site *far, const char *who, cons
             (double)(far->skew_us[0] - s->skew_us[0]) / SECOND_US, json_number_value(offset));
 }
 
-static void
-check_stream(const struct site *s, const char *who, const json_t *stream,
-             const struct moment before[SITES], const struct moment after[SITES])
+/* Where the slot begins; LSN_UNKNOWN: it is not there. */
+static lsn_t
+restart_of(const struct moment *m, const char *slot)
 {
-    const struct moment *a = &after[standby], *p = &after[primary];
-    const json_t *slot = at(stream, "slot");
-    int64_t slack_us = us_of(at(stream, "round_trip_seconds")) / 2 + 5 * MILLISECOND_US;
+    size_t length = slot != NULL ? strlen(slot) : 0;
+    const char *found = length > 0 ? strstr(m->slots, slot) : NULL;
+    char lsn[LSN_TEXT_SIZE];
 
-    check_position(s, who, "received", at(stream, "received"), a->spool_end, -1, &spooled, p,
-                   slack_us);
-    check_position(s, who, "flushed", at(stream, "flushed"), a->spool_end, -1, &spooled, p,
-                   slack_us);
-    check_position(s, who, "applied", at(stream, "applied"), a->replay, a->visible, &shown, p,
-                   slack_us);
-    check_lag(s, who, "exposure", at(s->status, "exposure_seconds"),
-              first_missing(a->spool_end, -1), &spooled, slack_us);
-    check_shipping(s, who, at(stream, "shipping"), at(stream, "flushed"));
-    check_offset(s, &site[s == &site[primary] ? standby : primary], who, stream);
-    check_ahead(who, "primary", lsn_at(stream, "primary"), after[primary].insert);
-    if (after[primary].restart != LSN_UNKNOWN && json_is_object(slot) &&
-        known(at(slot, "retained_bytes")))
-        check_place(s, who, "slot", primary,
-                    before[primary].restart +
-                        (uint64_t)json_integer_value(at(slot, "retained_bytes")) +
-                        (after[primary].restart - before[primary].restart),
-                    LSN_UNKNOWN);
+    if (found == NULL || found[length] != ' ')
+        return LSN_UNKNOWN;
+    found += length + 1;
+    snprintf(lsn, sizeof lsn, "%.*s", (int)strcspn(found, ","), found);
+    return lsn_of(lsn);
 }
 
 static void
-check_postgres(const struct site *s, const char *who, const struct moment *b,
+check_slot(const struct member *s, const json_t *slot, const struct moment *b,
+           const struct moment *a)
+{
+    const char *name = json_string_value(at(slot, "name"));
+    lsn_t before = restart_of(b, name), after = restart_of(a, name);
+
+    if (before != LSN_UNKNOWN && after != LSN_UNKNOWN && known(at(slot, "retained_bytes")))
+        check_place(s, s->name, "slot", primary,
+                    before + (uint64_t)json_integer_value(at(slot, "retained_bytes")) +
+                        (after - before),
+                    LSN_UNKNOWN);
+}
+
+/* Of a link that ends at member n; the other end of its session is `far`. */
+static void
+check_stream(const struct member *s, int n, const struct member *far, const json_t *stream,
+             const struct moment *before, const struct moment *after)
+{
+    const struct moment *a = &after[n], *p = &after[primary];
+    const char *who = s->name;
+    int64_t slack_us = us_of(at(stream, "round_trip_seconds")) / 2 + 5 * MILLISECOND_US;
+
+    check_position(s, who, "received", at(stream, "received"), a->spool_end, -1, &member[n].spooled,
+                   p, slack_us);
+    check_position(s, who, "flushed", at(stream, "flushed"), a->spool_end, -1, &member[n].spooled,
+                   p, slack_us);
+    check_position(s, who, "applied", at(stream, "applied"), a->replay, a->visible,
+                   &member[n].shown, p, slack_us);
+    check_shipping(s, who, at(stream, "shipping"), at(stream, "flushed"));
+    if (far != NULL)
+        check_offset(s, far, who, stream);
+    check_ahead(who, "primary", lsn_at(stream, "primary"), p->insert);
+    check_slot(s, at(stream, "slot"), &before[primary], p);
+}
+
+static void
+check_exposure(const struct member *s, int n, const struct moment *after)
+{
+    check_lag(s, s->name, "exposure", at(s->status, "exposure_seconds"),
+              first_missing(after[n].spool_end, -1), &member[n].spooled, 5 * MILLISECOND_US);
+}
+
+/* Of different sites: a member's name begins with its site's. */
+static bool
+far_apart(const struct member *a, const struct member *b)
+{
+    return strncmp(a->name, b->name, strcspn(a->name, "-")) != 0;
+}
+
+static int
+number_of(const char *name)
+{
+    int n = members - 1;
+
+    while (n >= 0 && (name == NULL || strcmp(member[n].name, name) != 0))
+        n--;
+    return n;
+}
+
+/* What it says of the others: never better than the truth of that one. */
+static void
+check_members(const struct member *s, const struct moment *after)
+{
+    const json_t *told;
+    size_t i;
+
+    json_array_foreach (at(s->status, "members"), i, told) {
+        int n = number_of(json_string_value(at(told, "name")));
+        const struct moment *a = &after[n];
+        char who[40];
+
+        if (n < 0 || n == primary || strcmp(json_string_value(at(told, "role")), "standby") != 0)
+            continue;
+        snprintf(who, sizeof who, "%s of %s", s->name, member[n].name);
+        check_ahead(who, "received", lsn_at(told, "received"), a->spool_end);
+        check_ahead(who, "flushed", lsn_at(told, "flushed"), a->spool_end);
+        check_ahead(who, "applied", lsn_at(told, "applied"), a->replay);
+        check_lag(s, who, "flushed", at(told, "flushed_lag_seconds"),
+                  first_missing(a->spool_end, -1), NULL, 5 * MILLISECOND_US);
+        if (a->replay != LSN_UNKNOWN || a->visible >= 0)
+            check_lag(s, who, "applied", at(told, "applied_lag_seconds"),
+                      first_missing(a->replay, a->visible), NULL, 5 * MILLISECOND_US);
+    }
+}
+
+static void
+check_postgres(const struct member *s, const char *who, const struct moment *b,
                const struct moment *a)
 {
     const json_t *postgres = at(s->status, "postgres");
@@ -588,17 +666,17 @@ check_postgres(const struct site *s, const char *who, const struct moment *b,
     check_ahead(who, "postgres flush", lsn_at(postgres, "flush"), a->flush);
     check_ahead(who, "postgres replay", lsn_at(postgres, "replay"), a->replay);
     if (!a->in_recovery && !b->in_recovery)
-        check_place(s, who, "postgres flush", (int)(s - site), lsn_at(postgres, "flush"),
+        check_place(s, who, "postgres flush", (int)(s - member), lsn_at(postgres, "flush"),
                     a->insert);
 }
 
 static void
-check_disk(const struct site *s, const char *who)
+check_disk(const struct member *s, const char *who)
 {
     const json_t *told = at(at(s->status, "spool"), "free_bytes");
-    static int64_t low[SITES][30], high; /* of 3 s */
-    static size_t tick[SITES];
-    size_t n = (size_t)(s - site);
+    static int64_t low[MEMBERS_MAX][30], high; /* of 3 s */
+    static size_t tick[MEMBERS_MAX];
+    size_t n = (size_t)(s - member);
     struct statvfs fs;
     int64_t least = INT64_MAX;
 
@@ -618,61 +696,84 @@ check_disk(const struct site *s, const char *who)
 }
 
 static void
-check_site(int n, const struct moment before[SITES], const struct moment after[SITES])
+check_primary(const struct member *s, const struct moment *before, const struct moment *after)
 {
-    const struct site *s = &site[n];
-    const char *role = json_string_value(at(s->status, "role"));
-    char who[16];
+    const json_t *link;
+    int best = -1;
+    size_t i;
 
-    snprintf(who, sizeof who, "dc%d-a", n + 1);
+    json_array_foreach (at(s->status, "links"), i, link) {
+        int n = number_of(json_string_value(at(link, "to")));
+
+        if (n < 0)
+            continue;
+        check_stream(s, n, &member[n], link, before, after);
+        if (far_apart(&member[n], s) && (best < 0 || after[n].spool_end > after[best].spool_end))
+            best = n;
+    }
+    if (best >= 0)
+        check_exposure(s, best, after);
+}
+
+static void
+check_member(int n, const struct moment *before, const struct moment *after)
+{
+    const struct member *s = &member[n];
+    const char *role = json_string_value(at(s->status, "role"));
+    const json_t *receiving = at(s->status, "receiving");
+    int from = number_of(json_string_value(at(receiving, "from")));
+
     if (role == NULL)
         return;
-    check_postgres(s, who, &before[n], &after[n]);
-    check_disk(s, who);
-    if (n == primary && strcmp(role, "primary") == 0)
-        check_stream(s, who, json_array_get(at(s->status, "links"), 0), before, after);
-    else if (n == standby && strcmp(role, "standby") == 0)
-        check_stream(s, who, at(s->status, "receiving"), before, after);
+    check_postgres(s, s->name, &before[n], &after[n]);
+    check_disk(s, s->name);
+    check_members(s, after);
+    if (n == primary && strcmp(role, "primary") == 0) {
+        check_primary(s, before, after);
+    } else if (n != primary && strcmp(role, "standby") == 0) {
+        check_stream(s, n, from >= 0 ? &member[from] : NULL, receiving, before, after);
+        check_exposure(s, n, after);
+    }
 }
 
 static void
 learn(int n, const struct moment *m)
 {
-    if (!m->up || m->in_recovery != site[n].in_recovery)
-        site[n].turned_us = m->end_us;
-    site[n].in_recovery = m->in_recovery;
+    if (!m->up || m->in_recovery != member[n].in_recovery)
+        member[n].turned_us = m->end_us;
+    member[n].in_recovery = m->in_recovery;
     remember(n, m);
-    if (n != standby)
+    if (n == primary)
         return;
     if (m->spool_end != LSN_UNKNOWN)
-        add_point(&spooled, m->end_us, first_missing(m->spool_end, -1));
+        add_point(&member[n].spooled, m->end_us, first_missing(m->spool_end, -1));
     if (m->visible >= 0)
-        add_point(&shown, m->end_us, first_missing(LSN_UNKNOWN, m->visible));
+        add_point(&member[n].shown, m->end_us, first_missing(LSN_UNKNOWN, m->visible));
 }
 
 static void
 tick(void)
 {
-    struct moment before[SITES], after[SITES];
+    struct moment before[MEMBERS_MAX], after[MEMBERS_MAX];
 
-    for (int n = 0; n < SITES; n++) {
-        if (site[n].skew_us[0] != *site[n].skew) {
-            memmove(site[n].skew_us + 1, site[n].skew_us,
-                    sizeof site[n].skew_us - sizeof site[n].skew_us[0]);
-            site[n].skew_us[0] = *site[n].skew;
-            site[n].skewed_us = clock_us();
+    for (int n = 0; n < members; n++) {
+        if (member[n].skew_us[0] != *member[n].skew) {
+            memmove(member[n].skew_us + 1, member[n].skew_us,
+                    sizeof member[n].skew_us - sizeof member[n].skew_us[0]);
+            member[n].skew_us[0] = *member[n].skew;
+            member[n].skewed_us = clock_us();
         }
         before[n] = look(n);
         learn(n, &before[n]);
     }
-    for (int n = 0; n < SITES; n++)
-        ask_agent(&site[n]);
-    for (int n = 0; n < SITES; n++) {
+    for (int n = 0; n < members; n++)
+        ask_agent(&member[n]);
+    for (int n = 0; n < members; n++) {
         after[n] = look(n);
         learn(n, &after[n]);
     }
-    for (int n = 0; n < SITES; n++)
-        check_site(n, before, after);
+    for (int n = 0; n < members; n++)
+        check_member(n, before, after);
     if (phase.with_markers)
         put_marker();
 }
@@ -694,15 +795,15 @@ end_phase(void)
     fflush(stdout);
 }
 
-/* The other one is the primary now: what it does not have is lost, and none of our truth. */
+/* It is the primary now: what it does not have is lost, and none of our truth. */
 static void
 change_primary(int n)
 {
     struct moment m;
 
     primary = n;
-    standby = 1 - n;
-    spooled.count = shown.count = 0;
+    for (int i = 0; i < members; i++)
+        member[i].spooled.count = member[i].shown.count = 0;
     m = look(primary);
     if (m.visible >= 0 && m.visible < markers)
         markers = m.visible;
@@ -768,13 +869,15 @@ main(int argc, char **argv)
 {
     int64_t due_us = clock_us();
 
-    if (argc != 9)
+    members = (argc - 1) / 5;
+    if (members < 2 || members > MEMBERS_MAX || argc != 1 + 5 * members)
         return 2;
-    for (int n = 0; n < SITES; n++)
-        site[n] = (struct site){.conninfo = argv[1 + n],
-                                .run = argv[3 + n],
-                                .spool = argv[5 + n],
-                                .skew = map_skew(argv[7 + n])};
+    for (int n = 0; n < members; n++, argv += 5)
+        member[n] = (struct member){.name = argv[1],
+                                    .conninfo = argv[2],
+                                    .run = argv[3],
+                                    .spool = argv[4],
+                                    .skew = map_skew(argv[5])};
     while (obey_all()) {
         if (phase.name[0] != '\0')
             tick();
@@ -783,9 +886,9 @@ main(int argc, char **argv)
             due_us = clock_us();
         poll(NULL, 0, (int)((due_us - clock_us()) / MILLISECOND_US));
     }
-    for (int n = 0; n < SITES; n++) {
-        json_decref(site[n].status);
-        PQfinish(site[n].conn);
+    for (int n = 0; n < members; n++) {
+        json_decref(member[n].status);
+        PQfinish(member[n].conn);
     }
     printf("%ld lies\n", all_lies);
     return all_lies == 0 ? 0 : 1;
