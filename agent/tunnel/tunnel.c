@@ -681,12 +681,16 @@ leads_astray(const struct tunnel *t, const struct passage *p)
 {
     const struct pool *pool = &t->who->pool;
     const struct route *route = routes_of(&pool->routes, t->who->self->name);
+    const struct receiver *r = &t->in->receiver;
 
     if (p->service != TUNNEL_POSTGRES)
         return false;
     if (!epoch_equal(&p->epoch, &pool->epoch))
         return p->epoch.number != 0;
-    return p->ours && p->far[0] != 0 && strcmp(p->far, pool->epoch.member) != 0 && route != NULL &&
+    if (!p->ours || p->far[0] == 0 || strcmp(p->far, pool->epoch.member) == 0 ||
+        (receiver_live(r) && strcmp(r->from, p->far) == 0))
+        return false;
+    return route != NULL && epoch_equal(&pool->routes.epoch, &pool->epoch) &&
            strcmp(p->far, route->from) != 0;
 }
 
