@@ -16,9 +16,11 @@ static bool
 hears_passed(const struct incoming *in, int64_t now_us)
 {
     const struct receiver *r = &in->receiver;
+    int64_t passed_us = incoming_passed_us(in);
 
-    return receiver_relayed(r) && strcmp(r->origin, in->who->pool.epoch.member) == 0 &&
-           now_us - incoming_passed_us(in) < FED_US;
+    return receiver_relayed(r) && incoming_proven(in) &&
+           strcmp(r->origin, in->who->pool.epoch.member) == 0 && passed_us > now_us - FED_US &&
+           passed_us < now_us + FED_US;
 }
 
 enum promise_verdict
