@@ -42,7 +42,7 @@ say_due_us(const struct who *w, const struct quiet_talk *t)
 {
     const struct quiet_said now = now_said(w);
     bool news = t->said.role != now.role || t->said.asks.number != now.asks.number ||
-                chain_differs(&t->said, &now);
+                t->said.asks.nonce != now.asks.nonce || chain_differs(&t->said, &now);
 
     return t->said_us + (news ? NEWS_US : SAY_US);
 }
