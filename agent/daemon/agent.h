@@ -41,7 +41,7 @@ struct route_watch {
     int64_t told_us; /* when the table was told last, */
     uint64_t told;   /* and its number */
     struct progress_seen {
-        lsn_t received;
+        lsn_t received, compared;
         int64_t covered_us;         /* the beacon that this covers */
         int64_t us;                 /* when it came to be so */
     } seen[MEMBERS_MAX];            /* as the pool's file has them */

@@ -49,7 +49,7 @@ silent_us(struct agent *a, const struct member *m, int64_t now_us)
         *talked_us = quiets_heard_us(&a->quiets, m->name);
     heard_us = later(a->routes.since_us, *talked_us);
     if (l != NULL)
-        heard_us = later(heard_us, later(l->sender.seen_us, l->sender.refused_us));
+        heard_us = later(heard_us, later(l->sender.seen_us, l->sender.denied_us));
     if (q != NULL)
         heard_us = later(heard_us, q->told_us);
     return now_us - heard_us;
@@ -64,7 +64,7 @@ stalled_us(struct agent *a, const struct member *m, struct progress_seen *seen, 
     const struct link *l = outgoing_to(&a->out, m->name);
     bool ships = l != NULL && l->state == LINK_SHIPPING,
          fails = l != NULL && outgoing_feeds(&a->out, m->name) &&
-                 (l->futile || (!ships && l->sender.refused_us != 0));
+                 (l->futile || (!ships && l->sender.denied_us != 0));
     const struct lag *received;
 
     if (!(ships || fails) || who_postgres(&a->who, now_us) != PONG_POSTGRES_ANSWERS) {
@@ -72,15 +72,17 @@ stalled_us(struct agent *a, const struct member *m, struct progress_seen *seen, 
         return 0;
     }
     if (!ships)
-        return now_us - seen->us;
+        return now_us - later(seen->us, a->routes.since_us);
     received = &l->sender.received;
     if (received->covered.mono_us >= l->sender.stamped.mono_us ||
         l->sender.far.received > l->sender.stamped.lsn ||
-        received->covered.mono_us != seen->covered_us || l->sender.far.received != seen->received)
+        received->covered.mono_us != seen->covered_us || l->sender.far.received != seen->received ||
+        l->sender.far.compared != seen->compared)
         *seen = (struct progress_seen){.received = l->sender.far.received,
+                                       .compared = l->sender.far.compared,
                                        .covered_us = received->covered.mono_us,
                                        .us = now_us};
-    return now_us - (fails ? seen->us : later(seen->us, l->since_us));
+    return now_us - later(seen->us, fails ? a->routes.since_us : l->since_us);
 }
 
 /* Where `of` stands by the word of `m`, and how old that word is. NULL: it did not say. */

@@ -75,8 +75,13 @@ bool
 onward_could_feed(const struct incoming *in, const struct member_position *stands)
 {
     lsn_t from = stands->flushed != LSN_UNKNOWN ? stands->flushed : stands->applied;
+    lsn_t end = in->spool.available;
+    timeline_t next;
 
-    return !spool_empty(&in->spool) && from != LSN_UNKNOWN && from <= in->spool.available &&
+    if (stands->timeline != in->spool.timeline &&
+        !spool_switch_point(&in->spool, stands->timeline, &end, &next))
+        return false;
+    return !spool_empty(&in->spool) && from != LSN_UNKNOWN && from <= end &&
            segment_start(from - 1, in->spool.identity.segment_bytes) >= in->spool.start;
 }
 
@@ -85,6 +90,7 @@ onward_reaches(const struct link *l)
 {
     const struct sender *s = &l->sender;
 
-    return s->refused || (l->state == LINK_SHIPPING && l->source_reason[0] == '\0' &&
-                          s->far.flushed != LSN_UNKNOWN);
+    return (s->refused && s->refusal != REFUSE_RETRY) ||
+           (l->state == LINK_SHIPPING && l->source_reason[0] == '\0' &&
+            s->far.flushed != LSN_UNKNOWN);
 }

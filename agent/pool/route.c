@@ -237,7 +237,7 @@ static bool
 stays_pinned(const struct plan *p, size_t m)
 {
     return p->f->member[m].pinned && (p->head[m] == m || !was_head(p, m) || gets_on(p, m) ||
-                                      p->f->member[p->f->primary].silent_us[m] >= ROUTE_FRESH_US);
+                                      p->f->member[p->f->primary].silent_us[m] >= ROUTE_SILENT_US);
 }
 
 static void

@@ -186,7 +186,7 @@ take_accept(struct sender *s, const struct frame *f, int64_t now_us)
     if (resumes_below(s, f->accept.lsn))
         forget_lost(s, f->accept.lsn);
     s->state = SENDER_ACCEPTED;
-    s->refused_us = 0;
+    s->denied_us = s->refused_us = 0;
     s->resume_timeline = s->sent_timeline = f->accept.timeline;
     s->resume_lsn = s->sent = s->furthest = f->accept.lsn;
     s->far_digest = f->accept.config_digest;
@@ -204,6 +204,7 @@ take_refuse(struct sender *s, const struct frame *f, int64_t now_us)
 
     s->refused = true;
     s->refusal = f->refuse.kind;
+    s->denied_us = now_us;
     s->refused_us = f->refuse.kind != REFUSE_RETRY ? now_us : 0;
     return fail(ERR_PEER, "refused: %s",
                 text_escape(reason, sizeof reason, f->refuse.reason, strlen(f->refuse.reason)));

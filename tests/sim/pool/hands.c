@@ -311,6 +311,16 @@ spool_history(const struct spool *s, timeline_t timeline, char *out, size_t size
     return copy_history(m->history[timeline], out, size);
 }
 
+bool
+spool_switch_point(const struct spool *s, timeline_t timeline, lsn_t *ret_end, timeline_t *ret_next)
+{
+    char text[HISTORY_BYTES_MAX];
+    int length = spool_history(s, s->timeline, text, sizeof text);
+
+    *ret_next = s->timeline;
+    return length >= 0 && history_switch_point(text, (size_t)length, timeline, ret_end);
+}
+
 int
 spool_trust_tail(struct spool *s)
 {

@@ -756,13 +756,15 @@ take_back(struct node *m, const struct message *x)
         break;
     case M_REFUSE:
         l->sender.refused = true;
+        l->sender.refusal = x->refusal;
+        l->sender.denied_us = w.now_us;
         l->sender.refused_us = x->refusal != REFUSE_RETRY ? w.now_us : 0;
         ship_drop(m, x->from, true, x->refusal != REFUSE_RETRY ? REST_US : 0, x->reason);
         break;
     case M_ACCEPT:
         set_state(l, LINK_SHIPPING);
         l->backoff_us = BACKOFF_US;
-        l->sender.refused_us = 0;
+        l->sender.denied_us = l->sender.refused_us = 0;
         l->sender.far_compared = false;
         p->sent = p->resumed = p->taken = x->start;
         p->server_life = 0;

@@ -275,6 +275,7 @@ head_stands_still(int seconds)
             l->state = LINK_SHIPPING;
             memcpy(l->member, config.member[k + 1].name, MEMBER_NAME_SIZE);
             l->sender.seen_us = l->sender.stamped.mono_us = now_us;
+            l->sender.stamped.lsn = 1000;
         }
         head_reports(now_us);
         a->out.link[1].sender.received.covered.mono_us = now_us;
@@ -426,7 +427,7 @@ both_refuse(const char *member, const char *site, int seconds)
         memcpy(a->out.link[k].member, config.member[k + 1].name, MEMBER_NAME_SIZE);
     routes_keep(a, now_us, now_us);
     for (int i = 0; i < seconds; i++, now_us += SECOND_US) {
-        a->out.link[0].sender.refused_us = a->out.link[1].sender.refused_us = now_us;
+        a->out.link[0].sender.denied_us = a->out.link[1].sender.denied_us = now_us;
         routes_keep(a, now_us, now_us);
     }
     config.members = 2;

@@ -164,7 +164,7 @@ test_onward_feeds_who_lacks_nothing_from_before_its_spool(void **state)
     assert_true(onward_could_feed(&in, &stands));
     stands.flushed = 32 * MB; /* it would compare the segment before */
     assert_false(onward_could_feed(&in, &stands));
-    stands = (struct member_position){.applied = 20 * MB};
+    stands = (struct member_position){.timeline = 1, .applied = 20 * MB};
     assert_false(onward_could_feed(&in, &stands));
     stands.applied = 40 * MB;
     assert_true(onward_could_feed(&in, &stands));
@@ -190,6 +190,9 @@ test_onward_reaches_who_refuses(void **state)
     l->state = LINK_WAITING;
     assert_false(onward_reaches(l));
     l->sender.refused = true;
+    l->sender.refusal = REFUSE_RETRY; /* for now, by this feeder */
+    assert_false(onward_reaches(l));
+    l->sender.refusal = REFUSE_OPERATOR;
     assert_true(onward_reaches(l));
     l->state = LINK_DIALING;
     assert_true(onward_reaches(l));
