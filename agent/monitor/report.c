@@ -420,14 +420,14 @@ members_json(const struct view *v, int64_t now_us)
     return members;
 }
 
-/* The table of routes, with what a person reads. */
+/* The table of routes, with what a person reads. One of an earlier epoch says nothing of now. */
 static json_t *
 report_routes(const struct view *v)
 {
     const struct routes *r = &v->who->pool.routes;
     json_t *json, *members;
 
-    if (r->count == 0)
+    if (r->count == 0 || !epoch_equal(&r->epoch, &v->who->pool.epoch))
         return json_null();
     json = routes_to_json(r);
     members = json_object_get(json, "members");
