@@ -66,7 +66,8 @@ milliseconds(const json_t *seconds)
     return !json_is_number(seconds) ? LAG_UNKNOWN : ms < INT32_MAX ? (int32_t)ms : INT32_MAX;
 }
 
-/* The smallest lag of what is applied on another site; on a standby of what is applied here. */
+/* The smallest lag of what is applied on another site; on a standby there of what is applied here. A
+ * mirror does not know it. */
 static int32_t
 applied_lag(const json_t *report)
 {
@@ -74,6 +75,8 @@ applied_lag(const json_t *report)
     int32_t best = LAG_UNKNOWN;
     size_t i;
 
+    if (json_is_true(json_object_get(report, "mirror")))
+        return LAG_UNKNOWN;
     if (json_is_object(receiving))
         return milliseconds(json_object_get(json_object_get(receiving, "applied"), "lag_seconds"));
     json_array_foreach (json_object_get(report, "links"), i, link) {
