@@ -9,7 +9,6 @@
 #include "commands/command.h"
 #include "control/control.h"
 #include "control/show.h"
-#include "jobs/status.h"
 #include "monitor/events.h"
 
 #include "base/clock.h"
@@ -134,7 +133,7 @@ judge_stream(struct verdict *v, const json_t *stream, const char *direction, siz
 
     if (i > 0)
         snprintf(suffix, sizeof suffix, "_%.32s", name);
-    if (status_rests(stream)) { /* judged as a member */
+    if (show_rests(stream)) { /* judged as a member */
         judge_slot(v, suffix, json_object_get(stream, "slot"));
         return;
     }

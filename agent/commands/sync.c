@@ -52,7 +52,7 @@ lag_of(const struct sync *s, const json_t *stream)
     char key[32];
     size_t i;
 
-    if (!status_rests(stream))
+    if (!show_rests(stream))
         return json_object_get(json_object_get(stream, s->what), "lag_seconds");
     snprintf(key, sizeof key, "%s_lag_seconds", s->what);
     json_array_foreach (json_object_get(s->report, "members"), i, member)
@@ -68,7 +68,7 @@ drained_of(const struct sync *s, const json_t *stream)
     const json_t *link;
     size_t i;
 
-    if (status_rests(stream))
+    if (show_rests(stream))
         json_array_foreach (json_object_get(s->report, "links"), i, link)
             if (show_word(link, "drained", NULL) != NULL)
                 return show_word(link, "drained", "");

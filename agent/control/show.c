@@ -5,7 +5,6 @@
 #include "base/text.h"
 
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,6 +61,13 @@ is_worse_stream(const json_t *a, const json_t *b)
                    json_object_get(json_object_get(b, "applied"), "lag_seconds"));
 }
 
+bool
+show_rests(const json_t *link)
+{
+    return json_is_false(json_object_get(link, "feeds")) &&
+           strcmp(show_word(link, "state", ""), "stopped") == 0;
+}
+
 const json_t *
 show_worst_stream(const json_t *status, const char **ret_direction)
 {
@@ -72,7 +78,7 @@ show_worst_stream(const json_t *status, const char **ret_direction)
     if (!json_is_object(worst))
         worst = NULL;
     json_array_foreach (json_object_get(status, "links"), i, link) {
-        if (strcmp(show_word(link, "state", ""), "stopped") == 0) /* another member feeds it */
+        if (show_rests(link))
             continue;
         if (worst == NULL || is_worse_stream(link, worst)) {
             worst = link;

@@ -7,6 +7,7 @@
 #define AGENT_CONTROL_SHOW_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* The text at key, else `missing`; borrowed. */
@@ -15,6 +16,9 @@ const char *show_word(const json_t *json, const char *key, const char *missing);
 /* Seconds as a duration, bytes in their unit; value may be NULL. Room: 32 bytes. Returns out. */
 const char *show_seconds(const json_t *value, char *out, size_t size);
 const char *show_bytes(const json_t *value, char *out, size_t size);
+
+/* Does this one of the links of a status rest, because another member feeds its far side? */
+bool show_rests(const json_t *link);
 
 /* Of a status: the stream that is not up, else the one whose standby has applied least; borrowed. NULL: it
  * has none. `*ret_direction`: its key of the member at the other end. */

@@ -61,13 +61,6 @@ status_refused(const json_t *link, int64_t waited_us)
     return json_string_value(json_object_get(link, "reason"));
 }
 
-bool
-status_rests(const json_t *link)
-{
-    return json_is_false(json_object_get(link, "feeds")) &&
-           strcmp(status_text(link, "state", NULL), "stopped") == 0;
-}
-
 int
 status_cut_spool(struct job *j, const json_t *status)
 {

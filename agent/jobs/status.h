@@ -20,9 +20,6 @@ const char *status_text(const json_t *status, const char *a, const char *b); /* 
  * NULL: it is not, or was not yet dialled again in the time that was waited. */
 const char *status_refused(const json_t *link, int64_t waited_us);
 
-/* Does this one of links rest, because another member feeds its far side? Of a primary's status. */
-bool status_rests(const json_t *link);
-
 /* WAL in the spool that the primary lacks is kept aside, when the link was refused for it. 1: it is,
  * and the link comes up now; 0: there is none. */
 int status_cut_spool(struct job *j, const json_t *status);

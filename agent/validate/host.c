@@ -261,7 +261,7 @@ check_links(struct validation *v)
     size_t i;
 
     json_array_foreach (json_object_get(v->status, "links"), i, link) {
-        if (status_rests(link)) {
+        if (show_rests(link)) {
             check_fed(v, show_word(link, "to", "?"));
             continue;
         }
