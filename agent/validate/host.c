@@ -236,19 +236,26 @@ find_member(const json_t *members, const char *key, const char *name)
     return NULL;
 }
 
-/* A member that another one feeds: no link from here is up, what counts is that one's. */
+/* A member that another one feeds: no link from here is up, what counts is that one's, and how far the
+ * member is behind. */
 static void
 check_fed(struct validation *v, const char *name)
 {
     const json_t *route = find_member(status_at(v->status, "routes", "members"), "member", name),
                  *member = find_member(status_at(v->status, "members", NULL), "name", name);
+    const json_t *lag = json_object_get(member, "flushed_lag_seconds");
     bool silent = json_is_true(json_object_get(member, "silent")),
-         cut = json_is_true(json_object_get(route, "cut"));
+         cut = json_is_true(json_object_get(route, "cut")),
+         late = !json_is_number(lag) ||
+                json_number_value(lag) * (double)SECOND_US >= (double)v->config->ship_warning_us;
 
-    validate_say(v, silent || cut ? READY_FAIL : READY_OK, "%s is fed %s%s%s", name,
-                 show_word(route, "text", "by another member"), silent ? "; it is " : "",
-                 silent ? show_word(member, "state", "silent") : "");
-    if (silent || cut)
+    validate_say(v,
+                 silent || cut ? READY_FAIL
+                 : late        ? READY_WARN
+                               : READY_OK,
+                 "%s is fed %s; %s%s", name, show_word(route, "text", "by another member"),
+                 silent ? "it is " : "", show_word(member, "state", "not known here"));
+    if (silent || cut || late)
         validate_remedy(v, "walferry route; walferry status, on the hosts of %s and %s", name,
                         show_word(route, "from", "its feeder"));
 }

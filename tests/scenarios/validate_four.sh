@@ -38,9 +38,13 @@ sed '/from dc2-b/s/ receive / receive --no-tunnel /' <<<"$bound" | put "$keys"
 finds 2 dc2-b warn ssh 'to dc1-b: .*leads to no tunnel.*with dc2-b as its primary or head dc1-b could neither seed nor rejoin; and a failover here could take no WAL from dc1-b' 'receive --config .* --member dc1-b --from dc2-b'
 put "$keys" <<<"$bound"
 
+step "a fed member that is late"
+variant '/^\[pool\]/a ship_warning = 0s'
+with_variant 1 dc1-a warn links '^dc2-b is fed from dc2-a, .*; on disk .* behind' 'walferry route; walferry status, on the hosts of dc2-b and dc2-a'
+
 step "a fed member's agent is down"
 kill_agent 4
-finds 1 dc1-a fail links '^dc2-b is fed from .*; it (gets no WAL now|is not heard for)' 'walferry route; walferry status, on the hosts of dc2-b and '
+finds 1 dc1-a fail links '^dc2-b is fed from .*; it (gets no WAL now|is not heard)' 'walferry route; walferry status, on the hosts of dc2-b and '
 start_agent 4
 ready 1
 pass
