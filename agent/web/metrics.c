@@ -243,6 +243,13 @@ is_heard(const json_t *member)
            !json_is_true(json_object_get(member, "silent"));
 }
 
+static bool
+is_self(const struct output *o, const json_t *member)
+{
+    return strcmp(json_string_value(json_object_get(member, "name")), o->view->who->self->name) ==
+           0;
+}
+
 /* Yes or no of each member; of one that is not heard of only whether it is. */
 static void
 put_known_words(const struct output *o, const json_t *members)
@@ -250,8 +257,10 @@ put_known_words(const struct output *o, const json_t *members)
     const json_t *member;
     size_t i;
 
-    head(o, "walferry_member_heard", "gauge", "1 while the member is heard of, by any way.");
+    head(o, "walferry_member_heard", "gauge", "1 while this other member is heard of, by any way.");
     json_array_foreach (members, i, member) {
+        if (is_self(o, member))
+            continue;
         put_label(o, "walferry_member_heard", member);
         fprintf(o->out, "} %d\n", is_heard(member));
     }
@@ -599,7 +608,8 @@ metrics_text(const struct view *v, const struct lag_history *history, int64_t no
     put_pool_and_links(
         &o, "walferry_exposure_seconds",
         "Age of the newest moment up to which every commit is on stable storage at "
-        "the other site: what a disaster now could cost. Without a link: the pool's.",
+        "another site: what a disaster now could cost. Without a link: the pool's, as far as this "
+        "member knows; the smallest that one knows is true for all.",
         json_object_get(report, "exposure_seconds"), "exposure_seconds");
     put_pool_and_links(&o, "walferry_unshipped_bytes",
                        "WAL of the primary that is not on stable storage at the other site.",
