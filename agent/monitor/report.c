@@ -495,7 +495,8 @@ report_json(const struct view *v, int64_t now_us)
     json_object_set_new(json, "loss", loss_json(&loss));
     json_object_set_new(
         json, "limits",
-        json_pack("{s:o s:o s:o s:o}", "exposure_warning_seconds",
+        json_pack("{s:o s:o s:o s:o s:o}", "ship_warning_seconds",
+                  seconds_json(true, v->who->config->ship_warning_us), "exposure_warning_seconds",
                   seconds_json(true, v->who->config->exposure_warning_us),
                   "exposure_critical_seconds",
                   seconds_json(true, v->who->config->exposure_critical_us), "apply_warning_seconds",

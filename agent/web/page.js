@@ -3,7 +3,7 @@
 // peer wrote can never become markup. What is unknown says so.
 "use strict";
 
-const POLL_MS = 400, PATIENCE_MS = 2000, HOUR_MS = 3600000, SPANS_MIN = [5, 15, 30, 60], QUIET_S = 0.8, OLD_S = 5, NAME_PX = 24, RATE_MS = 3000, NEWS_RATE_MS = 10000;
+const POLL_MS = 400, PATIENCE_MS = 2000, HOUR_MS = 3600000, SPANS_MIN = [5, 15, 30, 60], LATE_ID = "WF001", QUIET_S = 0.8, OLD_S = 5, NAME_PX = 24, RATE_MS = 3000, NEWS_RATE_MS = 10000;
 const HEAD = ["head", "pinned", "silent", "stalled", "reaches"], DOWN = ["down", "starting", "stopping", "silent"];
 const ASKS = "M-2.5-2a2.5 2.5 0 1 1 2.5 2.5v1.5m0 2.6v.2", MARKS = { down: "M-4-4L4 4M4-4L-4 4", quiet: ASKS, unknown: ASKS };
 const $ = (id) => document.getElementById(id);
@@ -86,10 +86,13 @@ function linksOf(s) {
   return links;
 }
 
-function moodOf(l) {
+function moodOf(s, l) {
   if (l.state !== "up") return "down";
-  return known(l.heard_seconds_ago) && l.heard_seconds_ago > QUIET_S ? "quiet" : "up";
+  if (!known(l.heard_seconds_ago)) return "unknown";
+  return l.heard_seconds_ago > QUIET_S ? "quiet" : pace(s, l.flushed.lag_seconds);
 }
+
+const pace = (s, lag) => (lag >= limitsOf(s).ship ? "behind" : "up"); // of an unknown one its words say so
 
 const isHeard = (m) => !m.silent && known(m.heard_seconds_ago);
 
@@ -97,12 +100,12 @@ const isHeard = (m) => !m.silent && known(m.heard_seconds_ago);
 function newsMood(s, told, m) {
   if (told.cut) return "down";
   if (!isHeard(m) || m.heard_seconds_ago > OLD_S || !known(m.flushed_lag_seconds)) return "unknown";
-  return m.flushed_lag_seconds >= limitsOf(s).warning ? "late" : "up";
+  return pace(s, m.flushed_lag_seconds);
 }
 
 function limitsOf(s) {
   const l = s.limits || {};
-  return { warning: l.exposure_warning_seconds ?? 10, critical: l.exposure_critical_seconds ?? 60 };
+  return { ship: l.ship_warning_seconds ?? 10, warning: l.exposure_warning_seconds ?? 10, critical: l.exposure_critical_seconds ?? 60 };
 }
 
 // Who feeds whom: a link of this member as it is, between others as the table of routes has it.
@@ -113,7 +116,7 @@ function routesOf(s, links) {
     const from = own && (own.state === "up" || !told.from) ? own.from : told.from;
     if (!from || from === m.name || !siteOf(from)) return [];
     const link = own && (own.from === from || m.name === s.member) ? own : null;
-    return [{ from, to: m.name, link, member: m, far: siteOf(from) !== m.site, mood: link ? moodOf(link) : newsMood(s, told, m), head: HEAD.includes(told.why) }];
+    return [{ from, to: m.name, link, member: m, far: siteOf(from) !== m.site, mood: link ? moodOf(s, link) : newsMood(s, told, m), head: HEAD.includes(told.why) }];
   });
 }
 
@@ -140,7 +143,7 @@ const ago = (m) => (known(m.heard_seconds_ago) ? m.name + " heard " + duration(m
 function wordsOf(r) {
   const l = r.link, rate = rateOf(r), [lag] = lagsOf(r.member, r), behind = known(lag) ? duration(lag) + " behind" : "lag unknown";
   const flow = rate === null ? "rate unknown" : rate.wal < 1 ? "idle" : bytes(rate.wal) + "/s of WAL";
-  r.flows = r.mood === "up" && rate !== null && rate.wal >= 1;
+  r.flows = ["up", "behind"].includes(r.mood) && rate !== null && rate.wal >= 1;
   switch (r.mood) {
   case "down":
     return ["broken", [!l ? "gets no WAL now" : known(l.heard_seconds_ago) ? "no word for " + duration(l.heard_seconds_ago) : "not heard yet"], l ? [l.reason, l.source_reason].filter(Boolean) : []];
@@ -148,8 +151,8 @@ function wordsOf(r) {
     return ["silent for " + duration(l.heard_seconds_ago), [behind], []];
   case "unknown":
     return ["unknown", r.far ? [ago(r.member)] : [], []]; // else its card says so
-  case "late":
-    return ["late", [behind, flow], []];
+  case "behind":
+    return [behind, [flow], []];
   }
   return [flow, [...(r.far ? [behind] : []), ...(r.flows && known(rate.wire) ? [bytes(rate.wire) + "/s on the wire"] : []), ...(l && known(l.round_trip_seconds) ? ["round trip " + milliseconds(l.round_trip_seconds)] : [])], []];
 }
@@ -163,11 +166,14 @@ function lagsOf(m, r) {
 function verdictOf(s, routes) {
   const { warning, critical } = limitsOf(s), e = s.exposure_seconds, loss = s.loss || {}, primary = primaryOf(s);
   const find = (mood) => routes.find((r) => r.far && r.mood === mood) || routes.find((r) => r.mood === mood);
-  const broken = find("down"), quiet = find("quiet"), late = find("late"), unheard = find("unknown"), served = routes.some((r) => r.far && r.mood === "up");
+  const broken = find("down"), quiet = find("quiet"), late = find("behind"), unheard = find("unknown"), served = routes.some((r) => r.far && r.mood === "up");
   const last = s.mirror ? "What other sites have is not measured by " + s.member + ", a mirror." : "A failover now would lose: " + (loss.text || "unknown") + ".";
   const tell = (r, what) => r.from + " \u2192 " + r.to + " " + what + ". " + last, calm = s.mirror ? served : known(e) && e < warning;
+  const event = s.events.find((e) => e.severity === "critical" && e.id !== LATE_ID);
   if (s.alarm) return ["bad", "In alarm", last];
+  if (s.missing) return ["bad", "Commits are missing", last];
   if (s.spool && s.spool.error) return ["bad", "The spool is stuck", s.spool.error];
+  if (event) return ["bad", event.name[0].toUpperCase() + event.name.slice(1), event.text];
   if (s.role === "promoting") return ["warn", "Failover under way", "Step " + s.failover_step + " on " + s.member + "."];
   if (routes.length === 0) return ["none", "Unknown", "No link has been seen by " + s.member + " yet."];
   if (broken && calm && served) return ["warn", "Safe, but " + broken.to + " is cut off", tell(broken, "is broken")];
@@ -179,7 +185,7 @@ function verdictOf(s, routes) {
   if (e >= warning) return ["warn", "Late", last];
   if (primary && DOWN.includes(primary.postgres)) return ["warn", "The primary is down", primary.name + " says: PostgreSQL " + primary.postgres + ". " + last];
   if (unheard) return [calm ? "warn" : "none", (calm ? "Safe, but " : "") + unheard.to + " is not heard", last];
-  if (late) return ["warn", "Safe, but " + late.to + " is late", tell(late, "is " + duration(late.member.flushed_lag_seconds) + " behind")];
+  if (late) return ["warn", (s.mirror ? "" : "Safe, but ") + late.to + " is behind", tell(late, "is " + duration(lagsOf(late.member, late)[0]) + " behind")];
   if (s.mirror) return ["good", "All follow", last];
   return ["good", "Safe", "A disaster now would cost at most the last " + duration(e) + " of commits."];
 }
@@ -235,7 +241,7 @@ function siteBox(s, name, primary, routes) {
 // The primary's site, then each other one behind what leads to it.
 function showMap(s, routes) {
   const primary = primaryOf(s), names = [...new Set(s.members.map((m) => m.site))];
-  const first = primary ? primary.site : names[0], others = names.filter((name) => name !== first);
+  const first = (primary || s.members.find((m) => m.name === (s.epoch || {}).member) || s.members[0]).site, others = names.filter((name) => name !== first);
   const strait = (name) => {
     const ways = routes.filter((r) => r.far && r.member.site === name).map((r) => routeBox(r, r.from + " \u2192 " + r.to));
     return make("div", "strait", ...(ways.length ? ways : [make("p", "ends", "no route is known")]));
@@ -272,14 +278,16 @@ function showWires() {
   const labels = [...map.querySelectorAll(".strait .route")], middle = (label) => { const r = label.querySelector(".line").getBoundingClientRect(); return (r.top + r.bottom) / 2 - origin.top; };
   for (const label of labels) label.style.marginTop = "0";
   if (wide) for (const label of labels) label.style.marginTop = Math.max(0, box(label.dataset.to).y - middle(label)) + "px"; // at the height of the member it leads to
-  const wires = wired.map((r) => {
+  const wires = wired.flatMap((r) => {
     const a = box(r.from), b = box(r.to), lane = far.indexOf(r) * step, start = a.y + lane;
+    const label = labels.find((n) => n.dataset.to === r.to);
     let points, mark;
+    if (r.far && !label) return []; // into the first site: without a strait
     if (!r.far) {
       mark = [a.left + 14, b.y];
       points = [[mark[0], a.bottom], mark, [b.left, b.y]];
     } else {
-      const label = labels.find((n) => n.dataset.to === r.to), words = label.getBoundingClientRect(), y = middle(label);
+      const words = label.getBoundingClientRect(), y = middle(label);
       const left = words.left - origin.left - 8 - lane, right = words.right - origin.left + 6, bus = a.left - 9 - lane;
       mark = wide ? [(left + right) / 2, y] : [bus, y];
       points = wide ? [[a.right, start], [left, start], [left, y], [right, y], [right, b.y], [b.left, b.y]] : [[a.left, start], [bus, start], [bus, b.y], [b.left, b.y]];
@@ -348,7 +356,7 @@ function show(s) {
   showFacts(s);
   showEvents(s);
   const lags = links.filter((l) => !l.mirror).map((l) => l.applied && l.applied.lag_seconds).filter(known);
-  remember(s.exposure_seconds, lags.length ? Math.min(...lags) : null);
+  remember(s.exposure_seconds, lags.length && !s.mirror ? Math.min(...lags) : null);
   limits = s.limits || {};
 }
 
@@ -395,6 +403,7 @@ function path(worst, width, y, base, gap) {
 }
 
 function showChart() {
+  describeChart();
   const box = $("chart"), left = 52, bottom = 22, width = box.clientWidth - left, height = box.clientHeight - bottom;
   const now = performance.now(), all = samples.flatMap((s) => [s.exposure, s.applied]).filter(known);
   const most = Math.max(10, ...all.slice(-20000)), top = TICKS.find(([v]) => v >= most) || TICKS[TICKS.length - 1];
@@ -429,9 +438,9 @@ function showChart() {
 }
 
 function describeChart() {
-  const seen = samples.map((s) => s.exposure).filter(known);
+  const seen = samples.map((s) => s.exposure), worst = seen.filter(known).reduce((a, b) => (a > b ? a : b), null);
   $("chart").setAttribute("aria-label", seen.length === 0 ? "Lag of the last hour: nothing measured yet."
-    : "Lag of the last hour, durable on another site: now " + duration(seen[seen.length - 1]) + ", worst " + duration(seen.reduce((a, b) => Math.max(a, b), 0)) + ".");
+    : "Lag of the last hour, durable on another site: now " + duration(seen[seen.length - 1]) + ", worst " + duration(worst) + ".");
 }
 
 // ---- life ----
@@ -444,21 +453,32 @@ async function ask(path) {
   return response.json();
 }
 
-async function poll() {
+// What is below is not of now.
+function lose(verdict, explain, live) {
+  document.body.classList.add("lost");
+  document.body.dataset.mood = "none";
+  set($("verdict"), verdict);
+  set($("explain"), explain);
+  set($("live"), live);
+  remember(null, null);
+}
+
+function drawAnswer(s) {
+  answered = performance.now();
   try {
-    show(await ask("status.json"));
-    answered = performance.now();
+    show(s);
     document.body.classList.remove("lost");
     set($("live"), "live");
   } catch (error) {
-    const silent = (performance.now() - answered) / 1000;
-    document.body.classList.add("lost");
-    document.body.dataset.mood = "none";
-    set($("verdict"), "This agent does not answer");
-    set($("explain"), "The figures below are " + duration(silent) + " old. Is it running? Ask the agent of the other site.");
-    set($("live"), "no answer for " + duration(silent));
-    remember(null, null);
+    console.error(error);
+    lose("This page cannot draw the answer", "The agent answers, the fault is the page\u2019s (" + error.message + "). On its host: walferry status.", "not drawn");
   }
+}
+
+async function poll() {
+  const silent = () => duration((performance.now() - answered) / 1000);
+  await ask("status.json").then(drawAnswer, () =>
+    lose("This agent does not answer", "The figures below are " + silent() + " old. Is it running? Ask the agent of another site.", "no answer for " + silent()));
   showChart();
   setTimeout(poll, POLL_MS);
 }
@@ -467,7 +487,6 @@ async function recall() {
   try {
     const h = await ask("history.json"), now = performance.now();
     samples = h.age_ms.map((age, i) => ({ at: now - age, exposure: h.exposure_seconds[i], applied: h.applied_seconds[i] }));
-    describeChart();
   } catch (error) { /* the next one will */ }
   setTimeout(recall, 30000);
 }

@@ -70,7 +70,7 @@ if (stops.length < 4 || stops.some((node) => node.tabIndex !== 0)) wrong.push("k
 
 // ---- states as text ----
 
-const say = { down: /broken/, quiet: /silent/, unknown: /unknown/, late: /late/, up: /idle|WAL|rate unknown/ };
+const say = { down: /broken/, quiet: /silent/, unknown: /unknown/, behind: /behind/, up: /idle|WAL|rate unknown/ };
 const routes = [...document.querySelectorAll(".route")], wires = [...document.querySelectorAll(".wire")];
 for (const mood in say) {
   const boxes = routes.filter((node) => node.classList.contains(mood));
