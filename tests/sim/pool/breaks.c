@@ -60,6 +60,17 @@ enum promise_verdict __wrap_judge_promise(const struct pool *p, const char *self
                                           const struct promise_facts *f, const struct promise *ask,
                                           char ret_reason[FRAME_REASON_MAX]);
 
+/* Each that a head feeds, from the one before it of its site. */
+static void
+feed_in_a_chain(const struct route_facts *f, struct routes *r)
+{
+    for (size_t i = 0; i < f->members; i++)
+        for (size_t k = 0; k < i && r->route[i].why == ROUTE_RELAYED; k++)
+            if (r->route[k].why == ROUTE_RELAYED &&
+                strcmp(f->member[k].site, f->member[i].site) == 0)
+                snprintf(r->route[i].from, sizeof r->route[i].from, "%s", f->member[k].name);
+}
+
 static void
 feed_all(const struct route_facts *f, struct routes *r)
 {
@@ -92,12 +103,17 @@ __wrap_judge_routes(const struct route_facts *f, const struct routes *before,
         ret_routes->number = before->number + 1;
     if (is_broken("feeds-all"))
         feed_all(f, ret_routes);
+    if (is_broken("chain"))
+        feed_in_a_chain(f, ret_routes);
 }
 
 bool
 __wrap_judge_table(const struct epoch *present, const char *self, const struct routes *ours,
                    const struct routes *told)
 {
+    if (is_broken("chain"))
+        return epoch_equal(&told->epoch, present) && strcmp(told->epoch.member, self) != 0 &&
+               routes_newer(told, ours);
     if (is_broken("old-table"))
         return told->count > 0 && strcmp(told->epoch.member, self) != 0;
     return __real_judge_table(present, self, ours, told);

@@ -185,14 +185,11 @@ static void
 check_loss(const struct node *m)
 {
     const struct incoming *in = &m->a->in;
-    const struct node *p = NULL;
+    const struct node *p = named(in->receiver.origin); /* also behind a head */
     struct loss_facts facts;
     struct loss loss;
     int64_t since_us;
 
-    for (int i = 0; i < w.members; i++)
-        if (strcmp(w.config.member[i].name, in->receiver.from) == 0)
-            p = &w.member[i];
     if (p == NULL || m->a->who.role != ROLE_STANDBY)
         return;
     exposed_receiving(in, w.now_us, &facts);
@@ -231,6 +228,14 @@ check_torn(struct node *m)
               LSN_ARGS(whole.lsn), LSN_ARGS(m->spool.lsn), told ? ", and that is told" : "");
 }
 
+/* ... or by a head, which passes on what it says just now. */
+static bool
+is_fed_by(const struct node *x, const struct session *s, const struct node *former)
+{
+    return named(x->a->in.receiver.origin) == former &&
+           (s->from == former->index || w.now_us - x->hears_us < SECOND_US);
+}
+
 static void
 check_alone(const struct node *m, const struct node *former, uint64_t number)
 {
@@ -244,7 +249,7 @@ check_alone(const struct node *m, const struct node *former, uint64_t number)
         struct node *x = &w.member[i];
         const struct session *s = x->agent_up ? live_session(x) : NULL;
 
-        if (s != NULL && x != m && former != NULL && s->from == former->index && is_asked(m, x) &&
+        if (s != NULL && x != m && former != NULL && is_fed_by(x, s, former) && is_asked(m, x) &&
             w.now_us - x->a->in.inlet.since_us >= ASKED_US &&
             w.now_us - x->a->in.receiver.heard_us < SECOND_US &&
             former->server.state == SERVER_UP && !former->server.recovery &&
@@ -574,27 +579,31 @@ check_pool(void)
         }
 }
 
-/* By whom the pool's file names. */
+/* By whom the pool's file names; with all, by each that commits wait for then. */
 void
-check_told(const struct commit *c)
+check_told(const struct node *m, const struct commit *c)
 {
+    static const char *const nobody[] = {"", "no mirror", "no other site", "nobody else",
+                                         "not everybody"};
     const enum synchronous mode = w.config.synchronous;
-    bool mirror = false, site = false;
+    bool has[] = {true, false, false, false, true};
 
     for (int i = 0; i < w.members; i++) {
-        if ((c->confirmed >> i & 1) == 0)
+        bool confirmed = (c->confirmed >> i & 1) != 0, mirror = is_at(&w.member[i], m);
+
+        has[SYNCHRONOUS_ALL] &= confirmed || !server_waits_for(m, i);
+        if (!confirmed)
             continue;
         if (!point_in(c->at, w.member[i].spool))
             broke("12: the commit of %d at " LSN_FORMAT " is told, and %d has it not", c->member,
                   LSN_ARGS(c->at.lsn), i);
-        if (strcmp(w.config.member[i].site, w.config.member[c->member].site) == 0)
-            mirror = true;
-        else
-            site = true;
+        has[SYNCHRONOUS_MIRROR] |= mirror;
+        has[SYNCHRONOUS_SITE] |= !mirror;
+        has[SYNCHRONOUS_ANY] = true;
     }
-    if ((mode == SYNCHRONOUS_MIRROR && !mirror) || (mode == SYNCHRONOUS_SITE && !site))
-        broke("12: the commit of %d at " LSN_FORMAT " is told, and no %s has it", c->member,
-              LSN_ARGS(c->at.lsn), mode == SYNCHRONOUS_MIRROR ? "mirror" : "other site");
+    if (!has[mode])
+        broke("12: the commit of %d at " LSN_FORMAT " is told, and %s has it", c->member,
+              LSN_ARGS(c->at.lsn), nobody[mode]);
 }
 
 /* A failover's commits go on, and those of a pool that degrades. */

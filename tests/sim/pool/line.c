@@ -660,7 +660,7 @@ confirm(struct node *m, int by, lsn_t flushed)
         c->confirmed |= 1u << by;
         if (server_is_confirmed(m, c)) {
             c->told_us = w.now_us;
-            check_told(c);
+            check_told(m, c);
         }
     }
 }

@@ -364,7 +364,7 @@ int stories_try(void);              /* each alone, and without its rule: exit co
 /* check.c */
 void check_member(struct node *m);
 void check_pool(void);
-void check_told(const struct commit *c);
+void check_told(const struct node *m, const struct commit *c);
 void check_let_go(const struct node *m, const struct commit *c);
 void check_hears(struct node *m, const struct beacon *b);
 void check_confirmed(const struct node *m, struct node *by);
