@@ -125,6 +125,8 @@ watched_us(struct agent *a, const struct member *m, int64_t now_us)
 
     if (l == NULL || l->state != LINK_SHIPPING)
         return 0;
+    if (l->sender.far.fenced)
+        return ROUTE_SILENT_US; /* it feeds nobody, and will not report */
     return now_us - later(a->routes.since_us, l->since_us);
 }
 
