@@ -439,6 +439,15 @@ can_be_fed(const struct node *m, const struct node *p)
 static void
 check_fed(struct node *m, const struct node *p)
 {
+    const struct route *route = routes_of(&p->a->who.pool.routes, w.config.member[m->index].name);
+    const struct node *by = route != NULL ? named(route->from) : NULL;
+
+    if (by != NULL && by->unfit_us == w.now_us) { /* named, and only then something was wrong */
+        if (by->fit_us > m->unfed_us)
+            m->unfed_us = by->fit_us;
+        if (by->agent_since_us > m->unfed_us) /* it is there again, with something else */
+            m->unfed_us = by->agent_since_us;
+    }
     if (hops(m, p) != 0 || m->unfit_us == w.now_us || p->unfit_us == w.now_us || !can_be_fed(m, p))
         m->unfed_us = w.now_us;
     else if (w.now_us - m->unfed_us > FED_US)
@@ -512,6 +521,8 @@ check_routes(void)
 
         if (p == NULL || !is_fit(m, p))
             m->unfit_us = w.now_us;
+        else
+            m->fit_us = w.now_us;
         if (p == NULL || m == p)
             m->unfed_us = w.now_us;
         if (m->agent_up)

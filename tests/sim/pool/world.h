@@ -198,6 +198,7 @@ struct node {
     int64_t agent_since_us, server_since_us, calm_since_us, stuck_since_us, apart_since_us;
     int64_t moved_us;           /* when its PostgreSQL had all that came */
     int64_t unfit_us, unfed_us; /* when something was wrong with it last; fed, or nobody could */
+    int64_t fit_us;             /* ... and when nothing was */
     int64_t hears_us;           /* ... and when a beacon of a primary that answers came */
     struct epoch promised_to;
     struct epoch table_of; /* whose table it had last, */
