@@ -23,7 +23,7 @@
  *
  * Commands on standard input, a file that grows, a line each: "phase NAME LIMIT_MS MARKERS(0|1)",
  * "primary N", "end". A line per phase goes out: figures compared, the largest errors, unknown
- * ones; exit 1 if one lied.
+ * ones, known lags that members tell of each other; exit 1 if one lied.
  */
 #include "base/clock.h"
 #include "base/lsn.h"
@@ -101,7 +101,7 @@ static struct {
     char name[64];
     int64_t limit_us, begun_us;
     bool with_markers;
-    long compared, unknown, lies;
+    long compared, unknown, others, lies; /* others: known lags that members tell of each other */
     int64_t older_us, better_us, stale_us, offset_us;
     char older_what[64], better_what[64], stale_what[64];
 } phase;
@@ -631,11 +631,13 @@ check_members(const struct member *s, const struct moment *after)
 
     json_array_foreach (at(s->status, "members"), i, told) {
         int n = number_of(json_string_value(at(told, "name")));
-        const struct moment *a = &after[n];
+        const struct moment *a;
         char who[40];
 
         if (n < 0 || n == primary || strcmp(json_string_value(at(told, "role")), "standby") != 0)
             continue;
+        a = &after[n];
+        phase.others += n != s - member && json_is_number(at(told, "flushed_lag_seconds"));
         snprintf(who, sizeof who, "%s of %s", s->name, member[n].name);
         check_ahead(who, "received", lsn_at(told, "received"), a->spool_end);
         check_ahead(who, "flushed", lsn_at(told, "flushed"), a->spool_end);
@@ -787,11 +789,11 @@ end_phase(void)
         return;
     printf(
         "%-34s %6ld figures, %5ld unknown; older at most %.3f s (%s), better %.3f s%s%s, primary's place %.3f s "
-        "(%s), clocks %.3f s%s\n",
+        "(%s), clocks %.3f s, %ld of others%s\n",
         phase.name, phase.compared, phase.unknown, (double)phase.older_us / SECOND_US,
         phase.older_what, (double)phase.better_us / SECOND_US, phase.better_us > 0 ? " " : "",
         phase.better_what, (double)phase.stale_us / SECOND_US, phase.stale_what,
-        (double)phase.offset_us / SECOND_US, phase.lies > 0 ? "  LIES" : "");
+        (double)phase.offset_us / SECOND_US, phase.others, phase.lies > 0 ? "  LIES" : "");
     fflush(stdout);
 }
 

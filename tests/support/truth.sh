@@ -2,7 +2,8 @@
 # truth.sh: a pool whose figures are compared with the truth by truth.c, ten times a second; sourced behind lib.sh.
 # Older by a beacon and a round trip is allowed, and what this machine takes for them; better than the truth never is.
 long && seconds=20 || seconds=3
-MOMENT=1000 # ms
+MOMENT=${MOMENT:-1000}     # ms
+OTHERS_UNKNOWN='cut|killed|frozen|failover' # phases in which members may know nothing of each other
 OUT=/tmp/wf-$$.truth
 BEFORE_DOWN='[ -z "${TRUTH_PID:-}" ] || as kill $TRUTH_PID; rm -f "$OUT" "$OUT.in"'
 
@@ -42,4 +43,5 @@ end_truth() {
     sed 's/^/# /' "$OUT"
     [ $code = 0 ] || fail "$(grep -m 5 LIE "$OUT")"
     [ "$(awk '$2 ~ /^[0-9]+$/ && $2 < 30' "$OUT" | grep -c figures)" = 0 ] || fail "a phase has next to nothing to compare"
+    [ "$(members | wc -l)" = 2 ] || [ "$(grep figures "$OUT" | grep -vE "^[^ ]*($OTHERS_UNKNOWN)" | grep -c ', 0 of others')" = 0 ] || fail "nobody tells a lag of another member"
 }
