@@ -9,7 +9,7 @@
 . "$ROOT/tests/support/rejoin.sh"
 . "$ROOT/tests/support/ledger.sh"
 . "$ROOT/tests/support/disturb.sh"
-long && rounds=100000 seconds=${CHAOS_SECONDS:-3300} || rounds=3 seconds=${CHAOS_SECONDS:-1000}
+long && rounds=100000 seconds=${CHAOS_SECONDS:-3300} || rounds=1 seconds=${CHAOS_SECONDS:-100}
 rounds=${CHAOS_ROUNDS:-$rounds}
 BEFORE_DOWN='clients_end; rm -f "$OUT" "$OUT".?'
 P=1 MODE=off LOSS=wait
@@ -107,7 +107,7 @@ choose() { # N...: TO of these, and another one: at the same moment in one case 
     draw 3
     [ $DRAWN != 0 ] || RIVAL=${2:-}
 }
-take_over() { # OPTIONS
+take_over() { # OPTIONS; when both are refused one types it once more
     local first second rival
     act "failover of $TO${RIVAL:+ and of $RIVAL} $*"
     [ -z "$RIVAL" ] || { walferry $RIVAL failover --yes "$@" </dev/null >"$OUT.2" 2>&1 & rival=$!; }
@@ -119,6 +119,11 @@ take_over() { # OPTIONS
     case "$first $second" in
     "0 1") ;;
     "1 0") mv "$OUT" "$OUT.1" && mv "$OUT.2" "$OUT" && mv "$OUT.1" "$OUT.2"; TO=$RIVAL ;;
+    "1 1")
+        act "both are refused: $(tail -qn 1 "$OUT" "$OUT.2" | paste -sd';')"
+        walferry $TO failover --yes "$@" </dev/null >"$OUT" 2>&1 || fail "failover: $(cat "$OUT")"
+        return
+        ;;
     *) fail "not one took over: $first, $second: $(cat "$OUT" "$OUT.2")" ;;
     esac
     grep -q "refused.*$(its $TO MEMBER)" "$OUT.2" || fail "the winner is not named: $(cat "$OUT.2")"

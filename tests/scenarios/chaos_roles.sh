@@ -9,7 +9,7 @@
 . "$ROOT/tests/support/rejoin.sh"
 . "$ROOT/tests/support/ledger.sh"
 . "$ROOT/tests/support/disturb.sh"
-long && rounds=100000 seconds=${CHAOS_SECONDS:-3300} || rounds=10 seconds=${CHAOS_SECONDS:-150}
+long && rounds=100000 seconds=${CHAOS_SECONDS:-3300} || rounds=10 seconds=${CHAOS_SECONDS:-100}
 rounds=${CHAOS_ROUNDS:-$rounds}
 BEFORE_DOWN='clients_end; rm -f "$OUT" "$OUT".?'
 P=1 S=2
