@@ -3,6 +3,7 @@
 // sideways, no text lies on another or leaves the window, contrast is at least 4.5 (lines: 3), what is read
 // after another stands behind it, each route and each member says its state.
 dispatchEvent(new Event("resize"));
+for (const a of document.getAnimations()) if (a instanceof CSSTransition) a.finish(); // of the other scheme
 const wrong = [], view = document.documentElement.clientWidth;
 const styleOf = (node, pseudo) => getComputedStyle(node, pseudo), short = (text) => JSON.stringify(text.trim().slice(0, 40));
 
