@@ -38,9 +38,9 @@
 #include <string.h>
 
 #define HEARS_US   (15 * SECOND_US)
-#define ASKED_US   (7 * SECOND_US)  /* then it has dialled, and said its word */
-#define SETTLED_US (2 * SECOND_US)  /* then its agent has seen it, and been asked */
-#define FED_US     (18 * SECOND_US) /* 10 s of silence, the next look, and a dial that waits */
+#define ASKED_US   (7 * SECOND_US) /* then it has dialled, and said its word */
+#define SETTLED_US (2 * SECOND_US) /* then its agent has seen it, and been asked */
+#define FED_US     (25 * SECOND_US) /* 10 s of silence, a look, a table told again, a dial that waits */
 #define ROUTED_US  (40 * SECOND_US) /* then the table is as it should be, and followed */
 #define JUST_US    (SECOND_US / 2)
 
