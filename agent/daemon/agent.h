@@ -42,9 +42,13 @@ struct route_watch {
     uint64_t told;   /* and its number */
     struct progress_seen {
         lsn_t received, compared;
-        int64_t covered_us;         /* the beacon that this covers */
-        int64_t us;                 /* when it came to be so */
-    } seen[MEMBERS_MAX];            /* as the pool's file has them */
+        int64_t covered_us; /* the beacon that this covers */
+        int64_t us;         /* when it came to be so */
+    } seen[MEMBERS_MAX];    /* as the pool's file has them */
+    struct route_seen {
+        int64_t since_us; /* what the table says of its way, by a wall clock */
+        int64_t us;       /* when it came to be said */
+    } way[MEMBERS_MAX];
     int64_t talked_us[MEMBERS_MAX]; /* in a quiet session, while this member did not feed it */
 };
 

@@ -148,6 +148,17 @@ apart_us(struct agent *a, const struct member *m, const struct member *of, int64
     return fed ? watched : ROUTE_SILENT_US;
 }
 
+/* Since the table has this way, by our own clock: the table's is a wall clock, perhaps another one's. */
+static int64_t
+routed_us(const struct route *before, struct route_seen *way, int64_t now_us)
+{
+    int64_t since_us = before != NULL ? before->since_us : 0;
+
+    if (way->us == 0 || way->since_us != since_us)
+        *way = (struct route_seen){since_us, now_us};
+    return before != NULL ? now_us - way->us : 0;
+}
+
 static void
 gather(struct agent *a, int64_t now_us, int64_t wall_us, struct route_facts *ret_facts)
 {
@@ -162,6 +173,7 @@ gather(struct agent *a, int64_t now_us, int64_t wall_us, struct route_facts *ret
         f.member[i].name = m->name;
         f.member[i].site = m->site;
         f.member[i].pinned = before != NULL && before->pinned;
+        f.member[i].routed_us = routed_us(before, &a->routes.way[i], now_us);
         if (m == a->who.self)
             f.primary = i;
         else

@@ -79,19 +79,14 @@ reaches(const struct plan *p, size_t from, size_t to)
 
 /* ---- heads ---- */
 
-static int64_t
-routed_us(const struct plan *p, size_t m)
-{
-    return p->before[m] != NULL ? p->f->wall_us - p->before[m]->since_us : 0;
-}
-
 /* A new head gets its time, too. */
 static int64_t
 stalled_us(const struct plan *p, size_t m)
 {
-    int64_t stalled = p->f->member[m].stalled_us;
+    const struct route_member *member = &p->f->member[m];
 
-    return was_head(p, m) && routed_us(p, m) < stalled ? routed_us(p, m) : stalled;
+    return was_head(p, m) && member->routed_us < member->stalled_us ? member->routed_us
+                                                                    : member->stalled_us;
 }
 
 static size_t
@@ -112,7 +107,7 @@ waits_for_feeder(const struct plan *p, size_t m)
     return feeder != NOBODY && feeder != p->f->primary &&
            stalled_us(p, feeder) >= ROUTE_SILENT_US &&
            stalled_us(p, m) <= stalled_us(p, feeder) + ROUTE_FRESH_US &&
-           stalled_us(p, m) <= routed_us(p, m);
+           stalled_us(p, m) <= p->f->member[m].routed_us;
 }
 
 static bool

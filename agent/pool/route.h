@@ -31,6 +31,7 @@ struct route_member {
     const char *name, *site;
     bool pinned;        /* at most one of a site */
     int64_t stalled_us; /* since it got no further, though there was more; 0: it does, or has all */
+    int64_t routed_us;  /* since its way is the one in the table before; 0: it is in none */
     int64_t silent_us[FRAME_MEMBERS_MAX]; /* since it heard of each of the others */
 };
 

@@ -436,6 +436,16 @@ can_be_fed(const struct node *m, const struct node *p)
     return false;
 }
 
+/* Who cannot save a table tells the one before it. */
+static bool
+is_beside_a_full_disk(const struct node *m)
+{
+    for (int i = 0; i < w.members; i++)
+        if (is_at(&w.member[i], m) && w.member[i].full_us > w.now_us)
+            return true;
+    return false;
+}
+
 static void
 check_fed(struct node *m, const struct node *p)
 {
@@ -448,7 +458,8 @@ check_fed(struct node *m, const struct node *p)
         if (by->agent_since_us > m->unfed_us) /* it is there again, with something else */
             m->unfed_us = by->agent_since_us;
     }
-    if (hops(m, p) != 0 || m->unfit_us == w.now_us || p->unfit_us == w.now_us || !can_be_fed(m, p))
+    if (hops(m, p) != 0 || m->unfit_us == w.now_us || p->unfit_us == w.now_us ||
+        !can_be_fed(m, p) || is_beside_a_full_disk(m))
         m->unfed_us = w.now_us;
     else if (w.now_us - m->unfed_us > FED_US)
         broke("16: %d can be reached, and is fed by nobody for %.1f s: %s", m->index,

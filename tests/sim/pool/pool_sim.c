@@ -275,6 +275,7 @@ make_pool(uint64_t seed, int members, int sites, enum synchronous mode)
     w.sites = sites;
     w.commits = w.forgeries = w.begins = 0;
     w.next_session = 0;
+    memset(w.told, 0, sizeof w.told);
     for (int i = 0; i < w.branches; i++)
         free(w.branch[i].history);
     w.branches = 1;
