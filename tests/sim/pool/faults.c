@@ -397,14 +397,47 @@ hurry(struct node *m)
         dba_failover(m, false, false);
 }
 
+/* False: it is another kind of fault. */
+static bool
+fault_of_a_way(unsigned kind, struct node *m, struct node *n, int64_t us)
+{
+    switch (kind) {
+    case 5:
+        cut(m->index, n->index, us);
+        cut(n->index, m->index, us);
+        return true;
+    case 6:
+        cut(m->index, n->index, us);
+        return true;
+    case 7:
+        reset(m);
+        return true;
+    case 24:
+        split_by_chance(m->a->who.self->site, us);
+        return true;
+    case 25:
+    case 26:
+        tell_old_table(m);
+        return true;
+    case 27:
+        pin(m, !chance(3));
+        return true;
+    default:
+        return false;
+    }
+}
+
 void
 fault(void)
 {
     struct node *m = anyone(), *n = anyone();
     int64_t us = between(200 * MILLISECOND_US, chance(3) ? 40 * SECOND_US : 5 * SECOND_US);
+    unsigned kind = (unsigned)(draw() % 30);
 
     w.faults++;
-    switch (draw() % 30) {
+    if (fault_of_a_way(kind, m, n, us))
+        return;
+    switch (kind) {
     case 0:
         kill_agent(m);
         break;
@@ -419,16 +452,6 @@ fault(void)
         break;
     case 4:
         power_loss(m);
-        break;
-    case 5:
-        cut(m->index, n->index, us);
-        cut(n->index, m->index, us);
-        break;
-    case 6:
-        cut(m->index, n->index, us);
-        break;
-    case 7:
-        reset(m);
         break;
     case 8:
         forge(m, n, false);
@@ -471,16 +494,6 @@ fault(void)
         break;
     case 22:
         impersonate(m);
-        break;
-    case 24:
-        split_by_chance(m->a->who.self->site, us);
-        break;
-    case 25:
-    case 26:
-        tell_old_table(m);
-        break;
-    case 27:
-        pin(m, !chance(3));
         break;
     case 28: /* a head, maybe, while nothing else is wrong */
         power_loss(m);

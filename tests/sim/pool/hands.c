@@ -16,6 +16,7 @@
 #include "shipper/wal/hold.h"
 #include "shipper/wal/pgwal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -922,7 +923,10 @@ postgres_force_flush(struct postgres *p)
 int64_t
 quiets_heard_us(const struct quiets *q, const char *member)
 {
-    return by_rooms(q)->quiet[atoi(config_member(&w.config, member)->pgdata)].heard_us;
+    const struct member *m = config_member(&w.config, member);
+
+    assert(m != NULL);
+    return by_rooms(q)->quiet[atoi(m->pgdata)].heard_us;
 }
 
 /* ---- the lane of a question ---- */

@@ -535,16 +535,41 @@ type(const struct step *s)
 }
 
 static void
+act_on_a_way(const struct step *s, struct node *m, const struct node *n, int64_t us)
+{
+    switch (s->act) {
+    case CUT:
+        cut(m->index, m->index + 1, us);
+        cut(m->index + 1, m->index, us);
+        break;
+    case SPLIT:
+    case DEAF:
+        split(w.config.member[m->index].site, us, s->act == SPLIT, true);
+        break;
+    case APART:
+        cut(m->index, n->index, APART_US);
+        cut(n->index, m->index, APART_US);
+        break;
+    case PIN:
+    case UNPIN:
+        pin(m, s->act == PIN);
+        break;
+    case REPLAY:
+        for (int i = 0; i < 8; i++)
+            tell_old_table(m);
+        break;
+    default:
+        break;
+    }
+}
+
+static void
 act(const struct step *s)
 {
     struct node *m = &w.member[s->member], *n = &w.member[s->n % POOL_MEMBERS];
     int64_t us = s->n * SECOND_US;
 
     switch (s->act) {
-    case CUT:
-        cut(m->index, m->index + 1, us);
-        cut(m->index + 1, m->index, us);
-        break;
     case RESET:
         if (live_session(m) != NULL)
             session_end(m, live_session(m), true, "reset");
@@ -607,23 +632,8 @@ act(const struct step *s)
     case FORGE:
         forge(m, n, false);
         break;
-    case SPLIT:
-    case DEAF:
-        split(w.config.member[m->index].site, us, s->act == SPLIT, true);
-        break;
-    case APART:
-        cut(m->index, n->index, APART_US);
-        cut(n->index, m->index, APART_US);
-        break;
-    case PIN:
-    case UNPIN:
-        pin(m, s->act == PIN);
-        break;
-    case REPLAY:
-        for (int i = 0; i < 8; i++)
-            tell_old_table(m);
-        break;
     default:
+        act_on_a_way(s, m, n, us);
         break;
     }
 }
