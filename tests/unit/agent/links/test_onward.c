@@ -157,7 +157,7 @@ test_onward_keeps_what_is_needed(void **state)
 static void
 test_onward_feeds_who_lacks_nothing_from_before_its_spool(void **state)
 {
-    struct member_position stands = {.flushed = 40 * MB};
+    struct member_position stands = {.timeline = 1, .flushed = 40 * MB};
 
     (void)state;
     in.spool.timeline = 1;
@@ -173,6 +173,9 @@ test_onward_feeds_who_lacks_nothing_from_before_its_spool(void **state)
     stands.flushed = 70 * MB;
     assert_true(onward_could_feed(&in, &stands));
     stands.flushed++; /* than is here */
+    assert_false(onward_could_feed(&in, &stands));
+    stands.timeline = 2; /* which left our lineage nobody knows where */
+    stands.flushed = 40 * MB;
     assert_false(onward_could_feed(&in, &stands));
     stands = (struct member_position){.applied = 40 * MB};
     in.spool.start = in.spool.written = 0;

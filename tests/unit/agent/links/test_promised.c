@@ -9,9 +9,10 @@
 #define NOW (100 * SECOND_US)
 
 static struct config config = {.members = 4};
-static struct member self = {.name = "dc2-b"};
+static struct member self = {.name = "dc2-b"}, head = {.name = "dc2-a"};
 static struct own_ask asking;
 static struct who who = {.config = &config, .self = &self, .asking = &asking};
+static struct asks asks;
 static struct incoming in;
 static struct buf lane;
 
@@ -22,7 +23,10 @@ make(void **state)
     who.role = ROLE_STANDBY;
     who.pool = (struct pool){.epoch = {1, "dc1-a"}};
     who.postgres = postgres_new("host=/nowhere");
+    asks = (struct asks){.ask[0] = {.to = &head, .own = 7}, .count = 1};
     in = (struct incoming){.who = &who,
+                           .asks = &asks,
+                           .inlet = {.incarnation = 7},
                            .receiver = {.from = "dc2-a",
                                         .origin = "dc1-a",
                                         .out = &lane,
@@ -78,6 +82,12 @@ test_promised_not_while_beacons_are_passed_on(void **state)
     assert_int_equal(verdict(), PROMISE_YES);
     *r = whole;
     r->offset.known = false;
+    assert_int_equal(verdict(), PROMISE_YES);
+    *r = whole;
+    asks.ask[0].own = 0; /* somebody with the key of that one */
+    assert_int_equal(verdict(), PROMISE_YES);
+    asks.ask[0].own = 7;
+    r->stamped.mono_us += 3 * SECOND_US; /* of tomorrow */
     assert_int_equal(verdict(), PROMISE_YES);
     *r = whole;
     r->out = NULL;
