@@ -11,8 +11,6 @@
 #include "tunnel/service.h"
 #include "tunnel/slot_sync.h"
 
-#include "pool/route.h"
-
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/log.h"
@@ -45,7 +43,7 @@ struct passage {
     const struct member *to;    /* of the door; NULL: the primary */
     int client;                 /* ours, until the stream has it; -1 */
     uint64_t number;            /* TUNNEL's; 0: the dialler wants it */
-    struct epoch epoch;         /* it was begun in */
+    struct epoch epoch;         /* when its way was chosen; number 0: not yet, or none is known */
     int64_t due_us;             /* until it is open */
     struct stream stream;
     struct gate gate;  /* of PostgreSQL, here */
@@ -213,6 +211,7 @@ serve(struct tunnel *t, struct passage *p, int64_t now_us)
 
     p->due_us = now_us + TUNNEL_WAIT_US;
     p->state = PASSAGE_OPEN;
+    p->epoch = t->who->pool.epoch;
     switch (p->service) {
     case TUNNEL_POSTGRES:
         code = t->who->role == ROLE_PRIMARY ? guard(p) : call_onward(t, p, &fd);
@@ -307,7 +306,6 @@ new_passage(struct tunnel *t, enum tunnel_service service, bool ours, int64_t no
                 break;
             p->ours = ours;
             p->service = service;
-            p->epoch = t->who->pool.epoch;
             p->client = p->stream.local = -1;
             p->stream.handed.fd = p->stream.handed.in = p->stream.handed.out = -1;
             p->due_us = now_us + TUNNEL_WAIT_US;
@@ -563,6 +561,7 @@ choose_far(struct tunnel *t, struct passage *p)
                     "%s is the primary itself: connect to its PostgreSQL without a tunnel (%s)",
                     far, t->who->self->postgres);
     snprintf(p->far, sizeof p->far, "%s", far);
+    p->epoch = t->who->pool.epoch;
     return 0;
 }
 
@@ -674,24 +673,26 @@ run_open(struct tunnel *t, const struct loop *l, struct passage *p, int64_t now_
     end_passage(t, p);
 }
 
-/* Does it still lead to the primary, by a way that is one now? Of a connection that was cut no end is
- * heard, or a minute later. */
+/* Does it still lead to the primary? Of a connection that was cut no end is heard, or a minute later.
+ * Who feeds this member may change meanwhile: whoever it was leads on all the same. */
 static bool
 leads_astray(const struct tunnel *t, const struct passage *p)
 {
-    const struct pool *pool = &t->who->pool;
-    const struct route *route = routes_of(&pool->routes, t->who->self->name);
-    const struct receiver *r = &t->in->receiver;
+    return p->service == TUNNEL_POSTGRES && p->state != PASSAGE_WAITING && p->epoch.number != 0 &&
+           !epoch_equal(&p->epoch, &t->who->pool.epoch);
+}
 
-    if (p->service != TUNNEL_POSTGRES)
-        return false;
-    if (!epoch_equal(&p->epoch, &pool->epoch))
-        return p->epoch.number != 0;
-    if (!p->ours || p->far[0] == 0 || strcmp(p->far, pool->epoch.member) == 0 ||
-        (receiver_live(r) && strcmp(r->from, p->far) == 0))
-        return false;
-    return route != NULL && epoch_equal(&pool->routes.epoch, &pool->epoch) &&
-           strcmp(p->far, route->from) != 0;
+static void
+end_astray(struct tunnel *t, struct passage *p)
+{
+    if (p->ours && p->state != PASSAGE_OPEN) {
+        fail(ERR_PEER, "the primary is another one since %s was asked: connect again", p->far);
+        refuse(t, p, "08006");
+        return;
+    }
+    log_info("tunnel: a stream by %s to the primary is ended: the primary is another one now",
+             p->far);
+    end_passage(t, p);
 }
 
 static void
@@ -719,11 +720,7 @@ run_passage(struct tunnel *t, const struct loop *l, struct passage *p, int64_t n
         }
     }
     if (leads_astray(t, p)) {
-        log_info(
-            "tunnel: a stream by %s to the primary is ended: the primary, or the way to it, is "
-            "another one now",
-            p->far);
-        end_passage(t, p);
+        end_astray(t, p);
         return;
     }
     if (p->state == PASSAGE_ASKED &&
