@@ -15,7 +15,6 @@
 
 #define ASK_EACH_US (200 * MILLISECOND_US)
 #define FRESH_US    (4 * SECOND_US) /* its word, before the epoch is spent; others are waited for */
-#define MOMENT_US   SECOND_US       /* who was away so long ago is not dialled once more */
 #define NOT_ASKED   UINT64_MAX      /* in no session */
 
 /* Is there a link from that member, which is the primary then? */
@@ -135,7 +134,8 @@ ask_anew(struct failover *f, int64_t now_us)
     memset(f->answer, 0, sizeof f->answer);
     for (size_t i = 0; i < config->members; i++)
         if (&config->member[i] != f->who->self)
-            asks_anew(f->asks, config->member[i].name, f->again ? now_us - MOMENT_US : NEVER_US);
+            asks_anew(f->asks, config->member[i].name, f->again ? f->first_asked_us : now_us,
+                      now_us);
 }
 
 void

@@ -17,6 +17,7 @@
 /* Who has promoted dials each few seconds: then it claims no more, or was asked. */
 #define CLAIM_OVER_US (30 * SECOND_US)
 #define TOLD_US       (60 * SECOND_US) /* of who dials again and again */
+#define MOMENT_US     SECOND_US        /* who was away so long ago is not dialled once more */
 
 void
 ask_hello(const struct config *config, const struct member *self, const struct member *to,
@@ -70,18 +71,6 @@ asks_hurry(struct asks *a, const char *member)
 
     if (q != NULL)
         q->wanted = q->hurries = true;
-}
-
-void
-asks_anew(struct asks *a, const char *member, int64_t since_us)
-{
-    struct ask *q = asks_of(a, member);
-    bool failed = q->state == ASK_RESTS && !q->reached && q->reason[0] != '\0';
-
-    if (failed && q->due_us - ASK_REST_US >= since_us)
-        return;
-    q->reached = false;
-    q->reason[0] = '\0';
 }
 
 void
@@ -203,6 +192,23 @@ rest(struct ask *q, const char *reason, int64_t now_us)
     q->due_us = now_us + ASK_REST_US;
     q->session = 0; /* who wants to know asks again */
     snprintf(q->reason, sizeof q->reason, "%s", reason);
+}
+
+void
+asks_anew(struct asks *a, const char *member, int64_t begun_us, int64_t now_us)
+{
+    struct ask *q = asks_of(a, member);
+    bool counts = q->begun_us >= begun_us;
+    bool failed = q->state == ASK_RESTS && !q->reached && q->reason[0] != '\0';
+
+    if (counts && failed && q->due_us - ASK_REST_US >= now_us - MOMENT_US)
+        return;
+    if (!counts && q->state != ASK_RESTS) {
+        rest(q, "", now_us);
+        q->wanted = true;
+    }
+    q->reached = false;
+    q->reason[0] = '\0';
 }
 
 static int

@@ -97,9 +97,9 @@ void asks_want(struct asks *a, const char *member);
 void asks_want_all(struct asks *a);
 /* The same, for a promise is at stake. */
 void asks_hurry(struct asks *a, const char *member);
-/* What that member has or has not answered before counts no more; only that it could not be dialled
- * since then does. */
-void asks_anew(struct asks *a, const char *member, int64_t since_us);
+/* What that member has or has not answered before counts no more, and a question that was begun before
+ * `begun_us` is put once more; only that it could not be dialled a moment ago, by a later one, does. */
+void asks_anew(struct asks *a, const char *member, int64_t begun_us, int64_t now_us);
 /* The same, for somebody with its key claims to be the primary of that epoch. */
 void asks_claim(struct asks *a, const char *member, const struct epoch *epoch, int64_t now_us);
 /* A POOL came over a link that we dialled: a member's own word, too. `ask` is asks_of's. ask_shipped: that

@@ -19,6 +19,7 @@ static struct failover f;
 static struct control control;
 static struct buf out; /* of the link, while it is up */
 static bool promises;  /* the primary, over its link */
+static bool dials;     /* it is dialled, and its host does not answer */
 static int64_t now_us;
 
 static int
@@ -45,7 +46,7 @@ make(void **state)
         .who = &who, .pool = &pool, .asks = &asks, .in = &in, .control = &control};
     in.asks = &asks;
     who.postgres = postgres_new("host=/nowhere");
-    promises = true;
+    promises = dials = true;
     now_us = 1000 * SECOND_US;
     return buf_init(&out, 1 << 16);
 }
@@ -95,7 +96,13 @@ run_for(int64_t ms)
     enum asked asked = ASKED_WAITS;
 
     for (int64_t end_us = now_us + ms * MILLISECOND_US; now_us < end_us && asked == ASKED_WAITS;) {
+        struct ask *q = &asks.ask[0];
+
         now_us += 10 * MILLISECOND_US;
+        if (dials && q->state == ASK_RESTS && q->reason[0] == '\0') {
+            q->state = ASK_DIALS;
+            q->begun_us = now_us;
+        }
         if (promises && receiver_live(&in.receiver) && in.receiver.postgres == PONG_POSTGRES_DEAD) {
             struct promise given = f.own.promise;
 
@@ -505,6 +512,28 @@ test_asking_wants_everybody(void **state)
     assert_non_null(strstr(f.refusal, "walferry failover --dead"));
 }
 
+/* The line was cut and is whole again: that a dial of before goes on, or fails, says nothing, by force neither. */
+static void
+test_asking_passes_over_nobody_for_a_dial_of_before(void **state)
+{
+    struct ask *third = &asks.ask[1];
+
+    (void)state;
+    strcpy(config.member[2].name, "dc3-a");
+    config.members = 3;
+    asks.count = 2;
+    *third = (struct ask){.asks = &asks,
+                          .to = &config.member[2],
+                          .state = ASK_DIALS,
+                          .begun_us = now_us - 4 * SECOND_US};
+    f.wish.dead = f.wish.force = true;
+    asking_begin(&f, false, now_us);
+    strcpy(asks.ask[0].reason, "connection refused");
+    assert_int_equal(run_for(1000), ASKED_WAITS);
+    answer("dc3-a", PROMISE_GIVE, f.own.promise.nonce, "");
+    assert_int_equal(run_for(100), ASKED_GOES_ON);
+}
+
 #define BEGINS 0x1000000 /* a segment */
 
 static void
@@ -683,6 +712,7 @@ link_of_head_up(int64_t stamped_us)
     in.receiver.offset = (struct clock_offset){.known = true, .offset_us = 50 * SECOND_US};
     in.receiver.stamped = (struct beacon){
         .lsn = BEGINS, .wall_us = 1, .mono_us = stamped_us + in.receiver.offset.offset_us};
+    dials = false;
     asks.ask[0].state = ASK_RESTS;
 }
 
@@ -773,6 +803,7 @@ test_asking_dials_who_was_linked(void **state)
 {
     (void)state;
     promises = false;
+    dials = false;
     asks.ask[0].state = ASK_RESTS;
     asks.ask[0].reached = true;
     link_up();
@@ -791,6 +822,7 @@ test_asking_dials_behind_a_silent_link(void **state)
 {
     (void)state;
     promises = false;
+    dials = false;
     asks.ask[0].state = ASK_RESTS;
     link_up();
     asking_begin(&f, false, now_us);
@@ -815,6 +847,7 @@ test_asking_with_the_number_of_an_epoch(void **state)
     pool = (struct pool){0};
     f.wish.epoch = 7;
     f.wish.dead = true;
+    dials = false;
     asks.ask[0].state = ASK_RESTS;
     strcpy(asks.ask[0].reason, "");
     asking_begin(&f, false, now_us);
@@ -829,8 +862,12 @@ test_asking_once_more_waits_for_nobody_who_is_away(void **state)
 {
     (void)state;
     f.wish.dead = true;
+    dials = false;
     asks.ask[0].state = ASK_RESTS;
+    asking_begin(&f, false, now_us);
+    asks.ask[0].begun_us = now_us;
     strcpy(asks.ask[0].reason, "connection refused");
+    now_us += SECOND_US;
     asks.ask[0].due_us = now_us + ASK_REST_US - SECOND_US / 2;
     asking_begin(&f, true, now_us);
     assert_int_equal(run_for(100), ASKED_GOES_ON);
@@ -849,6 +886,7 @@ test_asking_once_more_after_a_restart(void **state)
     pool.changes = 1;
     pool.change[0].origin = (struct epoch_origin){.epoch = {2, "dc2-a"}, .parent = {1, "dc1-a"}};
     f.resumes = true;
+    dials = false;
     asks.ask[0].state = ASK_RESTS;
     asking_begin(&f, true, now_us);
     assert_int_equal(f.own.promise.number, 2);
@@ -901,6 +939,7 @@ test_asking_begins_anew_after_a_pause(void **state)
     assert_int_equal(buf_init(&command->out, 1 << 12), 0);
     command->fd = INT_MAX; /* nothing is written in this test */
     f.client = command->id = 1;
+    dials = false;
     asks.ask[0].state = ASK_RESTS;
     asking_begin(&f, false, now_us);
     strcpy(asks.ask[0].reason, "connection refused");
@@ -949,6 +988,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_asking_rescues_from_a_primary_that_only_promises, make,
                                         drop),
         cmocka_unit_test_setup_teardown(test_asking_wants_everybody, make, drop),
+        cmocka_unit_test_setup_teardown(test_asking_passes_over_nobody_for_a_dial_of_before, make,
+                                        drop),
         cmocka_unit_test_setup_teardown(test_asking_takes_what_another_member_has, make, drop),
         cmocka_unit_test_setup_teardown(test_asking_once_more_and_there_is_more, make, drop),
         cmocka_unit_test_setup_teardown(test_asking_takes_it_beside_an_error_of_before, make, drop),

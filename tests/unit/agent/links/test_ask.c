@@ -200,6 +200,34 @@ test_ask_about_promises(void **state)
     assert_true(q->asking);
 }
 
+/* Only a question that was begun since can tell that a member is away. */
+static void
+test_ask_anew_counts_no_question_of_before(void **state)
+{
+    struct ask *q = asks_of(&asks, "dc2-a");
+    const int64_t now_us = 1000 * SECOND_US;
+
+    (void)state;
+    q->state = ASK_DIALS;
+    q->begun_us = now_us - 4 * SECOND_US;
+    asks_anew(&asks, "dc2-a", now_us - 5 * SECOND_US, now_us);
+    assert_int_equal(q->state, ASK_DIALS);
+    assert_false(q->wanted);
+    asks_anew(&asks, "dc2-a", now_us, now_us);
+    assert_int_equal(q->state, ASK_RESTS); /* and it is dialled once more */
+    assert_true(q->wanted);
+    assert_string_equal(q->reason, "");
+    snprintf(q->reason, sizeof q->reason, "connection refused");
+    q->due_us = now_us + ASK_REST_US - SECOND_US / 2;
+    asks_anew(&asks, "dc2-a", now_us - 5 * SECOND_US, now_us);
+    assert_string_equal(q->reason, "connection refused"); /* a moment ago */
+    asks_anew(&asks, "dc2-a", now_us - 3 * SECOND_US, now_us);
+    assert_string_equal(q->reason, "");
+    snprintf(q->reason, sizeof q->reason, "connection refused");
+    asks_anew(&asks, "dc2-a", now_us - 5 * SECOND_US, now_us + SECOND_US);
+    assert_string_equal(q->reason, "");
+}
+
 /* A session came in with the key of dc2-a: dc2-a is asked at once, then no more than any other question. */
 static void
 test_ask_whose_a_session_is(void **state)
@@ -287,6 +315,7 @@ main(void)
         cmocka_unit_test_setup(test_ask_an_open_claim_is_told_while_it_is_made, open_asks),
         cmocka_unit_test_setup(test_ask_what_is_open, open_asks),
         cmocka_unit_test_setup(test_ask_about_promises, open_asks),
+        cmocka_unit_test_setup(test_ask_anew_counts_no_question_of_before, open_asks),
         cmocka_unit_test_setup(test_ask_whose_a_session_is, open_asks),
         cmocka_unit_test_setup(test_ask_dates_what_a_member_holds_by_the_question, open_asks),
     };
