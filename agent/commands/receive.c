@@ -22,7 +22,7 @@ refuse(const char *reason)
     struct buf out;
 
     if (buf_init(&out, 2 * FRAME_REASON_MAX) < 0 ||
-        frame_put_refuse(&out, REFUSE_OPERATOR, &none, reason) < 0 ||
+        frame_put_refuse(&out, REFUSE_ABSENT, &none, reason) < 0 ||
         write(STDOUT_FILENO, buf_data(&out), buf_used(&out)) < 0)
         return 1;
     buf_release(&out);

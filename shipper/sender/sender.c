@@ -204,7 +204,8 @@ take_refuse(struct sender *s, const struct frame *f, int64_t now_us)
 
     s->refused = true;
     s->refusal = f->refuse.kind;
-    s->denied_us = now_us;
+    if (f->refuse.kind != REFUSE_ABSENT)
+        s->denied_us = now_us;
     s->refused_us = f->refuse.kind != REFUSE_RETRY ? now_us : 0;
     return fail(ERR_PEER, "refused: %s",
                 text_escape(reason, sizeof reason, f->refuse.reason, strlen(f->refuse.reason)));

@@ -188,7 +188,7 @@ get_refuse(struct reader *r, struct frame *f)
 {
     uint8_t kind = reader_u8(r);
 
-    if (kind > REFUSE_CONFLICT)
+    if (kind > REFUSE_ABSENT)
         return fail(ERR_PEER, "REFUSE of an unknown kind %u", kind);
     f->refuse.kind = (enum refuse_kind)kind;
     get_origin(r, &f->refuse.origin);

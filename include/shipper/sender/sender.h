@@ -64,8 +64,8 @@ struct sender {
     struct echo echo;                                       /* of this session */
     bool refused; /* ended by REFUSE: look at refusal; cleared by sender_open */
     enum refuse_kind refusal;
-    int64_t denied_us;  /* when it was last refused; 0: not since it was accepted */
-    int64_t refused_us; /* ... so that a DBA has to act */
+    int64_t denied_us;  /* when its agent last refused; 0: not since it has accepted */
+    int64_t refused_us; /* when it was last refused so that a DBA has to act */
     uint64_t far_digest;
     enum pong_postgres postgres; /* of this side, told in every PONG; set by the caller */
 

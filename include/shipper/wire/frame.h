@@ -185,6 +185,7 @@ enum refuse_kind {
     REFUSE_OPERATOR = 1, /* an operator has to do something first; dial again, but seldom */
     REFUSE_EPOCH = 2,    /* your epoch is lower than the one given */
     REFUSE_CONFLICT = 3, /* the same epoch number names another primary: both stop */
+    REFUSE_ABSENT = 4,   /* as OPERATOR, by `walferry receive`: the member's agent was not asked */
 };
 
 enum pong_postgres {

@@ -733,7 +733,7 @@ take_back(struct node *m, const struct message *x)
             d->up = true;
         else if (x->kind == M_FRAMES)
             take_frames(m, d, x->from, x);
-        else if (x->kind == M_CLOSED)
+        else if (x->kind == M_CLOSED || (x->kind == M_REFUSE && x->refusal == REFUSE_ABSENT))
             d->failed = true;
         agent_soon(m);
         return;
@@ -757,7 +757,8 @@ take_back(struct node *m, const struct message *x)
     case M_REFUSE:
         l->sender.refused = true;
         l->sender.refusal = x->refusal;
-        l->sender.denied_us = w.now_us;
+        if (x->refusal != REFUSE_ABSENT || is_broken("host-is-heard"))
+            l->sender.denied_us = w.now_us;
         l->sender.refused_us = x->refusal != REFUSE_RETRY ? w.now_us : 0;
         ship_drop(m, x->from, true, x->refusal != REFUSE_RETRY ? REST_US : 0, x->reason);
         break;
@@ -818,10 +819,11 @@ deliver(struct message *x)
     else if (m->up && m->agent_up)
         take_back(m, x);
     else if (m->up && x->forth && x->kind != M_CLOSED)
-        post((struct message){.kind = M_CLOSED,
+        post((struct message){.kind = x->kind == M_DIAL ? M_REFUSE : M_CLOSED,
                               .from = x->to,
                               .to = x->from,
                               .session = x->session,
+                              .refusal = REFUSE_ABSENT,
                               .reason = "no agent is there"},
              NULL, 0);
     message_free(x);

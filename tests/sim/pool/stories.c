@@ -10,6 +10,7 @@
 #include "sim/pool/world.h"
 
 #include "base/clock.h"
+#include "pool/route.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -62,6 +63,7 @@ enum act {
     PRIMARY,  /* of epoch n, for clients */
     FOLLOWS,  /* member n, calm and compared */
     FED_BY,   /* member n: its WAL comes from there, by the table there */
+    UNFED,    /* by the table of the primary n it gets no WAL */
     FENCED,
     ALARM,
     /* looked at at that time */
@@ -417,6 +419,16 @@ static const struct story {
      6,
      false,
      {{1, SPLIT, 1, 30}, {50, FED_BY, 2, 0}, {70, FOLLOWS, 1, 0}, {70, FOLLOWS, 3, 0}}},
+    {"site-without-an-agent",
+     "host-is-heard",
+     3,
+     false,
+     {{1, KILL, 1, 60},
+      {1, KILL, 2, 60},
+      {20, UNFED, 1, 0},
+      {20, UNFED, 2, 0},
+      {90, FOLLOWS, 1, 0},
+      {90, FOLLOWS, 2, 0}}},
     {"site-that-hears-nothing",
      NULL,
      4,
@@ -472,6 +484,7 @@ is_there(const struct step *s)
     const struct node *m = &w.member[s->member], *n = &w.member[s->n % POOL_MEMBERS];
     const struct agent *a = m->a;
     const struct failover *f = &a->failover;
+    const struct route *route;
 
     switch (s->act) {
     case IN_PHASE:
@@ -491,6 +504,9 @@ is_there(const struct step *s)
                epoch_equal(&a->who.pool.epoch, &n->a->who.pool.epoch);
     case FED_BY:
         return is_feeding(n, m->index);
+    case UNFED:
+        route = routes_of(&n->a->who.pool.routes, w.config.member[m->index].name);
+        return route != NULL && route->cut;
     case FENCED:
         return m->agent_up && a->who.role == ROLE_FENCED;
     case ALARM:

@@ -197,6 +197,8 @@ test_onward_reaches_who_refuses(void **state)
     assert_false(onward_reaches(l));
     l->sender.refusal = REFUSE_OPERATOR;
     assert_true(onward_reaches(l));
+    l->sender.refusal = REFUSE_ABSENT;
+    assert_true(onward_reaches(l));
     l->state = LINK_DIALING;
     assert_true(onward_reaches(l));
     l->sender.refused = false; /* another HELLO is out, or the answer to one was not that */

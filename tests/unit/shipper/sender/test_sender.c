@@ -239,6 +239,21 @@ test_sender_tells_why_it_was_refused(void **state)
     f.refuse.kind = REFUSE_RETRY;
     assert_says(give(&f), ERR_PEER, "refused: epoch 4 is");
     assert_int_equal(sender.refused_us, 0);
+    assert_int_not_equal(sender.denied_us, 0);
+}
+
+/* What answers on its host is not the member. */
+static void
+test_sender_hears_no_member_without_its_agent(void **state)
+{
+    struct frame f = {.type = FRAME_REFUSE,
+                      .refuse = {.kind = REFUSE_ABSENT, .reason = "no agent runs here"}};
+
+    (void)state;
+    assert_int_equal(sender_open(&sender, &out, &hello, 0), 0);
+    assert_says(give(&f), ERR_PEER, "refused: no agent runs here");
+    assert_int_equal(sender.denied_us, 0);
+    assert_int_not_equal(sender.refused_us, 0); /* a DBA has to act */
 }
 
 static void
@@ -654,6 +669,7 @@ main(void)
                                         drop),
         cmocka_unit_test_setup_teardown(test_sender_applied_becomes_unknown, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_greets_and_starts_where_told, make, drop),
+        cmocka_unit_test_setup_teardown(test_sender_hears_no_member_without_its_agent, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_tells_why_it_was_refused, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_refuses_frames_out_of_place, make, drop),
         cmocka_unit_test_setup_teardown(test_sender_measures_no_line_by_a_ping_that_was_not_sent,
