@@ -24,6 +24,7 @@ struct outgoing {
     struct link link[MEMBERS_MAX]; /* to members at other sites, then to the own site's */
     size_t links, far;             /* all, and those to other sites: at least one */
     char slot_name[MEMBERS_MAX][SLOT_NAME_SIZE];
+    bool slot_made[MEMBERS_MAX]; /* anew: where it begins is not seen yet */
     char conninfo[512];
     char relay_conninfo[UNIX_SOCKET_PATH_SIZE + 64];
     struct link_settings settings; /* of the config, as changed since the start */

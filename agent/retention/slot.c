@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define WHY_GONE "its slot was gone, until it was made anew nothing held this WAL"
+
 const struct postgres_slot *
 slot_of(const struct postgres_sample *s, const char *name)
 {
@@ -51,14 +53,13 @@ slot_spare(const struct outgoing *out, size_t i, const struct postgres_sample *s
     return outgoing_rests(out, &out->link[i]) && flushed != LSN_UNKNOWN && flushed >= s->redo;
 }
 
-/* The slot of link i is gone, or keeps nothing. What the far side has not got yet is in pg_wal; nothing holds it up
- * to the last checkpoint, where the new slot begins. */
+/* The slot of link i was gone, or kept nothing. What the far side has not got yet is in pg_wal; nothing held it up
+ * to `end`, where the new slot begins. */
 static void
-note_gone(const struct outgoing *out, size_t i, struct gaps *gaps, const char *why)
+note_gone(const struct outgoing *out, size_t i, struct gaps *gaps, lsn_t end, const char *why)
 {
     const struct who *who = out->who;
     const struct sender *far = &out->link[i].sender;
-    const struct postgres_sample *s = postgres_sample(who->postgres);
     uint32_t segment_bytes = who_identity(who)->segment_bytes;
     struct gap *gap;
 
@@ -66,7 +67,7 @@ note_gone(const struct outgoing *out, size_t i, struct gaps *gaps, const char *w
         return;
     gap = gap_note(gaps, out->link[i].member, who->pool.timeline,
                    segment_start(far->far.flushed, segment_bytes),
-                   segment_start(s->redo, segment_bytes), why);
+                   segment_start(end, segment_bytes), why);
     if (gap != NULL)
         snprintf(gap->doing, sizeof gap->doing, "shipped from pg_wal, as far as that still has it");
 }
@@ -102,8 +103,21 @@ advance(const struct outgoing *out, size_t i)
     return postgres_ask(out->who->postgres, POSTGRES_ADVANCE_SLOT, where);
 }
 
+/* At the last checkpoint at least; where one is under way it begins at that one's start. */
+static bool
+make(struct outgoing *out, size_t i, struct gaps *gaps, bool released)
+{
+    if (!postgres_ask(out->who->postgres, POSTGRES_MAKE_SLOT, out->slot_name[i]))
+        return false;
+    log_info("slot %s is made for the link to %s", out->slot_name[i], out->link[i].member);
+    out->slot_made[i] = !released;
+    if (!released)
+        note_gone(out, i, gaps, postgres_sample(out->who->postgres)->redo, WHY_GONE);
+    return true;
+}
+
 void
-slot_keep(const struct outgoing *out, struct gaps *gaps, const char *released)
+slot_keep(struct outgoing *out, struct gaps *gaps, const char *released)
 {
     struct postgres *postgres = out->who->postgres;
     const struct postgres_sample *s = postgres_sample(postgres);
@@ -116,12 +130,11 @@ slot_keep(const struct outgoing *out, struct gaps *gaps, const char *released)
         const struct postgres_slot *slot = slot_of(s, name);
 
         if (slot == NULL && s->slots < POSTGRES_SLOTS_MAX &&
-            postgres_ask(postgres, POSTGRES_MAKE_SLOT, name)) {
-            log_info("slot %s is made for the link to %s", name, out->link[i].member);
-            if (strcmp(released, name) != 0)
-                note_gone(out, i, gaps,
-                          "its slot was gone, until it was made anew nothing held this WAL");
+            make(out, i, gaps, strcmp(released, name) == 0))
             return; /* one command at a time */
+        if (slot != NULL && slot_keeps_wal(slot) && out->slot_made[i]) {
+            out->slot_made[i] = false;
+            note_gone(out, i, gaps, slot->restart_lsn, WHY_GONE);
         }
         if (slot != NULL && follows(out, i, slot) && advance(out, i))
             return;
@@ -131,7 +144,7 @@ slot_keep(const struct outgoing *out, struct gaps *gaps, const char *released)
                 "slot %s was invalidated and keeps nothing any more: dropped, to be made anew",
                 name);
             if (strcmp(slot->invalid, "idle_timeout") == 0)
-                note_gone(out, i, gaps,
+                note_gone(out, i, gaps, s->redo,
                           "its slot was invalidated by idle_replication_slot_timeout while the "
                           "link was down");
             return;

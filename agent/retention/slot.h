@@ -25,6 +25,6 @@ bool slot_spare(const struct outgoing *out, size_t i, const struct postgres_samp
 
 /* Once a second, on the primary: make the slots that are not there. The gap of the one that was
  * let go (`released`) has its record already. */
-void slot_keep(const struct outgoing *out, struct gaps *gaps, const char *released);
+void slot_keep(struct outgoing *out, struct gaps *gaps, const char *released);
 
 #endif
