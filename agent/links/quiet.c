@@ -112,11 +112,41 @@ hear_claim(struct quiet *q, const struct frame *f)
         asks->news(asks->context, q->to->name, f);
 }
 
+static void
+hand_on(const struct quiet *q, const struct frame *file)
+{
+    const struct link *l = outgoing_to(q->quiets->out, q->to->name);
+
+    if (l != NULL && l->sender.file != NULL)
+        l->sender.file(l->sender.file_context, file);
+}
+
+static int
+hold(struct quiet *q, const struct frame *file)
+{
+    int code = q->held.size > 0 ? 0 : buf_init(&q->held, QUIET_HELD_BYTES);
+
+    if (code == 0 && frame_put(&q->held, file) < 0)
+        code = fail(ERR_PEER, "more files than one member has, and %s has not confirmed it",
+                    q->to->name);
+    return code;
+}
+
+static void
+is_its_own(struct quiet *q)
+{
+    struct frame f;
+
+    q->own = true;
+    for (; frame_next(&q->held, &f) == 1; buf_consume(&q->held, f.bytes))
+        hand_on(q, &f);
+    buf_release(&q->held);
+}
+
 static int
 hear(struct quiet *q, bool dialled, const struct frame *f, int64_t now_us)
 {
     struct quiet_talk *t = dialled ? &q->dialled : &q->came;
-    const struct link *l = outgoing_to(q->quiets->out, q->to->name);
     bool itself = dialled || q->own;
     char reason[200];
 
@@ -131,14 +161,16 @@ hear(struct quiet *q, bool dialled, const struct frame *f, int64_t now_us)
         ask_hear(q->ask, f);
     else if (f->type == FRAME_POOL)
         hear_claim(q, f);
-    else if (f->type == FRAME_FILE && itself && l != NULL && l->sender.file != NULL)
-        l->sender.file(l->sender.file_context, f);
+    else if (f->type == FRAME_FILE && itself)
+        hand_on(q, f);
+    else if (f->type == FRAME_FILE)
+        return hold(q, f);
     else if (f->type == FRAME_PROMISE && f->promise.word == PROMISE_RETURN && itself)
         ask_promise(q->ask, f);
     else if (f->type == FRAME_REFUSE)
         return fail(ERR_PEER, "%s",
                     text_escape(reason, sizeof reason, f->refuse.reason, strlen(f->refuse.reason)));
-    else if (f->type != FRAME_FILE && f->type != FRAME_PROMISE)
+    else if (f->type != FRAME_PROMISE)
         return fail(ERR_PEER, "a frame of type %d in a quiet session", (int)f->type);
     return 0;
 }
@@ -273,6 +305,7 @@ leave(struct quiet *q, const char *why)
 {
     log_info("quiet session from %s: ended, %s", q->to->name, why);
     handed_close(&q->handed);
+    buf_release(&q->held);
     q->here = false;
 }
 
@@ -316,7 +349,7 @@ prove(struct quiet *q)
     case SESSION_UNKNOWN:
         break;
     case SESSION_OWN:
-        q->own = true;
+        is_its_own(q);
         break;
     case SESSION_FOREIGN:
         return fail(ERR_PEER, "%s, asked itself, knows nothing of it", q->to->name);
@@ -469,6 +502,7 @@ quiets_close(struct quiets *all)
 {
     for (size_t i = 0; i < all->count; i++) {
         handed_close(&all->quiet[i].handed);
+        buf_release(&all->quiet[i].held);
         if (all->quiet[i].made)
             lane_release(&all->quiet[i].lane);
     }

@@ -9,8 +9,8 @@
  * QUIET_REST_US, in the end after QUIET_REST_MAX_US, so that no sshd takes it for an attack.
  *
  * What comes is taken as asked (ask.h): the word of a member that was dialled is its own. Over a
- * session that came in an epoch is no more than a reason to ask, and news count once its member has
- * called the session its own. One session that came in for each member; one that is its member's own
+ * session that came in an epoch is no more than a reason to ask, and news and files count once its
+ * member has called the session its own: news come again, files are held until then. One session that came in for each member; one that is its member's own
  * gives its place only to a later dial of the same start of its agent.
  *
  * At most a lane and a session that came in for each other member, with their buffers, which are
@@ -22,6 +22,7 @@
 #include "links/incoming.h"
 #include "links/outgoing.h"
 
+#define QUIET_HELD_BYTES  (2u << 20) /* more than all files of a member */
 #define QUIET_REST_US     SECOND_US
 #define QUIET_REST_MAX_US (5 * SECOND_US)
 
@@ -58,6 +59,7 @@ struct quiet {
     bool here;
     bool own; /* by its member's word */
     uint64_t incarnation;
+    struct buf held;      /* its files, until it is known whose they are */
     struct epoch claimed; /* the last one that was told over it; number 0: none */
     struct quiet_talk came;
     int64_t heard_us; /* of its member itself, in either, or in one that is over; 0: never */
