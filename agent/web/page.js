@@ -192,9 +192,10 @@ function verdictOf(s, routes) {
 
 const primaryOf = (s) => s.members.find((m) => m.role === "primary");
 
-// What a member says it is; before it was heard, what it is by what is known here.
+// What a member says it is; before it was heard, what it is by what is known here. Who is the primary is known here
+// alone: a former one may have said so a moment before its epoch was over.
 function roleOf(s, m, primary) {
-  const role = m.name === s.member || m.silent || !m.says || m.says === "unknown" ? m.role : m.says;
+  const role = m.name === s.member || m.silent || !m.says || ["unknown", "primary"].includes(m.says) ? m.role : m.says;
   return role === "standby" && primary && primary.site === m.site ? "mirror" : role;
 }
 
