@@ -4,7 +4,7 @@
 # of its site: lag at the end of two hops is as honest as at one, under cuts, with the head frozen, killed, replaced
 # and there again, and what each says of the others is no better than the truth.
 . "$(dirname "$0")/lib.sh"
-MOMENT=2500 # four agents and four servers answer one after another
+MOMENT=3500 # four agents and four servers answer one after another; a beacon for each of two hops
 . "$ROOT/tests/support/truth.sh"
 fed() { [ "$(field "$1" ".receiving | [.state, .from, (.flushed.lag_seconds // 99) < 1, (.applied.lag_seconds // 99) < 1] | @csv")" = "\"up\",\"$2\",true,true" ]; } # N FROM
 level_again() { # [HEAD OTHER]: of dc2

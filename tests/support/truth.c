@@ -71,7 +71,10 @@ struct member {
     int64_t skew_us[SKEWS], skewed_us; /* of its agent's wall clock, now and before; since when */
     bool in_recovery;
     int64_t turned_us; /* when that changed, or it was away */
-    json_t *status;    /* of this tick; NULL: no agent answered */
+    lsn_t flush;       /* as it was seen last */
+    lsn_t left; /* where it was before its walreceiver began anew, from the start of a segment */
+    int64_t left_us;
+    json_t *status; /* of this tick; NULL: no agent answered */
     int64_t asked_us, answered_us;
     struct series spooled, shown;
 };
@@ -362,25 +365,27 @@ add_point(struct series *t, int64_t at_us, int64_t missing)
         t->count++;
 }
 
-/* By how much `told_us` is older than the truth, or how long ago it was not, but for what was
- * on its way (or not saved) then: what is less. */
+/* By how much `told_us` is older than the truth, and for how long it was by so much: what is less, where that is most.
+ * What was on its way (or not saved) then is no more. */
 static int64_t
 older_by(const struct series *t, int64_t told_us, int64_t asked_us, int64_t on_its_way_us)
 {
-    int64_t by_us = 0, since_us = asked_us;
+    int64_t most_us = 0;
 
     for (size_t i = 1; i <= t->count; i++) {
         size_t k = (t->next + MOMENTS - i) % MOMENTS;
+        int64_t by_us = t->point[k].as_of_us - told_us, since_us = asked_us - t->point[k].at_us;
 
-        if (t->point[k].at_us > asked_us)
+        if (since_us < 0)
             continue;
-        if (t->point[k].as_of_us <= told_us + on_its_way_us)
+        if (by_us <= on_its_way_us)
             break;
-        if (by_us == 0)
-            by_us = t->point[k].as_of_us - told_us;
-        since_us = t->point[k].at_us;
+        if (by_us > since_us)
+            by_us = since_us;
+        if (by_us > most_us)
+            most_us = by_us;
     }
-    return by_us < asked_us - since_us ? by_us : asked_us - since_us;
+    return most_us;
 }
 
 /* `missing` is the first commit that is not there a moment later; `truth` may be NULL. */
@@ -665,7 +670,9 @@ check_postgres(const struct member *s, const char *who, const struct moment *b,
         lie("%s: in recovery: told %d, really %d", who, json_is_true(at(postgres, "in_recovery")),
             a->in_recovery);
     check_ahead(who, "postgres insert", lsn_at(postgres, "insert"), a->insert);
-    check_ahead(who, "postgres flush", lsn_at(postgres, "flush"), a->flush);
+    check_ahead(who, "postgres flush", lsn_at(postgres, "flush"),
+                s->asked_us - s->left_us < phase.limit_us && s->left > a->flush ? s->left
+                                                                                : a->flush);
     check_ahead(who, "postgres replay", lsn_at(postgres, "replay"), a->replay);
     if (!a->in_recovery && !b->in_recovery)
         check_place(s, who, "postgres flush", (int)(s - member), lsn_at(postgres, "flush"),
@@ -744,6 +751,11 @@ learn(int n, const struct moment *m)
     if (!m->up || m->in_recovery != member[n].in_recovery)
         member[n].turned_us = m->end_us;
     member[n].in_recovery = m->in_recovery;
+    if (m->flush != LSN_UNKNOWN && m->flush < member[n].flush) {
+        member[n].left = member[n].flush;
+        member[n].left_us = m->end_us;
+    }
+    member[n].flush = m->flush;
     remember(n, m);
     if (n == primary)
         return;
