@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: PostgreSQL
 # Every figure of four agents against the truth of four servers (tests/support/truth.c), while dc2-b is fed by the head
-# of its site: lag at the end of two hops is as honest as at one, under cuts, with the head frozen, killed, replaced
-# and there again, and what each says of the others is no better than the truth.
+# of its site: lag at the end of two hops is never better than the truth, and no older than a beacon for each hop, under
+# cuts, with the head frozen, killed, replaced and there again; it is older for some seconds after a re-route or a
+# failover. What each says of the others is no better than the truth.
 . "$(dirname "$0")/lib.sh"
 MOMENT=3500 # four agents and four servers answer one after another; a beacon for each of two hops
 . "$ROOT/tests/support/truth.sh"
