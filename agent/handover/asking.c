@@ -148,6 +148,7 @@ asking_hear(struct failover *f, const char *member, const struct promise *promis
     for (size_t i = 0; i < config->members; i++)
         if (strcmp(config->member[i].name, member) == 0) {
             f->answer[i].word = promise->word;
+            f->answer[i].heard_us = clock_us();
             f->answer[i].yields = strcmp(promise->asker, f->who->self->name) < 0;
             text_escape(f->answer[i].reason, sizeof f->answer[i].reason, promise->reason,
                         strlen(promise->reason));
@@ -468,6 +469,7 @@ wait_for_promises(struct failover *f, int64_t now_us)
                                      .refused = f->answer[i].word == PROMISE_REFUSE,
                                      .yields = f->answer[i].yields,
                                      .asked_us = now_us - f->promises_us,
+                                     .refused_us = f->answer[i].heard_us - f->promises_us,
                                      .reached = q != NULL && q->reached};
 
         if (q == NULL)

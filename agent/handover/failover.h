@@ -77,6 +77,7 @@ struct failover {
     struct {
         enum promise_word word; /* GIVE, REFUSE; else there is none yet */
         bool yields;            /* ... for who has to give way to us */
+        int64_t heard_us;
         char reason[256];
     } answer[MEMBERS_MAX];         /* ... of each member of the pool's file, to the present ask */
     unsigned given;                /* ... */

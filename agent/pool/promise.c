@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define PROMISE_US (10 * SECOND_US)
-#define REFUSED_US (3 * SECOND_US) /* a moment later it may be another one that asks */
+#define REFUSED_US (3 * SECOND_US) /* until then it may be for who gives way, or by old news */
 #define DIAL_US    (3 * SECOND_US) /* a host that is gone does not even refuse */
 
 /* Does another promise, or our own failover, stand against it? */
@@ -87,7 +87,7 @@ judge_asked(const struct asked_member *m, size_t members, const struct failover_
         return ASKED_MEMBER_GOOD;
     if (m->refused && wish->force)
         return ASKED_MEMBER_GOOD;
-    if (m->refused && (members == 2 || m->asked_us >= (m->yields ? PROMISE_US : REFUSED_US)))
+    if (m->refused && (members == 2 || (!m->yields && m->refused_us >= REFUSED_US)))
         return ASKED_MEMBER_LACKS;
     if (away && (wish->force || (m->primary && (wish->dead || members == 2))))
         return ASKED_MEMBER_GOOD;
