@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: PostgreSQL
 # run.sh: every test: tidy, unit, sim, replayed fuzz, scenarios. Installs what is missing, builds with
-# warnings as errors and sanitizers, prints "N passed, N failed, N skipped" last. After all that the unit tests and
-# some scenarios run again, with the thread sanitizer.
+# warnings as errors and sanitizers, prints "N passed, N failed, N skipped" last. Most scenarios run as a user has
+# the program, without sanitizers. After all that the unit tests and a scenario run again, with the thread sanitizer.
 #
-#   tests/run.sh [--long] [NAME ...]     --long: full counts, and the lines that tests run are counted; NAME: only
-#                                        these scenarios or ctest names, or tidy, or postgres-tap: PostgreSQL's own
-#                                        recovery tests
+#   tests/run.sh [--long] [NAME ...]     --long: full counts, all of it with sanitizers, and the lines that tests run
+#                                        are counted; NAME: only these scenarios or ctest names, with sanitizers, or
+#                                        tidy, or postgres-tap: PostgreSQL's own recovery tests
 #
 # WALFERRY_THREAD=1: with the thread sanitizer only, also the named ones. RUN_MINUTES=N: what has not begun by then
 # is skipped, and told as skipped.
@@ -17,11 +17,13 @@ PACKAGES="libcmocka-dev mandoc pgbackrest barman libipc-run-perl jq procps e2fsp
     clang clang-format clang-tidy spin" # beside what the demo installs
 # What shows again, at more members, what others show of two, or takes longest: last, where a run has not the time for all.
 LAST="synchronous_modes neighbour older_standby page_looks truth_four chaos_four validate_four"
+# With the address sanitizer each time: what abuses the program, and between them each of its commands.
+SANITIZED="chaos chaos_roles claims concierge config cut damaged failover full_disk guests kills lanes outbox reroute ship tiny_frames torn tunnel"
 names=()
 for arg in "$@"; do
     case $arg in
     --long) export WALFERRY_LONG=1 SCENARIO_SECONDS=${SCENARIO_SECONDS:-3600} ;;
-    -*) sed -n '3,14s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    -*) sed -n '3,15s/^# \{0,1\}//p' "$0"; exit 2 ;;
     *) names+=("$arg") ;;
     esac
 done
@@ -30,16 +32,17 @@ done
 
 run_scenario() { # FILE
     local log=$OUT/$(basename "$1").log since=$SECONDS
+    [ -z "$PLAIN" ] || [[ " $SANITIZED " == *" $(basename "$1" .sh) "* ]] || export WALFERRY_BUILD=$PLAIN
     $WRAP timeout ${SCENARIO_SECONDS:-900} bash "$1" >"$log" 2>&1 </dev/null || echo "failed with $?" >>"$log"
     if grep -qE '^(ok|skipped) ' "$log"; then grep -E '^(ok|skipped) ' "$log"; else cat "$log"; [ -s "$log" ] && grep -q '^not ok ' "$log" || echo "not ok $(basename "$1" .sh)"; fi
     echo "$((SECONDS - since)) $(basename "$1" .sh)$AGAIN" >>"$OUT/times"
 }
 
-build() { # FOLDER SANITIZER
+build() { # FOLDER SANITIZER [TARGET]
     cmake -S . -B "$1" -DWALFERRY_WERROR=ON -DWALFERRY_SANITIZE="$2" >"/tmp/wf-cmake.$$" 2>&1 || { cat "/tmp/wf-cmake.$$"; exit 1; }
     rm -f "/tmp/wf-cmake.$$"
-    echo "building with the $2 sanitizer"
-    cmake --build "$1" -j "$(nproc)" >"$1/build.log" 2>&1 || { grep -E 'error|warning' "$1/build.log" | head -40; echo "the build failed, see $1/build.log"; exit 1; }
+    echo "building with ${2:-no} sanitizer"
+    cmake --build "$1" -j "$(nproc)" --target "${3:-all}" >"$1/build.log" 2>&1 || { grep -E 'error|warning' "$1/build.log" | head -40; echo "the build failed, see $1/build.log"; exit 1; }
 }
 
 tally() { # FILE ...: what passed, failed and was skipped by the words of ctest and of our scripts
@@ -85,24 +88,25 @@ cd "$ROOT" || exit 1
 OUT=$(mktemp -d /tmp/wf-run-XXXXXX)
 [ "$(id -u)" != 0 ] || mkdir -p /run/sshd
 pattern=$(IFS='|'; echo "${names[*]:-}")
-passed=0 failed=0 skipped=0 WRAP= AGAIN=
+passed=0 failed=0 skipped=0 WRAP= AGAIN= PLAIN=
 : >"$OUT/told"
 if [ "${WALFERRY_THREAD:-}" != 1 ]; then
     [ -z "$(chosen tidy)" ] || tests/tidy.sh "$BUILD" | tee "$OUT/tidy" # "ok NAME (SECONDS s)"
     [ ! -e "$OUT/tidy" ] || { tally "$OUT/tidy" && sed -n 's/^ok \(.*\) (\(.*\) s)$/\2 \1/p' "$OUT/tidy" >>"$OUT/times"; }
     build "$BUILD" address
+    [ -n "${WALFERRY_LONG:-}" ] || [ ${#names[@]} != 0 ] || { PLAIN=$BUILD-plain && build "$PLAIN" "" programs; }
     run "$BUILD" ${pattern:+-R "^($pattern)\$"} -- $(chosen $(ls tests/scenarios | sed -n 's/\.sh$//p' | grep -vxE "lib|browser|${LAST// /|}") $LAST)
 fi
 if late; then
     echo "skipped thread: the $RUN_MINUTES minutes of this run are over" | tee "$OUT/scenarios" && tally "$OUT/scenarios"
 elif [ "${WALFERRY_THREAD:-}" = 1 ] || [ ${#names[@]} = 0 ]; then
     build "$BUILD-thread" thread
-    AGAIN=" (thread)"
+    AGAIN=" (thread)" PLAIN=
     export TSAN_OPTIONS=ignore_noninstrumented_modules=1 # what a library does among its own threads is not ours
     # a kernel that spreads addresses widely puts them where this sanitizer has its own
     ! setarch "$(uname -m)" -R true 2>/dev/null || WRAP="setarch $(uname -m) -R"
     # the spool's test is one thread in which each call fails once: minutes here, for nothing
-    run "$BUILD-thread" -L unit -E '^spool$' ${pattern:+-R "^($pattern)\$"} -- ${names[*]:-ship lanes tunnel}
+    run "$BUILD-thread" -L unit -E '^spool$' ${pattern:+-R "^($pattern)\$"} -- ${names[*]:-ship ${WALFERRY_LONG:+lanes tunnel}}
 fi
 [ -z "${WALFERRY_LONG:-}" ] || [ ${#names[@]} != 0 ] || tests/coverage.sh "$BUILD"
 [ ! -s "$OUT/times" ] || { echo "the slowest, in seconds:"; sort -rn "$OUT/times" | head -10; }
