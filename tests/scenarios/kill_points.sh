@@ -21,7 +21,7 @@ write() { # N TABLE VALUE: no commit waits for ever
 
 step "the points are numbered without a gap, and only walferry-points has them"
 points_in() { # FILE...: strings of its own; a sanitizer has "variable:line" in longer ones
-    cat "$@" | tr '\0' '\n' | grep -aoxE '(failover|cut|rejoin|resolve):[0-9]+' | sort -u -t: -k1,1 -k2n
+    cat "$@" | LC_ALL=C grep -aoP '(?<![ -~])(failover|cut|rejoin|resolve):[0-9]+(?=\x00)' | sort -u -t: -k1,1 -k2n
 }
 sources=$(grep -rhoE 'KILL_POINT\("[^"]*"\)' "$ROOT/agent" "$ROOT/shipper" | cut -d'"' -f2 | sort -t: -k1,1 -k2n)
 [ "$(echo "$sources" | sort -u | wc -l)" = "$(echo "$sources" | wc -l)" ] || fail "a point stands twice: $sources"
