@@ -19,7 +19,8 @@
 # $WALFERRY_DEMO/env for sh. Root drops to postgres for everything that runs. Tests also set
 # WALFERRY_BUILD (a folder with walferry and wanproxy), DEMO_LOAD_SECONDS (0: no load),
 # DEMO_SEGMENT_MB, DEMO_SYNCHRONOUS (on, mirror, ...), DEMO_POOL_CONF (lines for [pool]), DEMO_MEMBER_CONF (lines for each
-# [member]) and DEMO_CONF (lines for each postgresql.conf). DEMO_NEWEST=1 installs the newest minor of
+# [member]), DEMO_CONF (lines for each postgresql.conf) and DEMO_COLD (1: the copies are made by cp, which is faster than
+# walferry seed). DEMO_NEWEST=1 installs the newest minor of
 # PostgreSQL also where there is one.
 set -u
 
@@ -326,6 +327,16 @@ make_folders() {
     done
 }
 
+copy_cold() {
+    local n
+    pg 1 stop || die "PostgreSQL of dc1 does not stop"
+    for n in $(seq 2 "$MEMBERS"); do
+        run sh -c 'cp -a "$1/dc1/data" "$1/dc$2/data" && : >"$1/dc$2/data/standby.signal"' sh "$DEMO" "$n" || die "no copy for dc$n"
+    done
+    for n in $(all); do start_postgres "$n"; done
+    for n in $(seq 2 "$MEMBERS"); do start_agent "$n"; done
+}
+
 up() {
     local n from
     install_packages
@@ -354,9 +365,10 @@ up() {
         create role walferry_tunnel login; grant pg_monitor to walferry_tunnel;
         grant execute on function pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean),
             pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) to walferry_tunnel" || die "no role"
+    [ -z "${DEMO_COLD:-}" ] || copy_cold
     start_agent 1
     wait_for 20 slots_are_there || die "the agent of dc1-a makes no slot: $(tail -1 "$DEMO/dc1/agent.log")"
-    for n in $(seq 2 "$MEMBERS"); do
+    for n in $([ -n "${DEMO_COLD:-}" ] || seq 2 "$MEMBERS"); do
         say "site $(site "$n"): a copy by walferry seed"
         start_agent "$n"
         run "$DEMO/bin/walferry" seed --config "$DEMO/pool.ini" --member "$(member "$n")" >"$DEMO/seed.log" 2>&1 ||

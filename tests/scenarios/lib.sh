@@ -77,7 +77,7 @@ start_pool() { # [--members N]
     step "bringing up a pool"
     [ -z "${WALFERRY_DEMO:-}" ] || "$ROOT/conf/demo.sh" down >/dev/null 2>&1
     export WALFERRY_DEMO=/tmp/wf-$$-$RANDOM
-    DEMO_LOAD_SECONDS=0 demo up "$@"
+    DEMO_LOAD_SECONDS=0 DEMO_COLD=${DEMO_COLD-1} demo up "$@"
     . "$WALFERRY_DEMO/env"
     cd /
 }

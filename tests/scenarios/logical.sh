@@ -32,7 +32,7 @@ waits_for() { sql "$1" "alter system set synchronized_standby_slots = '$2'" >/de
 valid() { walferry "$1" validate --json 2>/dev/null | jq -r '(.members // [.])[].checks[] | "\(.check): \(.result) \(.reason)"'; } # N
 publisher() { sub "alter subscription s connection 'host=$WALFERRY_DEMO/dc$1/sock port=5432 user=$RUN_AS dbname=postgres'" >/dev/null; }
 
-DEMO_POOL_CONF=$POOL_CONF start_pool
+DEMO_COLD= DEMO_POOL_CONF=$POOL_CONF start_pool
 sql1 "create role walferry_sync login" >/dev/null # without any right
 waits_for 1 walferry_dc2_a
 waits_for 2 walferry_dc1_a
