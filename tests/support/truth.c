@@ -567,18 +567,26 @@ restart_of(const struct moment *m, const char *slot)
     return lsn_of(lsn);
 }
 
+/* What it retains is as of its server's last sample: one that is made anew may begin earlier since. */
 static void
 check_slot(const struct member *s, const json_t *slot, const struct moment *b,
            const struct moment *a)
 {
     const char *name = json_string_value(at(slot, "name"));
-    lsn_t before = restart_of(b, name), after = restart_of(a, name);
+    lsn_t began = restart_of(a, name);
 
-    if (before != LSN_UNKNOWN && after != LSN_UNKNOWN && known(at(slot, "retained_bytes")))
-        check_place(s, s->name, "slot", primary,
-                    before + (uint64_t)json_integer_value(at(slot, "retained_bytes")) +
-                        (after - before),
-                    LSN_UNKNOWN);
+    if (restart_of(b, name) == LSN_UNKNOWN || began == LSN_UNKNOWN ||
+        !known(at(slot, "retained_bytes")))
+        return;
+    for (size_t i = 0;
+         i < moments[primary] && s->asked_us - past(primary, i)->end_us < 2 * SECOND_US; i++) {
+        lsn_t then = restart_of(past(primary, i), name);
+
+        if (then != LSN_UNKNOWN && then > began)
+            began = then;
+    }
+    check_place(s, s->name, "slot", primary,
+                began + (uint64_t)json_integer_value(at(slot, "retained_bytes")), LSN_UNKNOWN);
 }
 
 /* Of a link that ends at member n; the other end of its session is `far`. */
