@@ -20,8 +20,7 @@
 # WALFERRY_BUILD (a folder with walferry and wanproxy), DEMO_LOAD_SECONDS (0: no load),
 # DEMO_SEGMENT_MB, DEMO_SYNCHRONOUS (on, mirror, ...), DEMO_POOL_CONF (lines for [pool]), DEMO_MEMBER_CONF (lines for each
 # [member]), DEMO_CONF (lines for each postgresql.conf) and DEMO_COLD (1: the copies are made by cp, which is faster than
-# walferry seed). DEMO_NEWEST=1 installs the newest minor of
-# PostgreSQL also where there is one.
+# walferry seed). DEMO_NEWEST=1 installs the newest minor of PostgreSQL also where there is one.
 set -u
 
 SOURCE=$(cd "$(dirname "$0")/.." && pwd)
@@ -327,7 +326,7 @@ make_folders() {
     done
 }
 
-copy_cold() {
+copy_cold() { # of dc1 to all others, which are up then
     local n
     pg 1 stop || die "PostgreSQL of dc1 does not stop"
     for n in $(seq 2 "$MEMBERS"); do

@@ -55,9 +55,9 @@ struct asked_member {
 };
 
 /* Everybody has to promise. Only a primary that cannot be dialled does not: where --dead vouches for
- * its death, or there is nobody else to ask. One that refuses is asked again, and
- * is believed when it does so 3 s later: what it knew may be from before the primary died; one that
- * has promised who gives way is waited for until that is given back. Force overrules what is not promised. */
+ * its death, or there is nobody else to ask. One that refuses is asked again, and is believed when it
+ * does so 3 s later: what it knew may be from before the primary died; one that has promised who gives
+ * way is waited for until that is given back. Force overrules what is not promised. */
 enum asked_verdict { ASKED_MEMBER_WAITS, ASKED_MEMBER_GOOD, ASKED_MEMBER_LACKS };
 enum asked_verdict judge_asked(const struct asked_member *m, size_t members,
                                const struct failover_wish *wish);
