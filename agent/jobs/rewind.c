@@ -23,7 +23,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SETTINGS "postgresql.auto.conf"
+#define SETTINGS   "postgresql.auto.conf"
+#define ZERO_BYTES (64u << 10)
 
 /* ---- what pg_rewind takes ---- */
 
@@ -313,14 +314,53 @@ ready_giver(struct divergence *p, struct giver *giver)
     return code;
 }
 
+/*
+ * pg_rewind leaves the segment in which the two part, for the records before that point. A server
+ * that finds no later timeline's copy of it yet would replay what stands behind it, too, and never
+ * come back: these bytes become zeros, as where the primary's WAL of that timeline ends. (They are
+ * in escrow.)
+ */
+static int
+cut_wal(const struct divergence *p)
+{
+    static const uint8_t zeros[ZERO_BYTES];
+    uint32_t segment_bytes = p->control.segment_bytes;
+    uint64_t at = p->fork - segment_start(p->fork, segment_bytes);
+    char path[300], name[SEGMENT_NAME_SIZE];
+    int dir, fd = -1, code = 0;
+    lsn_t end;
+
+    if (!history_switch_point(p->theirs, strlen(p->theirs), p->timeline, &end) || end != p->fork)
+        return 0; /* their WAL of that timeline goes on */
+    segment_name(name, p->timeline, p->fork, segment_bytes);
+    snprintf(path, sizeof path, "%s/pg_wal", p->job->self->pgdata);
+    if (durable_dir(path, &dir) < 0)
+        return fail_sys(ERR_LOCAL, "cannot open %s", path);
+    if (durable_open(dir, name, DURABLE_WRITE, &fd) < 0) {
+        code = errno == ENOENT ? 0 : fail_sys(ERR_LOCAL, "cannot open %s/%s", path, name);
+    } else {
+        for (size_t n; code == 0 && at < segment_bytes; at += n) {
+            n = segment_bytes - at < ZERO_BYTES ? (size_t)(segment_bytes - at) : ZERO_BYTES;
+            code = durable_write(fd, zeros, n, at);
+        }
+        if (code < 0 || durable_data(fd) < 0)
+            code = fail_sys(ERR_LOCAL, "cannot write %s/%s", path, name);
+    }
+    durable_close(fd);
+    durable_close(dir);
+    return code;
+}
+
 int
 rewind_run(struct divergence *p, const char *escrow, struct giver *giver)
 {
     const char *const sync[] = {"initdb", "--sync-only", "-D", p->job->self->pgdata, NULL};
     int code;
 
-    if (p->control.recovery_timeline == p->their.timeline) /* an earlier pg_rewind is done */
-        return job_run(p->job, sync, NULL, NULL);
+    if (p->control.recovery_timeline == p->their.timeline) { /* an earlier pg_rewind is done */
+        code = job_run(p->job, sync, NULL, NULL);
+        return code == 0 ? cut_wal(p) : code;
+    }
     code = divergence_connect(p);
     if (code == 0)
         code = escrow_return(escrow, p->job->self->pgdata);
@@ -328,5 +368,5 @@ rewind_run(struct divergence *p, const char *escrow, struct giver *giver)
         code = ready_giver(p, giver);
     if (code == 0)
         code = run_rewind(p, escrow, giver->member);
-    return code;
+    return code == 0 ? cut_wal(p) : code;
 }

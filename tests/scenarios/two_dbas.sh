@@ -18,6 +18,8 @@ for round in $(seq $rounds); do
     sql $primary "insert into t values ($round)" >/dev/null
     for n in $(others $primary); do expect 30 "level $n $primary"; done
     epoch=$(field $primary .epoch.number)
+    kill -STOP "$(agent_pid $primary)" # a row that no other member has
+    sql $primary "insert into t values (100 + $round)" >/dev/null
     demo kill "$(its $primary MEMBER)"
     read -r one two _ < <(others $primary | shuf --random-source=<(yes $SEED$round) | paste -sd' ')
     type_failover $one & first=$!
@@ -36,6 +38,7 @@ for round in $(seq $rounds); do
     demo revive "$(its $primary MEMBER)" --agent
     expect 20 "[ \"\$(field $primary .role)\" = fenced ]"
     rejoin $primary --yes || fail "rejoin: $(cat "$OUT")"
+    grep -q "lost: exactly 1 transaction" "$OUT" || fail "not one transaction is lost: $(cat "$OUT")"
     primary=$winner
 done
 pass
