@@ -51,7 +51,7 @@ case ${WALFERRY_BUILD:-/} in /*) ;; *) WALFERRY_BUILD=$PWD/$WALFERRY_BUILD ;; es
 cd / # a working directory that only root may enter breaks PostgreSQL's tools
 
 run() {
-    if [ $EUID = 0 ]; then runuser -u "$RUN_AS" -- "$@"; else "$@"; fi
+    if [ $EUID = 0 ]; then setpriv --reuid="$RUN_AS" --regid="$RUN_AS" --init-groups -- "$@"; else "$@"; fi
 }
 
 # A process of its own, off the caller's terminal and pipes; it writes its own pid file or gets one.

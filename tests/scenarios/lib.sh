@@ -82,7 +82,7 @@ start_pool() { # [--members N]
     cd /
 }
 
-as() { if [ $EUID = 0 ]; then runuser -u "$RUN_AS" -- "$@"; else "$@"; fi; }
+as() { if [ $EUID = 0 ]; then setpriv --reuid="$RUN_AS" --regid="$RUN_AS" --init-groups -- "$@"; else "$@"; fi; }
 # N is a member by its place in the demo: 1 is dc1-a, 2 dc2-a, 3 dc1-b, 4 dc2-b.
 its() { local name=DC$1_$2; echo "${!name:-}"; } # N MEMBER|PG|PGDATA|SPOOL|HTTP, of the demo's env
 members() { sed -n 's/^DC\([0-9]\)_MEMBER=.*/\1/p' "$WALFERRY_DEMO/env"; } # each N
@@ -93,16 +93,17 @@ sql2() { sql 2 "$@"; }
 pg1() { pg 1 "$@"; }
 pg2() { pg 2 "$@"; }
 walferry() { local n=$1; shift; as "$WALFERRY" "$@" --config "$CONFIG" --member "$(its "$n" MEMBER)"; }
-# As `walferry status --json` prints it, but asked for by HTTP: polled by a sanitized program it would be half of what a
-# run of the tests costs.
-status() ( # N
+# As `walferry status --json` prints it, but asked for by HTTP, and jq reads the answer itself: a poll is of few processes.
+field() { # N JQ-PATH
+    local http line
     http=$(its "$1" HTTP)
-    { exec 3<>"/dev/tcp/${http/://}"; } 2>/dev/null || { walferry "$1" status --json 2>/dev/null; exit; }
-    printf 'GET /status.json HTTP/1.0\r\n\r\n' >&3
-    while IFS= read -rt 5 -u 3 line && [ "$line" != $'\r' ]; do :; done
-    timeout 5 cat <&3
-)
-field() { status "$1" | jq -r "$2"; } # N JQ-PATH
+    { exec {HTTP_FD}<>"/dev/tcp/${http/://}"; } 2>/dev/null || { walferry "$1" status --json 2>/dev/null | jq -r "$2"; return ${PIPESTATUS[0]}; }
+    printf 'GET /status.json HTTP/1.0\r\n\r\n' >&$HTTP_FD
+    while IFS= read -rt 5 -u $HTTP_FD line && [ "$line" != $'\r' ]; do :; done
+    [ "$line" != $'\r' ] || jq -r "$2" <&$HTTP_FD
+    exec {HTTP_FD}<&-
+}
+status() { field "$1" .; } # N
 
 start_agent() { # N
     as setsid sh -c 'log=$1; shift; exec "$@" >>"$log" 2>&1 </dev/null' sh "$WALFERRY_DEMO/dc$1/agent.log" \
@@ -113,7 +114,7 @@ gone() { ! grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/${1:-none}"/task/*
 agent_pid() { cat "$WALFERRY_DEMO/dc$1/run/agent.pid" 2>/dev/null; }
 # N: its agent has seen that its server takes writes; else it may hear first of another primary, and is fenced
 sees_writable() { expect 20 "[ \"\$(field $1 '.postgres | .state, .in_recovery' | paste -sd,)\" = up,false ]"; }
-agent_runs() { ! gone "$(agent_pid "$1")"; } # N; kill -0 calls one alive whose runuser was stopped with it, and reaps nothing
+agent_runs() { ! gone "$(agent_pid "$1")"; } # N; kill -0 calls a zombie alive
 # What an agent takes of a core: mark_cpu, ..., calm PERCENT (sanitizers take two to four times as much).
 cpu_ticks() { awk '{ print $14 + $15 }' "/proc/$(agent_pid "$1")/stat"; } # N: hundredths of a second
 mark_cpu() { CPU_MARK="$(date +%s%N) $(for n in $(members); do cpu_ticks "$n"; done | tr '\n' ' ')"; }
@@ -231,10 +232,10 @@ sound() { # OPTIONS
 same_segments() { # [STANDBY [PRIMARY]]: 2 and 1
     local spool pg_wal segment n=${1:-2}
     spool=$(its "$n" SPOOL) pg_wal=$(its "${2:-1}" PGDATA)/pg_wal
-    segments() { ls "$spool" "$pg_wal" | grep -xE '[0-9A-F]{24}' | sort | uniq -d; } # others are recycled there
+    common() { ls "$spool" "$pg_wal" | grep -xE '[0-9A-F]{24}' | sort | uniq -d; } # others are recycled there
     sql "${2:-1}" "select pg_switch_wal()" >/dev/null
-    expect 30 "[ \"\$(field $n .receiving.flushed.behind_bytes)\" = 0 ] && [ -n \"\$(segments)\" ]"
-    for segment in $(segments); do
+    expect 30 "[ \"\$(field $n .receiving.flushed.behind_bytes)\" = 0 ] && [ -n \"\$(common)\" ]"
+    for segment in $(common); do
         cmp -s "$spool/$segment" "$pg_wal/$segment" || [ ! -e "$spool/$segment" ] || [ ! -e "$pg_wal/$segment" ] || fail "segment $segment differs"
     done
 }

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
 # kill_points.sh: for scenarios that kill at the points of base/kill_point.h; sourced behind lib.sh. Who is started
 # with WALFERRY_STOP_AT=POINT,... in its environment stops there.
-as() { # without a parent that would stop with it, as runuser does
-    if [ "$(id -u)" = 0 ]; then setpriv --reuid="$RUN_AS" --regid="$RUN_AS" --init-groups -- "$@"; else "$@"; fi
-}
 use_points() { # what is started from now on has them
     [ -x "$WALFERRY_BUILD/walferry-points" ] || fail "the build has no walferry-points: cmake -DWALFERRY_KILL_POINTS=ON"
     install -m 755 "$WALFERRY_BUILD/walferry-points" "$WALFERRY_DEMO/bin/walferry-main"
