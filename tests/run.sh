@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # run.sh: every test: tidy, unit, sim, replayed fuzz, scenarios. Installs what is missing, builds with
 # warnings as errors and sanitizers, prints "N passed, N failed, N skipped" last. Most scenarios run as a user has
-# the program, without sanitizers. After all that the unit tests and a scenario run again, with the thread sanitizer.
+# the program, without sanitizers. After all that the unit tests run again, with the thread sanitizer.
 #
 #   tests/run.sh [--long] [NAME ...]     --long: full counts, all of it with sanitizers, and the lines that tests run
 #                                        are counted; NAME: only these scenarios or ctest names, with sanitizers, or
@@ -15,8 +15,8 @@ ROOT=$(cd "$(dirname "$0")/.." && pwd)
 BUILD=${BUILD:-$ROOT/build/test}
 PACKAGES="libcmocka-dev mandoc pgbackrest barman libipc-run-perl jq procps e2fsprogs mount perl-base curl prometheus haproxy chromium chromium-driver
     clang clang-format clang-tidy spin" # beside what the demo installs
-# What shows again, at more members, what others show of two, or takes longest: last, where a run has not the time for all.
-LAST="synchronous_modes neighbour older_standby page_looks truth_four chaos_four validate_four"
+# What shows again, at more members, what others show of two, and takes long: a third of it each time, in turn with the commits.
+IN_TURNS="synchronous_modes neighbour older_standby page_looks truth_four chaos_four validate_four"
 # With the address sanitizer each time: what abuses the program, and between them each of its commands.
 SANITIZED="chaos chaos_roles claims concierge config cut damaged failover full_disk guests kills lanes outbox reroute ship tiny_frames torn tunnel"
 names=()
@@ -66,7 +66,7 @@ run() { # FOLDER CTEST-OPTION ... -- SCENARIO ...
     : >"$OUT/scenarios"
     for name; do
         [ -e "tests/scenarios/$name.sh" ] || continue
-        while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done # each keeps a processor busy
+        while [ "$(jobs -rp | wc -l)" -ge 3 ]; do wait -n; done # half of its time each waits
         if late; then echo "skipped $name: the $RUN_MINUTES minutes of this run are over" | tee -a "$OUT/scenarios"; continue; fi
         { run_scenario "$ROOT/tests/scenarios/$name.sh" >"$OUT/$name.result"; cat "$OUT/$name.result"; cat "$OUT/$name.result" >>"$OUT/scenarios"; } &
     done
@@ -75,6 +75,12 @@ run() { # FOLDER CTEST-OPTION ... -- SCENARIO ...
 }
 
 late() { [ -n "${RUN_MINUTES:-}" ] && [ $SECONDS -ge $((RUN_MINUTES * 60)) ]; }
+
+turn() { # SCENARIO ...: those whose turn it is
+    local name at=0 commits
+    commits=$(git rev-list --count HEAD 2>/dev/null)
+    for name; do [ -z "${WALFERRY_LONG:-}${names[*]:-}" ] && [ $((at++ % 3)) != $((${commits:-0} % 3)) ] || echo "$name"; done
+}
 
 chosen() { # SCENARIO ...: those of them that were asked for
     local name
@@ -95,7 +101,7 @@ if [ "${WALFERRY_THREAD:-}" != 1 ]; then
     [ ! -e "$OUT/tidy" ] || { tally "$OUT/tidy" && sed -n 's/^ok \(.*\) (\(.*\) s)$/\2 \1/p' "$OUT/tidy" >>"$OUT/times"; }
     build "$BUILD" address
     [ -n "${WALFERRY_LONG:-}" ] || [ ${#names[@]} != 0 ] || { PLAIN=$BUILD-plain && build "$PLAIN" "" programs; }
-    run "$BUILD" ${pattern:+-R "^($pattern)\$"} -- $(chosen $(ls tests/scenarios | sed -n 's/\.sh$//p' | grep -vxE "lib|browser|${LAST// /|}") $LAST)
+    run "$BUILD" ${pattern:+-R "^($pattern)\$"} -- $(chosen $(ls tests/scenarios | sed -n 's/\.sh$//p' | grep -vxE "lib|browser|${IN_TURNS// /|}") $(turn $IN_TURNS))
 fi
 if late; then
     echo "skipped thread: the $RUN_MINUTES minutes of this run are over" | tee "$OUT/scenarios" && tally "$OUT/scenarios"
@@ -106,7 +112,7 @@ elif [ "${WALFERRY_THREAD:-}" = 1 ] || [ ${#names[@]} = 0 ]; then
     # a kernel that spreads addresses widely puts them where this sanitizer has its own
     ! setarch "$(uname -m)" -R true 2>/dev/null || WRAP="setarch $(uname -m) -R"
     # the spool's test is one thread in which each call fails once: minutes here, for nothing
-    run "$BUILD-thread" -L unit -E '^spool$' ${pattern:+-R "^($pattern)\$"} -- ${names[*]:-ship ${WALFERRY_LONG:+lanes tunnel}}
+    run "$BUILD-thread" -L unit -E '^spool$' ${pattern:+-R "^($pattern)\$"} -- ${names[*]:-${WALFERRY_LONG:+ship lanes tunnel}}
 fi
 [ -z "${WALFERRY_LONG:-}" ] || [ ${#names[@]} != 0 ] || tests/coverage.sh "$BUILD"
 [ ! -s "$OUT/times" ] || { echo "the slowest, in seconds:"; sort -rn "$OUT/times" | head -10; }
