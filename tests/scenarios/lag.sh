@@ -25,7 +25,7 @@ end_truth() { stop_clients; wait $TRUTH_PID 2>/dev/null; rm -f "/tmp/wf-$$.truth
 # What a figure may be, in terms of the rows on the primary. Of a position that says "as of T":
 #   every commit before T lies before its LSN (rows inserted later than T do not count, and of the
 #   newest one before T only the row before it had committed by its time);
-#   T and the seconds behind are the same, to half a second (the time that asking takes);
+#   T and the seconds behind are the same at a moment while it was asked, to half a second;
 #   it is not ahead of what the servers say a moment later;
 #   the bytes behind are those from there to where the primary stands, or stood up to 2.5 s ago: a side
 #   that has not heard of it for 2 s tells no bytes at all.
@@ -33,7 +33,7 @@ end_truth() { stop_clients; wait $TRUTH_PID 2>/dev/null; rm -f "/tmp/wf-$$.truth
 truth_functions() {
     sql1 "create table truth (at timestamptz primary key default clock_timestamp(),
             lsn pg_lsn default pg_current_wal_insert_lsn());
-        create function lies(told jsonb, asked timestamptz, spooled pg_lsn, replayed pg_lsn) returns setof text
+        create function lies(told jsonb, began timestamptz, asked timestamptz, spooled pg_lsn, replayed pg_lsn) returns setof text
         language sql as \$\$
         with side as (
             select case when told->>'role' = 'primary' then told->'links'->0 else told->'receiving' end as link
@@ -41,7 +41,7 @@ truth_functions() {
             select name, (link->name->>'lsn')::pg_lsn as lsn, (link->name->>'as_of')::timestamptz as as_of,
                    (link->name->>'lag_seconds')::float8 as lag, (link->name->>'behind_bytes')::bigint as behind,
                    case name when 'applied' then replayed else spooled end as really,
-                   (select max(lsn) from truth where at < asked - interval '2.5 s') as stood,
+                   (select max(lsn) from truth where at < began - interval '2.5 s') as stood,
                    (select lsn from truth where at <= as_of order by at desc offset 1 limit 1) as due
             from side, unnest(array['received', 'flushed', 'applied']) as name, lateral
                  (select (link->name->>'as_of')::timestamptz as as_of) t
@@ -50,7 +50,7 @@ truth_functions() {
             from position where lsn <= due
         union all
         select name || ': as of ' || as_of || ', and ' || lag || ' s behind at ' || asked
-            from position where abs(extract(epoch from asked - as_of) - lag) > 0.5
+            from position where lag not between extract(epoch from began - as_of) - 0.5 and extract(epoch from asked - as_of) + 0.5
         union all
         select name || ': told ' || lsn || ', really ' || really from position where lsn > really
         union all
@@ -73,19 +73,19 @@ spooled() {
     printf '%X/%X' $((16#${name:8:8})) $((16#${name:16:8} * segment + size))
 }
 
-# Both sides once: TOLD1, TOLD2 and ASKED1, ASKED2.
+# Both sides once: TOLD1, TOLD2, between BEGAN1 and ASKED1, BEGAN2 and ASKED2.
 look() {
-    TOLD1=$(status 1) ASKED1=$(now)
-    TOLD2=$(status 2) ASKED2=$(now)
+    BEGAN1=$(now) TOLD1=$(status 1) ASKED1=$(now)
+    BEGAN2=$(now) TOLD2=$(status 2) ASKED2=$(now)
 }
 honest() {
-    local n told asked replayed lies at
+    local n told began asked replayed lies at
     look
     replayed=$(sql2 "select pg_last_wal_replay_lsn()")
     at=$(spooled)
     for n in 1 2; do
-        eval "told=\$TOLD$n asked=\$ASKED$n"
-        lies=$(sql1 "select * from lies('${told//\'/\'\'}', to_timestamp($asked), '$at', '$replayed')") || fail "$lies"
+        eval "told=\$TOLD$n began=\$BEGAN$n asked=\$ASKED$n"
+        lies=$(sql1 "select * from lies('${told//\'/\'\'}', to_timestamp($began), to_timestamp($asked), '$at', '$replayed')") || fail "$lies"
         [ -z "$lies" ] || fail "member $n lies: $lies"
     done
 }
@@ -127,14 +127,14 @@ all="exposure received flushed applied"
 # Since the line was cut at $CUT, on both sides exposure has grown by a second per second: the newest
 # beacon that was acknowledged is some tenths of a second older than the cut, no more than NEAR.
 grows() { # SECONDS
-    local until=$((SECONDS + $1)) n asked figure
+    local until=$((SECONDS + $1)) n began asked figure
     while :; do
         look
         for n in 1 2; do
-            eval "asked=\$ASKED$n"
+            eval "began=\$BEGAN$n asked=\$ASKED$n"
             figure=$(figures exposure | awk -v n=$n '$1 == n { print $3 }')
             [ "$figure" != null ] && [ -n "$figure" ] || fail "member $n: exposure is '$figure'"
-            calc "$figure > $asked - $CUT - 0.3 && $figure < $asked - $CUT_BEFORE + $NEAR" ||
+            calc "$figure > $began - $CUT - 0.3 && $figure < $asked - $CUT_BEFORE + $NEAR" ||
                 fail "member $n: exposure is $figure s, $(awk "BEGIN { print $asked - $CUT }") s after the cut"
         done
         [ $SECONDS -lt $until ] || break
@@ -179,9 +179,9 @@ expect 10 '[ "$(sql2 "select pg_get_wal_replay_pause_state()")" = paused ]'
 paused=$(now)
 stays_near 3 exposure received flushed
 for n in 1 2; do
-    eval "asked=\$ASKED$n"
+    eval "began=\$BEGAN$n asked=\$ASKED$n"
     lag=$(figures applied | awk -v n=$n '$1 == n { print $3 }')
-    calc "$lag > $asked - $paused - 0.1 && $lag < $asked - $pausing + $NEAR" || fail "member $n: applied is $lag s behind"
+    calc "$lag > $began - $paused - 0.1 && $lag < $asked - $pausing + $NEAR" || fail "member $n: applied is $lag s behind"
 done
 sql2 "select pg_wal_replay_resume()" >/dev/null
 comes_near 20
