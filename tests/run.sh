@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # run.sh: every test: tidy, unit, sim, replayed fuzz, scenarios. Installs what is missing, builds with
 # warnings as errors and sanitizers, prints "N passed, N failed, N skipped" last. Most scenarios run as a user has
-# the program, without sanitizers. After all that the unit tests run again, with the thread sanitizer.
+# the program, without sanitizers. The unit tests run twice, with the thread sanitizer, too.
 #
 #   tests/run.sh [--long] [NAME ...]     --long: full counts, all of it with sanitizers, and the lines that tests run
 #                                        are counted; NAME: only these scenarios or ctest names, with sanitizers, or
@@ -15,9 +15,10 @@ ROOT=$(cd "$(dirname "$0")/.." && pwd)
 BUILD=${BUILD:-$ROOT/build/test}
 PACKAGES="libcmocka-dev mandoc pgbackrest barman libipc-run-perl jq procps e2fsprogs mount perl-base curl prometheus haproxy chromium chromium-driver
     clang clang-format clang-tidy spin" # beside what the demo installs
-# What shows again, at more members, what others show of two, and takes long: a third of it each time, in turn with the commits.
-IN_TURNS="synchronous_modes neighbour older_standby page_looks truth_four chaos_four validate_four"
-# With the address sanitizer each time: what abuses the program, and between them each of its commands.
+# A run of an hour has not the time for all: of what takes long, and shows again what others show or seldom changes, it
+# has a third, in turn with the commits,
+IN_TURNS="chaos_four forked four gaps lanes neighbour older_standby page_looks synchronous_modes truth_four validate_four"
+# and so it is with the address sanitizer for what abuses the program, and between them for each of its commands.
 SANITIZED="chaos chaos_roles claims concierge config cut damaged failover full_disk guests kills lanes outbox reroute ship tiny_frames torn tunnel"
 names=()
 for arg in "$@"; do
@@ -76,10 +77,14 @@ run() { # FOLDER CTEST-OPTION ... -- SCENARIO ...
 
 late() { [ -n "${RUN_MINUTES:-}" ] && [ $SECONDS -ge $((RUN_MINUTES * 60)) ]; }
 
-turn() { # SCENARIO ...: those whose turn it is
-    local name at=0 commits
-    commits=$(git rev-list --count HEAD 2>/dev/null)
-    for name; do [ -z "${WALFERRY_LONG:-}${names[*]:-}" ] && [ $((at++ % 3)) != $((${commits:-0} % 3)) ] || echo "$name"; done
+turn() { # NAME ...: those whose turn it is
+    local name at=0
+    for name; do [ -z "${WALFERRY_LONG:-}${names[*]:-}" ] && [ $((at++ % 3)) != $((COMMITS % 3)) ] || echo "$name"; done
+}
+
+rotated() { # NAME ...: another one is the first each time, and so are the last, for which the time may not do
+    local at=$(($# ? COMMITS * 7 % $# : 0))
+    echo "${@:at + 1}" "${@:1:at}"
 }
 
 chosen() { # SCENARIO ...: those of them that were asked for
@@ -95,24 +100,28 @@ OUT=$(mktemp -d /tmp/wf-run-XXXXXX)
 [ "$(id -u)" != 0 ] || mkdir -p /run/sshd
 pattern=$(IFS='|'; echo "${names[*]:-}")
 passed=0 failed=0 skipped=0 WRAP= AGAIN= PLAIN=
+COMMITS=$(git rev-list --count HEAD 2>/dev/null) || COMMITS=0
+SANITIZED=$(turn $SANITIZED | paste -sd' ')
 : >"$OUT/told"
 if [ "${WALFERRY_THREAD:-}" != 1 ]; then
     [ -z "$(chosen tidy)" ] || tests/tidy.sh "$BUILD" | tee "$OUT/tidy" # "ok NAME (SECONDS s)"
     [ ! -e "$OUT/tidy" ] || { tally "$OUT/tidy" && sed -n 's/^ok \(.*\) (\(.*\) s)$/\2 \1/p' "$OUT/tidy" >>"$OUT/times"; }
     build "$BUILD" address
     [ -n "${WALFERRY_LONG:-}" ] || [ ${#names[@]} != 0 ] || { PLAIN=$BUILD-plain && build "$PLAIN" "" programs; }
-    run "$BUILD" ${pattern:+-R "^($pattern)\$"} -- $(chosen $(ls tests/scenarios | sed -n 's/\.sh$//p' | grep -vxE "lib|browser|${IN_TURNS// /|}") $(turn $IN_TURNS))
 fi
-if late; then
-    echo "skipped thread: the $RUN_MINUTES minutes of this run are over" | tee "$OUT/scenarios" && tally "$OUT/scenarios"
-elif [ "${WALFERRY_THREAD:-}" = 1 ] || [ ${#names[@]} = 0 ]; then
+if [ "${WALFERRY_THREAD:-}" = 1 ] || [ ${#names[@]} = 0 ]; then
     build "$BUILD-thread" thread
-    AGAIN=" (thread)" PLAIN=
+    AGAIN=" (thread)"
     export TSAN_OPTIONS=ignore_noninstrumented_modules=1 # what a library does among its own threads is not ours
     # a kernel that spreads addresses widely puts them where this sanitizer has its own
     ! setarch "$(uname -m)" -R true 2>/dev/null || WRAP="setarch $(uname -m) -R"
     # the spool's test is one thread in which each call fails once: minutes here, for nothing
-    run "$BUILD-thread" -L unit -E '^spool$' ${pattern:+-R "^($pattern)\$"} -- ${names[*]:-${WALFERRY_LONG:+ship lanes tunnel}}
+    PLAIN= run "$BUILD-thread" -L unit -E '^spool$' ${pattern:+-R "^($pattern)\$"} -- ${names[*]:-${WALFERRY_LONG:+ship lanes tunnel}}
+    WRAP= AGAIN=
+fi
+if [ "${WALFERRY_THREAD:-}" != 1 ]; then
+    scenarios=$(ls tests/scenarios | sed -n 's/\.sh$//p' | grep -vxE "lib|browser|${IN_TURNS// /|}")
+    run "$BUILD" $([ -n "$(turn model)" ] || printf '%s ' -E '^model$') ${pattern:+-R "^($pattern)\$"} -- $(rotated $(chosen $scenarios $(turn $IN_TURNS)))
 fi
 [ -z "${WALFERRY_LONG:-}" ] || [ ${#names[@]} != 0 ] || tests/coverage.sh "$BUILD"
 [ ! -s "$OUT/times" ] || { echo "the slowest, in seconds:"; sort -rn "$OUT/times" | head -10; }
