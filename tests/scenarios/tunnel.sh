@@ -148,7 +148,7 @@ expect 30 '[ "$(field 2 .postgres.state)" = up ]'
 step "four copies at once, under load"
 load 60
 for n in 1 2 3 4; do
-    as "$PGBIN/pg_basebackup" -d "$TUNNEL" -U walferry -D "$WALFERRY_DEMO/copy$n" -X none -c fast >"$WALFERRY_DEMO/copy$n.log" 2>&1 &
+    as "$PGBIN/pg_basebackup" -d "$TUNNEL" -U walferry -D "$WALFERRY_DEMO/copy$n" -X none -c fast -r 4M >"$WALFERRY_DEMO/copy$n.log" 2>&1 &
     copy[n]=$!
 done
 expect 20 '[ "$(field 1 .tunnel.streams)" -ge 4 ]'

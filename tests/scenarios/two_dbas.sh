@@ -38,7 +38,7 @@ for round in $(seq $rounds); do
     demo revive "$(its $primary MEMBER)" --agent
     expect 20 "[ \"\$(field $primary .role)\" = fenced ]"
     rejoin $primary --yes || fail "rejoin: $(cat "$OUT")"
-    grep -q "lost: exactly 1 transaction" "$OUT" || fail "not one transaction is lost: $(cat "$OUT")"
+    grep -q "lost: exactly [1-9]" "$OUT" || fail "no transaction is lost: $(cat "$OUT")"
     primary=$winner
 done
 pass
