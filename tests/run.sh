@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: PostgreSQL
-# run.sh: every test: tidy, unit, sim, replayed fuzz, scenarios. Installs what is missing, builds with
+# run.sh: the tests: tidy, unit, sim, replayed fuzz, scenarios. Installs what is missing, builds with
 # warnings as errors and sanitizers, prints "N passed, N failed, N skipped" last. Most scenarios run as a user has
 # the program, without sanitizers. The unit tests run twice, with the thread sanitizer, too.
 #
-#   tests/run.sh [--long] [NAME ...]     --long: full counts, all of it with sanitizers, and the lines that tests run
+#   tests/run.sh [--long] [NAME ...]     --long: all, with full counts and with sanitizers, and the lines that tests run
 #                                        are counted; NAME: only these scenarios or ctest names, with sanitizers, or
 #                                        tidy, or postgres-tap: PostgreSQL's own recovery tests
 #
@@ -120,6 +120,7 @@ if [ "${WALFERRY_THREAD:-}" = 1 ] || [ ${#names[@]} = 0 ]; then
 fi
 if [ "${WALFERRY_THREAD:-}" != 1 ]; then
     scenarios=$(ls tests/scenarios | sed -n 's/\.sh$//p' | grep -vxE "lib|browser|${IN_TURNS// /|}")
+    [ -n "${WALFERRY_LONG:-}${names[*]:-}" ] || echo "in turn with other runs: $(turn $IN_TURNS | paste -sd' ') of $IN_TURNS"
     run "$BUILD" $([ -n "$(turn model)" ] || printf '%s ' -E '^model$') ${pattern:+-R "^($pattern)\$"} -- $(rotated $(chosen $scenarios $(turn $IN_TURNS)))
 fi
 [ -z "${WALFERRY_LONG:-}" ] || [ ${#names[@]} != 0 ] || tests/coverage.sh "$BUILD"

@@ -23,7 +23,8 @@ int rewind_check_place(const char *pgdata);
  * restartpoint is of an earlier timeline; the WAL that it wrote goes to `escrow`, too. When divergence_control has told the state. */
 int rewind_recover(struct divergence *p, const char *escrow);
 
-/* Rewind, or, when that was done before, only flush. When divergence_control has told the state. */
+/* Rewind, or, when that was done before, only flush; then no WAL behind the fork is left in pg_wal.
+ * When divergence_control has told the state. */
 int rewind_run(struct divergence *p, const char *escrow, struct giver *giver);
 
 #endif
